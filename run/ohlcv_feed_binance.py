@@ -1,0 +1,3 @@
+from barfeed.cli import main, run
+
+main(run)

@@ -1,0 +1,1 @@
+"""Binance USDT-M Futures, as its own documents and measurements describe it."""

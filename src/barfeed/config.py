@@ -1,0 +1,155 @@
+"""Every setting of the feed, defined once: flags, variables, file keys, help and docs follow from it.
+
+A value comes from the flag, else from its `BARFEED_*` variable, else from the TOML file of `--config`,
+else it is the default.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+import click
+
+from barfeed.bars import Series
+from barfeed.errors import UsageError
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _setting(default: Any, says: str, *, at_least: float | None = None, at_most: float | None = None) -> Any:
+    return dataclasses.field(default=default, metadata={"says": says, "at_least": at_least, "at_most": at_most})
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a user can set, with its default, its range and its meaning."""
+
+    n_recent: int = _setting(6, "Closed bars to pull and validate with.", at_least=2, at_most=1500)
+    duckdb: Path = _setting(Path("data/ohlcv.duckdb"), "The store, a DuckDB file.")
+    persist_dir: Path = _setting(Path("data/feed"), "Root of the artifacts.")
+    dataset: str = _setting("", "Label whose slug names the artifact folder [default: BINANCE_BTCUSDT.P, 60]")
+    buffer_hours: int = _setting(6, "Hours on top of 720 in the inference CSV.", at_least=0, at_most=8760)
+    inference_source: Literal["db", "api"] = _setting("db", "Where the inference CSV comes from.")
+    watch: bool = _setting(False, "Run for ever, or one cycle.")
+    sleep_sec: float = _setting(300.0, "Watch: longest sleep between looks.", at_least=0.05, at_most=3600)
+    dry_run: bool = _setting(False, "Decide and report; leave the store as it is.")
+    debug: bool = _setting(False, "Verbose log, tracebacks.")
+    symbol: str = _setting("BTCUSDT", "The series' symbol.")
+    interval: str = _setting("1h", "The series' interval.")
+    catch_up: bool = _setting(False, "Append every missed bar; start an empty store.")
+    base_url: str = _setting("https://fapi.binance.com", "The exchange.")
+    max_wait_sec: float = _setting(
+        120.0, "Everything a cycle may wait for the exchange in total.", at_least=1, at_most=3000
+    )
+    settle_sec: float = _setting(10.0, "Do not pull earlier than this after the close.", at_least=0, at_most=600)
+    max_skew_sec: float = _setting(5.0, "Warn when the machine's clock is further off.", at_least=0, at_most=1e10)
+    lock_timeout_sec: float = _setting(
+        30.0, "Wait for another process to let go of the store.", at_least=0, at_most=3000
+    )
+    json: bool = _setting(False, "Print the cycle's manifest as one line of JSON instead.")
+
+    def series(self) -> Series:
+        """The series, once all settings fit together; `UsageError` names the one that does not."""
+        series = Series.of(self.symbol, self.interval)
+        self._check(series)
+        return series
+
+    def _check(self, series: Series) -> None:
+        for field in dataclasses.fields(self):
+            # NaN is in every range: it compares as false with both ends.
+            if getattr(self, field.name) != getattr(self, field.name):
+                raise UsageError(f"{_flag(field.name)} nan is not a number of seconds")
+        if self.settle_sec * 1000 >= series.interval.ms:
+            raise UsageError(f"--settle-sec {self.settle_sec:g} must be shorter than --interval {series.interval}")
+        if len(self.dataset) > 200:  # noqa: PLR2004 - what file systems hold as a name, with room for the slug
+            raise UsageError(f"--dataset has {len(self.dataset)} characters, expected at most 200")
+        url = urlsplit(self.base_url)
+        if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment:
+            raise UsageError(f"--base-url {self.base_url[:120]!r} is not an address like https://fapi.binance.com")
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting, `BARFEED_N_RECENT`."""
+    return f"BARFEED_{name.upper()}"
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def settings_options(command: _Command) -> _Command:
+    """Give a click command one option for each setting, and `--config`."""
+    types = typing.get_type_hints(Settings)
+    for field in reversed(dataclasses.fields(Settings)):
+        command = _option(field, types[field.name])(command)
+    return click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        envvar=variable("config"),
+        show_envvar=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_read_config,
+        help="TOML file with settings, each under its flag's name with _ for -.",
+    )(command)
+
+
+def _option(field: "dataclasses.Field[Any]", kind: Any) -> Callable[[_Command], _Command]:
+    flag = _flag(field.name)
+    return click.option(
+        f"{flag}/--once" if field.name == "watch" else flag,
+        field.name,
+        type=_click_type(field, kind),
+        is_flag=kind is bool,
+        default=field.default,
+        show_default=field.default not in {"", False},
+        envvar=variable(field.name),
+        show_envvar=True,
+        help=field.metadata["says"],
+    )
+
+
+def _click_type(field: "dataclasses.Field[Any]", kind: Any) -> Any:
+    low, high = field.metadata["at_least"], field.metadata["at_most"]
+    if kind is int:
+        return click.IntRange(low, high)
+    if kind is float:
+        return click.FloatRange(low, high)
+    if kind is Path:
+        return click.Path(path_type=Path)
+    if typing.get_origin(kind) is Literal:
+        return click.Choice(typing.get_args(kind))
+    return kind
+
+
+def _read_config(context: click.Context, _option: click.Parameter, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+        raise UsageError(f"{path} cannot be read as TOML: {problem}") from None
+    options = {option.name or "": option for option in context.command.params if option.name in _NAMES}
+    for name, value in values.items():
+        _check_value(path, name, value, options, context)
+    context.default_map = dict(context.default_map or {}) | values
+
+
+def _check_value(
+    path: Path, name: str, value: object, options: Mapping[str, click.Parameter], context: click.Context
+) -> None:
+    if name not in options:
+        close = difflib.get_close_matches(name, options, n=1)
+        raise UsageError(f"{path}: {name!r} is not a setting" + (f"; did you mean {close[0]!r}?" if close else ""))
+    try:
+        options[name].type_cast_value(context, value)
+    except click.BadParameter as problem:
+        raise UsageError(f"{path}: {name} = {value!r}: {problem.message}") from None
+
+
+_NAMES = frozenset(field.name for field in dataclasses.fields(Settings))

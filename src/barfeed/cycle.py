@@ -1,0 +1,218 @@
+"""One hour: pull, keep the evidence, validate, append, publish. Readable top to bottom."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from barfeed import grid, rules, verdict
+from barfeed.artifacts import Run, run_files
+from barfeed.bars import Bar, Pull, Series
+from barfeed.binance.rest import Conversation
+from barfeed.clock import Clock
+from barfeed.errors import ArtifactsUnusable, BarfeedError, StoreUnusable
+from barfeed.record import Record
+from barfeed.rules import Asked
+from barfeed.store import Coverage, Store, Table
+from barfeed.verdict import Held
+
+Source = Literal["db", "api"]
+
+_log = logging.getLogger(__name__)
+
+
+class Order(NamedTuple):
+    """What a cycle is asked to do; it holds no time and no connection."""
+
+    series: Series
+    dataset: str
+    n_recent: int
+    window_bars: int
+    inference_source: Source
+    catch_up: bool
+    catch_up_command: str
+    dry_run: bool
+    settle_sec: float
+    max_skew_sec: float
+
+
+class Feed(NamedTuple):
+    """What a cycle works with: the store, the folder of its files, the machine's clock."""
+
+    store: Store
+    folder: Path
+    clock: Clock
+
+
+class _Plan(NamedTuple):
+    """What a cycle asks the exchange for, and how much of the answer's end it compares with the store."""
+
+    asked: Asked
+    judged_bars: int
+    from_nothing: bool
+
+
+class _Overtaken(Exception):
+    """The hour turned and another process appended the next target meanwhile: live the new hour."""
+
+
+def run_cycle(feed: Feed, order: Order, talk: Conversation) -> Record:
+    """Live one hour; the record tells how it ended, failed or not.
+
+    Nothing but a bug, or a signal to stop, raises.
+    """
+    while True:
+        with suppress(_Overtaken):
+            return _Cycle(feed, order, talk).live()
+
+
+class _Cycle:
+    """One hour: what it works with, and the record that grows as it goes."""
+
+    def __init__(self, feed: Feed, order: Order, talk: Conversation) -> None:
+        self._feed = feed
+        self._order = order
+        self._talk = talk
+        self._record = Record(order.series, order.dataset, order.inference_source, order.dry_run, feed.clock)
+
+    def live(self) -> Record:
+        try:
+            self._live()
+        except BarfeedError as error:
+            _log.debug("the cycle failed", exc_info=True)
+            self._record.fail(error)
+        return self._record
+
+    def _live(self) -> None:
+        no_time = self._agree_on_time()
+        with run_files(self._feed.folder, self._talk.now_ms) as run, self._manifest(run):
+            if no_time:
+                raise no_time
+            plan = self._plan()
+            pull = self._pull(plan.asked)
+            self._save_evidence(run, pull)
+            verdict.accept_pull(pull, plan.asked, may_be_short=plan.from_nothing)
+            if self._order.inference_source == "api":
+                # The pull alone vouches for this CSV: the model gets it though the store be in trouble.
+                self._publish(run, plan.asked, pull.bars[-self._order.window_bars :])
+            window = self._keep(plan.asked, pull.bars[-plan.judged_bars :])
+            if self._order.inference_source == "db":
+                self._publish(run, plan.asked, window)
+
+    def _agree_on_time(self) -> BarfeedError | None:
+        # An error is kept, not raised: a run gets its name from the time, and its manifest from its name.
+        with self._record.step("time"):
+            try:
+                time = self._talk.time or self._talk.ask_time()
+            except BarfeedError as error:
+                return error
+            if abs(time.skew_sec) > self._order.max_skew_sec:
+                self._warn_of_skew(time.skew_sec)
+            forming_sec = (self._talk.now_ms - grid.floor(self._talk.now_ms, self._step_ms)) / 1000
+            self._talk.patience.wait_aside(self._order.settle_sec - forming_sec)
+        return None
+
+    def _warn_of_skew(self, skew_sec: float) -> None:
+        ahead = "ahead of" if skew_sec > 0 else "behind"
+        warning = f"the machine's clock is {abs(skew_sec):.1f} s {ahead} the exchange's"
+        self._record.warnings.append(warning)
+        _log.warning("%s; the exchange's is used", warning)
+
+    @contextmanager
+    def _manifest(self, run: Run) -> Iterator[None]:
+        self._record.run_time = run.name
+        try:
+            yield
+        except BaseException as error:
+            self._record.fail(error)
+            try:
+                self._save_manifest(run)
+            except ArtifactsUnusable as second:
+                # The first trouble is the one to tell; the disk's will come again.
+                _log.error("%s", second)
+            raise
+        self._save_manifest(run)
+
+    def _save_manifest(self, run: Run) -> None:
+        self._record.manifest_path = str(run.save_manifest(self._record.manifest(self._talk)))
+
+    def _plan(self) -> _Plan:
+        order, now_ms = self._order, self._talk.now_ms
+        bars, from_nothing = order.n_recent, False
+        if order.catch_up:
+            newest_ms = self._newest_stored()
+            target_ms = grid.last_closed(now_ms, self._step_ms)
+            bars = verdict.bars_to_pull(target_ms, newest_ms, order.n_recent, order.window_bars, self._step_ms)
+            from_nothing = newest_ms is None
+        pulled_bars = max(bars, order.window_bars) if order.inference_source == "api" else bars
+        return _Plan(Asked(order.series, pulled_bars, now_ms), bars, from_nothing)
+
+    def _newest_stored(self) -> int | None:
+        # With the API as the source, a store in trouble is told after the CSV is out, not before.
+        patient = suppress(StoreUnusable) if self._order.inference_source == "api" else nullcontext()
+        with patient, self._feed.store.reading(self._order.series) as table:
+            return table.coverage().last_ms
+        return None
+
+    def _pull(self, asked: Asked) -> Pull:
+        self._record.target_ms = asked.target_ms
+        with self._record.step("pull"):
+            return self._talk.closed_bars(asked)
+
+    def _save_evidence(self, run: Run, pull: Pull) -> None:
+        with self._record.step("evidence"):
+            self._record.pull = run.save_pull(pull.bars)
+
+    def _keep(self, asked: Asked, pulled: Sequence[Bar]) -> list[Bar]:
+        with self._record.step("store"):
+            with self._open_store() as table:
+                before, append = self._judge(table, asked, pulled)
+                if self._order.dry_run:
+                    self._record.would_append = len(append)
+                    return []
+                appended = table.append(append)
+                window = table.bars(grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms))
+            # Only here, behind the commit, is it true.
+            self._record.appended = appended
+            self._record.coverage = _grown(before, append)
+        return window
+
+    def _open_store(self) -> AbstractContextManager[Table]:
+        if self._order.dry_run:
+            return self._feed.store.reading(self._order.series)
+        return self._feed.store.appending(self._order.series, create=self._order.catch_up)
+
+    def _judge(self, table: Table, asked: Asked, pulled: Sequence[Bar]) -> tuple[Coverage, Sequence[Bar]]:
+        order, coverage = self._order, table.coverage()
+        self._record.coverage = coverage
+        self._refuse_overtaken(asked, coverage.last_ms)
+        held = Held(table.bars(pulled[0].open_time_ms), coverage.last_ms)
+        decided = verdict.judge(asked, pulled, held, catch_up=order.catch_up, catch_up_command=order.catch_up_command)
+        self._record.validated = decided.validated
+        return coverage, decided.append
+
+    def _refuse_overtaken(self, asked: Asked, newest_ms: int | None) -> None:
+        closed_ms = grid.last_closed(self._talk.now_ms, asked.step_ms)
+        if newest_ms is not None and asked.target_ms < newest_ms <= closed_ms:
+            raise _Overtaken
+
+    def _publish(self, run: Run, asked: Asked, window: Sequence[Bar]) -> None:
+        if self._order.dry_run:
+            return
+        with self._record.step("publish"):
+            start_ms = grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)
+            if findings := rules.check_window(window, start_ms, asked.target_ms, asked.step_ms):
+                raise verdict.window_gap(asked.series, findings)
+            self._record.inference = run.publish(window)
+
+    @property
+    def _step_ms(self) -> int:
+        return self._order.series.interval.ms
+
+
+def _grown(before: Coverage, appended: Sequence[Bar]) -> Coverage:
+    if not appended:
+        return before
+    first_ms = appended[0].open_time_ms if before.first_ms is None else before.first_ms
+    return Coverage(before.rows + len(appended), first_ms, appended[-1].open_time_ms)

@@ -1,0 +1,136 @@
+"""Every way a user can be told no, drawn as a tree by whose move is next.
+
+BarfeedError
+├── ValidationFailed      1  what is stored and what the exchange says do not fit; the store is as it was
+│   ├── StoreEmpty           no history to validate against
+│   ├── MissedBars           the store ends before the window does
+│   ├── StoreAhead           the store holds bars that are not closed by the exchange's clock
+│   ├── Mismatch             stored bars differ from the exchange's
+│   └── WindowGap            the inference window has a gap: no CSV is published
+├── UsageError            2  wrong flag or configuration
+├── ExchangeUnavailable   3  not reached in time, or it limits us: try again later
+│   ├── BarLate              the exchange does not show the target yet
+│   └── ExchangeBlocked      418 or 403: every call stops until it lifts the block
+├── LocalError            4  this machine's disk
+│   ├── StoreUnusable        locked, corrupt, read-only, newer, of another shape
+│   └── ArtifactsUnusable    the artifact folder cannot be written
+└── ExchangeRefused       5  retrying cannot help
+    └── ContractBroken       its answer breaks its own contract
+
+Each carries its exit code, the facts as attributes, and a hint that names what helps.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+# EX_SOFTWARE of sysexits.h: barfeed itself is wrong, or somebody stopped it in the middle.
+INTERRUPTED_EXIT_CODE = 70
+
+
+class BarfeedError(Exception):
+    """Something the user can act on: a message that says what, and a hint that says what helps.
+
+    `retry_after_sec`, where known, is how long the exchange asked to be left alone.
+    """
+
+    exit_code: ClassVar[int]
+    default_hint: ClassVar[str] = ""
+    retry_after_sec: float | None = None
+
+    def __init__(self, message: str, *, hint: str = "", findings: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.hint = hint or self.default_hint
+        # What rules found, for the manifest; the message tells the first and the count.
+        self.findings = tuple(findings)
+
+    @property
+    def status(self) -> str:
+        """The error's name in the manifest and on the exit line, `window_gap`."""
+        name = type(self).__name__
+        return "".join(f"_{char.lower()}" if char.isupper() else char for char in name).lstrip("_")
+
+
+class ValidationFailed(BarfeedError):
+    """What is stored and what the exchange says do not fit together."""
+
+    exit_code = 1
+
+
+class StoreEmpty(ValidationFailed):
+    """There is no stored history to validate against."""
+
+
+class MissedBars(ValidationFailed):
+    """The store ends before the window does."""
+
+
+class StoreAhead(ValidationFailed):
+    """The store holds bars that are not closed by the exchange's clock."""
+
+    default_hint = "compare the exchange's /fapi/v1/time with the machine's clock; find out what wrote those bars"
+
+
+class Mismatch(ValidationFailed):
+    """Stored bars differ from what the exchange says now."""
+
+
+class WindowGap(ValidationFailed):
+    """The inference window is not whole."""
+
+
+class UsageError(BarfeedError):
+    """A flag, variable or configuration value cannot be used."""
+
+    exit_code = 2
+    default_hint = "see --help"
+
+
+class ExchangeUnavailable(BarfeedError):
+    """The exchange could not be reached in time, or limits us."""
+
+    exit_code = 3
+    default_hint = "nothing is wrong with the store: run it again later"
+
+    def __init__(self, message: str, *, retry_after_sec: float | None = None, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.retry_after_sec = retry_after_sec
+
+
+class BarLate(ExchangeUnavailable):
+    """The exchange does not show the target yet."""
+
+    default_hint = "run it again later, or wait longer with --max-wait-sec"
+
+
+class ExchangeBlocked(ExchangeUnavailable):
+    """The exchange shut this address out; calling on would make it longer."""
+
+    default_hint = "stop every client on this address, wait until the block ends, then run it again"
+
+
+class LocalError(BarfeedError):
+    """The store or the artifact folder cannot be used."""
+
+    exit_code = 4
+
+
+class StoreUnusable(LocalError):
+    """The DuckDB file is locked, corrupt, read-only, newer than this DuckDB or of another shape."""
+
+
+class ArtifactsUnusable(LocalError):
+    """The artifact folder cannot be written."""
+
+    default_hint = "check that --persist-dir is a folder you may write to and that its disk is not full"
+
+
+class ExchangeRefused(BarfeedError):
+    """The exchange refused the request; sending it again cannot help."""
+
+    exit_code = 5
+
+
+class ContractBroken(ExchangeRefused):
+    """The exchange's answer breaks its own contract."""
+
+    default_hint = "the evidence is in the artifact folder; run it again, and report it if it stays"

@@ -1,0 +1,232 @@
+"""The append-only bar store: one table per series in whatever DuckDB can attach.
+
+The file is attached late and let go early, so that a reader is never kept waiting for the
+exchange. Between two uses only an empty in-memory DuckDB stays open, which makes the next use cheap.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+
+from barfeed.bars import COLUMNS, Bar, Series
+from barfeed.clock import Clock
+from barfeed.errors import StoreUnusable
+
+# DuckDB 1.x can read what this version writes: users' own tools may be older.
+STORAGE_VERSION = "v1.0.0"
+
+_FIRST_LOCK_PAUSE_SEC = 0.01
+_LONGEST_LOCK_PAUSE_SEC = 0.25
+_COLUMN_TYPES = {"timestamp": "TIMESTAMP"} | dict.fromkeys(COLUMNS[1:], "DOUBLE")
+
+_CREATE = """
+CREATE TABLE IF NOT EXISTS {table} (
+  timestamp TIMESTAMP PRIMARY KEY,
+  open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume DOUBLE,
+  created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP
+)
+"""
+_COLUMNS_OF = """
+SELECT column_name, data_type FROM duckdb_columns()
+WHERE database_name = 'store' AND schema_name = 'main' AND table_name = ?
+"""
+# A NULL would not be a float: as NaN it is one that the rules refuse.
+_SELECT = """
+SELECT epoch_ms(timestamp), coalesce(open, 'NaN'), coalesce(high, 'NaN'), coalesce(low, 'NaN'),
+       coalesce(close, 'NaN'), coalesce(volume, 'NaN')
+FROM {table} WHERE timestamp >= make_timestamp_ms(?) ORDER BY timestamp
+"""
+# One statement with one list a column: a statement a row takes a thousand times as long.
+_INSERT = """
+INSERT INTO {table} (timestamp, open, high, low, close, volume)
+SELECT make_timestamp_ms(open_time_ms), open, high, low, close, volume
+FROM (SELECT unnest(?::BIGINT[]) AS open_time_ms, unnest(?::DOUBLE[]) AS open, unnest(?::DOUBLE[]) AS high,
+             unnest(?::DOUBLE[]) AS low, unnest(?::DOUBLE[]) AS close, unnest(?::DOUBLE[]) AS volume)
+ON CONFLICT DO NOTHING RETURNING epoch_ms(timestamp)
+"""
+_COVERAGE = "SELECT count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)) FROM {table}"
+
+_log = logging.getLogger(__name__)
+
+
+class Coverage(NamedTuple):
+    """What a table holds: how many rows, and its first and last open_time in ms; None where empty."""
+
+    rows: int
+    first_ms: int | None
+    last_ms: int | None
+
+
+class Table:
+    """One series' table while the store is open."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, series: Series, *, exists: bool) -> None:
+        self._connection = connection
+        self._name = f'store.main."{series.table}"'
+        self.exists = exists
+
+    def coverage(self) -> Coverage:
+        """From the table's own statistics: costs the same however large it is."""
+        if not self.exists:
+            return Coverage(0, None, None)
+        return Coverage(*self._query(_COVERAGE)[0])
+
+    def bars(self, from_ms: int) -> list[Bar]:
+        """The bars that open at `from_ms` (ms) or later, ascending; a stored NULL comes as NaN."""
+        if not self.exists:
+            return []
+        return [Bar(*row) for row in self._query(_SELECT, [from_ms])]
+
+    def append(self, bars: Sequence[Bar]) -> int:
+        """Insert those of `bars` whose open_time is not there yet; how many were."""
+        if not self.exists:
+            self._connection.execute(_CREATE.format(table=self._name))
+            self.exists = True
+        return len(self._query(_INSERT, [list(column) for column in zip(*bars, strict=True)])) if bars else 0
+
+    def _query(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        return self._connection.execute(statement.format(table=self._name), list(values)).fetchall()
+
+
+class Store:
+    """A DuckDB file that holds one append-only table per series.
+
+    Everything raises `StoreUnusable`, and nothing else, for what is wrong with the file.
+    """
+
+    def __init__(self, path: Path, clock: Clock, lock_timeout_sec: float) -> None:
+        # Absolute, so that no name is taken for another database's address ("postgres:...").
+        self.path = path.absolute()
+        self._clock = clock
+        self._lock_timeout_sec = lock_timeout_sec
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    @contextmanager
+    def reading(self, series: Series) -> Iterator[Table]:
+        """The table, read-only: not a byte of the file changes, and a missing file stays missing."""
+        if not self.path.exists():
+            yield self._nothing(series)
+            return
+        with self._attached("READ_ONLY") as connection:
+            yield self._table(connection, series)
+
+    @contextmanager
+    def appending(self, series: Series, *, create: bool) -> Iterator[Table]:
+        """The table in one transaction: committed at the end, rolled back by any exception.
+
+        A missing file is made only with `create`; without, there is an empty table to look at.
+        """
+        if not (create or self.path.exists()):
+            yield self._nothing(series)
+            return
+        with _translated(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._attached(f"STORAGE_VERSION '{STORAGE_VERSION}'") as connection:
+            connection.execute("BEGIN")
+            try:
+                yield self._table(connection, series)
+                connection.execute("COMMIT")
+            except BaseException:
+                # After a failed COMMIT there is nothing left to roll back.
+                with suppress(duckdb.Error):
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _nothing(self, series: Series) -> Table:
+        return Table(self._memory(), series, exists=False)
+
+    def _table(self, connection: duckdb.DuckDBPyConnection, series: Series) -> Table:
+        columns = dict(connection.execute(_COLUMNS_OF, [series.table]).fetchall())
+        wrong = [
+            f"{name} is {columns.get(name, 'missing')}, expected {expected}"
+            for name, expected in _COLUMN_TYPES.items()
+            if columns and columns.get(name) != expected
+        ]
+        if wrong:
+            raise StoreUnusable(
+                f"{self.path}: table {series.table} has another shape: {'; '.join(wrong)}",
+                hint="point --duckdb at another file, or rename that table",
+            )
+        return Table(connection, series, exists=bool(columns))
+
+    @contextmanager
+    def _attached(self, options: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        with _translated(self.path):
+            connection = self._attach(options)
+            try:
+                yield connection
+            finally:
+                self._detach(connection)
+
+    def _attach(self, options: str) -> duckdb.DuckDBPyConnection:
+        quoted = str(self.path).replace("'", "''")
+        statement = f"ATTACH '{quoted}' AS store (TYPE duckdb, {options})"
+        connection = self._memory()
+        end_sec = self._clock.steady_sec() + self._lock_timeout_sec
+        pause_sec = _FIRST_LOCK_PAUSE_SEC
+        while True:
+            try:
+                connection.execute(statement)
+            except duckdb.IOException as problem:
+                if not _is_locked(problem) or self._clock.steady_sec() >= end_sec:
+                    raise
+                _log.debug("%s is locked by another process; waiting", self.path)
+                self._clock.sleep(pause_sec)
+                pause_sec = min(2 * pause_sec, _LONGEST_LOCK_PAUSE_SEC)
+            else:
+                return connection
+
+    def _memory(self) -> duckdb.DuckDBPyConnection:
+        if self._connection is None:
+            self._connection = _connect()
+        return self._connection
+
+    def _detach(self, connection: duckdb.DuckDBPyConnection) -> None:
+        try:
+            connection.execute("DETACH store")
+        except duckdb.Error:
+            # A database that broke while open cannot be let go by itself: let go of all of it.
+            self._connection = None
+            connection.close()
+
+
+def _connect() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
+    # CURRENT_TIMESTAMP becomes a TIMESTAMP in the session's zone, which is the machine's unless told.
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    return connection
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (duckdb.Error, OSError) as problem:
+        raise _unusable(path, problem) from problem
+
+
+def _is_locked(problem: BaseException) -> bool:
+    return "lock on file" in str(problem)
+
+
+def _unusable(path: Path, problem: BaseException) -> StoreUnusable:
+    said = str(problem).splitlines()[0][:400]
+    if _is_locked(problem):
+        holder = said.partition("Conflicting lock is held in ")[2].partition(". See also")[0] or "another process"
+        return StoreUnusable(
+            f"{path} is held by {holder}",
+            hint="end that process or let it finish, or wait longer with --lock-timeout-sec",
+        )
+    if path.is_dir():
+        return StoreUnusable(f"{path} is a folder, expected a DuckDB file", hint="point --duckdb at a file")
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        return StoreUnusable(f"{path} may not be read and written by this user", hint="check its owner and mode")
+    return StoreUnusable(
+        f"{path} cannot be used: {said!r}",
+        hint="check that the disk is not full and the file is a whole DuckDB database; restore it from a backup if not",
+    )

@@ -1,0 +1,150 @@
+"""What a pull and the store mean together: which bars to append, or why none. Pure."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from barfeed import grid, rules
+from barfeed.bars import Bar, Pull, Series
+from barfeed.errors import BarLate, ContractBroken, Mismatch, MissedBars, StoreAhead, StoreEmpty, WindowGap
+from barfeed.rules import Asked, Finding
+
+
+class Held(NamedTuple):
+    """What the store holds: `bars` from the pull's first open_time on, and its newest open_time in ms."""
+
+    bars: Sequence[Bar]
+    newest_ms: int | None
+
+
+class Verdict(NamedTuple):
+    """The bars to append, and how many stored ones were proven equal to the exchange's."""
+
+    append: tuple[Bar, ...]
+    validated: int
+
+
+def bars_to_pull(target_ms: int, newest_ms: int | None, n_recent: int, window_bars: int, step_ms: int) -> int:
+    """How many bars a catch-up pulls: everything missed and an overlap of `n_recent - 1` stored bars.
+
+    An empty store is started with a whole inference window.
+    """
+    if newest_ms is None:
+        return max(n_recent, window_bars)
+    missed = max(1, (target_ms - newest_ms) // step_ms)
+    return missed + n_recent - 1
+
+
+def accept_pull(pull: Pull, asked: Asked, *, may_be_short: bool) -> None:
+    """Return for a pull that keeps every rule and ends at the target.
+
+    `may_be_short` allows fewer bars than asked for: a young symbol has no more.
+    Raises `ContractBroken` with all findings, `BarLate`.
+    """
+    findings = [found for found in rules.check_pull(pull, asked) if not (may_be_short and found.rule == "count")]
+    if rules.is_late(pull, asked):
+        shown = grid.text(pull.bars[-1].open_time_ms) if pull.bars else "no bar at all"
+        findings = [found for found in findings if found.rule != "count"]
+        late = f"{asked.series}: the exchange does not show {grid.text(asked.target_ms)} yet; its newest is {shown}"
+        if not findings:
+            raise BarLate(late)
+    if findings:
+        raise ContractBroken(
+            f"{asked.series}: {_count(findings, 'rule')} broken by the exchange's answer; first: {findings[0]}"
+            f" ({findings[0].rule})",
+            findings=findings,
+        )
+
+
+def judge(asked: Asked, pulled: Sequence[Bar], held: Held, *, catch_up: bool, catch_up_command: str) -> Verdict:
+    """Compare the store with the pull and tell what to append.
+
+    Raises `StoreEmpty`, `StoreAhead`, `Mismatch`, `WindowGap`, `MissedBars`.
+    """
+    if held.newest_ms is None:
+        return _start(asked, pulled, catch_up=catch_up, catch_up_command=catch_up_command)
+    _refuse_ahead(asked, held.newest_ms)
+    _refuse_mismatches(asked, pulled, held)
+    stored = {bar.open_time_ms for bar in held.bars}
+    _refuse_gaps(asked, [bar for bar in pulled if bar.open_time_ms <= held.newest_ms], stored)
+    new = tuple(bar for bar in pulled if bar.open_time_ms > held.newest_ms)
+    if not catch_up and any(bar.open_time_ms != asked.target_ms for bar in new):
+        raise _missed(asked, held.newest_ms, catch_up_command)
+    return Verdict(new, len(pulled) - len(new))
+
+
+def _start(asked: Asked, pulled: Sequence[Bar], *, catch_up: bool, catch_up_command: str) -> Verdict:
+    if not catch_up:
+        raise StoreEmpty(
+            f"{asked.series}: the store holds no bar to validate against", hint=f"start it: {catch_up_command}"
+        )
+    return Verdict(tuple(pulled), 0)
+
+
+def _refuse_ahead(asked: Asked, newest_ms: int) -> None:
+    if newest_ms > asked.target_ms:
+        raise StoreAhead(
+            f"{asked.series}: the store ends at {grid.text(newest_ms)}, but the exchange's newest closed bar is"
+            f" {grid.text(asked.target_ms)}"
+        )
+
+
+def _refuse_mismatches(asked: Asked, pulled: Sequence[Bar], held: Held) -> None:
+    findings = [*rules.compare(held.bars, pulled), *_unknown(pulled, held.bars)]
+    if findings:
+        raise Mismatch(
+            f"{asked.series}: {len(findings)} of {len(held.bars)} stored bars differ from the exchange;"
+            f" first: {findings[0]}",
+            hint="nothing was appended; find out which is right: the manifest lists every difference with both values",
+            findings=findings,
+        )
+
+
+def _unknown(pulled: Sequence[Bar], stored: Sequence[Bar]) -> list[Finding]:
+    theirs = {bar.open_time_ms for bar in pulled}
+    return [
+        Finding("unknown", bar.open_time_ms, "is stored, but the exchange has no such bar", stored=bar._asdict())
+        for bar in stored
+        if bar.open_time_ms not in theirs
+    ]
+
+
+def _refuse_gaps(asked: Asked, expected: Sequence[Bar], stored: set[int]) -> None:
+    absent = [bar for bar in expected if bar.open_time_ms not in stored]
+    if absent:
+        findings = [Finding("gap", bar.open_time_ms, "is missing", exchange=bar._asdict()) for bar in absent]
+        raise WindowGap(
+            f"{asked.series}: the store lacks {len(absent)} of the {len(expected)} bars to validate with:"
+            f" {_spans(asked, [bar.open_time_ms for bar in absent])}",
+            hint=_fill_hint(asked.series),
+            findings=findings,
+        )
+
+
+def window_gap(series: Series, findings: Sequence[Finding]) -> WindowGap:
+    """The error for an inference window that is not whole, naming every finding up to five."""
+    named = "; ".join(str(found) for found in findings[:5]) + ("; ..." if len(findings) > 5 else "")  # noqa: PLR2004
+    return WindowGap(
+        f"{series}: the inference window is not whole: {named}", hint=_fill_hint(series), findings=findings
+    )
+
+
+def _fill_hint(series: Series) -> str:
+    return f"no inference CSV was published; insert the missing bars into {series.table}, then run it again"
+
+
+def _spans(asked: Asked, open_times_ms: Sequence[int]) -> str:
+    return ", ".join(str(gap) for gap in grid.gaps(open_times_ms, asked.step_ms))
+
+
+def _missed(asked: Asked, newest_ms: int, catch_up_command: str) -> MissedBars:
+    absent = grid.opens(newest_ms + asked.step_ms, asked.target_ms - asked.step_ms, asked.step_ms)
+    return MissedBars(
+        f"{asked.series}: the store ends at {grid.text(newest_ms)}; before {grid.text(asked.target_ms)}"
+        f" it lacks {_spans(asked, absent)}",
+        hint=f"catch up: {catch_up_command}",
+        findings=rules.gap_findings(absent, asked.step_ms),
+    )
+
+
+def _count(findings: Sequence[Finding], noun: str) -> str:
+    return f"{len(findings)} {noun}{'' if len(findings) == 1 else 's'}"

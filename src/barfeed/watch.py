@@ -1,0 +1,99 @@
+"""When to run a cycle: as soon as a bar is due by the exchange's clock, for ever, one at a time."""
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple, NoReturn
+
+from barfeed import grid
+from barfeed.binance.rest import Conversation, Rest
+from barfeed.clock import ExchangeTime
+from barfeed.cycle import Feed, Order, run_cycle
+from barfeed.errors import BarfeedError
+from barfeed.record import Record
+
+FIRST_FAILURE_PAUSE_SEC = 5.0
+# A look that comes a moment early costs a request and no harm; a bar that waits costs the model time.
+_WAKE_AFTER_DUE_SEC = 0.002
+
+_log = logging.getLogger(__name__)
+
+
+class Pace(NamedTuple):
+    """How a watch goes: longest sleep between looks, and how long a cycle may wait for the exchange."""
+
+    sleep_sec: float
+    max_wait_sec: float
+
+
+def due_in_sec(now_ms: int, done_ms: int | None, step_ms: int, settle_sec: float) -> float:
+    """Seconds until the first bar after `done_ms` is closed and settled; zero or less: it is due now."""
+    newest_ms = grid.last_closed(now_ms, step_ms)
+    awaited_ms = newest_ms if done_ms is None or newest_ms > done_ms else newest_ms + step_ms
+    return (awaited_ms + step_ms - now_ms) / 1000 + settle_sec
+
+
+def failure_pause_sec(failures: int, asked_sec: float | None, longest_sec: float) -> float:
+    """How long to leave it after `failures` failed cycles in a row, or as long as the exchange asked for."""
+    growing = min(longest_sec, FIRST_FAILURE_PAUSE_SEC * 2.0 ** min(failures - 1, 16))
+    return max(growing, asked_sec or 0.0)
+
+
+def watch(feed: Feed, order: Order, rest: Rest, pace: Pace, tell: Callable[[Record, Conversation], None]) -> NoReturn:
+    """Run cycles for ever; `tell` gets the record of each. Ends only by what a signal handler raises."""
+    watcher = _Watcher(feed, order, rest, pace, tell)
+    while True:
+        feed.clock.sleep(watcher.look())
+
+
+class _Watcher:
+    """What a watch remembers between looks: the last target done, the failures since, the exchange's time."""
+
+    def __init__(
+        self, feed: Feed, order: Order, rest: Rest, pace: Pace, tell: Callable[[Record, Conversation], None]
+    ) -> None:
+        self._feed = feed
+        self._order = order
+        self._rest = rest
+        self._pace = pace
+        self._tell = tell
+        self._time: ExchangeTime | None = None
+        self._done_ms: int | None = None
+        self._failures = 0
+
+    def look(self) -> float:
+        """Run a cycle if a bar is due; how many seconds to sleep then."""
+        talk = self._rest.conversation(self._pace.max_wait_sec)
+        try:
+            self._time = talk.ask_time()
+        except BarfeedError as error:
+            # Where a bar is due, the cycle below tells it and leaves a manifest.
+            if not self._is_due():
+                return self._after_failure(error, error.retry_after_sec)
+        return self._cycle(talk) if self._is_due() else self._until_due_sec()
+
+    def _cycle(self, talk: Conversation) -> float:
+        record = run_cycle(self._feed, self._order, talk)
+        self._tell(record, talk)
+        if record.failure:
+            return self._after_failure(record.failure.message, record.failure.retry_after_sec)
+        self._failures = 0
+        self._done_ms = record.target_ms
+        return self._until_due_sec()
+
+    def _after_failure(self, what: object, asked_sec: float | None) -> float:
+        self._failures += 1
+        pause_sec = failure_pause_sec(self._failures, asked_sec, self._pace.sleep_sec)
+        _log.warning("%s; looking again in %.0f s", what, pause_sec)
+        return pause_sec
+
+    def _is_due(self) -> bool:
+        return self._due_in_sec() <= 0
+
+    def _until_due_sec(self) -> float:
+        return min(self._due_in_sec() + _WAKE_AFTER_DUE_SEC, self._pace.sleep_sec)
+
+    def _due_in_sec(self) -> float:
+        if self._time is None:
+            return 0.0
+        now_ms = self._time.now_ms(self._feed.clock)
+        return due_in_sec(now_ms, self._done_ms, self._order.series.interval.ms, self._order.settle_sec)
