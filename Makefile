@@ -42,7 +42,7 @@ unit: .venv/installed-dev
 	@$(BIN)/pytest -m 'not long and not peers'
 
 docs: .venv/installed-dev ## write docs/cli.md anew from the command's own help
-	@$(BIN)/python -m tests.write_docs
+	@$(BIN)/python docs/cli.py > docs/cli.md
 
 long: .venv/installed-dev ## the year of hours, cold processes, kill loop
 	@$(BIN)/pytest -m long

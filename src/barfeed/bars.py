@@ -99,13 +99,13 @@ class Series(NamedTuple):
         # Since 2025 the exchange lists symbols in Chinese too, so letters are not only A to Z.
         if not 1 <= len(name) <= SYMBOL_CHARS_MAX or not name.replace("_", "").isalnum():
             raise UsageError(
-                f"--symbol {symbol[:60]!r} is not a symbol: expected 1 to 40 letters, digits or '_', like BTCUSDT"
+                f"symbol {symbol[:60]!r} cannot be one: expected 1 to 40 letters, digits or '_', like BTCUSDT"
             )
         try:
             return cls(name, Interval(interval))
         except ValueError:
             known = " ".join(each.value for each in Interval)
-            raise UsageError(f"--interval {interval[:60]!r} is not one of {known}") from None
+            raise UsageError(f"interval {interval[:60]!r} is not one of {known}") from None
 
     @property
     def table(self) -> str:

@@ -172,7 +172,6 @@ def _log_to_stderr(debug: bool) -> None:
     help="Port to listen on; 0 takes a free one.",
 )
 @click.option("--quiet", is_flag=True, help="Do not log every request.")
-@click.option("--debug", is_flag=True, help="Tracebacks.")
 def replay(**values: Any) -> None:
     """Serve Binance's own protocol from recorded or generated bars, with a clock of its own."""
     from barfeed.replay.command import serve  # noqa: PLC0415

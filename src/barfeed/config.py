@@ -32,7 +32,7 @@ class Settings:
     n_recent: int = _setting(6, "Closed bars to pull and validate with.", at_least=2, at_most=1500)
     duckdb: Path = _setting(Path("data/ohlcv.duckdb"), "The store, a DuckDB file.")
     persist_dir: Path = _setting(Path("data/feed"), "Root of the artifacts.")
-    dataset: str = _setting("", "Label whose slug names the artifact folder [default: BINANCE_BTCUSDT.P, 60]")
+    dataset: str = _setting("", "Label whose slug names the artifact folder.  [default: the series, as BINANCE_BTCUSDT.P, 60]")
     buffer_hours: int = _setting(6, "Hours on top of 720 in the inference CSV.", at_least=0, at_most=8760)
     inference_source: Literal["db", "api"] = _setting("db", "Where the inference CSV comes from.")
     watch: bool = _setting(False, "Run for ever, or one cycle.")
@@ -55,7 +55,10 @@ class Settings:
 
     def series(self) -> Series:
         """The series, once all settings fit together; `UsageError` names the one that does not."""
-        series = Series.of(self.symbol, self.interval)
+        try:
+            series = Series.of(self.symbol, self.interval)
+        except UsageError as problem:
+            raise UsageError(f"--symbol or --interval: {problem}") from None
         self._check(series)
         return series
 

@@ -156,7 +156,7 @@ class _Cycle:
         return None
 
     def _pull(self, asked: Asked) -> Pull:
-        self._record.target_ms = asked.target_ms
+        self._record.now_ms, self._record.target_ms = asked.now_ms, asked.target_ms
         with self._record.step("pull"):
             return self._talk.closed_bars(asked)
 

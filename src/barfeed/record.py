@@ -38,6 +38,7 @@ class Record:
     inference_source: str
     dry_run: bool
     clock: Clock
+    now_ms: int | None = None
     target_ms: int | None = None
     pull: Written | None = None
     inference: Written | None = None
@@ -114,7 +115,7 @@ class Record:
             "message": self.failure.message if self.failure else "",
             "hint": self.failure.hint if self.failure else "",
             "target": self.target,
-            "exchange": _exchange(talk),
+            "exchange": self._exchange(talk),
             "dry_run": self.dry_run,
             "inference_source": self.inference_source,
             "counts": self._counts(),
@@ -123,6 +124,16 @@ class Record:
             "findings": [_finding(each) for each in self.failure.findings] if self.failure else [],
             "warnings": self.warnings,
             "durations_sec": self.durations_sec | {"total": round(self._total_sec(), 6)},
+        }
+
+    def _exchange(self, talk: Conversation) -> dict[str, Any]:
+        return {
+            "base_url": talk.base_url,
+            "time": None if self.now_ms is None else grid.text(self.now_ms),
+            "skew_sec": round(talk.time.skew_sec, 3) if talk.time else None,
+            "requests": talk.requests,
+            "retries": dict(talk.retries),
+            "used_weight": talk.used_weight,
         }
 
     def _counts(self) -> dict[str, int]:
@@ -142,17 +153,6 @@ class Record:
 
     def _total_sec(self) -> float:
         return sum(self.durations_sec.values())
-
-
-def _exchange(talk: Conversation) -> dict[str, Any]:
-    return {
-        "base_url": talk.base_url,
-        "time": grid.text(talk.now_ms) if talk.time else None,
-        "skew_sec": round(talk.time.skew_sec, 3) if talk.time else None,
-        "requests": talk.requests,
-        "retries": dict(talk.retries),
-        "used_weight": talk.used_weight,
-    }
 
 
 def _file(written: Written | None) -> dict[str, Any] | None:

@@ -17,8 +17,10 @@ from barfeed.bars import COLUMNS, Bar, Series
 from barfeed.clock import Clock
 from barfeed.errors import StoreUnusable
 
-# DuckDB 1.x can read what this version writes: users' own tools may be older.
-STORAGE_VERSION = "v1.0.0"
+# A file made so can be read by DuckDB 1.x: users' own tools may be older. Only for a new file: the
+# version of an existing one cannot be lowered, and asking for it is an error.
+NEW_FILE = "STORAGE_VERSION 'v1.0.0'"
+EXISTING_FILE = "READ_WRITE"
 
 _FIRST_LOCK_PAUSE_SEC = 0.01
 _LONGEST_LOCK_PAUSE_SEC = 0.25
@@ -121,12 +123,13 @@ class Store:
 
         A missing file is made only with `create`; without, there is an empty table to look at.
         """
-        if not (create or self.path.exists()):
+        exists = self.path.exists()
+        if not (create or exists):
             yield self._nothing(series)
             return
         with _translated(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._attached(f"STORAGE_VERSION '{STORAGE_VERSION}'") as connection:
+        with self._attached(EXISTING_FILE if exists else NEW_FILE) as connection:
             connection.execute("BEGIN")
             try:
                 yield self._table(connection, series)

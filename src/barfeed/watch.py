@@ -28,7 +28,7 @@ class Pace(NamedTuple):
 def due_in_sec(now_ms: int, done_ms: int | None, step_ms: int, settle_sec: float) -> float:
     """Seconds until the first bar after `done_ms` is closed and settled; zero or less: it is due now."""
     newest_ms = grid.last_closed(now_ms, step_ms)
-    awaited_ms = newest_ms if done_ms is None or newest_ms > done_ms else newest_ms + step_ms
+    awaited_ms = newest_ms if done_ms is None else max(newest_ms, done_ms + step_ms)
     return (awaited_ms + step_ms - now_ms) / 1000 + settle_sec
 
 

@@ -1,0 +1,51 @@
+"""Prints docs/cli.md from the commands themselves: `make docs`."""
+
+import dataclasses
+import sys
+
+import click
+
+from barfeed.cli import barfeed
+from barfeed.config import Settings, variable
+
+COMMANDS = ("run", "replay")
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [
+        "# The command line",
+        "Written by `make docs` from the commands themselves; `make test` tells when it is out of date.",
+        "`python run/ohlcv_feed_binance.py` is the same as `barfeed run`.",
+        _help(barfeed, "barfeed"),
+        *(_help(barfeed.commands[name], f"barfeed {name}") for name in COMMANDS),
+        "## Settings of `barfeed run`",
+        "A value comes from the flag, else from the variable, else from the TOML file of `--config`, else it is the default.",
+        _settings(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _help(command: click.Command, path: str) -> str:
+    context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100)
+    return f"## `{path}`\n\n```text\n{command.get_help(context)}\n```"
+
+
+def _settings() -> str:
+    rows = ["| flag | variable | TOML key | default | range |", "|---|---|---|---|---|"]
+    for field in dataclasses.fields(Settings):
+        flag = f"`--{field.name.replace('_', '-')}`"
+        low, high = field.metadata["at_least"], field.metadata["at_most"]
+        allowed = "" if low is None else f"{low:g} to {high:g}"
+        rows.append(f"| {flag} | `{variable(field.name)}` | `{field.name}` | {_default(field.default)} | {allowed} |")
+    return "\n".join(rows)
+
+
+def _default(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`" if value != "" else "from the series"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

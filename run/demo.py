@@ -1,0 +1,104 @@
+"""An afternoon of the feed in some seconds, against its own exchange: `make demo`."""
+
+import calendar
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from barfeed.bars import HOUR_MS, MINUTE_MS, Interval
+from barfeed.replay.clocks import HandClock
+from barfeed.replay.exchange import ReplayExchange
+from barfeed.replay.faults import parse_faults
+from barfeed.replay.generator import generate
+from barfeed.replay.server import ReplayServer
+
+FOLDER = Path("demo-data")
+NOON_MS = calendar.timegm((2024, 2, 10, 12, 0, 0)) * 1000
+FEED = (
+    "python run/ohlcv_feed_binance.py",
+    f"--duckdb {FOLDER}/ohlcv.duckdb",
+    f"--persist-dir {FOLDER}/feed",
+    # The machine lives today, this exchange in 2024: that is no skew to warn of.
+    "--max-skew-sec 1e10",
+)
+
+FORMING = '[[fault]]\nkind = "forming"'
+REVISED = '[[fault]]\nkind = "revise"\nbar = 2024-02-10T12:00:00\nvolume = 1234.567'
+
+
+class Afternoon:
+    """The exchange with its clock, and the feed beside it."""
+
+    def __init__(self, clock: HandClock, exchange: ReplayExchange, url: str) -> None:
+        self._clock = clock
+        self._exchange = exchange
+        self._environment = os.environ | {"BARFEED_BASE_URL": url}
+
+    def at(self, hour: int, minute: int, what: str, fault: str = "") -> None:
+        """Move the exchange's clock, and script what goes wrong there."""
+        self._clock.set(NOON_MS + (hour - 12) * HOUR_MS + minute * MINUTE_MS)
+        self._exchange.faults = parse_faults(fault, "demo")
+        print(
+            f"\n\033[1m{hour:02d}:{minute:02d}  {what}\033[0m"
+            if sys.stdout.isatty()
+            else f"\n{hour:02d}:{minute:02d}  {what}"
+        )
+
+    def feed(self, *flags: str, expected: int = 0) -> None:
+        """Run the feed as anybody would, and show what it says."""
+        command = [*" ".join(FEED).split(), *flags]
+        print("$", " ".join(["python run/ohlcv_feed_binance.py", *flags]))
+        ran = subprocess.run(
+            [sys.executable, *command[1:]], env=self._environment, capture_output=True, text=True, check=False
+        )
+        print(_indented(ran.stdout + ran.stderr) + f"\n   exit {ran.returncode}", flush=True)
+        if ran.returncode != expected:
+            sys.exit(f"the demo expected exit {expected}")
+
+
+def main() -> None:
+    """Live the afternoon."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    clock = HandClock(NOON_MS)
+    tape = generate("BTCUSDT", Interval.ONE_HOUR, NOON_MS - 1000 * HOUR_MS, 1010, seed=1)
+    exchange = ReplayExchange([tape], clock.now_ms)
+    with ReplayServer(exchange) as server:
+        print(f"A replay exchange speaks Binance's protocol on {server.url}; it is 2024-02-10 there.")
+        _live(Afternoon(clock, exchange, server.url))
+    _show(sorted((FOLDER / "feed").glob("*/*")))
+
+
+def _live(afternoon: Afternoon) -> None:
+    afternoon.at(13, 1, "The first run: the store is empty, so it is started.")
+    afternoon.feed("--catch-up")
+    afternoon.at(14, 1, "A normal hour: six bars pulled, five proven, one appended.")
+    afternoon.feed()
+    afternoon.at(15, 1, "The exchange slips the forming bar into its answer: refused.", FORMING)
+    afternoon.feed(expected=5)
+    afternoon.at(15, 2, "A minute later it behaves.")
+    afternoon.feed()
+    afternoon.at(16, 1, "The exchange tells another volume for a bar that is stored: caught.", REVISED)
+    afternoon.feed(expected=1)
+    afternoon.at(16, 5, "It takes that back; the hour is lived after all.")
+    afternoon.feed()
+    afternoon.at(19, 1, "The machine was off for two hours: nothing is skipped silently.")
+    afternoon.feed(expected=1)
+    afternoon.feed("--catch-up")
+
+
+def _show(files: Sequence[Path]) -> None:
+    print(f"\nThe store:     {FOLDER}/ohlcv.duckdb, table ohlcv_btcusdt_1h")
+    print(f"For the model: {next(file for file in files if file.name.startswith('latest'))}")
+    print("Evidence:      every pull, every decision, and every file the model was given")
+    print(_indented("\n".join(str(file.name) for file in files if not file.name.startswith((".", "latest")))))
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"   {line}" for line in text.rstrip().splitlines())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""The feed as a process of its own, against an exchange on a real socket."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from barfeed.replay.clocks import HandClock
+from barfeed.replay.exchange import ReplayExchange
+from barfeed.replay.server import ReplayServer
+from barfeed.replay.tape import Tape
+from world import BTCUSDT_1H, hours, made_up_bars
+
+ROOT = Path(__file__).resolve().parent.parent
+FEED = (sys.executable, str(ROOT / "run" / "ohlcv_feed_binance.py"))
+
+
+class Ran(NamedTuple):
+    """How a process ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Machine:
+    """A machine with a feed on it, and the exchange that it can reach."""
+
+    def __init__(self, folder: Path, exchange: ReplayExchange, clock: HandClock, url: str) -> None:
+        self.folder = folder
+        self.exchange = exchange
+        self.clock = clock
+        self.url = url
+        self.duckdb = folder / "ohlcv.duckdb"
+        self.artifacts = folder / "feed" / "BINANCE_BTCUSDT.P_60"
+
+    def command(self, *flags: str) -> list[str]:
+        paths = ("--duckdb", str(self.duckdb), "--persist-dir", str(self.folder / "feed"))
+        return [*FEED, *paths, "--max-skew-sec", "1e10", *flags]
+
+    def environment(self, **more: str) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("BARFEED_")}
+        return kept | {"BARFEED_BASE_URL": self.url} | more
+
+    def feed(self, *flags: str, **environment: str) -> Ran:
+        """Run the hourly command to its end."""
+        done = subprocess.run(
+            self.command(*flags),
+            env=self.environment(**environment),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *flags: str) -> "subprocess.Popen[str]":
+        """Start it and go on."""
+        return subprocess.Popen(
+            self.command(*flags), env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+
+@contextmanager
+def machine(folder: Path, target_ms: int) -> Iterator[Machine]:
+    """An exchange half a minute after `target_ms` closed, and a machine that has no store yet."""
+    clock = HandClock(target_ms + hours(1) + 30_000)
+    tape = Tape.of(BTCUSDT_1H, made_up_bars(target_ms + hours(400), 1400))
+    exchange = ReplayExchange([tape], clock.now_ms)
+    with ReplayServer(exchange) as server:
+        yield Machine(folder, exchange, clock, server.url)
