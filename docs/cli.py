@@ -8,6 +8,8 @@ import click
 from barfeed.cli import barfeed
 from barfeed.config import Settings, variable
 
+PRECEDENCE = """\
+A value comes from the flag, else from the variable, else from the TOML file of `--config`, else it is the default."""
 COMMANDS = ("run", "replay")
 
 
@@ -20,7 +22,7 @@ def page() -> str:
         _help(barfeed, "barfeed"),
         *(_help(barfeed.commands[name], f"barfeed {name}") for name in COMMANDS),
         "## Settings of `barfeed run`",
-        "A value comes from the flag, else from the variable, else from the TOML file of `--config`, else it is the default.",
+        PRECEDENCE,
         _settings(),
     ]
     return "\n\n".join(parts) + "\n"

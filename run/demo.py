@@ -17,13 +17,9 @@ from barfeed.replay.server import ReplayServer
 
 FOLDER = Path("demo-data")
 NOON_MS = calendar.timegm((2024, 2, 10, 12, 0, 0)) * 1000
-FEED = (
-    "python run/ohlcv_feed_binance.py",
-    f"--duckdb {FOLDER}/ohlcv.duckdb",
-    f"--persist-dir {FOLDER}/feed",
-    # The machine lives today, this exchange in 2024: that is no skew to warn of.
-    "--max-skew-sec 1e10",
-)
+FEED = os.path.relpath(Path(__file__).with_name("ohlcv_feed_binance.py"))
+# The machine lives today, this exchange in 2024: that is no skew to warn of.
+FLAGS = f"--duckdb {FOLDER}/ohlcv.duckdb --persist-dir {FOLDER}/feed --max-skew-sec 1e10".split()
 
 FORMING = '[[fault]]\nkind = "forming"'
 REVISED = '[[fault]]\nkind = "revise"\nbar = 2024-02-10T12:00:00\nvolume = 1234.567'
@@ -49,11 +45,9 @@ class Afternoon:
 
     def feed(self, *flags: str, expected: int = 0) -> None:
         """Run the feed as anybody would, and show what it says."""
-        command = [*" ".join(FEED).split(), *flags]
         print("$", " ".join(["python run/ohlcv_feed_binance.py", *flags]))
-        ran = subprocess.run(
-            [sys.executable, *command[1:]], env=self._environment, capture_output=True, text=True, check=False
-        )
+        command = [sys.executable, FEED, *FLAGS, *flags]
+        ran = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
         print(_indented(ran.stdout + ran.stderr) + f"\n   exit {ran.returncode}", flush=True)
         if ran.returncode != expected:
             sys.exit(f"the demo expected exit {expected}")
