@@ -46,7 +46,9 @@ def _settings() -> str:
 def _default(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`" if value != "" else "from the series"
+    if isinstance(value, float):
+        return f"`{value:g}`"
+    return f"`{value}`" if value != "" else ""
 
 
 if __name__ == "__main__":

@@ -95,6 +95,8 @@ class World:
             dry_run=False,
             settle_sec=10.0,
             max_skew_sec=5.0,
+            then="",
+            then_timeout_sec=10.0,
         )
 
     def run(self, fault: str = "", max_wait_sec: float = 120.0, **changes: Any) -> Record:

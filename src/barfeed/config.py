@@ -32,7 +32,9 @@ class Settings:
     n_recent: int = _setting(6, "Closed bars to pull and validate with.", at_least=2, at_most=1500)
     duckdb: Path = _setting(Path("data/ohlcv.duckdb"), "The store, a DuckDB file.")
     persist_dir: Path = _setting(Path("data/feed"), "Root of the artifacts.")
-    dataset: str = _setting("", "Label whose slug names the artifact folder.  [default: the series, as BINANCE_BTCUSDT.P, 60]")
+    dataset: str = _setting(
+        "", "Label whose slug names the artifact folder.  [default: the series, as BINANCE_BTCUSDT.P, 60]"
+    )
     buffer_hours: int = _setting(6, "Hours on top of 720 in the inference CSV.", at_least=0, at_most=8760)
     inference_source: Literal["db", "api"] = _setting("db", "Where the inference CSV comes from.")
     watch: bool = _setting(False, "Run for ever, or one cycle.")
@@ -51,6 +53,8 @@ class Settings:
     lock_timeout_sec: float = _setting(
         30.0, "Wait for another process to let go of the store.", at_least=0, at_most=3000
     )
+    then: str = _setting("", "Shell command to run after each published inference CSV.")
+    then_timeout_sec: float = _setting(600.0, "How long that command may take.", at_least=1, at_most=3000)
     json: bool = _setting(False, "Print the cycle's manifest as one line of JSON instead.")
 
     def series(self) -> Series:

@@ -12,6 +12,7 @@ from barfeed.bars import Bar, Pull, Series
 from barfeed.binance.rest import Conversation
 from barfeed.clock import Clock
 from barfeed.errors import ArtifactsUnusable, BarfeedError, StoreUnusable
+from barfeed.followup import run_command
 from barfeed.record import Record
 from barfeed.rules import Asked
 from barfeed.store import Coverage, Store, Table
@@ -35,6 +36,8 @@ class Order(NamedTuple):
     dry_run: bool
     settle_sec: float
     max_skew_sec: float
+    then: str
+    then_timeout_sec: float
 
 
 class Feed(NamedTuple):
@@ -86,19 +89,29 @@ class _Cycle:
 
     def _live(self) -> None:
         no_time = self._agree_on_time()
-        with run_files(self._feed.folder, self._talk.now_ms) as run, self._manifest(run):
-            if no_time:
-                raise no_time
-            plan = self._plan()
-            pull = self._pull(plan.asked)
-            self._save_evidence(run, pull)
-            verdict.accept_pull(pull, plan.asked, may_be_short=plan.from_nothing)
-            if self._order.inference_source == "api":
-                # The pull alone vouches for this CSV: the model gets it though the store be in trouble.
-                self._publish(run, plan.asked, pull.bars[-self._order.window_bars :])
-            window = self._keep(plan.asked, pull.bars[-plan.judged_bars :])
-            if self._order.inference_source == "db":
-                self._publish(run, plan.asked, window)
+        with run_files(self._feed.folder, self._talk.now_ms) as run:
+            try:
+                with self._manifest(run):
+                    if no_time:
+                        raise no_time
+                    self._pull_to_publish(run)
+            except BarfeedError:
+                # With the API as the source there may be a fresh CSV all the same.
+                self._follow_up(run)
+                raise
+            self._follow_up(run)
+
+    def _pull_to_publish(self, run: Run) -> None:
+        plan = self._plan()
+        pull = self._pull(plan.asked)
+        self._save_evidence(run, pull)
+        verdict.accept_pull(pull, plan.asked, may_be_short=plan.from_nothing)
+        if self._order.inference_source == "api":
+            # The pull alone vouches for this CSV: the model gets it though the store be in trouble.
+            self._publish(run, plan.asked, pull.bars[-self._order.window_bars :])
+        window = self._keep(plan.asked, pull.bars[-plan.judged_bars :])
+        if self._order.inference_source == "db":
+            self._publish(run, plan.asked, window)
 
     def _agree_on_time(self) -> BarfeedError | None:
         # An error is kept, not raised: a run gets its name from the time, and its manifest from its name.
@@ -133,6 +146,23 @@ class _Cycle:
                 _log.error("%s", second)
             raise
         self._save_manifest(run)
+
+    def _follow_up(self, run: Run) -> None:
+        record = self._record
+        if not (self._order.then and record.inference and record.manifest_path):
+            return
+        variables = {
+            "BARFEED_INFERENCE_CSV": str(run.folder / record.inference.file),
+            "BARFEED_TARGET": record.target or "",
+            "BARFEED_MANIFEST": record.manifest_path,
+        }
+        with record.step("then"):
+            record.then = run_command(self._order.then, variables, self._order.then_timeout_sec)
+        try:
+            self._save_manifest(run)
+        except ArtifactsUnusable as problem:
+            # The hour itself is done and told; only how the command ended is not.
+            _log.warning("%s", problem)
 
     def _save_manifest(self, run: Run) -> None:
         self._record.manifest_path = str(run.save_manifest(self._record.manifest(self._talk)))

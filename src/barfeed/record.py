@@ -11,6 +11,7 @@ from barfeed.bars import Series
 from barfeed.binance.rest import Conversation
 from barfeed.clock import Clock
 from barfeed.errors import INTERRUPTED_EXIT_CODE, BarfeedError
+from barfeed.followup import Ended
 from barfeed.rules import Finding
 from barfeed.store import Coverage
 
@@ -49,6 +50,7 @@ class Record:
     warnings: list[str] = field(default_factory=list)
     failure: Failure | None = None
     durations_sec: dict[str, float] = field(default_factory=dict)
+    then: Ended | None = None
     run_time: str | None = None
     manifest_path: str | None = None
 
@@ -123,6 +125,7 @@ class Record:
             "files": {"api_pull": _file(self.pull), "for_inference": _file(self.inference)},
             "findings": [_finding(each) for each in self.failure.findings] if self.failure else [],
             "warnings": self.warnings,
+            "then": self.then._asdict() if self.then else None,
             "durations_sec": self.durations_sec | {"total": round(self._total_sec(), 6)},
         }
 

@@ -33,4 +33,6 @@ def _order(settings: Settings, catch_up_command: str) -> Order:
         dry_run=settings.dry_run,
         settle_sec=settings.settle_sec,
         max_skew_sec=settings.max_skew_sec,
+        then=settings.then,
+        then_timeout_sec=settings.then_timeout_sec,
     )

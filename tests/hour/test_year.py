@@ -37,8 +37,8 @@ def fill_up_to_2024(store: Path, path: Path) -> None:
             """
         )
         connection.execute(
-            "INSERT INTO ohlcv_btcusdt_1h (timestamp, open, high, low, close, volume) SELECT timestamp, open, high, low,"
-            f" close, volume FROM read_parquet('{path}') WHERE timestamp < '2024-01-01' ORDER BY timestamp"
+            "INSERT INTO ohlcv_btcusdt_1h BY NAME SELECT timestamp, open, high, low, close, volume"
+            f" FROM read_parquet('{path}') WHERE timestamp < '2024-01-01' ORDER BY timestamp"
         )
 
 

@@ -1,0 +1,75 @@
+"""The user's command after a publish: told everything, and unable to hurt the feed."""
+
+import json
+import logging
+import time
+from pathlib import Path
+
+import pytest
+
+from barfeed.record import Record
+from world import World, hours, ms
+
+TARGET_MS = ms(2024, 2, 10, 13)
+
+
+def then_of(record: Record) -> dict[str, object]:
+    assert record.manifest_path
+    told: dict[str, object] = json.loads(Path(record.manifest_path).read_text())["then"]
+    return told
+
+
+def test_the_command_is_told_the_csv_the_target_and_the_manifest(started: World, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    record = started.run(
+        then=f'echo "$BARFEED_TARGET" > {told}; wc -l < "$BARFEED_INFERENCE_CSV" >> {told};'
+        f' grep -c appended "$BARFEED_MANIFEST" >> {told}'
+    )
+    assert record.exit_code == 0
+    target, lines, manifest = told.read_text().split("\n")[:3]
+    assert (target, lines.strip()) == ("2024-02-10 13:00", "727")
+    assert int(manifest) >= 1
+    assert then_of(record)["exit_code"] == 0
+
+
+def test_what_it_prints_is_in_the_log(started: World, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        started.run(then="echo spoken; echo complained >&2")
+    assert {"--then: spoken", "--then: complained"} <= set(caplog.messages)
+
+
+def test_a_failing_command_does_not_fail_the_hour(started: World) -> None:
+    record = started.run(then="exit 7")
+    assert (record.exit_code, record.status) == (0, "appended")
+    assert then_of(record)["exit_code"] == 7
+
+
+def test_a_hanging_command_is_killed_with_all_it_started(started: World, tmp_path: Path) -> None:
+    alive = tmp_path / "alive"
+    began = time.monotonic()
+    record = started.run(then=f"(sleep 3; touch {alive}) & sleep 60", then_timeout_sec=1.0)
+    assert time.monotonic() - began < 2.5
+    assert (record.exit_code, then_of(record)["exit_code"]) == (0, None)
+    time.sleep(2.5)
+    assert not alive.exists()
+
+
+def test_a_command_that_leaves_a_child_behind_does_not_keep_the_feed(started: World) -> None:
+    began = time.monotonic()
+    assert started.run(then="sleep 5 &").exit_code == 0
+    assert time.monotonic() - began < 3
+
+
+def test_without_a_fresh_csv_nothing_is_run(started: World, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    started.clock.go_to(TARGET_MS + hours(3))
+    assert started.run(then=f"touch {ran}").status == "missed_bars"
+    assert started.run(then=f"touch {ran}", dry_run=True, catch_up=True).status == "dry_run"
+    assert not ran.exists()
+
+
+def test_the_exchanges_csv_is_followed_up_even_when_the_store_disagrees(started: World, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    started.execute("UPDATE ohlcv_btcusdt_1h SET close = 1 WHERE timestamp = '2024-02-10 11:00'")
+    record = started.run(then=f"touch {ran}", inference_source="api")
+    assert (record.status, ran.exists()) == ("mismatch", True)
