@@ -1,0 +1,111 @@
+"""The replay exchange: answers Binance's REST requests from tapes, by a clock it is given."""
+
+import gzip
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from email.utils import formatdate
+from http import HTTPStatus
+from threading import Lock
+
+from barfeed.replay import query, tampering
+from barfeed.replay.faults import Fault
+from barfeed.replay.limits import Limiter, Verdict, kline_weight
+from barfeed.replay.messages import Reply, Request
+from barfeed.replay.refusals import refused
+from barfeed.replay.tampering import Case
+from barfeed.replay.tape import Tape
+from barfeed.replay.venue import ENDPOINTS, Venue
+
+__all__ = ["ReplayExchange", "Reply", "Request"]
+
+logger = logging.getLogger("barfeed.replay")
+
+PREFIX = "/fapi/v1/"
+
+
+class ReplayExchange:
+    """Binance's public market data as far as tapes have it.
+
+    `now_ms` is asked once a request. `faults` may be set between requests; `requests` counts them by path.
+    """
+
+    def __init__(
+        self,
+        tapes: Iterable[Tape],
+        now_ms: Callable[[], int],
+        faults: Sequence[Fault] = (),
+        weight_limit: int = 2400,
+    ) -> None:
+        self.faults = faults
+        self.requests: Counter[str] = Counter()
+        self._venue = Venue(tapes)
+        self._now_ms = now_ms
+        self._limiter = Limiter(weight_limit)
+        self._lock = Lock()
+
+    def handle(self, request: Request) -> Reply:
+        """What the exchange answers, and what the wire does to it."""
+        case, verdict = self._admit(request)
+        answer = _bent(tampering.BODIES, _answer(self._venue, request, case, verdict), case)
+        whole = _bent(tampering.WIRE, _with_headers(answer, request, case.now_ms, verdict.used), case)
+        shown = f"{request.path}?{request.query}" if request.query else request.path
+        logger.info("%s %s %d weight %d", request.method, shown, whole.status, verdict.used)
+        return whole
+
+    def _admit(self, request: Request) -> tuple[Case, Verdict]:
+        """Count the request and weigh it: all that requests share, and so under the lock."""
+        name = _name(request)
+        sent = query.parameters(request.query)
+        with self._lock:
+            now_ms = self._now_ms()
+            self.requests[request.path] += 1
+            numbers = {name: self.requests[request.path], "*": self.requests.total()}
+            verdict = self._limiter.weigh(_weight(name, sent), now_ms)
+            faults = tuple(fault for fault in self.faults if fault.hits(now_ms, numbers))
+        return Case(now_ms, sent, faults, self._limiter.limit), verdict
+
+
+def _name(request: Request) -> str:
+    """The endpoint's name, empty where there is none."""
+    name = request.path.removeprefix(PREFIX)
+    return name if name in ENDPOINTS and request.path.startswith(PREFIX) else ""
+
+
+def _weight(name: str, sent: dict[str, str]) -> int:
+    return kline_weight(sent.get("limit", "")) if name == "klines" else 1
+
+
+def _answer(venue: Venue, request: Request, case: Case, verdict: Verdict) -> Reply:
+    """Refused for its weight, for its path, or answered."""
+    if verdict.status != HTTPStatus.OK:
+        return refused(verdict.status, until_ms=verdict.until_ms, limit=case.weight_limit)
+    name = _name(request)
+    if not name or request.method != "GET":
+        return refused(404, until_ms=0, limit=case.weight_limit)
+    return ENDPOINTS[name](venue, case)
+
+
+def _bent(changes: dict[str, tampering.Change], answer: Reply, case: Case) -> Reply:
+    for fault in case.faults:
+        if fault.kind in changes:
+            answer = changes[fault.kind](answer, fault, case)
+    return answer
+
+
+def _with_headers(answer: Reply, request: Request, now_ms: int, used: int) -> Reply:
+    """As it leaves the edge: packed where the client can unpack it, with what every answer says."""
+    packed = "gzip" in request.headers.get("accept-encoding", "") and answer.body
+    body = gzip.compress(answer.body, compresslevel=1, mtime=0) if packed else answer.body
+    headers = (
+        ("Server", "nginx"),
+        ("Date", formatdate(now_ms / 1000, usegmt=True)),
+        *answer.headers,
+        ("Content-Length", str(len(body))),
+        *((("Content-Encoding", "gzip"),) if packed else ()),
+        ("X-MBX-USED-WEIGHT-1M", str(used)),
+        ("Cache-Control", "no-cache, no-store, must-revalidate"),
+        ("Access-Control-Allow-Origin", "*"),
+        ("X-Cache", "Miss from cloudfront"),
+    )
+    return answer._replace(headers=headers, body=body)
