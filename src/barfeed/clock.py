@@ -82,6 +82,11 @@ class ExchangeTime(NamedTuple):
         skew = (machine_ms - server_ms) / 1000 - round_trip / 2
         return cls(server_ms, sent_sec + round_trip / 2, skew, round_trip)
 
+    @property
+    def uncertain_sec(self) -> float:
+        """How far the true time may be behind: the answer may have spent the whole round trip on its way here."""
+        return self.round_trip_sec / 2
+
     def now_ms(self, clock: Clock) -> int:
         """The exchange's time now, in ms since 1970-01-01 UTC."""
         return self.server_ms + int((clock.steady_sec() - self.at_steady_sec) * 1000)

@@ -5,8 +5,8 @@ else it is the default.
 """
 
 import dataclasses
-import difflib
-import tomllib
+import math
+import re
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +17,9 @@ import click
 
 from barfeed.bars import Series
 from barfeed.errors import UsageError
+
+# A name of labels, or an IPv6 address as urlsplit gives it.
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?|[0-9a-f:.]*:[0-9a-f:.]*")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -68,16 +71,40 @@ class Settings:
 
     def _check(self, series: Series) -> None:
         for field in dataclasses.fields(self):
-            # NaN is in every range: it compares as false with both ends.
-            if getattr(self, field.name) != getattr(self, field.name):
-                raise UsageError(f"{_flag(field.name)} nan is not a number of seconds")
+            _check_field(field, getattr(self, field.name))
         if self.settle_sec * 1000 >= series.interval.ms:
             raise UsageError(f"--settle-sec {self.settle_sec:g} must be shorter than --interval {series.interval}")
         if len(self.dataset) > 200:  # noqa: PLR2004 - what file systems hold as a name, with room for the slug
             raise UsageError(f"--dataset has {len(self.dataset)} characters, expected at most 200")
-        url = urlsplit(self.base_url)
-        if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment:
+        if not _is_address(self.base_url):
             raise UsageError(f"--base-url {self.base_url[:120]!r} is not an address like https://fapi.binance.com")
+
+
+def _check_field(field: "dataclasses.Field[Any]", value: Any) -> None:
+    # NaN is in every range: it compares as false with both ends.
+    if isinstance(value, float) and math.isnan(value):
+        low, high = field.metadata["at_least"], field.metadata["at_most"]
+        raise UsageError(f"{_flag(field.name)} nan is not in the range {low:g} to {high:g}")
+    if isinstance(value, str | Path) and not _is_text(str(value)):
+        raise UsageError(f"{_flag(field.name)} {str(value)[:60]!r} is no UTF-8 text")
+
+
+def _is_text(value: str) -> bool:
+    try:
+        return b"\0" not in value.encode()
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_address(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname or "", url.port
+    except ValueError:
+        return False
+    # Credentials would end up in every manifest.
+    plain = not (url.query or url.fragment or "@" in url.netloc)
+    return url.scheme in {"http", "https"} and plain and port != 0 and bool(_HOST.fullmatch(host))
 
 
 def variable(name: str) -> str:
@@ -91,9 +118,8 @@ def _flag(name: str) -> str:
 
 def settings_options(command: _Command) -> _Command:
     """Give a click command one option for each setting, and `--config`."""
-    types = typing.get_type_hints(Settings)
     for field in reversed(dataclasses.fields(Settings)):
-        command = _option(field, types[field.name])(command)
+        command = _option(field, _TYPES[field.name])(command)
     return click.option(
         "--config",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -137,6 +163,9 @@ def _click_type(field: "dataclasses.Field[Any]", kind: Any) -> Any:
 def _read_config(context: click.Context, _option: click.Parameter, path: Path | None) -> None:
     if path is None:
         return
+    # Imported only here: most runs have no such file.
+    import tomllib  # noqa: PLC0415
+
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
@@ -151,12 +180,27 @@ def _check_value(
     path: Path, name: str, value: object, options: Mapping[str, click.Parameter], context: click.Context
 ) -> None:
     if name not in options:
+        import difflib  # noqa: PLC0415 - a typo may cost a moment, a good run not
+
         close = difflib.get_close_matches(name, options, n=1)
         raise UsageError(f"{path}: {name!r} is not a setting" + (f"; did you mean {close[0]!r}?" if close else ""))
+    if not _fits(value, _TYPES[name]):
+        raise UsageError(f"{path}: {name} = {value!r}: expected {_EXPECTED.get(_TYPES[name], 'a text')}")
     try:
         options[name].type_cast_value(context, value)
     except click.BadParameter as problem:
         raise UsageError(f"{path}: {name} = {value!r}: {problem.message}") from None
 
 
-_NAMES = frozenset(field.name for field in dataclasses.fields(Settings))
+def _fits(value: object, kind: Any) -> bool:
+    # TOML's true is an int to Python, and click would take a number for a path.
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool)
+    if kind in {int, float}:
+        return isinstance(value, int) or (kind is float and isinstance(value, float))
+    return isinstance(value, str)
+
+
+_EXPECTED = {bool: "true or false", int: "a whole number", float: "a number"}
+_TYPES = typing.get_type_hints(Settings)
+_NAMES = frozenset(_TYPES)

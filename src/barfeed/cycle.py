@@ -12,7 +12,6 @@ from barfeed.bars import Bar, Pull, Series
 from barfeed.binance.rest import Conversation
 from barfeed.clock import Clock
 from barfeed.errors import ArtifactsUnusable, BarfeedError, StoreUnusable
-from barfeed.followup import run_command
 from barfeed.record import Record
 from barfeed.rules import Asked
 from barfeed.store import Coverage, Store, Table
@@ -53,7 +52,6 @@ class _Plan(NamedTuple):
 
     asked: Asked
     judged_bars: int
-    from_nothing: bool
 
 
 class _Overtaken(Exception):
@@ -105,7 +103,7 @@ class _Cycle:
         plan = self._plan()
         pull = self._pull(plan.asked)
         self._save_evidence(run, pull)
-        verdict.accept_pull(pull, plan.asked, may_be_short=plan.from_nothing)
+        verdict.accept_pull(pull, plan.asked, may_be_short=self._is_all_there_is(pull, plan.asked))
         if self._order.inference_source == "api":
             # The pull alone vouches for this CSV: the model gets it though the store be in trouble.
             self._publish(run, plan.asked, pull.bars[-self._order.window_bars :])
@@ -123,7 +121,8 @@ class _Cycle:
             if abs(time.skew_sec) > self._order.max_skew_sec:
                 self._warn_of_skew(time.skew_sec)
             forming_sec = (self._talk.now_ms - grid.floor(self._talk.now_ms, self._step_ms)) / 1000
-            self._talk.patience.wait_aside(self._order.settle_sec - forming_sec)
+            # So near after a close as the exchange's time may be off, the close may still be ahead.
+            self._talk.patience.wait_aside(max(self._order.settle_sec, time.uncertain_sec) - forming_sec)
         return None
 
     def _warn_of_skew(self, skew_sec: float) -> None:
@@ -156,6 +155,9 @@ class _Cycle:
             "BARFEED_TARGET": record.target or "",
             "BARFEED_MANIFEST": record.manifest_path,
         }
+        # Imported only here: most runs have no command to follow.
+        from barfeed.followup import run_command  # noqa: PLC0415
+
         with record.step("then"):
             record.then = run_command(self._order.then, variables, self._order.then_timeout_sec)
         try:
@@ -169,14 +171,13 @@ class _Cycle:
 
     def _plan(self) -> _Plan:
         order, now_ms = self._order, self._talk.now_ms
-        bars, from_nothing = order.n_recent, False
+        bars = order.n_recent
         if order.catch_up:
             newest_ms = self._newest_stored()
             target_ms = grid.last_closed(now_ms, self._step_ms)
             bars = verdict.bars_to_pull(target_ms, newest_ms, order.n_recent, order.window_bars, self._step_ms)
-            from_nothing = newest_ms is None
         pulled_bars = max(bars, order.window_bars) if order.inference_source == "api" else bars
-        return _Plan(Asked(order.series, pulled_bars, now_ms), bars, from_nothing)
+        return _Plan(Asked(order.series, pulled_bars, now_ms), bars)
 
     def _newest_stored(self) -> int | None:
         # With the API as the source, a store in trouble is told after the CSV is out, not before.
@@ -189,6 +190,12 @@ class _Cycle:
         self._record.now_ms, self._record.target_ms = asked.now_ms, asked.target_ms
         with self._record.step("pull"):
             return self._talk.closed_bars(asked)
+
+    def _is_all_there_is(self, pull: Pull, asked: Asked) -> bool:
+        """A young symbol has fewer bars than asked for; a broken answer hides some."""
+        if not pull.bars or len(pull.bars) >= asked.bars:
+            return False
+        return not self._talk.newest_bars(asked.series, pull.bars[0].open_time_ms - 1, 1).bars
 
     def _save_evidence(self, run: Run, pull: Pull) -> None:
         with self._record.step("evidence"):

@@ -133,4 +133,6 @@ class ExchangeRefused(BarfeedError):
 class ContractBroken(ExchangeRefused):
     """The exchange's answer breaks its own contract."""
 
-    default_hint = "the evidence is in the artifact folder; run it again, and report it if it stays"
+    default_hint = (
+        "the manifest, and the answer where it could be read, are in the artifact folder; report it if it stays"
+    )

@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import tempfile
-from typing import IO, NamedTuple
+from typing import IO
+
+from barfeed.record import Ended
 
 # What a command says is kept in the log, but not without end.
 OUTPUT_BYTES_MAX = 64 * 1024
@@ -13,17 +15,11 @@ OUTPUT_BYTES_MAX = 64 * 1024
 _log = logging.getLogger(__name__)
 
 
-class Ended(NamedTuple):
-    """How a command ended: its exit code (negative: the signal that ended it), None where it ran out of time."""
-
-    command: str
-    exit_code: int | None
-
-
 def run_command(command: str, variables: dict[str, str], timeout_sec: float) -> Ended:
     """Run a shell command with `variables` added to its environment, for at most `timeout_sec` seconds.
 
-    What it prints goes to the log, line by line. Out of time, it and all it started are killed.
+    The exit code is negative where a signal ended it, None where time ran out: then the command and
+    all it started are killed. What it prints goes to the log, line by line.
     """
     # A file, not a pipe: a grandchild that outlives the command cannot keep us waiting for its end.
     with tempfile.TemporaryFile() as output:

@@ -47,7 +47,7 @@ def window_start(end_ms: int, bars: int, step_ms: int) -> int:
 
 def opens(first_ms: int, last_ms: int, step_ms: int) -> range:
     """Every open_time from `first_ms` to `last_ms`, both included."""
-    return range(first_ms, last_ms + step_ms, step_ms)
+    return range(first_ms, last_ms + 1, step_ms)
 
 
 def missing(expected: Iterable[int], held: Iterable[int]) -> list[int]:
@@ -73,13 +73,11 @@ def inference_bars(buffer_hours: int, step_ms: int) -> int:
 
 
 def timestamp(ms: int) -> str:
-    """`2024-01-15 13:00:00`, UTC: how CSVs write an open_time."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(ms // 1000))
+    """`2024-01-15 13:00:00`, UTC: how CSVs write an open_time; off the grid with its milliseconds."""
+    whole = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(ms // 1000))
+    return f"{whole}.{ms % 1000:03d}" if ms % 1000 else whole
 
 
 def text(ms: int) -> str:
     """`2024-01-15 13:00`, UTC, as short as it can be said: how messages write an open_time."""
-    whole = timestamp(ms)
-    if ms % 1000:
-        return f"{whole}.{ms % 1000:03d}"
-    return whole if ms % 60_000 else whole[:-3]
+    return timestamp(ms) if ms % 60_000 else timestamp(ms)[:-3]

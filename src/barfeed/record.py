@@ -1,5 +1,6 @@
 """What one cycle did: the facts as they come, then the manifest and the exit line made of them."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,12 +12,18 @@ from barfeed.bars import Series
 from barfeed.binance.rest import Conversation
 from barfeed.clock import Clock
 from barfeed.errors import INTERRUPTED_EXIT_CODE, BarfeedError
-from barfeed.followup import Ended
 from barfeed.rules import Finding
 from barfeed.store import Coverage
 
 # Raised when a key changes its meaning, so that scripts can tell.
 MANIFEST_VERSION = 1
+
+
+class Ended(NamedTuple):
+    """How the user's command ended: its exit code (negative: the signal), None where it ran out of time."""
+
+    command: str
+    exit_code: int | None
 
 
 class Failure(NamedTuple):
@@ -164,4 +171,12 @@ def _file(written: Written | None) -> dict[str, Any] | None:
 
 def _finding(finding: Finding) -> dict[str, Any]:
     bar = None if finding.open_time_ms is None else grid.text(finding.open_time_ms)
-    return {"bar": bar} | {name: value for name, value in finding._asdict().items() if name != "open_time_ms"}
+    values = {name: _finite(each) for name, each in (("stored", finding.stored), ("exchange", finding.exchange))}
+    return {"bar": bar, "rule": finding.rule, "message": finding.message} | values
+
+
+def _finite(values: dict[str, float] | None) -> dict[str, float | None] | None:
+    # JSON has no NaN.
+    if values is None:
+        return None
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}

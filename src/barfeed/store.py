@@ -33,10 +33,6 @@ CREATE TABLE IF NOT EXISTS {table} (
   created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP
 )
 """
-_COLUMNS_OF = """
-SELECT column_name, data_type FROM duckdb_columns()
-WHERE database_name = 'store' AND schema_name = 'main' AND table_name = ?
-"""
 # A NULL would not be a float: as NaN it is one that the rules refuse.
 _SELECT = """
 SELECT epoch_ms(timestamp), coalesce(open, 'NaN'), coalesce(high, 'NaN'), coalesce(low, 'NaN'),
@@ -76,7 +72,13 @@ class Table:
         """From the table's own statistics: costs the same however large it is."""
         if not self.exists:
             return Coverage(0, None, None)
-        return Coverage(*self._query(_COVERAGE)[0])
+        coverage = Coverage(*self._query(_COVERAGE)[0])
+        if coverage.rows and (coverage.first_ms is None or coverage.last_ms is None):
+            raise StoreUnusable(
+                f"{self._name} holds a timestamp that is no moment: NULL or infinity",
+                hint="take that row out: it is no bar of any exchange",
+            )
+        return coverage
 
     def bars(self, from_ms: int) -> list[Bar]:
         """The bars that open at `from_ms` (ms) or later, ascending; a stored NULL comes as NaN."""
@@ -111,7 +113,7 @@ class Store:
     @contextmanager
     def reading(self, series: Series) -> Iterator[Table]:
         """The table, read-only: not a byte of the file changes, and a missing file stays missing."""
-        if not self.path.exists():
+        if not self._exists():
             yield self._nothing(series)
             return
         with self._attached("READ_ONLY") as connection:
@@ -123,16 +125,17 @@ class Store:
 
         A missing file is made only with `create`; without, there is an empty table to look at.
         """
-        exists = self.path.exists()
+        exists = self._exists()
         if not (create or exists):
             yield self._nothing(series)
             return
         with _translated(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._attached(EXISTING_FILE if exists else NEW_FILE) as connection:
+            table = self._table(connection, series)
             connection.execute("BEGIN")
             try:
-                yield self._table(connection, series)
+                yield table
                 connection.execute("COMMIT")
             except BaseException:
                 # After a failed COMMIT there is nothing left to roll back.
@@ -140,11 +143,15 @@ class Store:
                     connection.execute("ROLLBACK")
                 raise
 
+    def _exists(self) -> bool:
+        with _translated(self.path):
+            return self.path.exists()
+
     def _nothing(self, series: Series) -> Table:
         return Table(self._memory(), series, exists=False)
 
     def _table(self, connection: duckdb.DuckDBPyConnection, series: Series) -> Table:
-        columns = dict(connection.execute(_COLUMNS_OF, [series.table]).fetchall())
+        columns = _columns(connection, series)
         wrong = [
             f"{name} is {columns.get(name, 'missing')}, expected {expected}"
             for name, expected in _COLUMN_TYPES.items()
@@ -198,6 +205,15 @@ class Store:
             connection.close()
 
 
+def _columns(connection: duckdb.DuckDBPyConnection, series: Series) -> dict[str, str]:
+    # Not duckdb_columns(): its first use in a process takes thirty times as long.
+    try:
+        described = connection.execute(f'DESCRIBE store.main."{series.table}"').fetchall()
+    except duckdb.CatalogException:
+        return {}
+    return {name.lower(): data_type for name, data_type, *_ in described}
+
+
 def _connect() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
     # CURRENT_TIMESTAMP becomes a TIMESTAMP in the session's zone, which is the machine's unless told.
@@ -209,7 +225,8 @@ def _connect() -> duckdb.DuckDBPyConnection:
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
-    except (duckdb.Error, OSError) as problem:
+    except (duckdb.Error, OSError, RuntimeError) as problem:
+        # A file name that is no UTF-8 comes back from DuckDB as a bare RuntimeError.
         raise _unusable(path, problem) from problem
 
 
@@ -218,16 +235,16 @@ def _is_locked(problem: BaseException) -> bool:
 
 
 def _unusable(path: Path, problem: BaseException) -> StoreUnusable:
-    said = str(problem).splitlines()[0][:400]
+    said = (str(problem).splitlines() or [type(problem).__name__])[0][:400]
     if _is_locked(problem):
         holder = said.partition("Conflicting lock is held in ")[2].partition(". See also")[0] or "another process"
         return StoreUnusable(
             f"{path} is held by {holder}",
             hint="end that process or let it finish, or wait longer with --lock-timeout-sec",
         )
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir it never raises
         return StoreUnusable(f"{path} is a folder, expected a DuckDB file", hint="point --duckdb at a file")
-    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+    if os.access(path, os.F_OK) and not os.access(path, os.R_OK | os.W_OK):
         return StoreUnusable(f"{path} may not be read and written by this user", hint="check its owner and mode")
     return StoreUnusable(
         f"{path} cannot be used: {said!r}",

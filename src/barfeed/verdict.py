@@ -137,7 +137,9 @@ def _spans(asked: Asked, open_times_ms: Sequence[int]) -> str:
 
 
 def _missed(asked: Asked, newest_ms: int, catch_up_command: str) -> MissedBars:
-    absent = grid.opens(newest_ms + asked.step_ms, asked.target_ms - asked.step_ms, asked.step_ms)
+    absent = grid.opens(
+        grid.floor(newest_ms, asked.step_ms) + asked.step_ms, asked.target_ms - asked.step_ms, asked.step_ms
+    )
     return MissedBars(
         f"{asked.series}: the store ends at {grid.text(newest_ms)}; before {grid.text(asked.target_ms)}"
         f" it lacks {_spans(asked, absent)}",

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -16,9 +17,9 @@ TARGET = "2024-02-10 13:00"
 TARGET_MS = ms(2024, 2, 10, 13)
 
 
-def manifest(record: Record) -> dict[str, object]:
+def manifest(record: Record) -> dict[str, Any]:
     assert record.manifest_path
-    read: dict[str, object] = json.loads(Path(record.manifest_path).read_text())
+    read: dict[str, Any] = json.loads(Path(record.manifest_path).read_text())
     return read
 
 
@@ -40,7 +41,7 @@ def test_a_normal_hour_asks_two_questions_of_weight_one_each(started: World) -> 
     started.clock.go_to(TARGET_MS + hours(1) + 70_000)
     record = started.run()
     assert started.exchange.requests.total() - asked == 2
-    assert manifest(record)["exchange"]["used_weight"] == 2  # type: ignore[index]
+    assert manifest(record)["exchange"]["used_weight"] == 2
 
 
 def test_the_forming_bar_is_never_asked_for_and_never_stored(started: World) -> None:
@@ -83,7 +84,7 @@ def test_the_manifest_vouches_for_both_files(started: World) -> None:
     assert told["counts"] == {"pulled": 6, "validated": 5, "appended": 1, "would_append": 0}
     assert told["coverage"] == {"rows": 727, "first": "2024-01-11 07:00", "last": TARGET}
     for kind, rows in (("api_pull", 6), ("for_inference", 726)):
-        file = told["files"][kind]  # type: ignore[index]
+        file = told["files"][kind]
         content = (started.feed.folder / file["file"]).read_bytes()
         assert file["rows"] == rows == content.count(b"\n") - 1
         assert file["sha256"] == hashlib.sha256(content).hexdigest()
@@ -184,9 +185,9 @@ def test_a_mismatch_is_told_with_both_values_and_appends_nothing(started: World)
         "BTCUSDT 1h: 1 of 5 stored bars differ from the exchange; first: 2024-02-10 11:00"
         f" volume stored {stored.volume}, exchange 1203.9"
     )
-    (found,) = manifest(record)["findings"]  # type: ignore[misc]
-    assert found["bar"] == "2024-02-10 11:00"  # type: ignore[index]
-    assert (found["stored"], found["exchange"]) == ({"volume": stored.volume}, {"volume": 1203.9})  # type: ignore[index]
+    (found,) = manifest(record)["findings"]
+    assert found["bar"] == "2024-02-10 11:00"
+    assert (found["stored"], found["exchange"]) == ({"volume": stored.volume}, {"volume": 1203.9})
     assert started.bars() == before
 
 
@@ -330,7 +331,7 @@ def test_a_run_right_after_the_close_waits_until_the_bar_has_settled(started: Wo
 
 def test_settling_does_not_use_up_the_patience(started: World) -> None:
     started.clock.now_ms = TARGET_MS + hours(1)
-    late = '[[fault]]\nkind = "late"\nsec = 15'
+    late = '[[fault]]\nkind = "late"\nrows = 2\nsec = 15'
     assert started.run(late, max_wait_sec=8.0, settle_sec=10.0).exit_code == 0
 
 

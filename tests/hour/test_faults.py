@@ -30,7 +30,7 @@ CASES = {
         'kind = "hide"\nbar = 2024-02-10T13:00:00', 3, "bar_late", "does not show 2024-02-10 13:00"
     ),
     "a late roll-over that never ends": Case(
-        'kind = "late"\nsec = 3599', 3, "bar_late", "its newest is 2024-02-10 12:00"
+        'kind = "late"\nrows = 2\nsec = 3599', 3, "bar_late", "its newest is 2024-02-10 12:00"
     ),
     "no row at all": Case('kind = "empty"', 3, "bar_late", "no bar at all"),
     "a stored bar revised": Case(f'kind = "revise"\n{BAR}\nvolume = 0.5', 1, "mismatch", "volume stored"),
@@ -87,7 +87,7 @@ CASES = {
 
 # These end well: the feed is meant to bear them.
 BORNE = {
-    "late for the first seconds": 'kind = "late"\nsec = 40',
+    "late for the first seconds": 'kind = "late"\nrows = 2\nsec = 40',
     "one HTML page": 'kind = "html"\nrequests = "1"',
     "one body cut short": 'kind = "truncate"\nrequests = "1"',
     "three resets": 'kind = "reset"\nrequests = "1-3"',

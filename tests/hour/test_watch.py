@@ -97,7 +97,7 @@ def test_every_error_of_a_cycle_is_survived_with_growing_pauses(started: World) 
 
 def test_a_bar_that_is_late_is_lived_when_it_comes(started: World) -> None:
     started.exchange.requests.clear()
-    records = watched(started, 3, '[[fault]]\nkind = "late"\nsec = 300\nfrom = 2024-02-10T15:00:00')
+    records = watched(started, 3, '[[fault]]\nkind = "late"\nrows = 2\nsec = 300\nfrom = 2024-02-10T15:00:00')
     assert [record.status for record in records] == ["appended", "bar_late", "bar_late"]
     assert [record.status for record in watched(started, 1)] == ["appended"]
 

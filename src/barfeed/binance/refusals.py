@@ -11,10 +11,13 @@ from barfeed.errors import BarfeedError, ExchangeBlocked, ExchangeRefused
 
 FIRST_PAUSE_SEC = 0.25
 LONGEST_PAUSE_SEC = 15.0
+# Documented; whoever says more is not to be taken at its word.
+LONGEST_BAN_SEC = 3 * 24 * 3600.0
 
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})")
 _HTTP_OK = 200
-_TRY_AGAIN_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+_TRY_AGAIN_STATUSES = frozenset({408, 429})
+_SERVER_ERRORS = 500
 _BLOCKED_STATUSES = frozenset({403, 418})
 _RESTRICTED_STATUS = 451
 _TOO_MANY_STATUS = 429
@@ -50,10 +53,8 @@ def pause_sec(attempt: int, asked_sec: float | None, jitter: float) -> float:
 
     `jitter` in [0, 1) spreads clients that failed together.
     """
-    if asked_sec is not None:
-        return asked_sec + jitter
-    longest = min(LONGEST_PAUSE_SEC, FIRST_PAUSE_SEC * 2.0**attempt)
-    return longest * (0.5 + jitter / 2)
+    growing = min(LONGEST_PAUSE_SEC, FIRST_PAUSE_SEC * 2.0 ** min(attempt, 16)) * (0.5 + jitter / 2)
+    return growing if asked_sec is None else max(growing, asked_sec + jitter)
 
 
 def check_status(answer: Answer, now_ms: int) -> None:
@@ -62,15 +63,17 @@ def check_status(answer: Answer, now_ms: int) -> None:
         raise _blocked(answer, now_ms)
     if answer.status == _HTTP_OK:
         return
-    if answer.status in _TRY_AGAIN_STATUSES or answer.status > max(_TRY_AGAIN_STATUSES):
+    if answer.status in _TRY_AGAIN_STATUSES or answer.status >= _SERVER_ERRORS:
         raise TryAgain(f"http_{answer.status}", _said(answer), _asked_pause_sec(answer, now_ms))
     raise _refused(answer)
 
 
 def _asked_pause_sec(answer: Answer, now_ms: int) -> float | None:
+    if until := _BANNED_UNTIL.search(_error(answer).msg):
+        return max(0.0, min(LONGEST_BAN_SEC, (int(until[1]) - now_ms) / 1000))
     retry_after = answer.headers.get("retry-after", "")
     if retry_after.isascii() and retry_after.isdigit():
-        return float(retry_after)
+        return min(LONGEST_BAN_SEC, float(retry_after))
     if answer.status == _TOO_MANY_STATUS:
         # The weight counter starts anew with each UTC minute.
         return (grid.floor(now_ms, MINUTE_MS) + MINUTE_MS - now_ms) / 1000
@@ -79,13 +82,8 @@ def _asked_pause_sec(answer: Answer, now_ms: int) -> float | None:
 
 def _blocked(answer: Answer, now_ms: int) -> ExchangeBlocked:
     until = _BANNED_UNTIL.search(_error(answer).msg)
-    if until:
-        until_ms = int(until[1])
-        message = f"the exchange banned this address until {grid.text(until_ms)} UTC: {_said(answer)}"
-        return ExchangeBlocked(message, retry_after_sec=max(0.0, (until_ms - now_ms) / 1000))
-    return ExchangeBlocked(
-        f"the exchange blocks this address: {_said(answer)}", retry_after_sec=_asked_pause_sec(answer, now_ms)
-    )
+    what = f"banned this address until {grid.text(int(until[1]))} UTC" if until else "blocks this address"
+    return ExchangeBlocked(f"the exchange {what}: {_said(answer)}", retry_after_sec=_asked_pause_sec(answer, now_ms))
 
 
 def _refused(answer: Answer) -> BarfeedError:
@@ -102,8 +100,8 @@ def _refused(answer: Answer) -> BarfeedError:
 
 
 def _said(answer: Answer) -> str:
-    error = read_error(answer.body)
-    said = f"{error.code} {error.msg[:200]!r}" if error else quote(answer.body)
+    error = _error(answer)
+    said = f"{error.code} {error.msg[:200]!r}" if error.msg else quote(answer.body)
     return f"HTTP {answer.status} {said}"
 
 

@@ -17,11 +17,12 @@ from barfeed.binance import refusals, wire
 from barfeed.binance.refusals import Answer, TryAgain
 from barfeed.binance.transport import Transport
 from barfeed.clock import Clock, ExchangeTime, Patience
-from barfeed.errors import ExchangeBlocked, ExchangeUnavailable
+from barfeed.errors import ExchangeBlocked, ExchangeRefused, ExchangeUnavailable
 from barfeed.rules import Asked
 
 # More in one request is an error on futures, not a silent cap.
 KLINES_LIMIT_MAX = 1500
+_ABSURD_DIGITS = 10
 
 Query = dict[str, str | int]
 
@@ -55,7 +56,7 @@ class Conversation:
         self.retries: Counter[str] = Counter()
         self.used_weight: int | None = None
         self.time: ExchangeTime | None = None
-        self._blocked: ExchangeBlocked | None = None
+        self._refusal: ExchangeBlocked | ExchangeRefused | None = None
 
     @property
     def base_url(self) -> str:
@@ -128,8 +129,8 @@ class Conversation:
                 attempt += 1
 
     def _ask_once(self, path: str, query: Query, read: Callable[[Answer, float], _Value]) -> _Value:
-        if self._blocked:
-            raise self._blocked
+        if self._refusal:
+            raise self._refusal
         url = f"{self._rest.base_url}{path}?{urlencode(query)}" if query else f"{self._rest.base_url}{path}"
         self.requests += 1
         sent_sec = self._rest.clock.steady_sec()
@@ -139,16 +140,16 @@ class Conversation:
         try:
             refusals.check_status(answer, self.now_ms)
             return read(answer, sent_sec)
-        except ExchangeBlocked as block:
-            # Calling on would make the block longer.
-            self._blocked = block
+        except (ExchangeBlocked, ExchangeRefused) as refusal:
+            # Calling on cannot help, and would make a block longer.
+            self._refusal = refusal
             raise
         except wire.NotJson as problem:
             raise TryAgain("not_json", f"HTTP 200, {problem}") from None
 
     def _note_weight(self, answer: Answer) -> None:
         weight = answer.headers.get("x-mbx-used-weight-1m", "")
-        if weight.isascii() and weight.isdigit():
+        if weight.isascii() and weight.isdigit() and len(weight) < _ABSURD_DIGITS:
             self.used_weight = int(weight)
 
     def _wait_after(self, fault: TryAgain, attempt: int, path: str) -> None:

@@ -1,11 +1,15 @@
 """One HTTP GET, bounded in time and memory. The only module that knows urllib3."""
 
 import os
-from collections.abc import Callable
-from urllib.parse import urlsplit
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError, SSLError
+from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as HttpTimeoutError
 
 from barfeed import __version__
@@ -18,6 +22,7 @@ BODY_BYTES_MAX = 16 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 CONNECT_TIMEOUT_SEC = 5.0
 READ_TIMEOUT_SEC = 10.0
+_CUT_AGAIN_SEC = 0.05
 
 # A plain function: a URL and how many seconds it may take in all.
 Transport = Callable[[str, float], Answer]
@@ -29,33 +34,91 @@ def open_transport(base_url: str, clock: Clock) -> Transport:
     Raises `TryAgain` for whatever may go better next time, `ExchangeRefused` for a certificate
     that cannot be trusted.
     """
+    line = _Line()
     pool = _pool(base_url)
+    pool.pool_classes_by_scheme = {
+        "http": line.tapped(urllib3.HTTPConnectionPool),
+        "https": line.tapped(urllib3.HTTPSConnectionPool),
+    }
 
     def get(url: str, left_sec: float) -> Answer:
         end_sec = clock.steady_sec() + left_sec
         try:
-            return _get(pool, url, clock, end_sec)
-        except SSLError as problem:
-            raise _untrusted(problem) from problem
-        except MaxRetryError as problem:
-            if isinstance(problem.reason, SSLError):
-                raise _untrusted(problem.reason) from problem
-            raise _broken(problem.reason or problem) from problem
+            with line.cut_after(left_sec):
+                return _get(pool, url, clock, end_sec)
         except (HTTPError, OSError) as problem:
-            raise _broken(problem) from problem
+            if _is_untrusted(problem):
+                raise _untrusted(problem) from problem
+            raise _broken(problem, in_time=clock.steady_sec() < end_sec) from problem
 
     return get
+
+
+class _Line:
+    """The connection in use: a socket's timeout starts anew with each byte, so it is cut from beside."""
+
+    def __init__(self) -> None:
+        self._connection: Any = None
+
+    def tapped(self, pool_class: type[urllib3.HTTPConnectionPool]) -> Any:
+        """The pool class, but each connection it opens is known here."""
+
+        def make_pool(*args: Any, **options: Any) -> urllib3.HTTPConnectionPool:
+            pool = pool_class(*args, **options)
+            connect = pool.ConnectionCls
+
+            def tapped(*args: Any, **options: Any) -> Any:
+                self._connection = connect(*args, **options)
+                return self._connection
+
+            pool.ConnectionCls = tapped  # type: ignore[assignment] # urllib3 only ever calls it
+            return pool
+
+        return make_pool
+
+    @contextmanager
+    def cut_after(self, sec: float) -> Iterator[None]:
+        """Cut the connection when `sec` seconds have passed, as often as it takes."""
+        done = Event()
+
+        def watch() -> None:
+            if not done.wait(sec):
+                while not done.wait(_CUT_AGAIN_SEC):
+                    self._cut()
+
+        Thread(target=watch, daemon=True, name="barfeed-cut").start()
+        try:
+            yield
+        finally:
+            done.set()
+
+    def _cut(self) -> None:
+        line: socket.socket | None = getattr(self._connection, "sock", None)
+        if line is not None:
+            # It may have closed by itself.
+            with suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
 
 
 def _pool(base_url: str) -> urllib3.PoolManager:
     headers = {"User-Agent": f"barfeed/{__version__}", "Accept-Encoding": "gzip"}
     proxy = _proxy_of(base_url)
-    if proxy is None:
+    if not proxy:
         return urllib3.PoolManager(num_pools=1, headers=headers)
+    # As curl does: an address without a scheme is spoken to over HTTP.
+    address = proxy if "://" in proxy else f"http://{proxy}"
     try:
-        return urllib3.ProxyManager(proxy, num_pools=1, headers=headers)
-    except HTTPError as problem:
-        raise UsageError(f"the proxy from the environment cannot be used: {type(problem).__name__}") from problem
+        return urllib3.ProxyManager(address, num_pools=1, headers=headers, proxy_headers=_proxy_headers(address))
+    except (HTTPError, ValueError) as problem:
+        # Its text may hold a password.
+        raise UsageError(f"the proxy from the environment cannot be used: {type(problem).__name__}") from None
+
+
+def _proxy_headers(address: str) -> dict[str, str]:
+    url = urlsplit(address)
+    if url.username is None:
+        return {}
+    return dict(urllib3.make_headers(proxy_basic_auth=f"{unquote(url.username)}:{unquote(url.password or '')}"))
 
 
 def _proxy_of(base_url: str) -> str | None:
@@ -90,17 +153,25 @@ def _read(response: urllib3.BaseHTTPResponse, clock: Clock, end_sec: float) -> b
         body += chunk
         if len(body) > BODY_BYTES_MAX:
             raise ContractBroken(f"the exchange's answer is over {BODY_BYTES_MAX} bytes", hint="check --base-url")
-        if clock.steady_sec() > end_sec:
-            raise TryAgain("timeout", f"the body was not whole in time: {len(body)} bytes so far")
+    if clock.steady_sec() > end_sec:
+        # Cut in its head, an answer looks whole and empty.
+        raise TryAgain("timeout", f"the answer was not whole in time: {len(body)} bytes of its body so far")
     return bytes(body)
 
 
-def _broken(problem: BaseException) -> TryAgain:
-    reason = "timeout" if isinstance(problem, HttpTimeoutError | ReadTimeoutError | TimeoutError) else "connection"
+def _broken(problem: Exception, *, in_time: bool) -> TryAgain:
+    timed_out = isinstance(problem, HttpTimeoutError | TimeoutError) and not isinstance(problem, NewConnectionError)
+    reason = "timeout" if timed_out or not in_time else "connection"
     return TryAgain(reason, f"{type(problem).__name__}: {str(problem)[:300]}")
 
 
-def _untrusted(problem: BaseException) -> ExchangeRefused:
+def _is_untrusted(problem: Exception) -> bool:
+    # A handshake that broke off is an SSLError, too, but may go better next time.
+    reasons = (problem, getattr(problem, "reason", None), *problem.args, problem.__cause__, problem.__context__)
+    return any("certificate verify failed" in str(each).lower() for each in reasons if isinstance(each, Exception))
+
+
+def _untrusted(problem: Exception) -> ExchangeRefused:
     return ExchangeRefused(
         f"the exchange's TLS certificate cannot be trusted: {str(problem)[:300]!r}",
         hint="check --base-url, the machine's date, and the proxy's certificate (SSL_CERT_FILE)",

@@ -24,6 +24,7 @@ _Kline = tuple[_Milliseconds, str, str, str, str, str, _Milliseconds, str, _Coun
 # The values that a bar keeps may be negative here, so that the rules can say so and the evidence
 # shows it; the columns that no bar keeps are only ever checked here.
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _BAR_FIELDS = {1: "open", 2: "high", 3: "low", 4: "close", 5: "volume"}
 _OTHER_FIELDS = {7: "quote volume", 9: "taker base volume", 10: "taker quote volume"}
 
@@ -36,7 +37,7 @@ def read_json(body: bytes) -> Any:
     """The body's JSON value; `NotJson` quotes how it begins."""
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except _NOT_JSON:
         raise NotJson(f"not JSON: {quote(body)}") from None
 
 
@@ -45,12 +46,16 @@ def quote(body: bytes) -> str:
     return ascii(body[:120].decode("utf-8", "replace"))
 
 
+class _Time(msgspec.Struct):
+    serverTime: _Milliseconds  # noqa: N815 - the wire's own name
+
+
 def read_server_time(body: bytes) -> int:
     """The exchange's clock in ms since 1970-01-01 UTC, from an answer of `/fapi/v1/time`."""
     answer = read_json(body)
     try:
-        return msgspec.convert(answer, dict[str, _Milliseconds])["serverTime"]
-    except (msgspec.ValidationError, KeyError):
+        return msgspec.convert(answer, _Time).serverTime
+    except msgspec.ValidationError:
         raise ContractBroken(f"/fapi/v1/time answered {quote(body)}, expected serverTime in ms") from None
 
 
@@ -104,5 +109,5 @@ def read_error(body: bytes) -> ErrorBody | None:
     """The exchange's own error, None where the body is something else (an HTML page, nothing)."""
     try:
         return msgspec.json.decode(body, type=ErrorBody)
-    except (msgspec.DecodeError, RecursionError):
+    except _NOT_JSON:
         return None
