@@ -1,0 +1,53 @@
+"""`python -m benchmarks`: measure, print, and say whether each bound is met (exit 1 where one is not)."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import cold, rows, watch
+from benchmarks.ground import ROOT
+from benchmarks.report import Section, machine, write
+
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+
+# How many rounds each takes, and how many where time is short.
+PARTS: dict[str, tuple[Callable[[Path, int], Section], int, int]] = {
+    "cold": (cold.measure, 25, 5),
+    "rows": (rows.measure, 21, 5),
+    "watch": (watch.measure, 25, 5),
+}
+
+
+def main() -> int:
+    chosen = _arguments()
+    where = machine()
+    print(f"measured on {where}", flush=True)
+    sections = [_measured(name, quick=chosen.quick) for name in PARTS if chosen.only in {None, name}]
+    if chosen.write:
+        write(DOCUMENT, where, sections)
+    return 0 if all(ratio.is_met for section in sections for ratio in section.ratios) else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed, as ratios against named rivals.")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: a look, not a measurement")
+    parser.add_argument("--only", choices=PARTS, help="one part alone")
+    parser.add_argument("--write", action="store_true", help="put the results into docs/benchmarks.md")
+    chosen = parser.parse_args()
+    if chosen.write and (chosen.quick or chosen.only):
+        parser.error("--write takes a whole run, without --quick and --only")
+    return chosen
+
+
+def _measured(name: str, *, quick: bool) -> Section:
+    measure, rounds, quick_rounds = PARTS[name]
+    with tempfile.TemporaryDirectory(prefix="barfeed-bench-") as work:
+        section = measure(Path(work), quick_rounds if quick else rounds)
+    print(f"\n{section.text()}", flush=True)
+    return section
+
+
+if __name__ == "__main__":
+    sys.exit(main())
