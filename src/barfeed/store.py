@@ -188,6 +188,9 @@ class Store:
                 _log.debug("%s is locked by another process; waiting", self.path)
                 self._clock.sleep(pause_sec)
                 pause_sec = min(2 * pause_sec, _LONGEST_LOCK_PAUSE_SEC)
+            except RuntimeError as problem:
+                # How a file name that is no UTF-8 comes back from DuckDB.
+                raise _unusable(self.path, problem) from problem
             else:
                 return connection
 
@@ -225,8 +228,7 @@ def _connect() -> duckdb.DuckDBPyConnection:
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
-    except (duckdb.Error, OSError, RuntimeError) as problem:
-        # A file name that is no UTF-8 comes back from DuckDB as a bare RuntimeError.
+    except (duckdb.Error, OSError) as problem:
         raise _unusable(path, problem) from problem
 
 
