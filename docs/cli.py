@@ -5,12 +5,11 @@ import sys
 
 import click
 
-from barfeed.cli import barfeed
+from barfeed.cli import COMMANDS, barfeed
 from barfeed.config import Settings, variable
 
 PRECEDENCE = """\
 A value comes from the flag, else from the variable, else from the TOML file of `--config`, else it is the default."""
-COMMANDS = ("run", "replay")
 
 
 def page() -> str:
@@ -20,12 +19,18 @@ def page() -> str:
         "Written by `make docs` from the commands themselves; `make test` tells when it is out of date.",
         "`python run/ohlcv_feed_binance.py` is the same as `barfeed run`.",
         _help(barfeed, "barfeed"),
-        *(_help(barfeed.commands[name], f"barfeed {name}") for name in COMMANDS),
+        *(_help(_command(name), f"barfeed {name}") for name in COMMANDS),
         "## Settings of `barfeed run`",
         PRECEDENCE,
         _settings(),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _command(name: str) -> click.Command:
+    command = barfeed.get_command(click.Context(barfeed), name)
+    assert command is not None
+    return command
 
 
 def _help(command: click.Command, path: str) -> str:

@@ -1,3 +1,4 @@
-from barfeed.cli import main, run
+from barfeed.cli import main
+from barfeed.commands.run import run
 
 main(run)

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from barfeed import artifacts, cycle, store, wiring  # noqa: F401 - imported before anything is counted
-from barfeed.cli import run
+from barfeed.commands.run import run
 
 EFFECTS = {
     "execute",

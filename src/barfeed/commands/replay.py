@@ -1,0 +1,70 @@
+"""`barfeed replay`: the local exchange."""
+
+import logging
+import sys
+from typing import Any
+
+import click
+
+from barfeed.commands.terminal import Stopped, log_to_stderr, stop_on_signals
+
+
+@click.command()
+@click.option(
+    "--data",
+    "data",
+    multiple=True,
+    metavar="[SYMBOL-INTERVAL=]PATH",
+    help="Bars to serve: parquet, CSV, or a store. Repeatable.",
+)
+@click.option(
+    "--generate",
+    "generated",
+    multiple=True,
+    metavar="SYMBOL-INTERVAL",
+    help="A series to make up instead, like BTCUSDT-1h. Repeatable.",
+)
+@click.option("--seed", default=1, show_default=True, help="Seed of what is made up.")
+@click.option(
+    "--start",
+    type=click.DateTime(["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"]),
+    help="The exchange's time when it starts, UTC. [default: a minute before the last recorded bar closes]",
+)
+@click.option(
+    "--speed",
+    type=click.FloatRange(0, 100_000),
+    default=1.0,
+    show_default=True,
+    help="Exchange seconds for each second.",
+)
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False),
+    help="TOML file of faults, see docs/replay.md. Repeatable.",
+)
+@click.option(
+    "--weight-limit", type=click.IntRange(1), default=2400, show_default=True, help="Request weight a minute."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)
+@click.option("--quiet", is_flag=True, help="Do not log every request.")
+def replay(**values: Any) -> None:
+    """Serve Binance's own protocol from recorded or generated bars, with a clock of its own."""
+    from barfeed.replay.command import serve  # noqa: PLC0415
+
+    log_to_stderr(debug=False)
+    if values.pop("quiet"):
+        logging.getLogger("barfeed.replay").setLevel(logging.WARNING)
+    stop_on_signals()
+    try:
+        serve(**values)
+    except Stopped:
+        sys.exit(0)
