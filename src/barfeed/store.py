@@ -113,11 +113,11 @@ class Store:
     @contextmanager
     def reading(self, series: Series) -> Iterator[Table]:
         """The table, read-only: not a byte of the file changes, and a missing file stays missing."""
-        if not self._exists():
+        if not self.exists():
             yield self._nothing(series)
             return
-        with self._attached("READ_ONLY") as connection:
-            yield self._table(connection, series)
+        with self.session(write=False) as connection:
+            yield self.table(connection, series)
 
     @contextmanager
     def appending(self, series: Series, *, create: bool) -> Iterator[Table]:
@@ -125,32 +125,37 @@ class Store:
 
         A missing file is made only with `create`; without, there is an empty table to look at.
         """
-        exists = self._exists()
-        if not (create or exists):
+        if not (create or self.exists()):
             yield self._nothing(series)
             return
+        with self.session(write=True) as connection:
+            table = self.table(connection, series)
+            with transaction(connection):
+                yield table
+
+    @contextmanager
+    def session(self, *, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The file attached as `store`, for work on whole tables; with `write` it is made if it is missing."""
+        if not write:
+            with self._attached("READ_ONLY") as connection:
+                yield connection
+            return
+        options = EXISTING_FILE if self.exists() else NEW_FILE
         with _translated(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._attached(EXISTING_FILE if exists else NEW_FILE) as connection:
-            table = self._table(connection, series)
-            connection.execute("BEGIN")
-            try:
-                yield table
-                connection.execute("COMMIT")
-            except BaseException:
-                # After a failed COMMIT there is nothing left to roll back.
-                with suppress(duckdb.Error):
-                    connection.execute("ROLLBACK")
-                raise
+        with self._attached(options) as connection:
+            yield connection
 
-    def _exists(self) -> bool:
+    def exists(self) -> bool:
+        """Whether there is a file."""
         with _translated(self.path):
             return self.path.exists()
 
     def _nothing(self, series: Series) -> Table:
         return Table(self._memory(), series, exists=False)
 
-    def _table(self, connection: duckdb.DuckDBPyConnection, series: Series) -> Table:
+    def table(self, connection: duckdb.DuckDBPyConnection, series: Series) -> Table:
+        """The series' table in a session; `StoreUnusable` where it has another shape."""
         columns = _columns(connection, series)
         wrong = [
             f"{name} is {columns.get(name, 'missing')}, expected {expected}"
@@ -206,6 +211,23 @@ class Store:
             # A database that broke while open cannot be let go by itself: let go of all of it.
             self._connection = None
             connection.close()
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Commit at the end; roll back for any exception.
+
+    Look for tables before: asking for one that is not there breaks a transaction.
+    """
+    connection.execute("BEGIN")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # After a failed COMMIT there is nothing left to roll back.
+        with suppress(duckdb.Error):
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, series: Series) -> dict[str, str]:
