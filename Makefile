@@ -16,14 +16,18 @@ help: ## this list
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,inference]'
 	@touch $@
 
 .venv/installed-peers: .venv/installed-dev
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,peers,bench]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,inference,peers,bench]'
 	@touch $@
 
-demo: .venv/installed ## a few hours of the feed against its own exchange: no network, some seconds
+.venv/installed-inference: .venv/installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[inference]'
+	@touch $@
+
+demo: .venv/installed-inference ## a few hours of the feed and a prediction, against its own exchange: no network, some seconds
 	@$(BIN)/python run/demo.py
 
 run: .venv/installed ## one hour against Binance; an empty store is started first (ARGS="--symbol ETHUSDT")

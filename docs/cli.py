@@ -34,7 +34,7 @@ def _command(name: str) -> click.Command:
 
 
 def _help(command: click.Command, path: str) -> str:
-    context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100)
+    context = click.Context(command, info_name=path, **{**command.context_settings, "terminal_width": 100})
     return f"## `{path}`\n\n```text\n{command.get_help(context)}\n```"
 
 

@@ -2,6 +2,7 @@
 
 import calendar
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,9 +18,14 @@ from barfeed.replay.server import ReplayServer
 
 FOLDER = Path("demo-data")
 NOON_MS = calendar.timegm((2024, 2, 10, 12, 0, 0)) * 1000
-FEED = os.path.relpath(Path(__file__).with_name("ohlcv_feed_binance.py"))
-# The machine lives today, this exchange in 2024: that is no skew to warn of.
-FLAGS = f"--duckdb {FOLDER}/ohlcv.duckdb --persist-dir {FOLDER}/feed --max-skew-sec 1e10".split()
+SCRIPTS = Path(os.path.relpath(Path(__file__).parent))
+PREDICTION = f"--model-root {FOLDER}/models --duckdb {FOLDER}/predictions.duckdb"
+# What each command is given beside what is shown.
+FLAGS = {
+    # The machine lives today, this exchange in 2024: that is no skew to warn of.
+    "ohlcv_feed_binance.py": f"--duckdb {FOLDER}/ohlcv.duckdb --persist-dir {FOLDER}/feed --max-skew-sec 1e10",
+    "train_lgbm.py": f"--source {FOLDER}/ohlcv.duckdb --model-root {FOLDER}/models",
+}
 
 FORMING = '[[fault]]\nkind = "forming"'
 REVISED = '[[fault]]\nkind = "revise"\nbar = 2024-02-10T12:00:00\nvolume = 1234.567'
@@ -31,7 +37,9 @@ class Afternoon:
     def __init__(self, clock: HandClock, exchange: ReplayExchange, url: str) -> None:
         self._clock = clock
         self._exchange = exchange
-        self._environment = os.environ | {"BARFEED_BASE_URL": url}
+        # The commands' own `python` is the one that runs this.
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        self._environment = os.environ | {"BARFEED_BASE_URL": url, "PATH": path}
 
     def at(self, hour: int, minute: int, what: str, fault: str = "") -> None:
         """Move the exchange's clock, and script what goes wrong there."""
@@ -45,8 +53,12 @@ class Afternoon:
 
     def feed(self, *flags: str, expected: int = 0) -> None:
         """Run the feed as anybody would, and show what it says."""
-        print("$", " ".join(["python run/ohlcv_feed_binance.py", *flags]))
-        command = [sys.executable, FEED, *FLAGS, *flags]
+        self.run("ohlcv_feed_binance.py", *flags, expected=expected)
+
+    def run(self, script: str, *flags: str, expected: int = 0) -> None:
+        """Run one of the commands, and show what it says."""
+        print("$", shlex.join(["python", f"run/{script}", *flags]))
+        command = [sys.executable, str(SCRIPTS / script), *FLAGS[script].split(), *flags]
         ran = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
         print(_indented(ran.stdout + ran.stderr) + f"\n   exit {ran.returncode}", flush=True)
         if ran.returncode != expected:
@@ -57,7 +69,7 @@ def main() -> None:
     """Live the afternoon."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     clock = HandClock(NOON_MS)
-    tape = generate("BTCUSDT", Interval.ONE_HOUR, NOON_MS - 1000 * HOUR_MS, 1010, seed=1)
+    tape = generate("BTCUSDT", Interval.ONE_HOUR, NOON_MS - 1100 * HOUR_MS, 1110, seed=1)
     exchange = ReplayExchange([tape], clock.now_ms)
     with ReplayServer(exchange) as server:
         print(f"A replay exchange speaks Binance's protocol on {server.url}; it is 2024-02-10 there.")
@@ -66,8 +78,10 @@ def main() -> None:
 
 
 def _live(afternoon: Afternoon) -> None:
-    afternoon.at(13, 1, "The first run: the store is empty, so it is started.")
-    afternoon.feed("--catch-up")
+    afternoon.at(
+        13, 1, "The first run: the store is empty, so it is started; with 1000 bars, enough to train on later."
+    )
+    afternoon.feed("--catch-up", "--buffer-hours", "280")
     afternoon.at(14, 1, "A normal hour: six bars pulled, five proven, one appended.")
     afternoon.feed()
     afternoon.at(15, 1, "The exchange slips the forming bar into its answer: refused.", FORMING)
@@ -81,6 +95,14 @@ def _live(afternoon: Afternoon) -> None:
     afternoon.at(19, 1, "The machine was off for two hours: nothing is skipped silently.")
     afternoon.feed(expected=1)
     afternoon.feed("--catch-up")
+    afternoon.at(
+        19, 30, "A small model learns from the store. On made-up bars there is nothing to learn, and it says so."
+    )
+    afternoon.run("train_lgbm.py", "--horizon-hours", "12")
+    afternoon.at(20, 1, "The next hour, and the prediction that it was all for.")
+    afternoon.feed(
+        "--then", f'python {SCRIPTS}/run_inference_lgbm.py --input-csv "$BARFEED_INFERENCE_CSV" {PREDICTION}'
+    )
 
 
 def _show(files: Sequence[Path]) -> None:

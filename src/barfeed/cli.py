@@ -42,7 +42,6 @@ def barfeed() -> None:
 
 def main(command: click.Command = barfeed) -> NoReturn:
     """Run a command; end the process with the exit code that the documentation tells."""
-    debug = "--debug" in sys.argv or os.environ.get("BARFEED_DEBUG", "").lower() in {"1", "true", "yes", "on"}
     code = 0
     try:
         code = command.main(standalone_mode=False) or 0
@@ -56,7 +55,7 @@ def main(command: click.Command = barfeed) -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         sys.exit(_CTRL_C_EXIT_CODE)
     except Exception as error:
-        if debug:
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
             traceback.print_exc()
         complain(
             f"this is a bug in barfeed: {type(error).__name__}: {error}",
@@ -69,7 +68,8 @@ def main(command: click.Command = barfeed) -> NoReturn:
 def _leave(code: int) -> NoReturn:
     # Every file is closed and on the disk: to take down what was imported, piece by piece, would be
     # a fifth of the hour.
-    with suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        # Closed by the shell, a stream is None; full, it raises.
+        with suppress(OSError, AttributeError):
+            stream.flush()
     os._exit(code)

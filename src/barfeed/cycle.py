@@ -103,11 +103,13 @@ class _Cycle:
         plan = self._plan()
         pull = self._pull(plan.asked)
         self._save_evidence(run, pull)
+        verdict.trust_clock(plan.asked, self._talk.dated_ms)
         verdict.accept_pull(pull, plan.asked, may_be_short=self._is_all_there_is(pull, plan.asked))
         if self._order.inference_source == "api":
             # The pull alone vouches for this CSV: the model gets it though the store be in trouble.
             self._publish(run, plan.asked, pull.bars[-self._order.window_bars :])
         window = self._keep(plan.asked, pull.bars[-plan.judged_bars :])
+        self._refuse_gaps(plan.asked, window)
         if self._order.inference_source == "db":
             self._publish(run, plan.asked, window)
 
@@ -136,6 +138,10 @@ class _Cycle:
         self._record.run_time = run.name
         try:
             yield
+        except _Overtaken as turn:
+            self._record.pass_on(str(turn))
+            self._save_manifest(run)
+            raise
         except BaseException as error:
             self._record.fail(error)
             try:
@@ -151,9 +157,9 @@ class _Cycle:
         if not (self._order.then and record.inference and record.manifest_path):
             return
         variables = {
-            "BARFEED_INFERENCE_CSV": str(run.folder / record.inference.file),
+            "BARFEED_INFERENCE_CSV": str((run.folder / record.inference.file).absolute()),
             "BARFEED_TARGET": record.target or "",
-            "BARFEED_MANIFEST": record.manifest_path,
+            "BARFEED_MANIFEST": str(Path(record.manifest_path).absolute()),
         }
         # Imported only here: most runs have no command to follow.
         from barfeed.followup import run_command  # noqa: PLC0415
@@ -171,10 +177,11 @@ class _Cycle:
 
     def _plan(self) -> _Plan:
         order, now_ms = self._order, self._talk.now_ms
+        self._record.now_ms, self._record.target_ms = now_ms, grid.last_closed(now_ms, self._step_ms)
         bars = order.n_recent
         if order.catch_up:
             newest_ms = self._newest_stored()
-            target_ms = grid.last_closed(now_ms, self._step_ms)
+            target_ms = self._record.target_ms
             bars = verdict.bars_to_pull(target_ms, newest_ms, order.n_recent, order.window_bars, self._step_ms)
         pulled_bars = max(bars, order.window_bars) if order.inference_source == "api" else bars
         return _Plan(Asked(order.series, pulled_bars, now_ms), bars)
@@ -187,7 +194,6 @@ class _Cycle:
         return None
 
     def _pull(self, asked: Asked) -> Pull:
-        self._record.now_ms, self._record.target_ms = asked.now_ms, asked.target_ms
         with self._record.step("pull"):
             return self._talk.closed_bars(asked)
 
@@ -205,11 +211,13 @@ class _Cycle:
         with self._record.step("store"):
             with self._open_store() as table:
                 before, append = self._judge(table, asked, pulled)
+                window_start_ms = grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)
                 if self._order.dry_run:
                     self._record.would_append = len(append)
-                    return []
+                    would_hold = [*table.bars(window_start_ms), *append]
+                    return [bar for bar in would_hold if bar.open_time_ms >= window_start_ms]
                 appended = table.append(append)
-                window = table.bars(grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms))
+                window = table.bars(window_start_ms)
             # Only here, behind the commit, is it true.
             self._record.appended = appended
             self._record.coverage = _grown(before, append)
@@ -232,16 +240,18 @@ class _Cycle:
     def _refuse_overtaken(self, asked: Asked, newest_ms: int | None) -> None:
         closed_ms = grid.last_closed(self._talk.now_ms, asked.step_ms)
         if newest_ms is not None and asked.target_ms < newest_ms <= closed_ms:
-            raise _Overtaken
+            raise _Overtaken("the hour turned and another process was quicker: the new hour is lived instead")
 
     def _publish(self, run: Run, asked: Asked, window: Sequence[Bar]) -> None:
-        if self._order.dry_run:
-            return
-        with self._record.step("publish"):
-            start_ms = grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)
-            if findings := rules.check_window(window, start_ms, asked.target_ms, asked.step_ms):
-                raise verdict.window_gap(asked.series, findings)
-            self._record.inference = run.publish(window)
+        self._refuse_gaps(asked, window)
+        if not self._order.dry_run:
+            with self._record.step("publish"):
+                self._record.inference = run.publish(window)
+
+    def _refuse_gaps(self, asked: Asked, window: Sequence[Bar]) -> None:
+        start_ms = grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)
+        if findings := rules.check_window(window, start_ms, asked.target_ms, asked.step_ms):
+            raise verdict.window_gap(asked.series, findings)
 
     @property
     def _step_ms(self) -> int:

@@ -89,7 +89,7 @@ class ExchangeUnavailable(BarfeedError):
     """The exchange could not be reached in time, or limits us."""
 
     exit_code = 3
-    default_hint = "nothing is wrong with the store: run it again later"
+    default_hint = "the store is as it was; run it again later"
 
     def __init__(self, message: str, *, retry_after_sec: float | None = None, **facts: Any) -> None:
         super().__init__(message, **facts)

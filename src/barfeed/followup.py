@@ -18,9 +18,17 @@ _log = logging.getLogger(__name__)
 def run_command(command: str, variables: dict[str, str], timeout_sec: float) -> Ended:
     """Run a shell command with `variables` added to its environment, for at most `timeout_sec` seconds.
 
-    The exit code is negative where a signal ended it, None where time ran out: then the command and
-    all it started are killed. What it prints goes to the log, line by line.
+    The exit code is negative where a signal ended it, None where it could not be run or time ran out:
+    then the command and all it started are killed. What it prints goes to the log, line by line.
     """
+    try:
+        return _run(command, variables, timeout_sec)
+    except OSError as problem:
+        _log.warning("--then: cannot be run: %s", problem)
+        return Ended(command, None)
+
+
+def _run(command: str, variables: dict[str, str], timeout_sec: float) -> Ended:
     # A file, not a pipe: a grandchild that outlives the command cannot keep us waiting for its end.
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(  # noqa: S602 - it is the user's own shell command

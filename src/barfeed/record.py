@@ -80,6 +80,10 @@ class Record:
             said = f"{type(error).__name__}: {error}"
             self.failure = Failure("interrupted", INTERRUPTED_EXIT_CODE, said, "run it again", (), None)
 
+    def pass_on(self, why: str) -> None:
+        """Note that this hour is left to another process, and a newer one is lived instead."""
+        self.failure = Failure("overtaken", 0, why, "", (), None)
+
     @property
     def status(self) -> str:
         """`appended`, `up_to_date`, `dry_run`, or the error's name."""

@@ -8,6 +8,9 @@ from barfeed.bars import Bar, Pull, Series
 from barfeed.errors import BarLate, ContractBroken, Mismatch, MissedBars, StoreAhead, StoreEmpty, WindowGap
 from barfeed.rules import Asked, Finding
 
+# The Date header of HTTP tells whole seconds.
+_DATE_RESOLUTION_MS = 1000
+
 
 class Held(NamedTuple):
     """What the store holds: `bars` from the pull's first open_time on, and its newest open_time in ms."""
@@ -32,6 +35,21 @@ def bars_to_pull(target_ms: int, newest_ms: int | None, n_recent: int, window_ba
         return max(n_recent, window_bars)
     missed = max(1, (target_ms - newest_ms) // step_ms)
     return missed + n_recent - 1
+
+
+def trust_clock(asked: Asked, dated_ms: int | None) -> None:
+    """Return unless the pull's own date, `dated_ms`, says that the target had not closed yet.
+
+    Closed by /time, still forming by the date of the very answer: one of the two clocks is wrong, and
+    no other rule can tell a forming bar from a closed one. Raises `ContractBroken`.
+    """
+    last_ms = grid.close_time(asked.target_ms, asked.step_ms)
+    if dated_ms is not None and dated_ms + _DATE_RESOLUTION_MS <= last_ms:
+        raise ContractBroken(
+            f"{asked.series}: the exchange's clocks disagree: /fapi/v1/time says {grid.text(asked.now_ms)}, its answer"
+            f" is dated {grid.text(dated_ms)}, before the target {grid.text(asked.target_ms)} closed",
+            hint="nothing was appended; run it again when the exchange's clock is right",
+        )
 
 
 def accept_pull(pull: Pull, asked: Asked, *, may_be_short: bool) -> None:
@@ -63,9 +81,10 @@ def judge(asked: Asked, pulled: Sequence[Bar], held: Held, *, catch_up: bool, ca
     if held.newest_ms is None:
         return _start(asked, pulled, catch_up=catch_up, catch_up_command=catch_up_command)
     _refuse_ahead(asked, held.newest_ms)
-    _refuse_mismatches(asked, pulled, held)
-    stored = {bar.open_time_ms for bar in held.bars}
-    _refuse_gaps(asked, [bar for bar in pulled if bar.open_time_ms <= held.newest_ms], stored)
+    expected = [bar for bar in pulled if bar.open_time_ms <= held.newest_ms]
+    absent = _absent(expected, held.bars)
+    _refuse_mismatches(asked, pulled, held, absent)
+    _refuse_gaps(asked, absent, len(expected))
     new = tuple(bar for bar in pulled if bar.open_time_ms > held.newest_ms)
     if not catch_up and any(bar.open_time_ms != asked.target_ms for bar in new):
         raise _missed(asked, held.newest_ms, catch_up_command)
@@ -88,14 +107,14 @@ def _refuse_ahead(asked: Asked, newest_ms: int) -> None:
         )
 
 
-def _refuse_mismatches(asked: Asked, pulled: Sequence[Bar], held: Held) -> None:
+def _refuse_mismatches(asked: Asked, pulled: Sequence[Bar], held: Held, absent: Sequence[Finding]) -> None:
     findings = [*rules.compare(held.bars, pulled), *_unknown(pulled, held.bars)]
     if findings:
         raise Mismatch(
             f"{asked.series}: {len(findings)} of {len(held.bars)} stored bars differ from the exchange;"
             f" first: {findings[0]}",
             hint="nothing was appended; find out which is right: the manifest lists every difference with both values",
-            findings=findings,
+            findings=[*findings, *absent],
         )
 
 
@@ -108,15 +127,22 @@ def _unknown(pulled: Sequence[Bar], stored: Sequence[Bar]) -> list[Finding]:
     ]
 
 
-def _refuse_gaps(asked: Asked, expected: Sequence[Bar], stored: set[int]) -> None:
-    absent = [bar for bar in expected if bar.open_time_ms not in stored]
+def _absent(expected: Sequence[Bar], held: Sequence[Bar]) -> list[Finding]:
+    stored = {bar.open_time_ms for bar in held}
+    return [
+        Finding("gap", bar.open_time_ms, "is missing", exchange=bar._asdict())
+        for bar in expected
+        if bar.open_time_ms not in stored
+    ]
+
+
+def _refuse_gaps(asked: Asked, absent: Sequence[Finding], expected: int) -> None:
     if absent:
-        findings = [Finding("gap", bar.open_time_ms, "is missing", exchange=bar._asdict()) for bar in absent]
+        spans = _spans(asked, [found.open_time_ms for found in absent if found.open_time_ms is not None])
         raise WindowGap(
-            f"{asked.series}: the store lacks {len(absent)} of the {len(expected)} bars to validate with:"
-            f" {_spans(asked, [bar.open_time_ms for bar in absent])}",
+            f"{asked.series}: the store lacks {len(absent)} of the {expected} bars to validate with: {spans}",
             hint=_fill_hint(asked.series),
-            findings=findings,
+            findings=absent,
         )
 
 

@@ -72,10 +72,15 @@ class _Watcher:
         return self._cycle(talk) if self._is_due() else self._until_due_sec()
 
     def _cycle(self, talk: Conversation) -> float:
-        record = run_cycle(self._feed, self._order, talk)
-        self._tell(record, talk)
-        if record.failure:
-            return self._after_failure(record.failure.message, record.failure.retry_after_sec)
+        try:
+            record = run_cycle(self._feed, self._order, talk)
+            self._tell(record, talk)
+        except Exception as bug:
+            # A watch outlives a bug of ours too: the next hour may be without it.
+            _log.exception("this is a bug in barfeed; report it")
+            return self._after_failure(bug, None)
+        if failure := record.failure:
+            return self._after_failure(f"{failure.message} ({failure.hint})", failure.retry_after_sec)
         self._failures = 0
         self._done_ms = record.target_ms
         return self._until_due_sec()

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from barfeed.binance.refusals import Answer
 from barfeed.record import Record
 from barfeed.replay.tape import Tape
 from world import BTCUSDT_1H, World, hours, made_up_bars, ms
@@ -275,6 +276,11 @@ def test_a_dry_run_leaves_the_store_byte_for_byte_and_publishes_nothing(started:
     assert (started.feed.folder / "latest_for_inference.csv").read_bytes() == latest
 
 
+def test_a_dry_run_ends_as_the_run_would(started: World) -> None:
+    started.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = '2024-01-20 05:00'")
+    assert [started.run(dry_run=dry).status for dry in (True, False)] == ["window_gap", "window_gap"]
+
+
 def test_a_dry_run_creates_no_store(world: World) -> None:
     record = world.run(dry_run=True, catch_up=True)
     assert (record.exit_code, record.would_append) == (0, 726)
@@ -313,6 +319,37 @@ def test_with_the_api_as_source_the_csv_comes_even_when_the_store_is_in_trouble(
     assert record.inference is not None
     rows = csv_rows(started, record.inference.file)
     assert (len(rows), rows[-1]["timestamp"]) == (726, "2024-02-10 13:00:00")
+
+
+def test_with_the_api_as_source_an_older_gap_in_the_store_is_told_all_the_same(started: World) -> None:
+    started.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = '2024-01-20 05:00'")
+    record = started.run(inference_source="api")
+    assert (record.status, record.appended, record.inference is not None) == ("window_gap", 1, True)
+
+
+def test_a_gap_beside_a_mismatch_is_in_the_manifest_too(started: World) -> None:
+    started.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = '2024-02-10 10:00'")
+    record = started.run('[[fault]]\nkind = "revise"\nbar = 2024-02-10T11:00:00\nvolume = 1.5')
+    told = [(found["rule"], found["bar"]) for found in manifest(record)["findings"]]
+    assert told == [("mismatch", "2024-02-10 11:00"), ("gap", "2024-02-10 10:00")]
+
+
+def test_a_close_that_the_clock_is_not_sure_of_is_waited_out(started: World) -> None:
+    # /time took four seconds, all of them on its way out: at 13:59:59 it seems to be 14:00:01.
+    transport, now_ms = started.rest.transport, TARGET_MS + hours(1) - 5_000
+    started.clock.go_to(now_ms)
+
+    def slow(url: str, left_sec: float) -> Answer:
+        if "time" in url:
+            started.clock.sleep(4.0)
+        return transport(url, left_sec)
+
+    started.rest.transport = slow
+    for _ in range(2):
+        record = started.run(settle_sec=0.0)
+        assert record.exit_code == 0
+        assert all(bar == started.taped()[bar.open_time_ms] for bar in started.bars())
+        started.clock.sleep(1.0)
 
 
 def test_with_the_api_as_source_a_broken_store_file_does_not_keep_the_csv_back(world: World) -> None:
@@ -377,3 +414,5 @@ def test_an_hour_that_turns_under_the_feed_is_lived_anew(started: World) -> None
     started.rest.transport = slow  # type: ignore[assignment]
     record = started.run(settle_sec=0.0, max_wait_sec=3600.0)
     assert (record.exit_code, record.status, record.target) == (0, "up_to_date", "2024-02-10 14:00")
+    passed_on = json.loads((started.feed.folder / "20240210_140030Z_run.json").read_text())
+    assert (passed_on["status"], passed_on["exit_code"], passed_on["target"]) == ("overtaken", 0, TARGET)

@@ -82,6 +82,9 @@ CASES = {
     ),
     "a clock that is down": Case('kind = "status"\nstatus = 503\npath = "time"', 3, GONE, "/fapi/v1/time", False),
     "a clock that speaks HTML": Case('kind = "html"\npath = "time"', 3, GONE, "not JSON", False),
+    "a clock that is three minutes fast": Case(
+        'kind = "skew"\nms = 3580000', 5, BROKEN, "the exchange's clocks disagree"
+    ),
     "a clock without a time": Case('kind = "object"\npath = "time"', 5, BROKEN, "serverTime", False),
 }
 

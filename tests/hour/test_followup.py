@@ -60,6 +60,18 @@ def test_a_command_that_leaves_a_child_behind_does_not_keep_the_feed(started: Wo
     assert time.monotonic() - began < 3
 
 
+def test_a_command_that_cannot_even_be_started_does_not_fail_the_hour(started: World) -> None:
+    record = started.run(then="true " + "x" * 300_000)
+    assert (record.exit_code, then_of(record)["exit_code"]) == (0, None)
+
+
+def test_its_paths_are_good_from_any_folder(started: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    started.feed = started.feed._replace(folder=Path("feed"))
+    record = started.run(then='cd / && test -s "$BARFEED_INFERENCE_CSV" && test -s "$BARFEED_MANIFEST"')
+    assert then_of(record)["exit_code"] == 0
+
+
 def test_without_a_fresh_csv_nothing_is_run(started: World, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     started.clock.go_to(TARGET_MS + hours(3))

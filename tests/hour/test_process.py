@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -59,13 +60,60 @@ def test_a_failure_says_what_and_what_helps_without_a_traceback(feeding: Machine
     assert ran.code == 1
     assert ran.out.startswith("failed=store_empty exit=1 pulled=6 ")
     assert ran.err.splitlines()[0] == "barfeed: BTCUSDT 1h: the store holds no bar to validate against"
-    assert re.fullmatch(r"  hint: start it: python .*ohlcv_feed_binance\.py .*--catch-up", ran.err.splitlines()[1])
+    assert re.fullmatch(r"  hint: start it: \S+ \S+ohlcv_feed_binance\.py .*--catch-up", ran.err.splitlines()[1])
 
 
 def test_the_command_in_the_hint_helps(feeding: Machine) -> None:
-    hint = feeding.feed().err.splitlines()[1].partition("start it: python ")[2]
-    assert feeding.feed("--catch-up").code == 0
-    assert "--catch-up" in hint
+    command = feeding.feed().err.splitlines()[1].partition("start it: ")[2]
+    done = subprocess.run(["sh", "-c", command], env=feeding.environment(), capture_output=True, text=True, check=True)
+    assert " appended=726 " in done.stdout
+
+
+def test_the_command_in_the_hint_of_the_module_helps_too(feeding: Machine) -> None:
+    command = [sys.executable, "-m", "barfeed", "run", *feeding.command()[2:]]
+    failed = subprocess.run(command, env=feeding.environment(), capture_output=True, text=True, check=False)
+    hinted = failed.stderr.splitlines()[1].partition("start it: ")[2]
+    done = subprocess.run(["sh", "-c", hinted], env=feeding.environment(), capture_output=True, text=True, check=True)
+    assert " appended=726 " in done.stdout
+
+
+@pytest.mark.parametrize("redirect", ["> /dev/full", "> /dev/full 2>&1", ">&-", ">&- 2>&-"])
+def test_a_good_hour_is_good_though_nobody_can_hear_of_it(feeding: Machine, redirect: str) -> None:
+    command = shlex.join(feeding.command("--catch-up")) + f" {redirect}"
+    done = subprocess.run(["sh", "-c", command], env=feeding.environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert newest(feeding.duckdb) == "2024-02-10 13:00:00"
+
+
+def test_a_watch_goes_on_though_nobody_can_hear_of_it(feeding: Machine) -> None:
+    shell = (
+        shlex.join(feeding.command("--watch", "--catch-up", "--sleep-sec", "0.1", "--settle-sec", "0")) + " > /dev/full"
+    )
+    watch = subprocess.Popen(["sh", "-c", f"exec {shell}"], env=feeding.environment(), stderr=subprocess.DEVNULL)
+    try:
+        for hour in (13, 14):
+            deadline = time.monotonic() + 10
+            while not list(feeding.artifacts.glob(f"20240210_{hour + 1}*_run.json")) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            feeding.clock.advance(hours(1))
+        assert watch.poll() is None
+    finally:
+        watch.terminate()
+        watch.wait(10)
+    assert newest(feeding.duckdb) >= "2024-02-10 14:00:00"
+
+
+def test_a_single_run_that_is_ended_ends_its_command_too(feeding: Machine) -> None:
+    alive = feeding.folder / "alive"
+    once = feeding.start("--catch-up", "--then", f"touch {alive}; sleep 3; rm {alive}")
+    while not alive.exists():
+        time.sleep(0.02)
+    once.terminate()
+    once.communicate(timeout=10)
+    assert once.returncode == 143
+    time.sleep(3.5)
+    # Nobody was left to remove it.
+    assert alive.exists()
 
 
 def test_with_debug_there_is_a_traceback(feeding: Machine) -> None:

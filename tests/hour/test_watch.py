@@ -95,6 +95,20 @@ def test_every_error_of_a_cycle_is_survived_with_growing_pauses(started: World) 
     assert started.clock.now_ms - began_ms == (5 + 10 + 20 + 40 + 80) * 1000
 
 
+def test_a_bug_in_one_hour_does_not_end_the_watch(started: World) -> None:
+    records: list[Record] = []
+    tell = ends_after(records, 2)
+
+    def stumble(record: Record, talk: object) -> None:
+        tell(record, talk)
+        if len(records) == 1:
+            raise ZeroDivisionError
+
+    with pytest.raises(HourIsOver):
+        watch(started.feed, started.order, started.rest, PACE, stumble)
+    assert [record.status for record in records] == ["appended", "up_to_date"]
+
+
 def test_a_bar_that_is_late_is_lived_when_it_comes(started: World) -> None:
     started.exchange.requests.clear()
     records = watched(started, 3, '[[fault]]\nkind = "late"\nrows = 2\nsec = 300\nfrom = 2024-02-10T15:00:00')

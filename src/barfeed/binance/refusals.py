@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 from barfeed import grid
@@ -55,6 +56,14 @@ def pause_sec(attempt: int, asked_sec: float | None, jitter: float) -> float:
     """
     growing = min(LONGEST_PAUSE_SEC, FIRST_PAUSE_SEC * 2.0 ** min(attempt, 16)) * (0.5 + jitter / 2)
     return growing if asked_sec is None else max(growing, asked_sec + jitter)
+
+
+def dated_ms(answer: Answer) -> int | None:
+    """When the answer was sent, from its `Date` header, in ms to the second; None where it has none."""
+    try:
+        return int(parsedate_to_datetime(answer.headers["date"]).timestamp() * 1000)
+    except (KeyError, ValueError, OverflowError):
+        return None
 
 
 def check_status(answer: Answer, now_ms: int) -> None:

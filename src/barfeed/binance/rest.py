@@ -56,6 +56,8 @@ class Conversation:
         self.retries: Counter[str] = Counter()
         self.used_weight: int | None = None
         self.time: ExchangeTime | None = None
+        # When the last answer was sent, by the clock of whoever sent it: coarse, but not /time's.
+        self.dated_ms: int | None = None
         self._refusal: ExchangeBlocked | ExchangeRefused | None = None
 
     @property
@@ -137,6 +139,7 @@ class Conversation:
         answer = self._rest.transport(url, self.patience.left_sec)
         _log.debug("GET %s -> %s, %d bytes", url, answer.status, len(answer.body))
         self._note_weight(answer)
+        self.dated_ms = refusals.dated_ms(answer)
         try:
             refusals.check_status(answer, self.now_ms)
             return read(answer, sent_sec)
@@ -161,5 +164,6 @@ class Conversation:
                 f" ({attempt + 1} attempts); last: {fault}",
                 retry_after_sec=fault.after_sec,
             ) from None
-        _log.warning("%s: %s; asking again in %.1f s", path, fault, pause_sec)
+        # Once is a warning; how often it was is in the error, if it comes to one.
+        _log.log(logging.DEBUG if attempt else logging.WARNING, "%s: %s; asking again", path, fault)
         self.patience.pause(pause_sec)

@@ -162,7 +162,9 @@ def _read(response: urllib3.BaseHTTPResponse, clock: Clock, end_sec: float) -> b
 def _broken(problem: Exception, *, in_time: bool) -> TryAgain:
     timed_out = isinstance(problem, HttpTimeoutError | TimeoutError) and not isinstance(problem, NewConnectionError)
     reason = "timeout" if timed_out or not in_time else "connection"
-    return TryAgain(reason, f"{type(problem).__name__}: {str(problem)[:300]}")
+    # urllib3 begins with its own object's repr.
+    said = str(problem).rpartition("): ")[2] or str(problem)
+    return TryAgain(reason, f"{type(problem).__name__}: {said[:300]}")
 
 
 def _is_untrusted(problem: Exception) -> bool:

@@ -9,7 +9,7 @@ import click
 from barfeed.commands.terminal import Stopped, log_to_stderr, stop_on_signals
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
     "--data",
     "data",
@@ -28,7 +28,8 @@ from barfeed.commands.terminal import Stopped, log_to_stderr, stop_on_signals
 @click.option(
     "--start",
     type=click.DateTime(["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"]),
-    help="The exchange's time when it starts, UTC. [default: a minute before the last recorded bar closes]",
+    help="The exchange's time when it starts, UTC."
+    " [default: a minute before the last recorded bar closes, or 2024-02-10T13:58:00]",
 )
 @click.option(
     "--speed",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from barfeed.commands.terminal import Stopped, complain, log_to_stderr, stop_on_signals
+from barfeed.commands.terminal import Stopped, complain, log_to_stderr, say, stop_on_signals
 from barfeed.config import Settings, settings_options
 
 if TYPE_CHECKING:
@@ -44,7 +44,11 @@ def _once(settings: Settings) -> int:
 
     feed, order, rest = wire(settings, _catch_up_command())
     talk = rest.conversation(settings.max_wait_sec)
-    record = run_cycle(feed, order, talk)
+    stop_on_signals()
+    try:
+        record = run_cycle(feed, order, talk)
+    except Stopped as stopped:
+        return stopped.exit_code
     _tell(settings, record, talk)
     if record.failure:
         complain(record.failure.message, record.failure.hint)
@@ -67,14 +71,19 @@ def _watch(settings: Settings) -> NoReturn:
 def _tell(settings: Settings, record: "Record", talk: "Conversation") -> None:
     if settings.json:
         manifest = record.manifest(talk) | {"manifest": record.manifest_path}
-        click.echo(json.dumps(manifest))
+        say(json.dumps(manifest))
     else:
-        click.echo(record.line())
+        say(record.line())
 
 
 def _catch_up_command() -> str:
     """The command that is running, with the flag that mends missed hours."""
-    program = ["python", sys.argv[0]] if sys.argv[0].endswith(".py") else ["barfeed"]
-    return shlex.join(
-        [*program, *(word for word in sys.argv[1:] if word not in {"--watch", "--dry-run"}), "--catch-up"]
-    )
+    words = (word for word in sys.argv[1:] if word not in {"--watch", "--dry-run"})
+    return shlex.join([*_program(), *words, "--catch-up"])
+
+
+def _program() -> list[str]:
+    """How this very program can be called again."""
+    if sys.argv[0].endswith("__main__.py"):
+        return [sys.executable, "-m", "barfeed"]
+    return [sys.executable, sys.argv[0]] if sys.argv[0].endswith(".py") else [sys.argv[0]]

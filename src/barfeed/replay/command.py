@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import click
 
 from barfeed import grid
-from barfeed.bars import Series
+from barfeed.bars import HOUR_MS, Series
 from barfeed.clock import SystemClock
 from barfeed.errors import UsageError
 from barfeed.replay.clocks import ReplayClock
@@ -16,9 +16,8 @@ from barfeed.replay.generator import generate
 from barfeed.replay.server import ReplayServer
 from barfeed.replay.tape import Tape
 
-# What is made up: enough for an inference window behind the start, and bars to come ahead of it.
-BARS_BEFORE_START = 1000
-BARS_AFTER_START = 1000
+# What is made up: more than an inference window behind the start, and as much to come ahead of it.
+HOURS_AROUND_START = 1000
 MADE_UP_START_MS = 1_707_573_480_000  # 2024-02-10 13:58, two minutes before a close
 
 # Where the recorded bars leave the start open: this long before their last close.
@@ -38,6 +37,8 @@ def serve(
     port: int,
 ) -> None:
     """Serve until a signal raises; `UsageError` names the flag or file that cannot be used."""
+    if not speed >= 0:
+        raise UsageError(f"--speed {speed} is not in the range 0 to 100000")
     tapes = Tape.load(data) if data else []
     start_ms = _start_ms(start, tapes)
     tapes += [_made_up(text, start_ms, seed) for text in generated]
@@ -66,8 +67,8 @@ def _made_up(text: str, start_ms: int, seed: int) -> Tape:
     except UsageError as problem:
         raise UsageError(f"--generate {text[:60]!r} is no series like BTCUSDT-1h: {problem}") from None
     step_ms = series.interval.ms
-    first_ms = grid.window_start(grid.floor(start_ms, step_ms), BARS_BEFORE_START, step_ms)
-    return generate(series.symbol, series.interval, first_ms, BARS_BEFORE_START + BARS_AFTER_START, seed)
+    first_ms = grid.floor(start_ms - HOURS_AROUND_START * HOUR_MS, step_ms)
+    return generate(series.symbol, series.interval, first_ms, 2 * HOURS_AROUND_START * HOUR_MS // step_ms, seed)
 
 
 def _listening(exchange: ReplayExchange, host: str, port: int) -> ReplayServer:

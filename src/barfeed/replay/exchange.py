@@ -10,7 +10,7 @@ from threading import Lock
 
 from barfeed.replay import query, tampering
 from barfeed.replay.faults import Fault
-from barfeed.replay.limits import Limiter, Verdict, kline_weight
+from barfeed.replay.limits import Limiter, Weighed, kline_weight
 from barfeed.replay.messages import Reply, Request
 from barfeed.replay.refusals import refused
 from barfeed.replay.tampering import Case
@@ -53,7 +53,7 @@ class ReplayExchange:
         logger.info("%s %s %d weight %d", request.method, shown, whole.status, verdict.used)
         return whole
 
-    def _admit(self, request: Request) -> tuple[Case, Verdict]:
+    def _admit(self, request: Request) -> tuple[Case, Weighed]:
         """Count the request and weigh it: all that requests share, and so under the lock."""
         name = _name(request)
         sent = query.parameters(request.query)
@@ -76,7 +76,7 @@ def _weight(name: str, sent: dict[str, str]) -> int:
     return kline_weight(sent.get("limit", "")) if name == "klines" else 1
 
 
-def _answer(venue: Venue, request: Request, case: Case, verdict: Verdict) -> Reply:
+def _answer(venue: Venue, request: Request, case: Case, verdict: Weighed) -> Reply:
     """Refused for its weight, for its path, or answered."""
     if verdict.status != HTTPStatus.OK:
         return refused(verdict.status, until_ms=verdict.until_ms, limit=case.weight_limit)

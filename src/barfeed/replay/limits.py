@@ -28,7 +28,7 @@ def kline_weight(limit: str) -> int:
     return next((weight for most, weight in KLINE_WEIGHTS if int(limit) <= most), WEIGHT_ABOVE)
 
 
-class Verdict(NamedTuple):
+class Weighed(NamedTuple):
     """`status` is 200, 429 or 418; `used` the weight of this minute; `until_ms` when a 418 ends."""
 
     status: int
@@ -47,23 +47,23 @@ class Limiter:
         self._bans = 0
         self._banned_until_ms = 0
 
-    def weigh(self, weight: int, now_ms: int) -> Verdict:
+    def weigh(self, weight: int, now_ms: int) -> Weighed:
         """Count one request and say whether it may pass."""
         self._turn(grid.floor(now_ms, MINUTE_MS))
         self._used += weight
         if now_ms >= self._banned_until_ms and self._used > self.limit:
             return self._over(now_ms)
         status = 418 if now_ms < self._banned_until_ms else 200
-        return Verdict(status, self._used, self._banned_until_ms)
+        return Weighed(status, self._used, self._banned_until_ms)
 
     def _turn(self, minute_ms: int) -> None:
         if minute_ms != self._minute_ms:
             self._minute_ms, self._used, self._warned = minute_ms, 0, False
 
-    def _over(self, now_ms: int) -> Verdict:
+    def _over(self, now_ms: int) -> Weighed:
         if not self._warned:
             self._warned = True
-            return Verdict(429, self._used)
+            return Weighed(429, self._used)
         self._banned_until_ms = now_ms + min(FIRST_BAN_MS << min(self._bans, ENOUGH_BANS), LONGEST_BAN_MS)
         self._bans += 1
-        return Verdict(418, self._used, self._banned_until_ms)
+        return Weighed(418, self._used, self._banned_until_ms)

@@ -1,0 +1,3 @@
+from lgbm_inference.cli import main, train
+
+main(train)
