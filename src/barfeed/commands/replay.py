@@ -48,6 +48,23 @@ from barfeed.commands.terminal import Stopped, log_to_stderr, stop_on_signals
 @click.option(
     "--weight-limit", type=click.IntRange(1), default=2400, show_default=True, help="Request weight a minute."
 )
+@click.option("--archive", is_flag=True, help="Serve the public archive too, under /data/futures/um/.")
+@click.option(
+    "--archive-data",
+    multiple=True,
+    metavar="[SYMBOL-INTERVAL=]PATH",
+    help="Bars that the archive has instead of the exchange's. Repeatable.",
+)
+@click.option(
+    "--archive-fault",
+    "archive_faults",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False),
+    help="TOML file of what is wrong in the archive, see docs/replay.md. Repeatable.",
+)
+@click.option(
+    "--latency-sec", type=click.FloatRange(0, 60), default=0.0, help="Every answer comes so much later.  [default: 0]"
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",

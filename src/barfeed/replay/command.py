@@ -9,11 +9,13 @@ from barfeed import grid
 from barfeed.bars import HOUR_MS, Series
 from barfeed.clock import SystemClock
 from barfeed.errors import UsageError
+from barfeed.replay.archive import Far, ReplayArchive, WithArchive
+from barfeed.replay.archive_faults import load_archive_faults
 from barfeed.replay.clocks import ReplayClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.faults import load_faults
 from barfeed.replay.generator import generate
-from barfeed.replay.server import ReplayServer
+from barfeed.replay.server import Answering, ReplayServer
 from barfeed.replay.tape import Tape
 
 # What is made up: more than an inference window behind the start, and as much to come ahead of it.
@@ -33,6 +35,10 @@ def serve(
     speed: float,
     faults: Sequence[str],
     weight_limit: int,
+    archive: bool,
+    archive_data: Sequence[str],
+    archive_faults: Sequence[str],
+    latency_sec: float,
     host: str,
     port: int,
 ) -> None:
@@ -46,8 +52,15 @@ def serve(
         raise UsageError("there is nothing to serve", hint="name bars with --data PATH, or --generate BTCUSDT-1h")
     clock = SystemClock()
     script = [fault for path in faults for fault in load_faults(path)]
-    exchange = ReplayExchange(tapes, ReplayClock(start_ms, speed, clock).now_ms, script, weight_limit)
-    with _listening(exchange, host, port) as server:
+    clock_ms = ReplayClock(start_ms, speed, clock).now_ms
+    exchange = ReplayExchange(tapes, clock_ms, script, weight_limit)
+    served: Answering = exchange
+    if archive or archive_data or archive_faults:
+        wrong = [fault for path in archive_faults for fault in load_archive_faults(path)]
+        served = WithArchive(exchange, ReplayArchive(_archive_tapes(archive_data, tapes), clock_ms, wrong))
+    if latency_sec:
+        served = Far(served, latency_sec)
+    with _listening(served, host, port) as server:
         _introduce(server, tapes, start_ms, speed)
         while True:
             clock.sleep(3600)
@@ -71,7 +84,14 @@ def _made_up(text: str, start_ms: int, seed: int) -> Tape:
     return generate(series.symbol, series.interval, first_ms, 2 * HOURS_AROUND_START * HOUR_MS // step_ms, seed)
 
 
-def _listening(exchange: ReplayExchange, host: str, port: int) -> ReplayServer:
+def _archive_tapes(data: Sequence[str], tapes: Sequence[Tape]) -> list[Tape]:
+    """The archive's own bars, and the exchange's for every series of which it has none."""
+    own = Tape.load(data) if data else []
+    series = {tape.series for tape in own}
+    return [*own, *(tape for tape in tapes if tape.series not in series)]
+
+
+def _listening(exchange: Answering, host: str, port: int) -> ReplayServer:
     try:
         return ReplayServer(exchange, host, port)
     except OSError as problem:

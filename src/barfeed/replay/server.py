@@ -11,9 +11,8 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from threading import Event, Lock, Thread
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.messages import Drip, Hang, Reply, Request, Reset, Truncate
 
 logger = logging.getLogger("barfeed.replay")
@@ -26,10 +25,18 @@ DRIP_SEC = 0.1
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
+class Answering(Protocol):
+    """What can stand behind a socket: the exchange, or it and more."""
+
+    def handle(self, request: Request) -> Reply:
+        """The answer, and what the wire does to it."""
+        ...
+
+
 class ReplayServer:
     """Serves an exchange from threads of its own between `start` and `stop`; `OSError` where it cannot listen."""
 
-    def __init__(self, exchange: ReplayExchange, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, exchange: Answering, host: str = "127.0.0.1", port: int = 0) -> None:
         self._http = _Server((host, port), exchange)
         self._thread = Thread(target=self._http.serve_forever, args=(POLL_SEC,), daemon=True, name="barfeed-replay")
 
@@ -68,7 +75,7 @@ class _Server(ThreadingMixIn, TCPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], exchange: ReplayExchange) -> None:
+    def __init__(self, address: tuple[str, int], exchange: Answering) -> None:
         self.exchange = exchange
         self.stopping = Event()
         self._open: set[socket.socket] = set()
