@@ -20,6 +20,7 @@ from barfeed.replay.generator import generate
 from barfeed.replay.messages import Drip, Hang, Reply
 from barfeed.replay.tape import Tape
 from barfeed.store import Store
+from barfeed.verdict import Remedies
 
 BTCUSDT_1H = Series.of("BTCUSDT", "1h")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -91,7 +92,7 @@ class World:
             window_bars=726,
             inference_source="db",
             catch_up=False,
-            catch_up_command=CATCH_UP_COMMAND,
+            remedies=Remedies(CATCH_UP_COMMAND),
             dry_run=False,
             settle_sec=10.0,
             max_skew_sec=5.0,

@@ -6,16 +6,17 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from barfeed import grid, rules, verdict
+from barfeed import acceptance, grid, rules, verdict
+from barfeed.acceptance import Change, Terms
 from barfeed.artifacts import Run, run_files
 from barfeed.bars import Bar, Pull, Series
 from barfeed.binance.rest import Conversation
 from barfeed.clock import Clock
-from barfeed.errors import ArtifactsUnusable, BarfeedError, StoreUnusable
+from barfeed.errors import ArtifactsUnusable, BarfeedError, Mismatch, StoreUnusable
 from barfeed.record import Record
 from barfeed.rules import Asked
 from barfeed.store import Coverage, Store, Table
-from barfeed.verdict import Held
+from barfeed.verdict import Held, Remedies
 
 Source = Literal["db", "api"]
 
@@ -31,12 +32,13 @@ class Order(NamedTuple):
     window_bars: int
     inference_source: Source
     catch_up: bool
-    catch_up_command: str
+    remedies: Remedies
     dry_run: bool
     settle_sec: float
     max_skew_sec: float
     then: str
     then_timeout_sec: float
+    accept: Terms | None = None
 
 
 class Feed(NamedTuple):
@@ -108,7 +110,7 @@ class _Cycle:
         if self._order.inference_source == "api":
             # The pull alone vouches for this CSV: the model gets it though the store be in trouble.
             self._publish(run, plan.asked, pull.bars[-self._order.window_bars :])
-        window = self._keep(plan.asked, pull.bars[-plan.judged_bars :])
+        window = self._keep_or_accept(plan.asked, pull, pull.bars[-plan.judged_bars :])
         self._refuse_gaps(plan.asked, window)
         if self._order.inference_source == "db":
             self._publish(run, plan.asked, window)
@@ -207,10 +209,38 @@ class _Cycle:
         with self._record.step("evidence"):
             self._record.pull = run.save_pull(pull.bars)
 
-    def _keep(self, asked: Asked, pulled: Sequence[Bar]) -> list[Bar]:
+    def _keep_or_accept(self, asked: Asked, pull: Pull, pulled: Sequence[Bar]) -> list[Bar]:
+        seen_at_ms = self._feed.clock.utc_ms()
+        try:
+            return self._keep(asked, pulled)
+        except Mismatch as mismatch:
+            if not self._order.accept:
+                raise
+            changes = acceptance.acceptable(mismatch, pulled, self._order.accept)
+            self._ask_again(asked, pull, mismatch, self._order.accept.pause_sec)
+        window = self._keep(asked, pulled, changes, seen_at_ms)
+        self._record.revised = changes
+        for change in changes:
+            _log.warning("%s: accepted the exchange's word, as --on-mismatch says: %s", asked.series, change)
+        return window
+
+    def _ask_again(self, asked: Asked, first: Pull, mismatch: Mismatch, pause_sec: float) -> None:
+        _log.warning("%s; asking again in %g s, as --on-mismatch says", mismatch, pause_sec)
+        with self._record.step("ask_again"):
+            self._talk.patience.wait_aside(pause_sec)
+            try:
+                second = self._talk.closed_bars(asked)
+            except BarfeedError as error:
+                raise acceptance.not_accepted(mismatch, f"asked again, {error}") from error
+            if second != first:
+                raise acceptance.not_accepted(mismatch, "asked again, the exchange said something else")
+
+    def _keep(
+        self, asked: Asked, pulled: Sequence[Bar], changes: Sequence[Change] = (), seen_at_ms: int = 0
+    ) -> list[Bar]:
         with self._record.step("store"):
-            with self._open_store() as table:
-                before, append = self._judge(table, asked, pulled)
+            with self._open_store(changes, seen_at_ms) as table:
+                before, append = self._judge(table, asked, pulled, changes)
                 window_start_ms = grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)
                 if self._order.dry_run:
                     self._record.would_append = len(append)
@@ -223,17 +253,26 @@ class _Cycle:
             self._record.coverage = _grown(before, append)
         return window
 
-    def _open_store(self) -> AbstractContextManager[Table]:
+    def _open_store(self, changes: Sequence[Change], seen_at_ms: int) -> AbstractContextManager[Table]:
         if self._order.dry_run:
             return self._feed.store.reading(self._order.series)
+        if changes:
+            # Imported only here: most hours accept nothing.
+            from barfeed.repair import revised  # noqa: PLC0415
+            from barfeed.revisions import Why  # noqa: PLC0415
+
+            why = Why(seen_at_ms, "--on-mismatch accept", self._record.run_time or "")
+            return revised(self._feed.store, self._order.series, changes, why)
         return self._feed.store.appending(self._order.series, create=self._order.catch_up)
 
-    def _judge(self, table: Table, asked: Asked, pulled: Sequence[Bar]) -> tuple[Coverage, Sequence[Bar]]:
+    def _judge(
+        self, table: Table, asked: Asked, pulled: Sequence[Bar], changes: Sequence[Change]
+    ) -> tuple[Coverage, Sequence[Bar]]:
         order, coverage = self._order, table.coverage()
         self._record.coverage = coverage
         self._refuse_overtaken(asked, coverage.last_ms)
-        held = Held(table.bars(pulled[0].open_time_ms), coverage.last_ms)
-        decided = verdict.judge(asked, pulled, held, catch_up=order.catch_up, catch_up_command=order.catch_up_command)
+        held = Held(acceptance.with_changes(table.bars(pulled[0].open_time_ms), changes), coverage.last_ms)
+        decided = verdict.judge(asked, pulled, held, catch_up=order.catch_up, remedies=order.remedies)
         self._record.validated = decided.validated
         return coverage, decided.append
 
@@ -251,7 +290,7 @@ class _Cycle:
     def _refuse_gaps(self, asked: Asked, window: Sequence[Bar]) -> None:
         start_ms = grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)
         if findings := rules.check_window(window, start_ms, asked.target_ms, asked.step_ms):
-            raise verdict.window_gap(asked.series, findings)
+            raise verdict.window_gap(asked.series, start_ms, findings, self._order.remedies)
 
     @property
     def _step_ms(self) -> int:

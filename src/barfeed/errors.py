@@ -6,6 +6,7 @@ BarfeedError
 │   ├── MissedBars           the store ends before the window does
 │   ├── StoreAhead           the store holds bars that are not closed by the exchange's clock
 │   ├── Mismatch             stored bars differ from the exchange's
+│   ├── Unrepaired           a repair left what it could not mend
 │   └── WindowGap            the inference window has a gap: no CSV is published
 ├── UsageError            2  wrong flag or configuration
 ├── ExchangeUnavailable   3  not reached in time, or it limits us: try again later
@@ -72,6 +73,10 @@ class StoreAhead(ValidationFailed):
 
 class Mismatch(ValidationFailed):
     """Stored bars differ from what the exchange says now."""
+
+
+class Unrepaired(ValidationFailed):
+    """A repair left what it could not mend, or changed nothing at all."""
 
 
 class WindowGap(ValidationFailed):

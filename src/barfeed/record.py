@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from barfeed import __version__, grid
+from barfeed.acceptance import Change, values
 from barfeed.artifacts import Written
 from barfeed.bars import Series
 from barfeed.binance.rest import Conversation
@@ -53,6 +54,7 @@ class Record:
     validated: int = 0
     appended: int = 0
     would_append: int = 0
+    revised: list[Change] = field(default_factory=list)
     coverage: Coverage | None = None
     warnings: list[str] = field(default_factory=list)
     failure: Failure | None = None
@@ -68,7 +70,8 @@ class Record:
         try:
             yield
         finally:
-            self.durations_sec[name] = round(self.clock.steady_sec() - begin_sec, 6)
+            before_sec = self.durations_sec.get(name, 0.0)
+            self.durations_sec[name] = round(before_sec + self.clock.steady_sec() - begin_sec, 6)
 
     def fail(self, error: BaseException) -> None:
         """Note the error that ends the cycle; one that is not ours is a bug, or a signal to stop."""
@@ -86,12 +89,14 @@ class Record:
 
     @property
     def status(self) -> str:
-        """`appended`, `up_to_date`, `dry_run`, or the error's name."""
+        """`appended`, `revised`, `up_to_date`, `dry_run`, or the error's name."""
         if self.failure:
             return self.failure.status
         if self.dry_run:
             return "dry_run"
-        return "appended" if self.appended else "up_to_date"
+        if self.appended:
+            return "appended"
+        return "revised" if self.revised else "up_to_date"
 
     @property
     def exit_code(self) -> int:
@@ -108,6 +113,7 @@ class Record:
         facts: dict[str, object] = {"failed": self.failure.status, "exit": self.exit_code} if self.failure else {}
         facts |= {"pulled": self.pull.rows if self.pull else 0, "validated": self.validated}
         facts |= {"would_append": self.would_append} if self.dry_run else {"appended": self.appended}
+        facts |= {"would_revise" if self.dry_run else "revised": len(self.revised)} if self.revised else {}
         facts |= {"target": self.target} if self.target else {}
         if self.coverage and self.coverage.first_ms is not None and self.coverage.last_ms is not None:
             span = f"{grid.text(self.coverage.first_ms)}..{grid.text(self.coverage.last_ms)}"
@@ -135,6 +141,7 @@ class Record:
             "coverage": self._coverage(),
             "files": {"api_pull": _file(self.pull), "for_inference": _file(self.inference)},
             "findings": [_finding(each) for each in self.failure.findings] if self.failure else [],
+            "revisions": [_revision(each) for each in self.revised],
             "warnings": self.warnings,
             "then": self.then._asdict() if self.then else None,
             "durations_sec": self.durations_sec | {"total": round(self._total_sec(), 6)},
@@ -175,12 +182,16 @@ def _file(written: Written | None) -> dict[str, Any] | None:
 
 def _finding(finding: Finding) -> dict[str, Any]:
     bar = None if finding.open_time_ms is None else grid.text(finding.open_time_ms)
-    values = {name: _finite(each) for name, each in (("stored", finding.stored), ("exchange", finding.exchange))}
-    return {"bar": bar, "rule": finding.rule, "message": finding.message} | values
+    both = {name: _finite(each) for name, each in (("stored", finding.stored), ("exchange", finding.exchange))}
+    return {"bar": bar, "rule": finding.rule, "message": finding.message} | both
 
 
-def _finite(values: dict[str, float] | None) -> dict[str, float | None] | None:
+def _revision(change: Change) -> dict[str, Any]:
+    return {"bar": grid.text(change.open_time_ms), "stored": values(change.old), "exchange": values(change.new)}
+
+
+def _finite(compared: dict[str, float] | None) -> dict[str, float | None] | None:
     # JSON has no NaN.
-    if values is None:
+    if compared is None:
         return None
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+    return {name: value if math.isfinite(value) else None for name, value in compared.items()}

@@ -19,6 +19,14 @@ class Held(NamedTuple):
     newest_ms: int | None
 
 
+class Remedies(NamedTuple):
+    """The commands that mend what a cycle refuses, as they would be typed here."""
+
+    catch_up: str
+    repair: str = "barfeed repair"
+    backfill: str = "barfeed backfill"
+
+
 class Verdict(NamedTuple):
     """The bars to append, and how many stored ones were proven equal to the exchange's."""
 
@@ -66,35 +74,40 @@ def accept_pull(pull: Pull, asked: Asked, *, may_be_short: bool) -> None:
         if not findings:
             raise BarLate(late)
     if findings:
-        raise ContractBroken(
-            f"{asked.series}: {_count(findings, 'rule')} broken by the exchange's answer; first: {findings[0]}"
-            f" ({findings[0].rule})",
-            findings=findings,
-        )
+        raise broken(asked.series, findings)
 
 
-def judge(asked: Asked, pulled: Sequence[Bar], held: Held, *, catch_up: bool, catch_up_command: str) -> Verdict:
+def broken(series: Series, findings: Sequence[Finding]) -> ContractBroken:
+    """The error for an answer that breaks rules."""
+    return ContractBroken(
+        f"{series}: {_count(findings, 'rule')} broken by the exchange's answer; first: {findings[0]}"
+        f" ({findings[0].rule})",
+        findings=findings,
+    )
+
+
+def judge(asked: Asked, pulled: Sequence[Bar], held: Held, *, catch_up: bool, remedies: Remedies) -> Verdict:
     """Compare the store with the pull and tell what to append.
 
     Raises `StoreEmpty`, `StoreAhead`, `Mismatch`, `WindowGap`, `MissedBars`.
     """
     if held.newest_ms is None:
-        return _start(asked, pulled, catch_up=catch_up, catch_up_command=catch_up_command)
+        return _start(asked, pulled, catch_up=catch_up, remedies=remedies)
     _refuse_ahead(asked, held.newest_ms)
     expected = [bar for bar in pulled if bar.open_time_ms <= held.newest_ms]
     absent = _absent(expected, held.bars)
-    _refuse_mismatches(asked, pulled, held, absent)
-    _refuse_gaps(asked, absent, len(expected))
+    _refuse_mismatches(asked, pulled, held, absent, remedies)
+    _refuse_gaps(asked, absent, len(expected), remedies)
     new = tuple(bar for bar in pulled if bar.open_time_ms > held.newest_ms)
     if not catch_up and any(bar.open_time_ms != asked.target_ms for bar in new):
-        raise _missed(asked, held.newest_ms, catch_up_command)
+        raise _missed(asked, held.newest_ms, remedies)
     return Verdict(new, len(pulled) - len(new))
 
 
-def _start(asked: Asked, pulled: Sequence[Bar], *, catch_up: bool, catch_up_command: str) -> Verdict:
+def _start(asked: Asked, pulled: Sequence[Bar], *, catch_up: bool, remedies: Remedies) -> Verdict:
     if not catch_up:
         raise StoreEmpty(
-            f"{asked.series}: the store holds no bar to validate against", hint=f"start it: {catch_up_command}"
+            f"{asked.series}: the store holds no bar to validate against", hint=f"start it: {remedies.catch_up}"
         )
     return Verdict(tuple(pulled), 0)
 
@@ -107,13 +120,15 @@ def _refuse_ahead(asked: Asked, newest_ms: int) -> None:
         )
 
 
-def _refuse_mismatches(asked: Asked, pulled: Sequence[Bar], held: Held, absent: Sequence[Finding]) -> None:
+def _refuse_mismatches(
+    asked: Asked, pulled: Sequence[Bar], held: Held, absent: Sequence[Finding], remedies: Remedies
+) -> None:
     findings = [*rules.compare(held.bars, pulled), *_unknown(pulled, held.bars)]
     if findings:
         raise Mismatch(
             f"{asked.series}: {len(findings)} of {len(held.bars)} stored bars differ from the exchange;"
             f" first: {findings[0]}",
-            hint="nothing was appended; find out which is right: the manifest lists every difference with both values",
+            hint=f"nothing was appended; see both versions, and take the exchange's if it is right: {remedies.repair}",
             findings=[*findings, *absent],
         )
 
@@ -136,40 +151,45 @@ def _absent(expected: Sequence[Bar], held: Sequence[Bar]) -> list[Finding]:
     ]
 
 
-def _refuse_gaps(asked: Asked, absent: Sequence[Finding], expected: int) -> None:
+def _refuse_gaps(asked: Asked, absent: Sequence[Finding], expected: int, remedies: Remedies) -> None:
     if absent:
         spans = _spans(asked, [found.open_time_ms for found in absent if found.open_time_ms is not None])
         raise WindowGap(
             f"{asked.series}: the store lacks {len(absent)} of the {expected} bars to validate with: {spans}",
-            hint=_fill_hint(asked.series),
+            hint=f"nothing was appended; fill what is missing: {remedies.repair}",
             findings=absent,
         )
 
 
-def window_gap(series: Series, findings: Sequence[Finding]) -> WindowGap:
-    """The error for an inference window that is not whole, naming every finding up to five."""
+def window_gap(series: Series, start_ms: int, findings: Sequence[Finding], remedies: Remedies) -> WindowGap:
+    """The error for an inference window from `start_ms` that is not whole, naming every finding up to five."""
     named = "; ".join(str(found) for found in findings[:5]) + ("; ..." if len(findings) > 5 else "")  # noqa: PLR2004
     return WindowGap(
-        f"{series}: the inference window is not whole: {named}", hint=_fill_hint(series), findings=findings
+        f"{series}: the inference window is not whole: {named}",
+        hint=f"no inference CSV was published; fill what is missing: {_filling(start_ms, findings, remedies)}",
+        findings=findings,
     )
 
 
-def _fill_hint(series: Series) -> str:
-    return f"no inference CSV was published; insert the missing bars into {series.table}, then run it again"
+def _filling(start_ms: int, findings: Sequence[Finding], remedies: Remedies) -> str:
+    # Where the window begins before the store does, there is history to fetch, not a gap to mend.
+    if any(found.rule == "gap" and found.open_time_ms == start_ms for found in findings):
+        return f"{remedies.backfill} --from '{grid.text(start_ms)}'"
+    return remedies.repair
 
 
 def _spans(asked: Asked, open_times_ms: Sequence[int]) -> str:
     return ", ".join(str(gap) for gap in grid.gaps(open_times_ms, asked.step_ms))
 
 
-def _missed(asked: Asked, newest_ms: int, catch_up_command: str) -> MissedBars:
+def _missed(asked: Asked, newest_ms: int, remedies: Remedies) -> MissedBars:
     absent = grid.opens(
         grid.floor(newest_ms, asked.step_ms) + asked.step_ms, asked.target_ms - asked.step_ms, asked.step_ms
     )
     return MissedBars(
         f"{asked.series}: the store ends at {grid.text(newest_ms)}; before {grid.text(asked.target_ms)}"
         f" it lacks {_spans(asked, absent)}",
-        hint=f"catch up: {catch_up_command}",
+        hint=f"catch up: {remedies.catch_up}",
         findings=rules.gap_findings(absent, asked.step_ms),
     )
 

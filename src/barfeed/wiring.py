@@ -1,26 +1,44 @@
 """The feed put together from its settings."""
 
+from typing import TYPE_CHECKING
+
 from barfeed import grid
+from barfeed.acceptance import Terms
 from barfeed.artifacts import slug
 from barfeed.binance.rest import Rest
 from barfeed.binance.transport import open_transport
-from barfeed.clock import SystemClock
+from barfeed.clock import Clock, SystemClock
 from barfeed.config import Settings
 from barfeed.cycle import Feed, Order
 from barfeed.store import Store
+from barfeed.verdict import Remedies
+
+if TYPE_CHECKING:
+    from barfeed.repair import Repair
 
 
-def wire(settings: Settings, catch_up_command: str) -> tuple[Feed, Order, Rest]:
+def wire(settings: Settings, remedies: Remedies) -> tuple[Feed, Order, Rest]:
     """What a cycle works with, what it is asked to do, and whom it asks; `UsageError` names a wrong setting."""
-    order = _order(settings, catch_up_command)
+    order = _order(settings, remedies)
     clock = SystemClock()
     feed = Feed(
         Store(settings.duckdb, clock, settings.lock_timeout_sec), settings.persist_dir / slug(order.dataset), clock
     )
-    return feed, order, Rest(settings.base_url, open_transport(settings.base_url, clock), clock)
+    return feed, order, _rest(settings, clock)
 
 
-def _order(settings: Settings, catch_up_command: str) -> Order:
+def wire_repair(settings: Settings) -> "tuple[Repair, int]":
+    """A repair, and how many bars it looks at unless it is told otherwise: all that a cycle looks at."""
+    # Imported here: the hour goes by without it.
+    from barfeed.repair import Repair  # noqa: PLC0415
+
+    series, clock = settings.series(), SystemClock()
+    store = Store(settings.duckdb, clock, settings.lock_timeout_sec)
+    window_bars = grid.inference_bars(settings.buffer_hours, series.interval.ms)
+    return Repair(store, _rest(settings, clock), series, settings.max_wait_sec), max(window_bars, settings.n_recent)
+
+
+def _order(settings: Settings, remedies: Remedies) -> Order:
     series = settings.series()
     return Order(
         series=series,
@@ -29,10 +47,21 @@ def _order(settings: Settings, catch_up_command: str) -> Order:
         window_bars=grid.inference_bars(settings.buffer_hours, series.interval.ms),
         inference_source=settings.inference_source,
         catch_up=settings.catch_up,
-        catch_up_command=catch_up_command,
+        remedies=remedies,
+        accept=_terms(settings),
         dry_run=settings.dry_run,
         settle_sec=settings.settle_sec,
         max_skew_sec=settings.max_skew_sec,
         then=settings.then,
         then_timeout_sec=settings.then_timeout_sec,
     )
+
+
+def _terms(settings: Settings) -> Terms | None:
+    if settings.on_mismatch == "fail":
+        return None
+    return Terms(settings.accept_within, settings.accept_volume_within, settings.pause_sec)
+
+
+def _rest(settings: Settings, clock: Clock) -> Rest:
+    return Rest(settings.base_url, open_transport(settings.base_url, clock), clock)

@@ -17,6 +17,7 @@ EXIT_CODES = {
     "MissedBars": 1,
     "StoreAhead": 1,
     "Mismatch": 1,
+    "Unrepaired": 1,
     "WindowGap": 1,
     "UsageError": 2,
     "ExchangeUnavailable": 3,

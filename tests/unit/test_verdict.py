@@ -13,9 +13,10 @@ from barfeed.errors import (
     WindowGap,
 )
 from barfeed.rules import Asked, gap_findings
-from barfeed.verdict import Held
+from barfeed.verdict import Held, Remedies
 
 HOUR = 3_600_000
+REMEDIES = Remedies("the --catch-up command", "the repair command", "the backfill command")
 # 2024-01-15 13:00 UTC, the target: it is 14:20.
 TARGET = 1_705_323_600_000
 ASKED = Asked(Series.of("BTCUSDT", "1h"), 6, TARGET + HOUR + 20 * 60_000)
@@ -44,7 +45,7 @@ def held(some: list[Bar], newest_back: int | None = None) -> Held:
 
 def judged(store: Held, *, pull: list[Bar] = PULLED, catch_up: bool = False) -> tuple[list[int], int]:
     """How far back the bars to append are, and how many were validated."""
-    decided = verdict.judge(ASKED, pull, store, catch_up=catch_up, catch_up_command="the --catch-up command")
+    decided = verdict.judge(ASKED, pull, store, catch_up=catch_up, remedies=REMEDIES)
     return [(TARGET - each.open_time_ms) // HOUR for each in decided.append], decided.validated
 
 
@@ -115,6 +116,9 @@ def test_every_difference_is_listed_and_the_message_tells_the_first_and_the_coun
         "BTCUSDT 1h: 2 of 5 stored bars differ from the exchange;"
         " first: 2024-01-15 10:00 volume stored 1203.4, exchange 7.5"
     )
+    assert error.hint == (
+        "nothing was appended; see both versions, and take the exchange's if it is right: the repair command"
+    )
     assert [found.stored for found in error.findings] == [{"volume": 1203.4}, {"volume": 2.0}]
     assert [found.exchange for found in error.findings] == [{"volume": 7.5}, {"volume": 7.5}]
 
@@ -126,6 +130,7 @@ def test_a_bar_that_the_store_lacks_within_the_overlap_is_a_gap(back: int, catch
     assert isinstance(error, WindowGap)
     assert [found.open_time_ms for found in error.findings] == [TARGET - back * HOUR]
     assert "lacks 1 of the 5 bars" in str(error)
+    assert error.hint == "nothing was appended; fill what is missing: the repair command"
 
 
 def test_a_stored_bar_that_the_exchange_does_not_know_is_a_mismatch() -> None:
@@ -186,8 +191,15 @@ def test_a_forming_bar_is_never_accepted() -> None:
 
 def test_a_window_with_many_gaps_names_five() -> None:
     findings = gap_findings([TARGET - back * HOUR for back in (13, 11, 9, 7, 5, 3)], HOUR)
-    error = verdict.window_gap(ASKED.series, findings)
+    error = verdict.window_gap(ASKED.series, TARGET - 20 * HOUR, findings, REMEDIES)
     assert str(error).count("is missing") == 5
     assert str(error).endswith("; ...")
     assert len(error.findings) == 6
-    assert not str(verdict.window_gap(ASKED.series, findings[:5])).endswith("...")
+    assert error.hint == "no inference CSV was published; fill what is missing: the repair command"
+    assert not str(verdict.window_gap(ASKED.series, TARGET, findings[:5], REMEDIES)).endswith("...")
+
+
+def test_a_window_that_begins_before_the_store_wants_a_backfill() -> None:
+    findings = gap_findings([TARGET - back * HOUR for back in (13, 12, 11, 3)], HOUR)
+    error = verdict.window_gap(ASKED.series, TARGET - 13 * HOUR, findings, REMEDIES)
+    assert error.hint.endswith("fill what is missing: the backfill command --from '2024-01-15 00:00'")

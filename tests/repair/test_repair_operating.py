@@ -1,0 +1,180 @@
+"""docs/operating.md: every message has its place there, as it is printed, and every command there runs."""
+
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from barfeed import errors
+from barfeed.errors import BarfeedError
+from barfeed.record import Record
+from process import ROOT, Machine, Ran, machine
+from world import World, hours, ms
+
+PAGE = ROOT / "docs" / "operating.md"
+TEXT = PAGE.read_text("utf-8")
+TARGET_MS = ms(2024, 2, 10, 13)
+
+Barfeed = Callable[..., Ran]
+
+
+def family(root: type[BarfeedError]) -> list[type[BarfeedError]]:
+    return [root, *(each for child in root.__subclasses__() for each in family(child))]
+
+
+def test_every_error_is_on_the_page_with_its_exit_code() -> None:
+    told = dict(re.findall(r"^### `(\w+)`, exit (\d+)$", TEXT, re.MULTILINE))
+    # An error that others are derived from is never told by itself, but for these two.
+    told_themselves = [
+        each
+        for each in family(BarfeedError)[1:]
+        if not each.__subclasses__() or each in {errors.ExchangeUnavailable, errors.ExchangeRefused}
+    ]
+    assert told == {each("x").status: str(each.exit_code) for each in told_themselves}
+    assert "exit 70" in TEXT
+
+
+def gone(world: World, hour: int) -> None:
+    world.execute(f"DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = TIMESTAMP '2024-02-10 {hour:02d}:00:00'")
+
+
+def next_hour(world: World, fault: str = "", later: int = 1) -> Record:
+    world.clock.go_to(TARGET_MS + hours(1 + later) + 30_000)
+    return world.run(f"[[fault]]\n{fault}" if fault else "", max_wait_sec=10.0)
+
+
+def empty(world: World) -> Record:
+    world.duckdb.unlink()
+    return next_hour(world)
+
+
+def missed(world: World) -> Record:
+    return next_hour(world, later=3)
+
+
+def ahead(world: World) -> Record:
+    world.execute("INSERT INTO ohlcv_btcusdt_1h VALUES ('2024-02-10 15:00:00', 1, 1, 1, 1, 1, now())")
+    return next_hour(world)
+
+
+def gap_in_the_overlap(world: World) -> Record:
+    gone(world, 11)
+    return next_hour(world)
+
+
+def gap_in_the_window(world: World) -> Record:
+    gone(world, 3)
+    return next_hour(world)
+
+
+def short_history(world: World) -> Record:
+    world.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp < TIMESTAMP '2024-02-01 00:00:00'")
+    return next_hour(world)
+
+
+def corrupt(world: World) -> Record:
+    world.duckdb.write_bytes(b"x" * 20_000)
+    return next_hour(world)
+
+
+def file_for_a_folder(world: World) -> Record:
+    moved = world.feed.folder.rename(world.feed.folder.with_name("moved"))
+    world.feed.folder.write_text("")
+    assert moved.is_dir()
+    return next_hour(world)
+
+
+REVISED = 'kind = "revise"\nbar = 2024-02-10T11:00:00\nvolume = 1234.567'
+REFUSED = 'kind = "status"\nstatus = 400\ncode = -1121\nmsg = "Invalid symbol."'
+DOWN = 'kind = "status"\nstatus = 503\ncode = -1001\nmsg = "Internal error; unable to process your request."'
+BANNED = 'kind = "status"\nstatus = 418\nretry_after = 120'
+
+# What happens, and the status under which the page tells it.
+SCENES: dict[str, tuple[Callable[[World], Record], str]] = {
+    "an empty store": (empty, "store_empty"),
+    "missed hours": (missed, "missed_bars"),
+    "bars of the future": (ahead, "store_ahead"),
+    "a revised bar": (lambda world: next_hour(world, REVISED), "mismatch"),
+    "a gap in the overlap": (gap_in_the_overlap, "window_gap"),
+    "a gap in the window": (gap_in_the_window, "window_gap"),
+    "a short history": (short_history, "window_gap"),
+    "an exchange that is down": (lambda world: next_hour(world, DOWN), "exchange_unavailable"),
+    "a late bar": (lambda world: next_hour(world, 'kind = "late"\nsec = 3599\nrows = 2'), "bar_late"),
+    "a ban": (lambda world: next_hour(world, BANNED), "exchange_blocked"),
+    "a refusal": (lambda world: next_hour(world, REFUSED), "exchange_refused"),
+    "a forming bar": (lambda world: next_hour(world, 'kind = "forming"'), "contract_broken"),
+    "a corrupt store": (corrupt, "store_unusable"),
+    "no folder to write to": (file_for_a_folder, "artifacts_unusable"),
+}
+
+
+def section(status: str) -> str:
+    return TEXT.split(f"### `{status}`, ")[1].split("\n### ")[0].split("\n## ")[0]
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_message_is_on_the_page_as_the_feed_prints_it(lived: World, tmp_path: Path, scene: str) -> None:
+    live, status = SCENES[scene]
+    failure = live(lived).failure
+    assert failure is not None
+    assert failure.status == status
+    said = f"barfeed: {failure.message}\n  hint: {failure.hint}".replace(str(tmp_path), "/srv/barfeed/data")
+    assert said in section(status)
+
+
+class Command(NamedTuple):
+    """A command of the page, and how it may end."""
+
+    line: str
+    words: list[str]
+
+
+COMMANDS = [
+    Command(line, shlex.split(line.removeprefix("$ ")))
+    for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL)
+    for line in block.strip().splitlines()
+]
+
+
+def test_the_page_has_the_commands_that_this_is_about() -> None:
+    assert len(COMMANDS) > 12
+    assert {each.words[0] for each in COMMANDS} == {"barfeed"}
+    assert {"run", "backfill", "verify", "repair", "revisions", "status", "export"} <= {
+        each.words[1] for each in COMMANDS
+    }
+
+
+@pytest.fixture(scope="module")
+def feeding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A machine with a healthy store."""
+    with machine(tmp_path_factory.mktemp("operating"), TARGET_MS) as ready:
+        assert ready.feed("--catch-up").code == 0
+        yield ready
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=[each.line.removeprefix("$ ") for each in COMMANDS])
+def test_every_command_on_the_page_runs(feeding: Machine, barfeed: Barfeed, command: Command) -> None:
+    environment = {
+        "BARFEED_PERSIST_DIR": str(feeding.folder / "feed"),
+        "BARFEED_MAX_SKEW_SEC": "1e10",
+        "BARFEED_PAUSE_SEC": "0",
+    }
+    # The store of this test was made today, whatever day that is.
+    here = {"/srv/barfeed/data": str(feeding.folder), "2024-02-10 14:30": "2100-01-01"}
+    flags = [re.sub("|".join(here), lambda found: here[found[0]], word) for word in command.words[2:]]
+    ran = barfeed(feeding, command.words[1], *flags, **environment)
+    # Without a terminal the one that asks can only refuse; a look at what is wrong may find it so.
+    asks = command.words[1] == "repair" and not {"--yes", "--dry-run", "--help"} & set(flags)
+    assert ran.code in ({2} if asks else {0, 1} if command.words[1] in {"status", "verify"} else {0}), ran.err
+    if asks:
+        assert ran.err.startswith("barfeed: nobody can be asked here")
+
+
+def test_every_hint_with_a_command_names_one_that_exists() -> None:
+    source = "\n".join(path.read_text("utf-8") for path in (ROOT / "src" / "barfeed").rglob("*.py"))
+    named = set(re.findall(r"\bbarfeed (run|repair|backfill|verify|status|revisions|export|prune|replay)\b", source))
+    modules = {path.stem for path in (ROOT / "src" / "barfeed" / "commands").glob("*.py")}
+    assert {"run", "repair", "backfill"} <= named <= modules
