@@ -58,6 +58,22 @@ class Settings:
     )
     then: str = _setting("", "Shell command to run after each published inference CSV.")
     then_timeout_sec: float = _setting(600.0, "How long that command may take.", at_least=1, at_most=3000)
+    retain_days: int = _setting(
+        0, "Once a day, fold the files of runs older than this into a zip a month; 0 keeps all.",
+        at_least=0, at_most=36500,
+    )  # fmt: skip
+    on_mismatch: Literal["fail", "accept"] = _setting(
+        "fail", "A stored bar of the window differs from the exchange's: fail, or accept what it says twice."
+    )
+    accept_within: float = _setting(
+        0.001, "Accept: a price may differ by this part of the stored one.", at_least=0, at_most=1
+    )
+    accept_volume_within: float = _setting(
+        0.2, "Accept: a volume may differ by this part of the stored one.", at_least=0, at_most=100
+    )
+    pause_sec: float = _setting(
+        5.0, "Pause before the exchange is asked a second time about a mismatch.", at_least=0, at_most=600
+    )
     json: bool = _setting(False, "Print the cycle's manifest as one line of JSON instead.")
 
     def series(self) -> Series:
@@ -76,8 +92,7 @@ class Settings:
             raise UsageError(f"--settle-sec {self.settle_sec:g} must be shorter than --interval {series.interval}")
         if len(self.dataset) > 200:  # noqa: PLR2004 - what file systems hold as a name, with room for the slug
             raise UsageError(f"--dataset has {len(self.dataset)} characters, expected at most 200")
-        if not _is_address(self.base_url):
-            raise UsageError(f"--base-url {self.base_url[:120]!r} is not an address like https://fapi.binance.com")
+        check_address("--base-url", self.base_url)
 
 
 def _check_field(field: "dataclasses.Field[Any]", value: Any) -> None:
@@ -94,6 +109,12 @@ def _is_text(value: str) -> bool:
         return b"\0" not in value.encode()
     except UnicodeEncodeError:
         return False
+
+
+def check_address(flag: str, text: str) -> None:
+    """Return for the address of a server; `UsageError` names the flag."""
+    if not _is_address(text):
+        raise UsageError(f"{flag} {text[:120]!r} is not an address like https://fapi.binance.com")
 
 
 def _is_address(text: str) -> bool:
@@ -118,8 +139,28 @@ def _flag(name: str) -> str:
 
 def settings_options(command: _Command) -> _Command:
     """Give a click command one option for each setting, and `--config`."""
-    for field in reversed(dataclasses.fields(Settings)):
-        command = _option(field, _TYPES[field.name])(command)
+    return options_of(*(field.name for field in dataclasses.fields(Settings)))(command)
+
+
+def options_of(*names: str, **says: str) -> Callable[[_Command], _Command]:
+    """Give a click command the options of these settings, in the order of `Settings`, and `--config`.
+
+    `says` names settings too, with a help of their own: `options_of("symbol", json="Print the summary as JSON.")`.
+    Each arrives as a keyword argument; a file may hold other settings, for other commands.
+    """
+    wanted = {*names, *says}
+    assert wanted <= _NAMES, wanted - _NAMES
+
+    def decorate(command: _Command) -> _Command:
+        for field in reversed(dataclasses.fields(Settings)):
+            if field.name in wanted:
+                command = _option(field, _TYPES[field.name], says.get(field.name))(command)
+        return _config_option(command)
+
+    return decorate
+
+
+def _config_option(command: _Command) -> _Command:
     return click.option(
         "--config",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -132,7 +173,7 @@ def settings_options(command: _Command) -> _Command:
     )(command)
 
 
-def _option(field: "dataclasses.Field[Any]", kind: Any) -> Callable[[_Command], _Command]:
+def _option(field: "dataclasses.Field[Any]", kind: Any, says: str | None) -> Callable[[_Command], _Command]:
     flag = _flag(field.name)
     return click.option(
         f"{flag}/--once" if field.name == "watch" else flag,
@@ -143,7 +184,7 @@ def _option(field: "dataclasses.Field[Any]", kind: Any) -> Callable[[_Command], 
         show_default=field.default not in {"", False},
         envvar=variable(field.name),
         show_envvar=True,
-        help=field.metadata["says"],
+        help=says or field.metadata["says"],
     )
 
 
@@ -174,18 +215,22 @@ def _read_config(context: click.Context, _option: click.Parameter, path: Path | 
     for name, value in values.items():
         _check_value(path, name, value, options, context)
     context.default_map = dict(context.default_map or {}) | values
+    context.meta["config"] = path
 
 
 def _check_value(
     path: Path, name: str, value: object, options: Mapping[str, click.Parameter], context: click.Context
 ) -> None:
-    if name not in options:
+    if name not in _NAMES:
         import difflib  # noqa: PLC0415 - a typo may cost a moment, a good run not
 
-        close = difflib.get_close_matches(name, options, n=1)
+        close = difflib.get_close_matches(name, _NAMES, n=1)
         raise UsageError(f"{path}: {name!r} is not a setting" + (f"; did you mean {close[0]!r}?" if close else ""))
     if not _fits(value, _TYPES[name]):
         raise UsageError(f"{path}: {name} = {value!r}: expected {_EXPECTED.get(_TYPES[name], 'a text')}")
+    if name not in options:
+        # A setting of another command.
+        return
     try:
         options[name].type_cast_value(context, value)
     except click.BadParameter as problem:

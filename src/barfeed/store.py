@@ -243,6 +243,8 @@ def _connect() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
     # CURRENT_TIMESTAMP becomes a TIMESTAMP in the session's zone, which is the machine's unless told.
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    # It would be drawn into a command's own output.
+    connection.execute("SET enable_progress_bar = false")
     return connection
 
 

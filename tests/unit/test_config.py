@@ -78,6 +78,11 @@ def test_the_defaults_are_the_documented_ones(ask: Ask) -> None:
         "lock_timeout_sec": 30.0,
         "then": "",
         "then_timeout_sec": 600.0,
+        "retain_days": 0,
+        "on_mismatch": "fail",
+        "accept_within": 0.001,
+        "accept_volume_within": 0.2,
+        "pause_sec": 5.0,
         "json": False,
     }
     assert ask().series().dataset == "BINANCE_BTCUSDT.P, 60"
@@ -105,6 +110,11 @@ EVERY = {
     "lock_timeout_sec": ("0", "0", 0.0),
     "then": ("echo $X", "'echo $X'", "echo $X"),
     "then_timeout_sec": ("1", "1", 1.0),
+    "retain_days": ("90", "90", 90),
+    "on_mismatch": ("accept", "'accept'", "accept"),
+    "accept_within": ("0.01", "0.01", 0.01),
+    "accept_volume_within": ("0.5", "0.5", 0.5),
+    "pause_sec": ("0", "0", 0.0),
     "json": (None, "true", True),
 }
 
@@ -165,6 +175,14 @@ RANGES = [
     ("lock_timeout_sec", "3001", "0<=x<=3000"),
     ("then_timeout_sec", "0.9", "1<=x<=3000"),
     ("then_timeout_sec", "3001", "1<=x<=3000"),
+    ("retain_days", "-1", "0<=x<=36500"),
+    ("retain_days", "36501", "0<=x<=36500"),
+    ("accept_within", "-0.1", "0<=x<=1"),
+    ("accept_within", "1.1", "0<=x<=1"),
+    ("accept_volume_within", "-0.1", "0<=x<=100"),
+    ("accept_volume_within", "101", "0<=x<=100"),
+    ("pause_sec", "-1", "0<=x<=600"),
+    ("pause_sec", "601", "0<=x<=600"),
 ]
 
 

@@ -6,13 +6,18 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from barfeed.commands.terminal import Stopped, complain, log_to_stderr, say, stop_on_signals
 from barfeed.config import Settings, settings_options
 
 if TYPE_CHECKING:
     from barfeed.binance.rest import Conversation
+    from barfeed.cycle import Feed
     from barfeed.record import Record
+    from barfeed.verdict import Remedies
+
+_KNOWN_TO_ALL = ("config", "duckdb", "symbol", "interval", "base_url")
 
 EXIT_CODES = """\b
 Exit codes:
@@ -42,7 +47,7 @@ def _once(settings: Settings) -> int:
     from barfeed.cycle import run_cycle  # noqa: PLC0415
     from barfeed.wiring import wire  # noqa: PLC0415
 
-    feed, order, rest = wire(settings, _catch_up_command())
+    feed, order, rest = wire(settings, _remedies())
     talk = rest.conversation(settings.max_wait_sec)
     stop_on_signals()
     try:
@@ -52,6 +57,7 @@ def _once(settings: Settings) -> int:
     _tell(settings, record, talk)
     if record.failure:
         complain(record.failure.message, record.failure.hint)
+    _retain(settings, feed, talk)
     return record.exit_code
 
 
@@ -59,11 +65,16 @@ def _watch(settings: Settings) -> NoReturn:
     from barfeed.watch import Pace, watch  # noqa: PLC0415
     from barfeed.wiring import wire  # noqa: PLC0415
 
-    feed, order, rest = wire(settings, _catch_up_command())
+    feed, order, rest = wire(settings, _remedies())
     pace = Pace(settings.sleep_sec, settings.max_wait_sec)
+
+    def tell(record: "Record", talk: "Conversation") -> None:
+        _tell(settings, record, talk)
+        _retain(settings, feed, talk)
+
     stop_on_signals()
     try:
-        watch(feed, order, rest, pace, lambda record, talk: _tell(settings, record, talk))
+        watch(feed, order, rest, pace, tell)
     except Stopped:
         sys.exit(0)
 
@@ -74,6 +85,30 @@ def _tell(settings: Settings, record: "Record", talk: "Conversation") -> None:
         say(json.dumps(manifest))
     else:
         say(record.line())
+
+
+def _retain(settings: Settings, feed: "Feed", talk: "Conversation") -> None:
+    if settings.retain_days and talk.time and not settings.dry_run:
+        # Imported only here: most feeds keep everything.
+        from barfeed.retention import retain  # noqa: PLC0415
+
+        retain(feed.folder, talk.now_ms, settings.retain_days)
+
+
+def _remedies() -> "Remedies":
+    from barfeed.verdict import Remedies  # noqa: PLC0415
+
+    return Remedies(_catch_up_command(), _sister("repair"), _sister("backfill"))
+
+
+def _sister(name: str) -> str:
+    """Another command on the same store and exchange: the flags that both know, as they were given to this one."""
+    context = click.get_current_context()
+    given = [each for each in _KNOWN_TO_ALL if context.get_parameter_source(each) is ParameterSource.COMMANDLINE]
+    values = context.params | context.meta
+    words = [word for each in given for word in (f"--{each.replace('_', '-')}", str(values[each]))]
+    program = "barfeed" if sys.argv[0].endswith(".py") else sys.argv[0]
+    return shlex.join([program, name, *words])
 
 
 def _catch_up_command() -> str:

@@ -1,0 +1,46 @@
+"""`barfeed export`: any span of the store as one file."""
+
+import json as json_text
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from barfeed import grid
+from barfeed.commands.moments import MOMENT
+from barfeed.commands.terminal import log_to_stderr
+from barfeed.config import Settings, options_of
+
+if TYPE_CHECKING:
+    from barfeed.export import Exported
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--from", "from_ms", type=MOMENT, help="First open time, UTC.  [default: the store's first bar]")
+@click.option("--to", "to_ms", type=MOMENT, help="Open time to end before, UTC.  [default: after the store's last bar]")
+@click.option("--as-of", "as_of_ms", type=MOMENT, help="The store as it stood at this moment, UTC.")
+@options_of("duckdb", "symbol", "interval", "lock_timeout_sec", "debug", json="Print the summary as one line of JSON.")
+def export(file: Path, from_ms: int | None, to_ms: int | None, as_of_ms: int | None, json: bool, **values: Any) -> None:
+    """Write bars of the store to FILE, a .csv, .csv.gz or .parquet: whole, or not at all."""
+    settings = Settings(**values)
+    log_to_stderr(settings.debug)
+    series = settings.series()
+    from barfeed.clock import SystemClock  # noqa: PLC0415
+    from barfeed.export import Wanted  # noqa: PLC0415
+    from barfeed.export import export as write  # noqa: PLC0415
+    from barfeed.store import Store  # noqa: PLC0415
+
+    store = Store(settings.duckdb, SystemClock(), settings.lock_timeout_sec)
+    done = write(store, Wanted(series, from_ms, to_ms, as_of_ms), file)
+    click.echo(json_text.dumps(_facts(done)) if json else _line(done))
+
+
+def _facts(done: "Exported") -> dict[str, object]:
+    first, last = grid.text(done.first_ms), grid.text(done.last_ms)
+    return {"exported": done.bars, "first": first, "last": last, "gaps": done.gaps, "file": str(done.file)}
+
+
+def _line(done: "Exported") -> str:
+    span = f"{grid.text(done.first_ms)}..{grid.text(done.last_ms)}"
+    return f"exported={done.bars} span={span} gaps={done.gaps} file={done.file}"

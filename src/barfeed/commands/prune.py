@@ -1,0 +1,60 @@
+"""`barfeed prune`: take old files of runs out of the artifact folder."""
+
+import json as json_text
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from barfeed.commands.terminal import log_to_stderr
+from barfeed.config import Settings, options_of
+
+if TYPE_CHECKING:
+    from barfeed.retention import Pruned
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--keep-days",
+    type=click.IntRange(1, 36500),
+    default=90,
+    show_default=True,
+    help="Leave the runs of as many days before the newest.",
+)
+@click.option("--discard", is_flag=True, help="Delete what is older instead of folding it into a zip a month.")
+@options_of(
+    "persist_dir", "dataset", "symbol", "interval", "debug",
+    dry_run="Tell what would go; leave everything as it is.",
+    json="Print the summary as one line of JSON.",
+)  # fmt: skip
+def prune(keep_days: int, discard: bool, json: bool, **values: Any) -> None:
+    """Fold old runs into one zip a month; the newest good inference file always stays."""
+    settings = Settings(**values)
+    log_to_stderr(settings.debug)
+    series = settings.series()
+    from barfeed import retention  # noqa: PLC0415
+    from barfeed.artifacts import slug  # noqa: PLC0415
+    from barfeed.clock import SystemClock  # noqa: PLC0415
+
+    folder = settings.persist_dir / slug(settings.dataset or series.dataset)
+    keep = retention.Keep(keep_days, discard, settings.dry_run)
+    done = retention.prune(folder, SystemClock().utc_ms(), keep)
+    facts = _facts(done, settings.dry_run)
+    click.echo(json_text.dumps(facts) if json else _text(done, facts))
+
+
+def _facts(done: "Pruned", dry_run: bool) -> dict[str, object]:
+    return {
+        "would_prune" if dry_run else "pruned": done.runs,
+        "files": done.files,
+        "bytes": done.bytes,
+        "zips": list(done.zips),
+        "kept": done.kept,
+        "left": list(done.left),
+    }
+
+
+def _text(done: "Pruned", facts: dict[str, object]) -> str:
+    told = facts | {"zips": ",".join(done.zips) or "none", "kept": done.kept or "none", "left": len(done.left)}
+    return "\n".join(
+        [*(f"left: {each}" for each in done.left), " ".join(f"{name}={value}" for name, value in told.items())]
+    )

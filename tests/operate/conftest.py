@@ -1,0 +1,19 @@
+"""A feed that has lived up to 13:00 and is about to live the hour that closed at 14:00."""
+
+from pathlib import Path
+
+import pytest
+
+from barfeed.replay.tape import Tape
+from world import BTCUSDT_1H, World, hours, made_up_bars, ms
+
+TARGET_MS = ms(2024, 2, 10, 13)
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> World:
+    """A store that ends at 12:00, one hour behind an exchange with a thousand bars."""
+    world = World(tmp_path, [Tape.of(BTCUSDT_1H, made_up_bars(TARGET_MS + hours(10), 1010))], TARGET_MS + 30_000)
+    assert world.run(catch_up=True).exit_code == 0
+    world.clock.go_to(TARGET_MS + hours(1) + 30_000)
+    return world
