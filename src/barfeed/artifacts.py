@@ -21,6 +21,7 @@ import msgspec
 from barfeed import grid
 from barfeed.bars import COLUMNS, Bar
 from barfeed.errors import ArtifactsUnusable
+from barfeed.whole import flush_entries
 
 LATEST_NAME = "latest_for_inference.csv"
 # No cycle lives as long: what is older in the working folder was left by a killed process.
@@ -88,7 +89,7 @@ class Run:
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(path)
-            _flush_entries(self.folder)
+            flush_entries(self.folder)
         return path
 
 
@@ -131,16 +132,6 @@ def _sweep(working: Path, own_name: str) -> None:
         with suppress(FileNotFoundError):
             if now_sec - left.stat().st_mtime > ABANDONED_AFTER_SEC:
                 shutil.rmtree(left, ignore_errors=True)
-
-
-def _flush_entries(folder: Path) -> None:
-    # Windows cannot open a folder; its file system flushes the entry with the file.
-    if os.name == "posix":
-        entries = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(entries)
-        finally:
-            os.close(entries)
 
 
 @contextmanager

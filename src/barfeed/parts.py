@@ -1,6 +1,6 @@
 """What a source of history gives: one part at a time, with the span it answers for. Pure values."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from barfeed import grid
@@ -52,7 +52,7 @@ class Part(NamedTuple):
 class Source(Protocol):
     """Whoever can be asked for history."""
 
-    def fetch(self, spans: Sequence[Gap]) -> Iterator[Part]:
+    def fetch(self, spans: Sequence[Gap], /) -> Iterable[Part]:
         """The parts that answer for `spans`, ascending."""
         ...
 

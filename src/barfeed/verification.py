@@ -7,9 +7,9 @@ network is never used while the store is open.
 # ruff: noqa: S608 - tables and columns are named here
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from barfeed import grid, runs, staging
 from barfeed.artifacts import LATEST_NAME
@@ -17,7 +17,7 @@ from barfeed.bars import VALUE_COLUMNS, Bar, Series
 from barfeed.bulk_rules import MESSAGES, STORED_RULES, broken
 from barfeed.errors import ArtifactsUnusable, StoreEmpty
 from barfeed.grid import Gap
-from barfeed.parts import Note, Part, between, cut, span
+from barfeed.parts import Note, Part, Source, between, cut, span
 from barfeed.revisions import Connection
 from barfeed.rules import Finding
 from barfeed.runs import Folder, Shelf, Told, Zip
@@ -30,14 +30,6 @@ _OPEN_TIME = "CASE WHEN isfinite(timestamp) THEN epoch_ms(timestamp) END"
 _PUBLISHED_SUFFIX = "_for_inference.csv"
 _OF_VALUES = frozenset({"high_low", "not_negative", "finite"})
 _SHA256_CHARS = 12
-
-
-class Source(Protocol):
-    """Whoever can be asked for history."""
-
-    def fetch(self, spans: Sequence[Gap], /) -> Iterable[Part]:
-        """The parts that answer for ascending `spans`, ascending."""
-        ...
 
 
 class Held(NamedTuple):

@@ -14,11 +14,11 @@ from process import Machine, machine
 from world import hours, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
-KILLED_FEED = str(Path(__file__).with_name("killed_feed.py"))
+KILLED = str(Path(__file__).parents[1] / "killed.py")
 
 
 def feed_killed_at(feeding: Machine, step: int) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, KILLED_FEED, str(step), *feeding.command()[2:]]
+    command = [sys.executable, KILLED, "run", str(step), *feeding.command()[2:]]
     return subprocess.run(command, env=feeding.environment(), capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -18,7 +18,7 @@ from barfeed.commands.verify import verify
 from operate.operate_world import BARS, add_run, call, execute, make_store, names
 from world import ms
 
-KILLED_COMMAND = str(Path(__file__).with_name("killed_command.py"))
+KILLED_COMMAND = str(Path(__file__).parents[1] / "killed.py")
 NOW_MS = ms(2024, 2, 10, 14)
 DAY_MS = 24 * 3_600_000
 

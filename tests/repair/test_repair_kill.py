@@ -15,7 +15,9 @@ from process import Machine, machine
 from world import hours, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
-KILLED_REPAIR = str(Path(__file__).with_name("killed_repair.py"))
+KILLED = str(Path(__file__).parents[1] / "killed.py")
+# With `accept` it is the hourly feed that is killed, told to accept.
+COMMANDS = {"repair": "repair", "accept": "run"}
 REVISED = "".join(
     f'[[fault]]\nkind = "revise"\nbar = 2024-02-10T{hour:02d}:00:00\nvolume = {77 + hour}.125\n' for hour in (9, 11)
 )
@@ -35,7 +37,7 @@ FLAGS = {
 
 
 def killed_at(feeding: Machine, command: str, step: int) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, KILLED_REPAIR, command, str(step), "--duckdb", str(feeding.duckdb), *FLAGS[command]]
+    words = [sys.executable, KILLED, COMMANDS[command], str(step), "--duckdb", str(feeding.duckdb), *FLAGS[command]]
     environment = feeding.environment(BARFEED_PERSIST_DIR=str(feeding.folder / "feed"))
     return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
 

@@ -31,7 +31,8 @@ TOP = {"config", "wiring", "cli", "commands", "replay", "__main__", "__init__", 
 # What a room may import of barfeed besides itself; "" is the version in barfeed/__init__.py.
 ALLOWED = (
     dict.fromkeys(PURE, PURE)
-    | dict.fromkeys(ADAPTERS, PURE | {"clock", ""})
+    # A file that is whole or absent, and the time, are what adapters stand on themselves.
+    | dict.fromkeys(ADAPTERS, PURE | {"clock", "whole", ""})
     | dict.fromkeys(HAPPENS, PURE | ADAPTERS | HAPPENS | {""})
     | {"config": PURE | {""}, "replay": PURE | {"clock", "config", ""}}
     | dict.fromkeys(TOP - {"config", "replay"}, PURE | ADAPTERS | HAPPENS | TOP | {""})

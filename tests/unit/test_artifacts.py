@@ -190,7 +190,7 @@ with artifacts.run_files(Path(sys.argv[1]), {run_time}) as run:
     [
         ("os.fsync = lambda number: os._exit(9)", []),
         ("Path.replace = lambda self, other: os._exit(9)", []),
-        ("artifacts._flush_entries = lambda folder: os._exit(9)", [f"{NAME}_api_pull.csv"]),
+        ("artifacts.flush_entries = lambda folder: os._exit(9)", [f"{NAME}_api_pull.csv"]),
     ],
 )
 def test_a_killed_run_leaves_whole_files_or_none(tmp_path: Path, spoil: str, left: list[str]) -> None:

@@ -1,6 +1,6 @@
-"""A command, killed by itself in the middle: `killed_command.py NAME STEP ...` dies at its STEP-th effect.
+"""A command, killed by itself in the middle: `killed.py NAME STEP ...` dies at its STEP-th effect.
 
-An effect is a call out of Python that the disk could see, counted before and after it.
+An effect is a call out of Python that the disk or the database could see, counted before and after it.
 `STEP` 0 lives to the end and prints how many effects there were.
 """
 
@@ -11,12 +11,16 @@ import sys
 from types import FrameType
 from typing import Any
 
-EFFECTS = {"execute", "fsync", "replace", "rename", "mkdir", "open", "write", "unlink", "close", "sendfile"}
+EFFECTS = {
+    "execute", "fetchall", "fsync", "replace", "rename", "mkdir", "open", "write", "close", "rmdir", "unlink", "stat",
+    "sendfile",
+}  # fmt: skip
+# What a command imports when it is called is imported before anything is counted.
+IMPORTED_FIRST = ("artifacts", "cycle", "export", "repair", "retention", "revisions", "store", "wiring")
 
 name, step = sys.argv.pop(1), int(sys.argv.pop(1))
-# What the command imports when it is called is imported before anything is counted.
-importlib.import_module("barfeed.artifacts")
-importlib.import_module("barfeed.retention" if name == "prune" else f"barfeed.{name}")
+for each in IMPORTED_FIRST:
+    importlib.import_module(f"barfeed.{each}")
 command = getattr(importlib.import_module(f"barfeed.commands.{name}"), name)
 seen = 0
 
