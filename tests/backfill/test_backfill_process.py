@@ -139,6 +139,7 @@ def flags_of(source: str, folder: Path) -> list[str]:
     return ["--to", "2025-01-01", "--source", source, "--weight-budget", "50000", *files]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("source", ["rest", "archive", "csv", "auto"])
 def test_six_years_end_in_the_very_table_of_the_file(source: str, tmp_path: Path) -> None:
     with six_years(tmp_path) as machine:

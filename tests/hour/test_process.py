@@ -149,8 +149,8 @@ def test_faults_on_a_real_wire_end_as_documented(feeding: Machine, fault: str, c
     feeding.exchange.requests.clear()
     feeding.exchange.faults = parse_faults(f"[[fault]]\n{fault}", "the test")
     began = time.monotonic()
-    ran = feeding.feed("--max-wait-sec", "3")
-    assert time.monotonic() - began < 6
+    ran = feeding.feed("--max-wait-sec", "1.5")
+    assert time.monotonic() - began < 4.5
     assert ran.code == code, ran.err
     assert "Traceback" not in ran.err
     assert (feeding.duckdb.read_bytes() == before) == (code != 0)
