@@ -109,11 +109,13 @@ class _Cycle:
         verdict.accept_pull(pull, plan.asked, may_be_short=self._is_all_there_is(pull, plan.asked))
         if self._order.inference_source == "api":
             # The pull alone vouches for this CSV: the model gets it though the store be in trouble.
-            self._publish(run, plan.asked, pull.bars[-self._order.window_bars :])
+            pulled_window = pull.bars[-self._order.window_bars :]
+            self._refuse_gaps(plan.asked, pulled_window)
+            self._publish(run, pulled_window)
         window = self._keep_or_accept(plan.asked, pull, pull.bars[-plan.judged_bars :])
         self._refuse_gaps(plan.asked, window)
         if self._order.inference_source == "db":
-            self._publish(run, plan.asked, window)
+            self._publish(run, window)
 
     def _agree_on_time(self) -> BarfeedError | None:
         # An error is kept, not raised: a run gets its name from the time, and its manifest from its name.
@@ -281,8 +283,7 @@ class _Cycle:
         if newest_ms is not None and asked.target_ms < newest_ms <= closed_ms:
             raise _Overtaken("the hour turned and another process was quicker: the new hour is lived instead")
 
-    def _publish(self, run: Run, asked: Asked, window: Sequence[Bar]) -> None:
-        self._refuse_gaps(asked, window)
+    def _publish(self, run: Run, window: Sequence[Bar]) -> None:
         if not self._order.dry_run:
             with self._record.step("publish"):
                 self._record.inference = run.publish(window)
