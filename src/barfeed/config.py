@@ -75,6 +75,16 @@ class Settings:
         5.0, "Pause before the exchange is asked a second time about a mismatch.", at_least=0, at_most=600
     )
     json: bool = _setting(False, "Print the cycle's manifest as one line of JSON instead.")
+    stream: bool = _setting(False, "Watch: start a cycle at the closing frame of the exchange's stream.")
+    stream_url: str = _setting("wss://fstream.binance.com/market", "The exchange's stream.")
+    confirm_reads: int = _setting(
+        1, "Answers that must agree before a bar is appended, --settle-sec apart.", at_least=1, at_most=2
+    )
+    alert: tuple[str, ...] = _setting((), "Where trouble is told: an address that apprise knows. Repeatable.")
+    heartbeat_url: str = _setting("", "Called after each cycle that ended well.")
+    metrics_file: Path | None = _setting(None, "Metrics for node_exporter's textfile collector, after each cycle.")
+    listen: str = _setting("", "Watch: serve /metrics and /healthz here, as 127.0.0.1:9464.")
+    log_format: Literal["text", "json"] = _setting("text", "Log for people, or one JSON object a line.")
 
     def series(self) -> Series:
         """The series, once all settings fit together; `UsageError` names the one that does not."""

@@ -26,7 +26,7 @@ HAPPENS = {
     "users_files",
     "repair",
 }
-TOP = {"config", "wiring", "cli", "commands", "replay", "__main__", "__init__", "wiring_history"}
+TOP = {"config", "wiring", "cli", "commands", "replay", "__main__", "__init__", "wiring_history", "wiring_audience"}
 
 # What a room may import of barfeed besides itself; "" is the version in barfeed/__init__.py.
 ALLOWED = (

@@ -46,17 +46,20 @@ def _once(settings: Settings) -> int:
     # Imported here: DuckDB alone takes longer to import than --help may take.
     from barfeed.cycle import run_cycle  # noqa: PLC0415
     from barfeed.wiring import wire  # noqa: PLC0415
+    from barfeed.wiring_audience import audience, tell  # noqa: PLC0415
 
     feed, order, rest = wire(settings, _remedies())
+    hearers = audience(settings, feed)
     talk = rest.conversation(settings.max_wait_sec)
     stop_on_signals()
     try:
         record = run_cycle(feed, order, talk)
     except Stopped as stopped:
         return stopped.exit_code
-    _tell(settings, record, talk)
+    _say(settings, record, talk)
     if record.failure:
         complain(record.failure.message, record.failure.hint)
+    tell(hearers, record, talk)
     _retain(settings, feed, talk)
     return record.exit_code
 
@@ -64,22 +67,25 @@ def _once(settings: Settings) -> int:
 def _watch(settings: Settings) -> NoReturn:
     from barfeed.watch import Pace, watch  # noqa: PLC0415
     from barfeed.wiring import wire  # noqa: PLC0415
+    from barfeed.wiring_audience import audience, tell  # noqa: PLC0415
 
     feed, order, rest = wire(settings, _remedies())
+    hearers = audience(settings, feed)
     pace = Pace(settings.sleep_sec, settings.max_wait_sec)
 
-    def tell(record: "Record", talk: "Conversation") -> None:
-        _tell(settings, record, talk)
+    def tell_all(record: "Record", talk: "Conversation") -> None:
+        _say(settings, record, talk)
+        tell(hearers, record, talk)
         _retain(settings, feed, talk)
 
     stop_on_signals()
     try:
-        watch(feed, order, rest, pace, tell)
+        watch(feed, order, rest, pace, tell_all)
     except Stopped:
         sys.exit(0)
 
 
-def _tell(settings: Settings, record: "Record", talk: "Conversation") -> None:
+def _say(settings: Settings, record: "Record", talk: "Conversation") -> None:
     if settings.json:
         manifest = record.manifest(talk) | {"manifest": record.manifest_path}
         say(json.dumps(manifest))
