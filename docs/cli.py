@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from collections.abc import Iterator
 
 import click
 
@@ -19,7 +20,7 @@ def page() -> str:
         "Written by `make docs` from the commands themselves; `make test` tells when it is out of date.",
         "`python run/ohlcv_feed_binance.py` is the same as `barfeed run`.",
         _help(barfeed, "barfeed"),
-        *(_help(_command(name), f"barfeed {name}") for name in COMMANDS),
+        *(part for name in COMMANDS for part in _helps(_command(name), f"barfeed {name}")),
         "## Settings of `barfeed run`",
         PRECEDENCE,
         _settings(),
@@ -31,6 +32,12 @@ def _command(name: str) -> click.Command:
     command = barfeed.get_command(click.Context(barfeed), name)
     assert command is not None
     return command
+
+
+def _helps(command: click.Command, path: str) -> Iterator[str]:
+    yield _help(command, path)
+    for name, each in (command.commands if isinstance(command, click.Group) else {}).items():
+        yield from _helps(each, f"{path} {name}")
 
 
 def _help(command: click.Command, path: str) -> str:
@@ -53,7 +60,7 @@ def _default(value: object) -> str:
         return "on" if value else "off"
     if isinstance(value, float):
         return f"`{value:g}`"
-    return f"`{value}`" if value != "" else ""
+    return f"`{value}`" if value not in {"", None, ()} else ""
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import importlib
 import logging
 import os
 import sys
-import traceback
 from contextlib import suppress
 from typing import NoReturn
 
@@ -16,7 +15,7 @@ from barfeed.errors import INTERRUPTED_EXIT_CODE, BarfeedError, UsageError
 
 # What a shell says of a process that ended by Ctrl-C.
 _CTRL_C_EXIT_CODE = 130
-COMMANDS = ("run", "backfill", "verify", "repair", "revisions", "status", "export", "prune", "replay")
+COMMANDS = ("run", "backfill", "verify", "repair", "revisions", "status", "export", "prune", "alert", "replay")
 
 _log = logging.getLogger(__name__)
 
@@ -55,8 +54,7 @@ def main(command: click.Command = barfeed) -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         sys.exit(_CTRL_C_EXIT_CODE)
     except Exception as error:
-        if logging.getLogger().isEnabledFor(logging.DEBUG):
-            traceback.print_exc()
+        _log.debug("traceback", exc_info=True)
         complain(
             f"this is a bug in barfeed: {type(error).__name__}: {error}",
             "run it again with --debug and report what it prints",

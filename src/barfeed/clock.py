@@ -83,6 +83,12 @@ class ExchangeTime(NamedTuple):
         return cls(server_ms, sent_sec + round_trip / 2, skew, round_trip)
 
     @property
+    def skew_text(self) -> str:
+        """The skew as messages write it."""
+        side = "ahead of" if self.skew_sec > 0 else "behind"
+        return f"the machine's clock is {abs(self.skew_sec):.1f} s {side} the exchange's"
+
+    @property
     def uncertain_sec(self) -> float:
         """How far the true time may be behind: the answer may have spent the whole round trip on its way here."""
         return self.round_trip_sec / 2

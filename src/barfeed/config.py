@@ -20,12 +20,17 @@ from barfeed.errors import UsageError
 
 # A name of labels, or an IPv6 address as urlsplit gives it.
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?|[0-9a-f:.]*:[0-9a-f:.]*")
+# What stands before :// is told in messages, what follows is not.
+_CHANNEL = re.compile(r"[a-z][a-z0-9]{1,19}://\S+", re.IGNORECASE)
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def _setting(default: Any, says: str, *, at_least: float | None = None, at_most: float | None = None) -> Any:
-    return dataclasses.field(default=default, metadata={"says": says, "at_least": at_least, "at_most": at_most})
+def _setting(
+    default: Any, says: str, *, at_least: float | None = None, at_most: float | None = None, secret: bool = False
+) -> Any:
+    metadata = {"says": says, "at_least": at_least, "at_most": at_most, "secret": secret}
+    return dataclasses.field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +85,10 @@ class Settings:
     confirm_reads: int = _setting(
         1, "Answers that must agree before a bar is appended, --settle-sec apart.", at_least=1, at_most=2
     )
-    alert: tuple[str, ...] = _setting((), "Where trouble is told: an address that apprise knows. Repeatable.")
-    heartbeat_url: str = _setting("", "Called after each cycle that ended well.")
+    alert: tuple[str, ...] = _setting(
+        (), "Where trouble is told: an address that apprise knows. Repeatable.", secret=True
+    )
+    heartbeat_url: str = _setting("", "Called after each cycle that ended well.", secret=True)
     metrics_file: Path | None = _setting(None, "Metrics for node_exporter's textfile collector, after each cycle.")
     listen: str = _setting("", "Watch: serve /metrics and /healthz here, as 127.0.0.1:9464.")
     log_format: Literal["text", "json"] = _setting("text", "Log for people, or one JSON object a line.")
@@ -103,6 +110,17 @@ class Settings:
         if len(self.dataset) > 200:  # noqa: PLR2004 - what file systems hold as a name, with room for the slug
             raise UsageError(f"--dataset has {len(self.dataset)} characters, expected at most 200")
         check_address("--base-url", self.base_url)
+        self._check_secrets()
+
+    def _check_secrets(self) -> None:
+        # Only their shape: to know a channel takes a library that a good hour goes without.
+        for number, address in enumerate(self.alert, 1):
+            if not _CHANNEL.fullmatch(address):
+                raise UsageError(
+                    f"--alert: address {number} (not shown) is not like ntfy://topic", hint="see docs/alerts.md"
+                )
+        if self.heartbeat_url and not _is_web(self.heartbeat_url):
+            raise UsageError("--heartbeat-url (not shown) is not an address like https://hc.example.org/ping/feed")
 
 
 def _check_field(field: "dataclasses.Field[Any]", value: Any) -> None:
@@ -110,8 +128,14 @@ def _check_field(field: "dataclasses.Field[Any]", value: Any) -> None:
     if isinstance(value, float) and math.isnan(value):
         low, high = field.metadata["at_least"], field.metadata["at_most"]
         raise UsageError(f"{_flag(field.name)} nan is not in the range {low:g} to {high:g}")
-    if isinstance(value, str | Path) and not _is_text(str(value)):
-        raise UsageError(f"{_flag(field.name)} {str(value)[:60]!r} is no UTF-8 text")
+    for each in value if isinstance(value, tuple) else (value,):
+        if isinstance(each, str | Path) and not _is_text(str(each)):
+            raise UsageError(f"{_flag(field.name)} {_shown(field.name, str(each)[:60])} is no UTF-8 text")
+
+
+def _shown(name: str, value: object) -> str:
+    """A value as messages write it: one that may hold a token or a password is not for a log."""
+    return "(not shown)" if name in SECRETS else repr(value)
 
 
 def _is_text(value: str) -> bool:
@@ -128,14 +152,17 @@ def check_address(flag: str, text: str) -> None:
 
 
 def _is_address(text: str) -> bool:
+    # Credentials would end up in every manifest.
+    return _is_web(text) and not (urlsplit(text).query or urlsplit(text).fragment or "@" in urlsplit(text).netloc)
+
+
+def _is_web(text: str) -> bool:
     try:
         url = urlsplit(text)
         host, port = url.hostname or "", url.port
     except ValueError:
         return False
-    # Credentials would end up in every manifest.
-    plain = not (url.query or url.fragment or "@" in url.netloc)
-    return url.scheme in {"http", "https"} and plain and port != 0 and bool(_HOST.fullmatch(host))
+    return url.scheme in {"http", "https"} and port != 0 and bool(_HOST.fullmatch(host))
 
 
 def variable(name: str) -> str:
@@ -159,6 +186,9 @@ def options_of(*names: str, **says: str) -> Callable[[_Command], _Command]:
     Each arrives as a keyword argument; a file may hold other settings, for other commands.
     """
     wanted = {*names, *says}
+    if "debug" in wanted:
+        # Wherever there is a log, it can be had in both forms.
+        wanted.add("log_format")
     assert wanted <= _NAMES, wanted - _NAMES
 
     def decorate(command: _Command) -> _Command:
@@ -192,7 +222,8 @@ def _option(field: "dataclasses.Field[Any]", kind: Any, says: str | None) -> Cal
         is_flag=kind is bool,
         multiple=kind == _MANY,
         default=field.default,
-        show_default=field.default not in {"", False, None, ()},
+        # What a file gives counts as a default, too.
+        show_default=field.default not in {"", False, None, ()} and not field.metadata["secret"],
         envvar=variable(field.name),
         show_envvar=True,
         help=says or field.metadata["says"],
@@ -240,14 +271,14 @@ def _check_value(
         close = difflib.get_close_matches(name, _NAMES, n=1)
         raise UsageError(f"{path}: {name!r} is not a setting" + (f"; did you mean {close[0]!r}?" if close else ""))
     if not _fits(value, _TYPES[name]):
-        raise UsageError(f"{path}: {name} = {value!r}: expected {_EXPECTED.get(_TYPES[name], 'a text')}")
+        raise UsageError(f"{path}: {name} = {_shown(name, value)}: expected {_EXPECTED.get(_TYPES[name], 'a text')}")
     if name not in options:
         # A setting of another command.
         return
     try:
         options[name].type_cast_value(context, value)
     except click.BadParameter as problem:
-        raise UsageError(f"{path}: {name} = {value!r}: {problem.message}") from None
+        raise UsageError(f"{path}: {name} = {_shown(name, value)}: {problem.message}") from None
 
 
 def _fits(value: object, kind: Any) -> bool:
@@ -265,3 +296,5 @@ _MANY = tuple[str, ...]
 _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", _MANY: "a list of texts"}
 _TYPES = typing.get_type_hints(Settings)
 _NAMES = frozenset(_TYPES)
+# Settings that may hold a token or a password: never shown, logged or repeated.
+SECRETS = frozenset(field.name for field in dataclasses.fields(Settings) if field.metadata["secret"])

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from barfeed import acceptance, grid, rules, verdict
+from barfeed import acceptance, grid, logs, rules, verdict
 from barfeed.acceptance import Change, Terms
 from barfeed.artifacts import Run, run_files
 from barfeed.bars import Bar, Pull, Series
@@ -70,6 +70,13 @@ def run_cycle(feed: Feed, order: Order, talk: Conversation) -> Record:
             return _Cycle(feed, order, talk).live()
 
 
+def record_of(bug: Exception, feed: Feed, order: Order) -> Record:
+    """What there is to tell of a cycle that a bug of ours ended."""
+    record = Record(order.series, order.dataset, order.inference_source, order.dry_run, feed.clock)
+    record.fail(bug)
+    return record
+
+
 class _Cycle:
     """One hour: what it works with, and the record that grows as it goes."""
 
@@ -80,11 +87,12 @@ class _Cycle:
         self._record = Record(order.series, order.dataset, order.inference_source, order.dry_run, feed.clock)
 
     def live(self) -> Record:
-        try:
-            self._live()
-        except BarfeedError as error:
-            _log.debug("the cycle failed", exc_info=True)
-            self._record.fail(error)
+        with logs.of_cycle(self._record):
+            try:
+                self._live()
+            except BarfeedError as error:
+                _log.debug("the cycle failed", exc_info=True)
+                self._record.fail(error)
         return self._record
 
     def _live(self) -> None:
@@ -125,17 +133,12 @@ class _Cycle:
             except BarfeedError as error:
                 return error
             if abs(time.skew_sec) > self._order.max_skew_sec:
-                self._warn_of_skew(time.skew_sec)
+                self._record.warnings.append(time.skew_text)
+                _log.warning("%s; the exchange's is used", time.skew_text)
             forming_sec = (self._talk.now_ms - grid.floor(self._talk.now_ms, self._step_ms)) / 1000
             # So near after a close as the exchange's time may be off, the close may still be ahead.
             self._talk.patience.wait_aside(max(self._order.settle_sec, time.uncertain_sec) - forming_sec)
         return None
-
-    def _warn_of_skew(self, skew_sec: float) -> None:
-        ahead = "ahead of" if skew_sec > 0 else "behind"
-        warning = f"the machine's clock is {abs(skew_sec):.1f} s {ahead} the exchange's"
-        self._record.warnings.append(warning)
-        _log.warning("%s; the exchange's is used", warning)
 
     @contextmanager
     def _manifest(self, run: Run) -> Iterator[None]:

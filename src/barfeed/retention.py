@@ -7,17 +7,17 @@ the folder holds nothing that a manifest lacks, and the next call finishes.
 
 import logging
 import shutil
-import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from barfeed import runs
 from barfeed.errors import ArtifactsUnusable, BarfeedError
+from barfeed.locks import lock
 from barfeed.runs import Folder, Manifest, Zip
 from barfeed.whole import flush_entries, whole_file
 
@@ -220,24 +220,12 @@ def _alone(path: Path) -> Iterator[None]:
     """Hold the folder's lock: of two that add to one zip, the later would undo the earlier."""
     with (path / _LOCK_NAME).open("ab") as file:
         try:
-            _lock(file)
+            lock(file)
         except OSError:
             raise ArtifactsUnusable(
                 f"{path} is being pruned by another process", hint="let it finish, then run it again"
             ) from None
         yield
-
-
-def _lock(file: IO[bytes]) -> None:
-    """Lock it until it is closed, or the process is gone; `OSError` where another has."""
-    if sys.platform == "win32":
-        import msvcrt  # noqa: PLC0415
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl  # noqa: PLC0415
-
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager

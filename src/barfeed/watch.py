@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple, NoReturn
 
 from barfeed import grid
 from barfeed.binance.rest import Conversation, Rest
 from barfeed.clock import ExchangeTime
-from barfeed.cycle import Feed, Order, run_cycle
-from barfeed.errors import BarfeedError
+from barfeed.cycle import Feed, Order, record_of, run_cycle
+from barfeed.errors import BarfeedError, ExchangeBlocked
+from barfeed.logs import level_of
 from barfeed.record import Record
 
 FIRST_FAILURE_PAUSE_SEC = 5.0
@@ -66,29 +68,39 @@ class _Watcher:
         try:
             self._time = talk.ask_time()
         except BarfeedError as error:
-            # Where a bar is due, the cycle below tells it and leaves a manifest.
-            if not self._is_due():
+            # Where a bar is due, the cycle tells it and leaves a manifest; a block, too, which may outlast many bars.
+            if not self._is_due() and not isinstance(error, ExchangeBlocked):
                 return self._after_failure(error, error.retry_after_sec)
+            return self._cycle(talk)
         return self._cycle(talk) if self._is_due() else self._until_due_sec()
 
     def _cycle(self, talk: Conversation) -> float:
+        record = None
         try:
             record = run_cycle(self._feed, self._order, talk)
             self._tell(record, talk)
         except Exception as bug:
             # A watch outlives a bug of ours too: the next hour may be without it.
             _log.exception("this is a bug in barfeed; report it")
-            return self._after_failure(bug, None)
+            if record is None:
+                self._tell_bug(bug, talk)
+            return self._after_failure(bug, None, logging.ERROR)
         if failure := record.failure:
-            return self._after_failure(f"{failure.message} ({failure.hint})", failure.retry_after_sec)
+            said = f"{failure.message} ({failure.hint})"
+            return self._after_failure(said, failure.retry_after_sec, level_of(failure.exit_code))
         self._failures = 0
         self._done_ms = record.target_ms
         return self._until_due_sec()
 
-    def _after_failure(self, what: object, asked_sec: float | None) -> float:
+    def _tell_bug(self, bug: Exception, talk: Conversation) -> None:
+        # It is in the log already: if this, too, is broken, nothing is lost.
+        with suppress(Exception):
+            self._tell(record_of(bug, self._feed, self._order), talk)
+
+    def _after_failure(self, what: object, asked_sec: float | None, level: int = logging.WARNING) -> float:
         self._failures += 1
         pause_sec = failure_pause_sec(self._failures, asked_sec, self._pace.sleep_sec)
-        _log.warning("%s; looking again in %.0f s", what, pause_sec)
+        _log.log(level, "%s; looking again in %.0f s", what, pause_sec)
         return pause_sec
 
     def _is_due(self) -> bool:

@@ -9,9 +9,22 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2] / "src" / "barfeed"
 
-PURE = {"bars", "grid", "rules", "verdict", "errors", "parts", "bulk_rules", "acceptance"}
+PURE = {"bars", "grid", "rules", "verdict", "errors", "parts", "bulk_rules", "acceptance", "troubles"}
 # Each may also use the parts of its own package.
-ADAPTERS = {"clock", "binance", "store", "artifacts", "runs", "whole", "staging", "revisions"}
+ADAPTERS = {
+    "clock",
+    "binance",
+    "store",
+    "artifacts",
+    "runs",
+    "whole",
+    "staging",
+    "revisions",
+    "locks",
+    "ledger",
+    "errands",
+    "alerts",
+}
 HAPPENS = {
     "record",
     "followup",
@@ -25,14 +38,16 @@ HAPPENS = {
     "backfill_report",
     "users_files",
     "repair",
+    "logs",
+    "telling",
 }
 TOP = {"config", "wiring", "cli", "commands", "replay", "__main__", "__init__", "wiring_history", "wiring_audience"}
 
 # What a room may import of barfeed besides itself; "" is the version in barfeed/__init__.py.
 ALLOWED = (
     dict.fromkeys(PURE, PURE)
-    # A file that is whole or absent, and the time, are what adapters stand on themselves.
-    | dict.fromkeys(ADAPTERS, PURE | {"clock", "whole", ""})
+    # A file that is whole or absent, a lock, and the time, are what adapters stand on themselves.
+    | dict.fromkeys(ADAPTERS, PURE | {"clock", "whole", "locks", ""})
     | dict.fromkeys(HAPPENS, PURE | ADAPTERS | HAPPENS | {""})
     | {"config": PURE | {""}, "replay": PURE | {"clock", "config", ""}}
     | dict.fromkeys(TOP - {"config", "replay"}, PURE | ADAPTERS | HAPPENS | TOP | {""})
@@ -104,7 +119,12 @@ def test_what_decides_does_no_input_or_output_and_no_logging(room: str) -> None:
 
 @pytest.mark.parametrize(
     ("library", "home"),
-    [("duckdb", {"store.py", "staging.py"}), ("urllib3", {"binance/transport.py"}), ("click", None)],
+    [
+        ("duckdb", {"store.py", "staging.py"}),
+        ("urllib3", {"binance/transport.py"}),
+        ("apprise", {"alerts.py"}),
+        ("click", None),
+    ],
 )
 def test_a_library_has_one_home(library: str, home: set[str] | None) -> None:
     homes = {

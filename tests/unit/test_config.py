@@ -84,6 +84,14 @@ def test_the_defaults_are_the_documented_ones(ask: Ask) -> None:
         "accept_volume_within": 0.2,
         "pause_sec": 5.0,
         "json": False,
+        "stream": False,
+        "stream_url": "wss://fstream.binance.com/market",
+        "confirm_reads": 1,
+        "alert": (),
+        "heartbeat_url": "",
+        "metrics_file": None,
+        "listen": "",
+        "log_format": "text",
     }
     assert ask().series().dataset == "BINANCE_BTCUSDT.P, 60"
 
@@ -116,6 +124,14 @@ EVERY = {
     "accept_volume_within": ("0.5", "0.5", 0.5),
     "pause_sec": ("0", "0", 0.0),
     "json": (None, "true", True),
+    "stream": (None, "true", True),
+    "stream_url": ("ws://127.0.0.1:8081", "'ws://127.0.0.1:8081'", "ws://127.0.0.1:8081"),
+    "confirm_reads": ("2", "2", 2),
+    "alert": ("ntfy://feed", "['ntfy://feed']", ("ntfy://feed",)),
+    "heartbeat_url": ("https://hc.example.org/x?y", "'https://hc.example.org/x?y'", "https://hc.example.org/x?y"),
+    "metrics_file": ("feed.prom", "'feed.prom'", Path("feed.prom")),
+    "listen": ("127.0.0.1:9464", "'127.0.0.1:9464'", "127.0.0.1:9464"),
+    "log_format": ("json", "'json'", "json"),
 }
 
 
@@ -183,6 +199,8 @@ RANGES = [
     ("accept_volume_within", "101", "0<=x<=100"),
     ("pause_sec", "-1", "0<=x<=600"),
     ("pause_sec", "601", "0<=x<=600"),
+    ("confirm_reads", "0", "1<=x<=2"),
+    ("confirm_reads", "3", "1<=x<=2"),
 ]
 
 
@@ -311,6 +329,48 @@ def test_a_toml_value_of_another_type_is_refused(ask: Ask, toml: str) -> None:
 )
 def test_a_toml_value_that_is_no_text_number_or_switch_is_refused(ask: Ask, toml: str) -> None:
     refusal(ask, toml=toml)
+
+
+SECRET = "t0ken-of-mine"
+
+
+@pytest.mark.parametrize(
+    ("flags", "given"),
+    [
+        (["--alert", SECRET], {}),
+        (["--alert", "ntfy://feed", "--alert", f"ntfy:{SECRET}"], {}),
+        (["--alert", f"ntfy://{SECRET}\udcff"], {}),
+        (["--heartbeat-url", SECRET], {}),
+        (["--heartbeat-url", f"ftp://hc.example.org/{SECRET}"], {}),
+        (["--heartbeat-url", f"http://hc.example.org/{SECRET}\udcff"], {}),
+        ([], {"BARFEED_ALERT": f"ntfy://feed {SECRET}"}),
+        ([], {"toml": f"alert = 'ntfy://{SECRET}'"}),
+        ([], {"toml": f"alert = ['{SECRET}']"}),
+        ([], {"toml": f"alert = ['ntfy://{SECRET}', 5]"}),
+        ([], {"toml": f"heartbeat_url = ['{SECRET}']"}),
+    ],
+)
+def test_an_address_that_may_hold_a_token_is_refused_without_showing_it(
+    ask: Ask, flags: list[str], given: dict[str, str]
+) -> None:
+    said = refusal(ask, *flags, **given)
+    assert "alert" in said or "heartbeat" in said
+    assert SECRET not in said
+
+
+def test_channels_come_one_by_one_or_as_a_list_or_separated_by_spaces(ask: Ask) -> None:
+    both = ("ntfy://feed", "mailto://me:pw@example.org")
+    assert ask("--alert", both[0], "--alert", both[1]).alert == both
+    assert ask(BARFEED_ALERT=" ".join(both)).alert == both
+    assert ask(toml=f"alert = {list(both)}").alert == both
+
+
+def test_neither_the_settings_nor_the_help_show_a_token(ask: Ask, tmp_path: Path) -> None:
+    assert SECRET not in repr(ask("--alert", f"ntfy://{SECRET}", "--heartbeat-url", f"http://x/{SECRET}"))
+    (tmp_path / "mine.toml").write_text(f"alert = ['ntfy://{SECRET}']\nheartbeat_url = 'http://x/{SECRET}'")
+    shown = CliRunner().invoke(command, ["--config", str(tmp_path / "mine.toml"), "--help"])
+    assert "--heartbeat-url" in shown.output
+    assert SECRET not in shown.output
 
 
 def test_an_address_that_cannot_even_be_split_is_refused(ask: Ask) -> None:

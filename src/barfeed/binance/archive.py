@@ -176,7 +176,7 @@ class Archive:
                     self._cache.write(name, packed)
                 return packed
             # It may have been replaced in between.
-            _log.info("%s: sha256 is %s, its CHECKSUM says %s", name, seen, expected)
+            _log.warning("%s: sha256 is %s, its CHECKSUM says %s; asking once more", name, seen, expected)
         raise FileBroken(f"its sha256 is {seen[:12]}..., but its CHECKSUM says {expected[:12]}...")
 
     def _get(self, rest: Rest, name: str) -> bytes:

@@ -72,7 +72,7 @@ def backfill(**values: Any) -> int:
     """
     own = {name: values.pop(name) for name in _OWN}
     settings = Settings(**values)
-    log_to_stderr(settings.debug)
+    log_to_stderr(settings)
     work, tools = _prepared(settings, own)
     meter = shown(settings.series(), tools.clock)
     work.watch(meter)

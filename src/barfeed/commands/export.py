@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def export(file: Path, from_ms: int | None, to_ms: int | None, as_of_ms: int | None, json: bool, **values: Any) -> None:
     """Write bars of the store to FILE, a .csv, .csv.gz or .parquet: whole, or not at all."""
     settings = Settings(**values)
-    log_to_stderr(settings.debug)
+    log_to_stderr(settings)
     series = settings.series()
     from barfeed.clock import SystemClock  # noqa: PLC0415
     from barfeed.export import Wanted  # noqa: PLC0415

@@ -4,11 +4,11 @@ import shutil
 import sys
 from typing import Any
 
-import click
-
 from barfeed import grid
 from barfeed.bars import Series
 from barfeed.clock import Clock
+from barfeed.commands.terminal import remark
+from barfeed.logs import is_json
 from barfeed.parts import Note
 
 _LINE_EVERY_SEC = 5.0
@@ -35,11 +35,11 @@ class Lines:
         now_sec = self._clock.steady_sec()
         if now_sec >= self._told_sec + _LINE_EVERY_SEC:
             self._told_sec = now_sec
-            click.echo(self._line(at_ms, used_weight, now_sec - self._begin_sec), err=True)
+            remark(self._line(at_ms, used_weight, now_sec - self._begin_sec))
 
     def told(self, note: Note) -> None:
         """Something that the user should know."""
-        click.echo(f"{note}", err=True)
+        remark(f"{note}")
 
     def close(self) -> None:
         """No more of it."""
@@ -85,4 +85,4 @@ class Meter:
 
 def shown(series: Series, clock: Clock) -> "Lines | Meter":
     """What fits where stderr leads to."""
-    return Meter(series) if sys.stderr.isatty() else Lines(series, clock)
+    return Meter(series) if sys.stderr.isatty() and not is_json() else Lines(series, clock)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def prune(keep_days: int, discard: bool, json: bool, **values: Any) -> None:
     """Fold old runs into one zip a month; the newest good inference file always stays."""
     settings = Settings(**values)
-    log_to_stderr(settings.debug)
+    log_to_stderr(settings)
     series = settings.series()
     from barfeed import retention  # noqa: PLC0415
     from barfeed.artifacts import slug  # noqa: PLC0415

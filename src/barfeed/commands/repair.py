@@ -51,7 +51,7 @@ def repair(
     left. Before the first stored bar there is nothing to repair: see `barfeed backfill`.
     """
     settings = Settings(**options)
-    log_to_stderr(settings.debug)
+    log_to_stderr(settings)
     _refuse_nobody_to_ask(settings, yes=yes, dry_run=dry_run)
     work, series, found = _look(settings, from_ms, to_ms, only)
     if not settings.json:

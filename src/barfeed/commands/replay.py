@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from barfeed.commands.terminal import Stopped, log_to_stderr, stop_on_signals
+from barfeed.config import Settings, options_of
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -73,12 +74,13 @@ from barfeed.commands.terminal import Stopped, log_to_stderr, stop_on_signals
     show_default=True,
     help="Port to listen on; 0 takes a free one.",
 )
+@options_of("log_format")
 @click.option("--quiet", is_flag=True, help="Do not log every request.")
 def replay(**values: Any) -> None:
     """Serve Binance's own protocol from recorded or generated bars, with a clock of its own."""
     from barfeed.replay.command import serve  # noqa: PLC0415
 
-    log_to_stderr(debug=False)
+    log_to_stderr(Settings(log_format=values.pop("log_format")))
     if values.pop("quiet"):
         logging.getLogger("barfeed.replay").setLevel(logging.WARNING)
     stop_on_signals()

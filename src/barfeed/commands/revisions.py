@@ -33,7 +33,7 @@ def revisions(**options: Any) -> int:
     version, as of a millisecond before it the old one.
     """
     settings = Settings(**options)
-    log_to_stderr(settings.debug)
+    log_to_stderr(settings)
     series = settings.series()
     found = _listed(settings, series)
     if settings.json:

@@ -3,13 +3,14 @@
 import json
 import shlex
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from barfeed.commands.terminal import Stopped, complain, log_to_stderr, say, stop_on_signals
-from barfeed.config import Settings, settings_options
+from barfeed.config import SECRETS, Settings, settings_options
 
 if TYPE_CHECKING:
     from barfeed.binance.rest import Conversation
@@ -36,15 +37,15 @@ Exit codes:
 def run(**values: Any) -> int:
     """Pull the newest closed bars, prove them against the store, append the newest, publish the CSV."""
     settings = Settings(**values)
-    log_to_stderr(settings.debug)
+    log_to_stderr(settings)
     if settings.watch:
-        _watch(settings)
+        return _watch(settings)
     return _once(settings)
 
 
 def _once(settings: Settings) -> int:
     # Imported here: DuckDB alone takes longer to import than --help may take.
-    from barfeed.cycle import run_cycle  # noqa: PLC0415
+    from barfeed.cycle import record_of, run_cycle  # noqa: PLC0415
     from barfeed.wiring import wire  # noqa: PLC0415
     from barfeed.wiring_audience import audience, tell  # noqa: PLC0415
 
@@ -53,21 +54,25 @@ def _once(settings: Settings) -> int:
     talk = rest.conversation(settings.max_wait_sec)
     stop_on_signals()
     try:
-        record = run_cycle(feed, order, talk)
+        try:
+            record = run_cycle(feed, order, talk)
+        except Exception as bug:
+            tell(hearers, record_of(bug, feed, order), talk)
+            raise
+        _say(settings, record, talk)
+        if record.failure:
+            complain(record.failure.message, record.failure.hint)
+        tell(hearers, record, talk)
+        _retain(settings, feed, talk)
     except Stopped as stopped:
         return stopped.exit_code
-    _say(settings, record, talk)
-    if record.failure:
-        complain(record.failure.message, record.failure.hint)
-    tell(hearers, record, talk)
-    _retain(settings, feed, talk)
     return record.exit_code
 
 
-def _watch(settings: Settings) -> NoReturn:
+def _watch(settings: Settings) -> int:
     from barfeed.watch import Pace, watch  # noqa: PLC0415
     from barfeed.wiring import wire  # noqa: PLC0415
-    from barfeed.wiring_audience import audience, tell  # noqa: PLC0415
+    from barfeed.wiring_audience import audience, dismiss, tell  # noqa: PLC0415
 
     feed, order, rest = wire(settings, _remedies())
     hearers = audience(settings, feed)
@@ -82,7 +87,8 @@ def _watch(settings: Settings) -> NoReturn:
     try:
         watch(feed, order, rest, pace, tell_all)
     except Stopped:
-        sys.exit(0)
+        dismiss(hearers)
+        return 0
 
 
 def _say(settings: Settings, record: "Record", talk: "Conversation") -> None:
@@ -119,8 +125,19 @@ def _sister(name: str) -> str:
 
 def _catch_up_command() -> str:
     """The command that is running, with the flag that mends missed hours."""
-    words = (word for word in sys.argv[1:] if word not in {"--watch", "--dry-run"})
+    words = (word for word in _without_secrets(sys.argv[1:]) if word not in {"--watch", "--dry-run"})
     return shlex.join([*_program(), *words, "--catch-up"])
+
+
+def _without_secrets(words: list[str]) -> Iterator[str]:
+    """The words of a command line, for a log: without the flags that may hold a token, and their values."""
+    flags = {f"--{name.replace('_', '-')}" for name in SECRETS}
+    rest = iter(words)
+    for word in rest:
+        if word in flags:
+            next(rest, None)
+        elif word.partition("=")[0] not in flags:
+            yield word
 
 
 def _program() -> list[str]:

@@ -41,7 +41,7 @@ def status(context: click.Context, /, json: bool, **values: Any) -> int:
     Of every series in the store, or of the one that --symbol or --interval name.
     """
     settings = Settings(**values)
-    log_to_stderr(settings.debug)
+    log_to_stderr(settings)
     from barfeed.clock import SystemClock  # noqa: PLC0415
     from barfeed.store import Store  # noqa: PLC0415
 

@@ -2,11 +2,15 @@
 
 import logging
 import signal
-import sys
 from contextlib import suppress
 from typing import NoReturn
 
 import click
+
+from barfeed import logs
+from barfeed.config import Settings
+
+_log = logging.getLogger(__name__)
 
 
 class Stopped(BaseException):
@@ -17,14 +21,9 @@ class Stopped(BaseException):
         self.exit_code = 128 + number
 
 
-def log_to_stderr(debug: bool) -> None:
-    """Send the log to stderr; everything with `debug`."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if debug else logging.INFO,
-        format="%(levelname)s %(message)s",
-    )
-    logging.getLogger("urllib3").setLevel(logging.WARNING)
+def log_to_stderr(settings: Settings) -> None:
+    """Send the log to stderr, as the settings ask for it."""
+    logs.log_to_stderr(debug=settings.debug, as_json=settings.log_format == "json")
 
 
 def say(line: str, *, err: bool = False) -> None:
@@ -33,8 +32,19 @@ def say(line: str, *, err: bool = False) -> None:
         click.echo(line, err=err)
 
 
+def remark(line: str) -> None:
+    """Say how far something is, or what should be known of it."""
+    if logs.is_json():
+        _log.info("%s", line)
+    else:
+        say(line, err=True)
+
+
 def complain(message: str, hint: str) -> None:
     """Say what is wrong, and what helps."""
+    if logs.is_json():
+        _log.error("%s", message, extra={"facts": {"hint": hint}})
+        return
     say(f"barfeed: {message}", err=True)
     if hint:
         say(f"  hint: {hint}", err=True)

@@ -66,7 +66,7 @@ def verify(
     Exit 0 when nothing was found, 1 when something was.
     """
     settings = Settings(**values)
-    log_to_stderr(settings.debug)
+    log_to_stderr(settings)
     series = settings.series()
     _check_span(against, from_ms, to_ms)
     store = _store(settings)
