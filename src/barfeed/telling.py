@@ -91,7 +91,7 @@ class Alerts:
 
     def _warn_of_silence(self, channel: Channel, wait_sec: float) -> None:
         tries = [each.tries for each in self._ledger.read().letters if each.channel == channel.name]
-        _warn(channel, f"no answer in {wait_sec:g} s", first=1 in tries)
+        _warn(channel, f"no answer in {wait_sec:g} s", first=any(each <= 1 for each in tries))
 
 
 def try_out(channels: Sequence[Channel], series: str, clock: Clock, wait_sec: float) -> dict[str, str]:

@@ -6,6 +6,7 @@ that is, and in between each kind of trouble is told once, and again every day t
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from barfeed import grid
 
@@ -113,8 +114,12 @@ def settle(ledger: Ledger, letter: Letter, *, delivered: bool) -> Ledger:
 
 
 def span(ms: int) -> str:
-    """`3 h`, `1 d 2 h`: the two largest units."""
+    """`3 h`, `1 d 2 h`: the two largest units, rounded."""
     left, words = max(0, ms) // 1000, []
+    for (_, large), (_, small) in pairwise(_UNITS):
+        if left >= large:
+            left = round(left / small) * small
+            break
     for unit, sec in _UNITS:
         count, left = divmod(left, sec)
         words += [f"{count} {unit}"] if count else []

@@ -95,6 +95,26 @@ def test_every_error_of_a_cycle_is_survived_with_growing_pauses(started: World) 
     assert started.clock.now_ms - began_ms == (5 + 10 + 20 + 40 + 80) * 1000
 
 
+def test_a_block_is_told_though_no_bar_is_due_for_it_may_outlast_many(started: World) -> None:
+    records = watched(started, 1)
+    banned = '[[fault]]\nkind = "status"\nstatus = 418\npath = "*"\nfrom = 2024-02-10T14:05:00\n'
+    records += watched(started, 2, banned)
+    assert [record.status for record in records] == ["appended", "up_to_date", "exchange_blocked"]
+    assert started.clock.now_ms < TARGET_MS + hours(2)
+
+
+def test_a_bug_of_a_cycle_is_told_and_does_not_end_the_watch(started: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*_: object, **__: object) -> None:
+        monkeypatch.undo()
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr("barfeed.cycle.verdict.judge", stumble)
+    records = watched(started, 2)
+    assert [(record.status, record.exit_code) for record in records] == [("interrupted", 70), ("appended", 0)]
+    assert records[0].failure is not None
+    assert records[0].failure.message == "ZeroDivisionError: of ours"
+
+
 def test_a_bug_in_one_hour_does_not_end_the_watch(started: World) -> None:
     records: list[Record] = []
     tell = ends_after(records, 2)
