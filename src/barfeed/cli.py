@@ -59,7 +59,8 @@ def main(command: click.Command = barfeed) -> NoReturn:
             f"this is a bug in barfeed: {type(error).__name__}: {error}",
             "run it again with --debug and report what it prints",
         )
-        sys.exit(INTERRUPTED_EXIT_CODE)
+        # A library's thread that still sends an alert would keep the process alive.
+        _leave(INTERRUPTED_EXIT_CODE)
     _leave(code)
 
 

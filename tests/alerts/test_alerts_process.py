@@ -72,6 +72,7 @@ def test_two_processes_on_one_folder_send_one_message(feeding: Machine, webhook:
     assert webhook.titles == [MISMATCH]
 
 
+@pytest.mark.long
 def test_a_channel_that_never_answers_holds_up_nothing_but_the_end_for_some_seconds(
     feeding: Machine, webhook: Webhook
 ) -> None:
@@ -83,6 +84,32 @@ def test_a_channel_that_never_answers_holds_up_nothing_but_the_end_for_some_seco
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "WARNING alert not delivered: channel 1 (json): no answer in 10 s; it is tried again" in said
+
+
+def test_a_run_that_is_ended_while_it_waits_for_a_channel_ends_at_once(feeding: Machine, webhook: Webhook) -> None:
+    revise(feeding)
+    webhook.hangs = True
+    process = feeding.start("--alert", f"{webhook.channel}?rto=300")
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("failed=mismatch")
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "Traceback" not in said
+
+
+def test_a_bug_is_told_and_the_process_ends_though_a_channel_does_not_answer(
+    feeding: Machine, webhook: Webhook, other_webhook: Webhook
+) -> None:
+    (feeding.folder / "sitecustomize.py").write_text(
+        "from barfeed import telling, verdict\ntelling.ALERT_WAIT_SEC = 3.0\nverdict.judge = lambda *_, **__: 1 / 0\n"
+    )
+    path = f"{feeding.folder}:{feeding.environment().get('PYTHONPATH', '')}"
+    other_webhook.hangs = True
+    channels = ("--alert", webhook.channel, "--alert", f"{other_webhook.channel}?rto=300")
+    ran = feeding.feed(*channels, PYTHONPATH=path)
+    assert ran.code == 70
+    assert webhook.titles == ["barfeed BTCUSDT 1h: bug"]
 
 
 def test_a_dry_run_neither_alarms_nor_vouches(feeding: Machine, webhook: Webhook) -> None:
