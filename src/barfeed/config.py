@@ -222,8 +222,8 @@ def _option(field: "dataclasses.Field[Any]", kind: Any, says: str | None) -> Cal
         is_flag=kind is bool,
         multiple=kind == _MANY,
         default=field.default,
-        # What a file gives counts as a default, too.
-        show_default=field.default not in {"", False, None, ()} and not field.metadata["secret"],
+        # Never for a secret, whose default is empty: what a file gives would be shown as the default, too.
+        show_default=field.default not in {"", False, None, ()},
         envvar=variable(field.name),
         show_envvar=True,
         help=says or field.metadata["says"],

@@ -131,6 +131,8 @@ class Heartbeat:
         if record.exit_code == 0:
             self._errand.start(self._beat)
             self._errand.wait(self._wait_sec)
+            if self._wait_sec and self._errand.is_busy:
+                _log.warning("the heartbeat was not taken: no answer in %g s", self._wait_sec)
 
     def _beat(self) -> None:
         why = self._call()

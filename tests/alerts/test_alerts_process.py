@@ -141,6 +141,13 @@ def test_a_heartbeat_that_is_not_taken_is_tried_once_more_and_is_only_a_warning(
     assert SECRET not in everything_written(feeding, ran, dead)
 
 
+@pytest.mark.long
+def test_a_heartbeat_that_never_answers_is_left_behind(feeding: Machine, webhook: Webhook) -> None:
+    webhook.hangs = True
+    ran = feeding.feed("--heartbeat-url", webhook.url)
+    assert (ran.code, ran.err) == (0, "WARNING the heartbeat was not taken: no answer in 5 s\n")
+
+
 def test_a_watch_tells_beside_its_cycles_and_what_is_left_when_it_is_stopped(
     feeding: Machine, webhook: Webhook, other_webhook: Webhook
 ) -> None:

@@ -10,7 +10,9 @@ from barfeed.alerts import channels
 from barfeed.cycle import record_of
 from barfeed.ledger import LedgerFile
 from barfeed.replay.tape import Tape
+from barfeed.retention import Keep, prune
 from barfeed.telling import Alerts
+from barfeed.verification import check_runs
 from world import BTCUSDT_1H, World, hours, made_up_bars, ms
 
 pytest.importorskip("apprise", reason="extra `alerts`")
@@ -136,6 +138,31 @@ def test_an_address_that_apprise_cannot_use_is_a_warning_without_the_address(
         "channel 2 (tgram): apprise cannot use its address",
     ]
     assert len(webhook.posted) == 1
+
+
+def test_a_plugin_that_raises_is_a_warning_without_what_it_says(
+    world: World, webhook: Webhook, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError(SECRET)
+
+    feeding = Feeding(world, webhook.channel)
+    monkeypatch.setattr("apprise.Apprise.notify", fail)
+    feeding.live(REVISED)
+    assert "channel 1 (json): apprise failed with RuntimeError; it is tried again" in caplog.text
+    assert SECRET not in caplog.text
+    monkeypatch.undo()
+    feeding.live(REVISED)
+    assert webhook.titles == ["barfeed BTCUSDT 1h: mismatch"]
+
+
+def test_verify_and_prune_have_nothing_to_say_of_the_files(world: World, webhook: Webhook) -> None:
+    Feeding(world, webhook.channel).live(REVISED)
+    folder = world.feed.folder
+    assert (folder / "alerts.json").exists()
+    done = prune(folder, world.clock.now_ms + hours(24 * 100), Keep(1, discard=True))
+    assert (done.left, (folder / "alerts.json").exists()) == ((), True)
+    assert list(check_runs(folder).findings) == []
 
 
 def test_a_bug_is_told_as_one(world: World, webhook: Webhook) -> None:
