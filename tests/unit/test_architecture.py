@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2] / "src" / "barfeed"
 
 PURE = {"bars", "grid", "rules", "verdict", "errors", "parts", "bulk_rules", "acceptance"}
 # Each may also use the parts of its own package.
-ADAPTERS = {"clock", "binance", "store", "artifacts", "runs", "whole", "staging", "revisions"}
+ADAPTERS = {"clock", "binance", "store", "artifacts", "runs", "whole", "staging", "revisions", "metrics", "listening"}
 HAPPENS = {
     "record",
     "followup",
@@ -25,6 +25,9 @@ HAPPENS = {
     "backfill_report",
     "users_files",
     "repair",
+    "measures",
+    "health",
+    "meter",
 }
 TOP = {"config", "wiring", "cli", "commands", "replay", "__main__", "__init__", "wiring_history", "wiring_audience"}
 
@@ -104,7 +107,12 @@ def test_what_decides_does_no_input_or_output_and_no_logging(room: str) -> None:
 
 @pytest.mark.parametrize(
     ("library", "home"),
-    [("duckdb", {"store.py", "staging.py"}), ("urllib3", {"binance/transport.py"}), ("click", None)],
+    [
+        ("duckdb", {"store.py", "staging.py"}),
+        ("urllib3", {"binance/transport.py"}),
+        ("prometheus_client", {"metrics.py"}),
+        ("click", None),
+    ],
 )
 def test_a_library_has_one_home(library: str, home: set[str] | None) -> None:
     homes = {
