@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -69,7 +70,7 @@ class Listener:
                 f"--listen {at} cannot be had: {getattr(problem, 'strerror', None) or problem}",
                 hint="end what listens there, or name another address of this machine, or another port",
             ) from problem
-        self._thread = Thread(target=self._server.serve_forever, args=(_POLL_SEC,), daemon=True, name="barfeed-listen")
+        self._thread = Thread(target=self._serve, daemon=True, name="barfeed-listen")
 
     @property
     def url(self) -> str:
@@ -88,6 +89,12 @@ class Listener:
         self._server.hang_up(older_than_sec=0.0)
         self._server.server_close()
 
+    def _serve(self) -> None:
+        if os.name == "posix":
+            # A signal is the feed's own: taken by this thread, or one that it starts, it would not end the feed's wait.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        self._server.serve_forever(_POLL_SEC)
+
 
 class _Server(ThreadingMixIn, TCPServer):
     """One thread a connection, of which there are few, and none for long."""
@@ -95,6 +102,7 @@ class _Server(ThreadingMixIn, TCPServer):
     allow_reuse_address = os.name == "posix"
     daemon_threads = True
     block_on_close = False
+    request_queue_size = CONNECTIONS_MAX
 
     def __init__(self, at: Address, pages: Pages, clock: Clock) -> None:
         self.pages = pages

@@ -141,7 +141,7 @@ METRICS = (
     ),
     Metric(
         "barfeed_retries_total", "counter",
-        "Requests that cycles made again: http_ and its status, connection, timeout, not_json, or late, no bar yet.",
+        "Requests without a usable answer: http_ and its status, connection, timeout, not_json, or late, no bar yet.",
         lambda cycle: dict(cycle.talk.retries), "reason", _zero(*_RETRIES),
     ),
     Metric(
