@@ -3,7 +3,7 @@
 import calendar
 import urllib.request
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.error import HTTPError
 
 import pytest
@@ -36,7 +36,7 @@ class Metered:
         self.world = world
         self.meter = Meter(BTCUSDT_1H, world.clock, world.duckdb, file)
 
-    def live(self, *moment: int, fault: str = "", **changes: object) -> Record:
+    def live(self, *moment: int, fault: str = "", **changes: Any) -> Record:
         """Go to a moment of 2024-02-10 and live a cycle."""
         self.world.clock.go_to(calendar.timegm((2024, 2, 10, *moment, 0, 0)[:6]) * 1000)
         self.world.exchange.faults = parse_faults(fault, "the test")
