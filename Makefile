@@ -47,7 +47,7 @@ unit: .venv/installed-dev
 
 docs: .venv/installed-dev ## write docs/cli.md and docs/metrics.md anew from the code itself
 	@$(BIN)/python docs/cli.py > docs/cli.md
-	@$(BIN)/python docs/metrics_page.py > docs/metrics.md
+	@$(BIN)/python docs/metrics.py > docs/metrics.md
 
 long: .venv/installed-dev ## the year of hours, cold processes, kill loop
 	@$(BIN)/pytest -m long

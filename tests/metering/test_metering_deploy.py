@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from barfeed.measures import METRICS
-from metrics.metrics_world import Metered
+from metering.metering_world import Metered
 from process import ROOT
 
 RULES = ROOT / "deploy" / "alert-rules.yml"
@@ -143,9 +143,7 @@ def test_what_is_told_is_clean_to_promtool(metered: Metered) -> None:
 
 
 def test_the_page_of_metrics_is_up_to_date() -> None:
-    printed = subprocess.run(
-        [sys.executable, ROOT / "docs" / "metrics_page.py"], capture_output=True, text=True, check=True
-    )
+    printed = subprocess.run([sys.executable, ROOT / "docs" / "metrics.py"], capture_output=True, text=True, check=True)
     assert (ROOT / "docs" / "metrics.md").read_text() == printed.stdout, "run `make docs`"
 
 

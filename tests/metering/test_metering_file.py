@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from barfeed.meter import Meter
-from metrics.metrics_world import Metered, samples
+from metering.metering_world import Metered, samples
 from world import BTCUSDT_1H, World
 
 
@@ -24,6 +24,18 @@ def test_another_meter_goes_on_where_the_file_was_left(world: World, file: Path)
     assert says == second.says()
     assert says["barfeed_bars_appended_total"] == 727
     assert says["barfeed_step_duration_seconds_count{step=store}"] == 2
+
+
+def test_a_failed_hour_is_in_the_file_and_what_was_known_stays(world: World, file: Path) -> None:
+    Metered(world, file).live(13, 0, 30, catch_up=True)
+    before = samples(file.read_text())
+    Metered(world, file).live(15, 0, 30, fault='[[fault]]\nkind = "status"\nstatus = 451\npath = "*"')
+    after = samples(file.read_text())
+    assert after["barfeed_refusals_total{reason=exchange_refused}"] == 1
+    for name in ("newest_bar_timestamp_seconds", "last_success_timestamp_seconds", "stored_bars"):
+        assert after[f"barfeed_{name}"] == before[f"barfeed_{name}"]
+    # This process never heard the exchange's time: the machine's stands in for it.
+    assert after["barfeed_lag_seconds"] == before["barfeed_lag_seconds"] + 2 * 3600
 
 
 @pytest.mark.parametrize(

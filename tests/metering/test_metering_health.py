@@ -3,7 +3,7 @@
 import pytest
 
 from barfeed import health
-from metrics.metrics_world import Metered
+from metering.metering_world import Metered
 from world import BTCUSDT_1H, hours, ms
 
 NEWEST_MS = ms(2024, 2, 10, 13)

@@ -4,7 +4,7 @@ import pytest
 
 from barfeed import measures
 from barfeed.acceptance import Terms
-from metrics.metrics_world import Metered
+from metering.metering_world import Metered
 from world import hours
 
 REVISED = '[[fault]]\nkind = "revise"\nbar = 2024-02-10T{}:00:00\nvolume = 1.0\n'

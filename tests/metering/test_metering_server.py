@@ -13,7 +13,7 @@ from barfeed import listening
 from barfeed.clock import SystemClock
 from barfeed.errors import UsageError
 from barfeed.listening import Address, Listener, Page, address
-from metrics.metrics_world import get
+from metering.metering_world import get
 
 PAGES = {
     "/metrics": lambda: Page(200, "text/plain", b"barfeed_info 1\n"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from barfeed.replay.faults import parse_faults
-from metrics.metrics_world import TARGET_MS, get
+from metering.metering_world import TARGET_MS, get
 from process import ROOT, Machine, machine
 from world import hours
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from barfeed.replay.tape import Tape
-from metrics.metrics_world import TARGET_MS, Metered
+from metering.metering_world import TARGET_MS, Metered
 from world import BTCUSDT_1H, World, hours, made_up_bars
 
 
