@@ -16,11 +16,11 @@ help: ## this list
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,inference]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,inference,metrics]'
 	@touch $@
 
 .venv/installed-peers: .venv/installed-dev
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,inference,peers,bench]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,inference,metrics,peers,bench]'
 	@touch $@
 
 .venv/installed-inference: .venv/installed
@@ -45,8 +45,9 @@ types: .venv/installed-dev
 unit: .venv/installed-dev
 	@$(BIN)/pytest -m 'not long and not peers'
 
-docs: .venv/installed-dev ## write docs/cli.md anew from the command's own help
+docs: .venv/installed-dev ## write docs/cli.md and docs/metrics.md anew from the code itself
 	@$(BIN)/python docs/cli.py > docs/cli.md
+	@$(BIN)/python docs/metrics.py > docs/metrics.md
 
 long: .venv/installed-dev ## the year of hours, cold processes, kill loop
 	@$(BIN)/pytest -m long

@@ -63,12 +63,13 @@ def lag_ms(series: Series, newest_ms: int | None, now_ms: int) -> int | None:
 def judge(series: Series, bars: Bars, ran: Runs, now_ms: int, window_bars: int) -> Condition:
     """What is wrong, if anything: bars that should be there, a gap in the newest window, a last cycle that failed."""
     newest_ms = bars.coverage.last_ms
+    troubles = [behind(series, newest_ms, now_ms), _gap(series, bars, window_bars), _failed(ran.last)]
+    return Condition(series, bars, ran, lag_ms(series, newest_ms, now_ms), tuple(each for each in troubles if each))
+
+
+def behind(series: Series, newest_ms: int | None, now_ms: int) -> str:
+    """Why the newest bar is not where it should be at `now_ms`; empty where it is."""
     lag = lag_ms(series, newest_ms, now_ms)
-    troubles = [_behind(series, newest_ms, lag, now_ms), _gap(series, bars, window_bars), _failed(ran.last)]
-    return Condition(series, bars, ran, lag, tuple(each for each in troubles if each))
-
-
-def _behind(series: Series, newest_ms: int | None, lag: int | None, now_ms: int) -> str:
     if newest_ms is None or lag is None:
         return "the store holds no bar"
     target_ms = grid.last_closed(now_ms, series.interval.ms)

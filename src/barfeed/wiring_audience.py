@@ -1,13 +1,19 @@
 """Who hears how each cycle ended, besides the terminal: put together from the settings."""
 
+import json
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from barfeed.binance.rest import Conversation
 from barfeed.config import Settings
 from barfeed.cycle import Feed
+from barfeed.errors import UsageError
 from barfeed.logs import log_cycle
 from barfeed.record import Record
+
+if TYPE_CHECKING:
+    from barfeed.meter import Meter
 
 Hear = Callable[[Record, Conversation], None]
 
@@ -20,6 +26,8 @@ def audience(settings: Settings, feed: Feed) -> list[Hear]:
     if not settings.dry_run:
         # A dry run is somebody's look: it neither alarms others nor vouches for the feed.
         hearers += _alerts(settings, feed) + _heartbeat(settings, feed)
+    if settings.metrics_file or settings.listen:
+        hearers.append(_meter(settings, feed).hear)
     return hearers
 
 
@@ -60,3 +68,37 @@ def dismiss(hearers: list[Hear]) -> None:
     for hear in hearers:
         if close := getattr(hear, "close", None):
             close()
+
+
+def _meter(settings: Settings, feed: Feed) -> "Meter":
+    if settings.listen and not settings.watch:
+        raise UsageError(
+            f"--listen {settings.listen} without --watch: one cycle ends before anybody asks",
+            hint="add --watch, or write --metrics-file for a collector of text files",
+        )
+    try:
+        # Imported only here: most feeds have no metrics, and the library takes longer than an hour's work.
+        from barfeed.meter import Meter  # noqa: PLC0415
+    except ModuleNotFoundError as missing:
+        raise UsageError(
+            f"--metrics-file and --listen need a library that is not installed: {missing.name}",
+            hint="pip install 'barfeed[metrics]'",
+        ) from None
+    meter = Meter(settings.series(), feed.clock, feed.store.path, settings.metrics_file)
+    if settings.listen:
+        _listen(settings.listen, meter, feed)
+    return meter
+
+
+def _listen(text: str, meter: "Meter", feed: Feed) -> None:
+    from barfeed.listening import Listener, Page, address  # noqa: PLC0415 - as above
+    from barfeed.metrics import CONTENT_TYPE  # noqa: PLC0415 - as above
+
+    def healthz() -> Page:
+        health = meter.health()
+        return Page(200 if health.is_well else 503, "application/json", json.dumps(health.told()).encode() + b"\n")
+
+    pages = {"/metrics": lambda: Page(200, CONTENT_TYPE, meter.exposition()), "/healthz": healthz}
+    listener = Listener(address(text), pages, feed.clock)
+    listener.start()
+    _log.info("listening at %s: %s", listener.url, ", ".join(pages))

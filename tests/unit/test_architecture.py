@@ -24,6 +24,8 @@ ADAPTERS = {
     "ledger",
     "errands",
     "alerts",
+    "metrics",
+    "listening",
 }
 HAPPENS = {
     "record",
@@ -40,6 +42,9 @@ HAPPENS = {
     "repair",
     "logs",
     "telling",
+    "measures",
+    "health",
+    "meter",
 }
 TOP = {"config", "wiring", "cli", "commands", "replay", "__main__", "__init__", "wiring_history", "wiring_audience"}
 
@@ -123,6 +128,7 @@ def test_what_decides_does_no_input_or_output_and_no_logging(room: str) -> None:
         ("duckdb", {"store.py", "staging.py"}),
         ("urllib3", {"binance/transport.py"}),
         ("apprise", {"alerts.py"}),
+        ("prometheus_client", {"metrics.py"}),
         ("click", None),
     ],
 )
