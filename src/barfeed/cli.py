@@ -16,7 +16,7 @@ from barfeed.errors import INTERRUPTED_EXIT_CODE, BarfeedError, UsageError
 
 # What a shell says of a process that ended by Ctrl-C.
 _CTRL_C_EXIT_CODE = 130
-COMMANDS = ("run", "backfill", "verify", "repair", "revisions", "status", "export", "prune", "replay")
+COMMANDS = ("run", "backfill", "verify", "repair", "revisions", "status", "doctor", "export", "prune", "replay")
 
 _log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2] / "src" / "barfeed"
 
-PURE = {"bars", "grid", "rules", "verdict", "errors", "parts", "bulk_rules", "acceptance"}
+PURE = {"bars", "grid", "rules", "verdict", "errors", "parts", "bulk_rules", "acceptance", "checks"}
 # Each may also use the parts of its own package.
-ADAPTERS = {"clock", "binance", "store", "artifacts", "runs", "whole", "staging", "revisions"}
+ADAPTERS = {"clock", "binance", "store", "artifacts", "runs", "whole", "staging", "revisions", "premises"}
 HAPPENS = {
     "record",
     "followup",
@@ -25,6 +25,7 @@ HAPPENS = {
     "backfill_report",
     "users_files",
     "repair",
+    "doctor",
 }
 TOP = {"config", "wiring", "cli", "commands", "replay", "__main__", "__init__", "wiring_history", "wiring_audience"}
 
