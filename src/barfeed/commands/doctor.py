@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from barfeed import __version__, grid
+from barfeed.commands.examples import examples
 from barfeed.commands.terminal import log_to_stderr, say
 from barfeed.config import Settings, check_address, options_of
 
@@ -28,14 +29,11 @@ _MARKS = {"good": "✓", "note": "·", "bad": "✗"}
 _PLAIN_MARKS = {"good": "ok  ", "note": "note", "bad": "BAD "}
 _COLOURS = {"good": "green", "note": None, "bad": "red"}
 
-EXAMPLES = """\b
-Examples:
-  barfeed doctor
-  barfeed doctor --config feed.toml --json
-"""
 
-
-@click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    epilog=examples("barfeed doctor", "barfeed doctor --json"),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @options_of(
     "duckdb", "persist_dir", "buffer_hours", "symbol", "interval", "base_url", "max_skew_sec", "stream", "stream_url",
     "alert", "metrics_file", "listen", "debug",
