@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint types unit docs long peers bench clean
+.PHONY: help demo run test lint types unit docs long peers bench wheel image clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
@@ -57,6 +57,12 @@ peers: .venv/installed-peers ## the replay exchange under ccxt, python-binance a
 
 bench: .venv/installed-peers ## speed, as ratios against named rivals
 	@$(BIN)/python -m benchmarks
+
+wheel: .venv/installed-dev ## dist/: the wheel and the sdist
+	@$(BIN)/python -m build
+
+image: ## the container image, where an engine is at hand
+	@docker build --tag barfeed .
 
 clean: ## remove what make made
 	rm -rf .venv demo-data build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -15,7 +15,9 @@ from barfeed.errors import INTERRUPTED_EXIT_CODE, BarfeedError, UsageError
 
 # What a shell says of a process that ended by Ctrl-C.
 _CTRL_C_EXIT_CODE = 130
-COMMANDS = ("run", "backfill", "verify", "repair", "revisions", "status", "export", "prune", "alert", "replay")
+COMMANDS = (
+    "run", "backfill", "verify", "repair", "revisions", "status", "doctor", "export", "prune", "alert", "replay",
+)  # fmt: skip
 
 _log = logging.getLogger(__name__)
 

@@ -63,7 +63,7 @@ def lag_ms(series: Series, newest_ms: int | None, now_ms: int) -> int | None:
 def judge(series: Series, bars: Bars, ran: Runs, now_ms: int, window_bars: int) -> Condition:
     """What is wrong, if anything: bars that should be there, a gap in the newest window, a last cycle that failed."""
     newest_ms = bars.coverage.last_ms
-    troubles = [behind(series, newest_ms, now_ms), _gap(series, bars, window_bars), _failed(ran.last)]
+    troubles = [behind(series, newest_ms, now_ms), window_gap(series, bars, window_bars), failed(ran.last)]
     return Condition(series, bars, ran, lag_ms(series, newest_ms, now_ms), tuple(each for each in troubles if each))
 
 
@@ -75,11 +75,12 @@ def behind(series: Series, newest_ms: int | None, now_ms: int) -> str:
     target_ms = grid.last_closed(now_ms, series.interval.ms)
     if newest_ms > target_ms:
         return f"the store ends at {grid.text(newest_ms)}, which is not closed yet"
-    behind = (target_ms - newest_ms) // series.interval.ms
-    return f"the store is {behind} bar{'s' * (behind > 1)} behind {grid.text(target_ms)}" if lag >= GRACE_MS else ""
+    bars = (target_ms - newest_ms) // series.interval.ms
+    return f"the store is {bars} bar{'s' * (bars > 1)} behind {grid.text(target_ms)}" if lag >= GRACE_MS else ""
 
 
-def _gap(series: Series, bars: Bars, window_bars: int) -> str:
+def window_gap(series: Series, bars: Bars, window_bars: int) -> str:
+    """What is missing in the newest `window_bars` bars; empty where nothing is."""
     if bars.coverage.last_ms is None:
         return ""
     start_ms = grid.window_start(bars.coverage.last_ms, window_bars, series.interval.ms)
@@ -87,7 +88,8 @@ def _gap(series: Series, bars: Bars, window_bars: int) -> str:
     return f"the newest {window_bars} bars have a gap: {', '.join(within)}" if within else ""
 
 
-def _failed(last: Manifest | None) -> str:
+def failed(last: Manifest | None) -> str:
+    """How the last cycle failed; empty where it did not."""
     return f"the last cycle failed: {last.message}" if last and last.exit_code else ""
 
 

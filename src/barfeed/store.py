@@ -47,6 +47,12 @@ FROM (SELECT unnest(?::BIGINT[]) AS open_time_ms, unnest(?::DOUBLE[]) AS open, u
              unnest(?::DOUBLE[]) AS low, unnest(?::DOUBLE[]) AS close, unnest(?::DOUBLE[]) AS volume)
 ON CONFLICT DO NOTHING RETURNING epoch_ms(timestamp)
 """
+_UNIQUE_KEYS = """
+SELECT constraint_column_names::VARCHAR FROM duckdb_constraints()
+WHERE database_name = 'store' AND table_name = ? AND constraint_type IN ('PRIMARY KEY', 'UNIQUE')
+UNION ALL
+SELECT expressions FROM duckdb_indexes() WHERE database_name = 'store' AND table_name = ? AND is_unique
+"""
 _COVERAGE = "SELECT count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)) FROM {table}"
 
 _log = logging.getLogger(__name__)
@@ -230,6 +236,19 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         raise
 
 
+def storage_version(connection: duckdb.DuckDBPyConnection) -> str:
+    """The oldest DuckDB that can read a session's file, `v1.0.0+`."""
+    rows = connection.execute("SELECT tags FROM duckdb_databases() WHERE database_name = 'store'").fetchall()
+    return str(rows[0][0].get("storage_version", "unknown"))
+
+
+def has_unique_key(connection: duckdb.DuckDBPyConnection, series: Series) -> bool:
+    """Whether the series' table has a primary key or a unique index on `timestamp` alone."""
+    rows = connection.execute(_UNIQUE_KEYS, [series.table, series.table]).fetchall()
+    # An index tells its columns as one text, `['"timestamp"']` or `[timestamp]`.
+    return any(str(columns).strip("[]'\"").lower() == "timestamp" for (columns,) in rows)
+
+
 def _columns(connection: duckdb.DuckDBPyConnection, series: Series) -> dict[str, str]:
     # Not duckdb_columns(): its first use in a process takes thirty times as long.
     try:
@@ -272,6 +291,10 @@ def _unusable(path: Path, problem: BaseException) -> StoreUnusable:
         return StoreUnusable(f"{path} is a folder, expected a DuckDB file", hint="point --duckdb at a file")
     if os.access(path, os.F_OK) and not os.access(path, os.R_OK | os.W_OK):
         return StoreUnusable(f"{path} may not be read and written by this user", hint="check its owner and mode")
+    if "version number" in said:
+        return StoreUnusable(
+            f"{path} was written by a newer DuckDB: {said!r}", hint="upgrade DuckDB: pip install --upgrade duckdb"
+        )
     return StoreUnusable(
         f"{path} cannot be used: {said!r}",
         hint="check that the disk is not full and the file is a whole DuckDB database; restore it from a backup if not",

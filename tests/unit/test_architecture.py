@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2] / "src" / "barfeed"
 
-PURE = {"bars", "grid", "rules", "verdict", "errors", "parts", "bulk_rules", "acceptance", "troubles"}
+PURE = {"bars", "grid", "rules", "verdict", "errors", "parts", "bulk_rules", "acceptance", "troubles", "checks"}
 # Each may also use the parts of its own package.
 ADAPTERS = {
     "clock",
@@ -26,6 +26,7 @@ ADAPTERS = {
     "alerts",
     "metrics",
     "listening",
+    "premises",
 }
 HAPPENS = {
     "record",
@@ -45,6 +46,7 @@ HAPPENS = {
     "measures",
     "health",
     "meter",
+    "doctor",
 }
 TOP = {"config", "wiring", "cli", "commands", "replay", "__main__", "__init__", "wiring_history", "wiring_audience"}
 

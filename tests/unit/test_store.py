@@ -18,6 +18,7 @@ from barfeed.bars import Bar, Series
 from barfeed.clock import SystemClock
 from barfeed.errors import StoreUnusable
 from barfeed.store import Coverage, Store
+from storage import of_the_future
 
 HOUR = 3_600_000
 # 2024-01-15 13:00 UTC.
@@ -360,17 +361,12 @@ def test_a_lock_that_stays_is_told_by_its_holder(path: Path, lock_timeout_sec: f
         assert 2 * lock_timeout_sec <= time.perf_counter() - begin_sec < 2 * lock_timeout_sec + 1.5
 
 
-def newer(whole: bytes) -> bytes:
-    """The same file with a storage version of the future, checksummed as DuckDB does."""
-    return whole[:12] + b"\xc8" + whole[13:]
-
-
 SPOILT: dict[str, Callable[[bytes], bytes]] = {
     "garbage": lambda _whole: b"not a database at all " * 1000,
     "empty": lambda _whole: b"",
     "short": lambda whole: whole[:100],
     "truncated": lambda whole: whole[: len(whole) // 2],
-    "newer": newer,
+    "newer": of_the_future,
     "overwritten": lambda whole: whole[:20_000] + b"\0" * 1000 + whole[21_000:],
     "html": lambda _whole: b"<html>" + b" " * 20_000,
 }
@@ -389,6 +385,14 @@ def test_a_file_that_is_no_whole_database_is_unusable_and_left_alone(
         assert str(path) in str(told.value)
         assert told.value.hint
     assert path.read_bytes() == before
+
+
+def test_a_file_of_a_newer_duckdb_says_so(path: Path) -> None:
+    append(path, 0)
+    path.write_bytes(of_the_future(path.read_bytes()))
+    with pytest.raises(StoreUnusable, match=r"was written by a newer DuckDB: .* version number 200") as told:
+        read(path)
+    assert told.value.hint == "upgrade DuckDB: pip install --upgrade duckdb"
 
 
 def test_a_folder_is_no_store(tmp_path: Path) -> None:

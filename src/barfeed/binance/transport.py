@@ -121,6 +121,19 @@ def _proxy_headers(address: str) -> dict[str, str]:
     return dict(urllib3.make_headers(proxy_basic_auth=f"{unquote(url.username)}:{unquote(url.password or '')}"))
 
 
+def proxy_shown(base_url: str) -> str:
+    """The proxy that is used for this address, without what it is opened with; empty where there is none."""
+    proxy = _proxy_of(base_url)
+    if not proxy:
+        return ""
+    try:
+        url = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        return f"{url.scheme}://{url.hostname}" + (f":{url.port}" if url.port else "")
+    except ValueError:
+        # Its text may hold a password.
+        raise UsageError("the proxy from the environment is no address") from None
+
+
 def _proxy_of(base_url: str) -> str | None:
     if not any(name.lower().endswith("_proxy") for name in os.environ):
         return None

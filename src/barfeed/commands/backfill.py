@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from barfeed import grid
+from barfeed.commands.examples import examples
 from barfeed.commands.moments import MOMENT
 from barfeed.commands.progress import shown
 from barfeed.commands.terminal import complain, log_to_stderr
@@ -30,7 +31,15 @@ Exit codes:
 _MISMATCHES_SHOWN = 20
 
 
-@click.command(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    epilog=examples(
+        "barfeed backfill --from 2024-01-01",
+        "barfeed backfill --from 2020-01-01 --source archive",
+        "barfeed backfill bars.parquet",
+    )
+    + EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--from", "begin", type=MOMENT, help="First open_time, UTC.  [default: the symbol's first bar]")
 @click.option("--to", "end", type=MOMENT, help="Up to this open_time, not included.  [default: the target's end]")

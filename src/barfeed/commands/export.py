@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from barfeed import grid
+from barfeed.commands.examples import examples
 from barfeed.commands.moments import MOMENT
 from barfeed.commands.terminal import log_to_stderr
 from barfeed.config import Settings, options_of
@@ -15,7 +16,14 @@ if TYPE_CHECKING:
     from barfeed.export import Exported
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    epilog=examples(
+        "barfeed export btc.parquet",
+        "barfeed export january.csv.gz --from 2024-01-01 --to 2024-02-01",
+        "barfeed export as-it-was.csv --as-of '2025-01-14 20:00'",
+    ),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--from", "from_ms", type=MOMENT, help="First open time, UTC.  [default: the store's first bar]")
 @click.option("--to", "to_ms", type=MOMENT, help="Open time to end before, UTC.  [default: after the store's last bar]")

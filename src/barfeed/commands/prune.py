@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from barfeed.commands.examples import examples
 from barfeed.commands.terminal import log_to_stderr
 from barfeed.config import Settings, options_of
 
@@ -12,7 +13,10 @@ if TYPE_CHECKING:
     from barfeed.retention import Pruned
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    epilog=examples("barfeed prune --keep-days 90 --dry-run", "barfeed prune --keep-days 90"),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option(
     "--keep-days",
     type=click.IntRange(1, 36500),

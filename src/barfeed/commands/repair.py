@@ -8,6 +8,7 @@ import click
 
 from barfeed import grid
 from barfeed.acceptance import values
+from barfeed.commands.examples import examples
 from barfeed.commands.moments import MOMENT
 from barfeed.commands.terminal import log_to_stderr
 from barfeed.config import Settings, options_of
@@ -30,7 +31,15 @@ Exit codes:
 """
 
 
-@click.command(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    epilog=examples(
+        "barfeed repair --dry-run",
+        "barfeed repair --only gaps --yes",
+        "barfeed repair --from 2024-01-01 --to '2024-01-02 12:00'",
+    )
+    + EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option("--from", "from_ms", type=MOMENT, help="First bar to look at.  [default: the window the feed looks at]")
 @click.option("--to", "to_ms", type=MOMENT, help="End of what to look at, itself left out.  [default: the newest bar]")
 @click.option("--only", type=click.Choice(tuple(KINDS)), help="Leave the others alone.")

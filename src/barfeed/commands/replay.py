@@ -6,11 +6,18 @@ from typing import Any
 
 import click
 
+from barfeed.commands.examples import examples
 from barfeed.commands.terminal import Stopped, log_to_stderr, stop_on_signals
 from barfeed.config import Settings, options_of
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    epilog=examples(
+        "barfeed replay --generate BTCUSDT-1h --port 8080",
+        "barfeed replay --data feed.duckdb --start 2024-02-10T13:59:50 --speed 60",
+    ),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option(
     "--data",
     "data",

@@ -8,6 +8,7 @@ import click
 from barfeed import grid
 from barfeed.acceptance import values
 from barfeed.bars import VALUE_COLUMNS, Series
+from barfeed.commands.examples import examples
 from barfeed.commands.terminal import log_to_stderr
 from barfeed.config import Settings, options_of
 from barfeed.errors import StoreUnusable
@@ -24,7 +25,10 @@ Exit codes:
 """
 
 
-@click.command(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    epilog=examples("barfeed revisions", "barfeed revisions --json") + EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @options_of("duckdb", "symbol", "interval", "lock_timeout_sec", "debug", json="Print one line of JSON instead.")
 def revisions(**options: Any) -> int:
     """List the stored bars of a series that were changed: both versions, when, why and by which run.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from barfeed.commands.examples import examples
 from barfeed.commands.terminal import Stopped, complain, log_to_stderr, say, stop_on_signals
 from barfeed.config import SECRETS, Settings, settings_options
 
@@ -32,7 +33,16 @@ Exit codes:
 """
 
 
-@click.command(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    epilog=examples(
+        "barfeed run --catch-up",
+        "barfeed run --watch --catch-up",
+        "barfeed run --catch-up --then 'python your_inference.py \"$BARFEED_INFERENCE_CSV\"'",
+        "barfeed run --symbol ETHUSDT --dry-run --json",
+    )
+    + EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @settings_options
 def run(**values: Any) -> int:
     """Pull the newest closed bars, prove them against the store, append the newest, publish the CSV."""

@@ -7,6 +7,7 @@ import click
 from click.core import ParameterSource
 
 from barfeed import grid
+from barfeed.commands.examples import examples
 from barfeed.commands.terminal import log_to_stderr
 from barfeed.config import Settings, options_of
 
@@ -29,7 +30,10 @@ class _Now(NamedTuple):
     problem: str
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    epilog=examples("barfeed status", "barfeed status --symbol ETHUSDT --json"),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @options_of(
     "duckdb", "persist_dir", "buffer_hours", "symbol", "interval", "base_url", "debug",
     json="Print everything as one line of JSON.",

@@ -11,6 +11,7 @@ import click
 
 from barfeed import grid
 from barfeed.bars import Series
+from barfeed.commands.examples import examples
 from barfeed.commands.moments import MOMENT
 from barfeed.commands.terminal import complain, log_to_stderr
 from barfeed.config import Settings, check_address, options_of
@@ -49,7 +50,10 @@ class _Report:
         return [*self.findings, *(each.finding for each in self.differences), *self.proven.findings]
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    epilog=examples("barfeed verify", "barfeed verify --against rest --from 2024-01-01 --to 2024-02-01"),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option("--against", type=click.Choice(["rest", "archive"]), help="Compare every stored bar with this, too.")
 @click.option("--from", "from_ms", type=MOMENT, help="With --against: first open time, UTC.")
 @click.option("--to", "to_ms", type=MOMENT, help="With --against: open time to end before, UTC.")

@@ -1,0 +1,204 @@
+"""Look at everything the feed stands on, each thing in a thread of its own, and all within a time."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
+from pathlib import Path
+from threading import Thread
+from typing import NamedTuple, TypeVar
+
+from barfeed import checks, grid, premises, runs, status
+from barfeed.bars import Series
+from barfeed.binance.reach import certificate_until
+from barfeed.binance.rest import Rest
+from barfeed.binance.transport import open_transport, proxy_shown
+from barfeed.checks import Check
+from barfeed.clock import Clock, ExchangeTime
+from barfeed.errors import BarfeedError, ExchangeBlocked, ExchangeUnavailable, StoreAhead
+from barfeed.runs import Folder
+from barfeed.store import Store, has_unique_key, storage_version
+
+# All in all at most ten seconds, with the start of Python.
+LIMIT_SEC = 8.5
+_ANSWER_SEC = 4.0
+_DAY_MS = 86_400_000
+
+_UNREACHABLE = "check the address, the network, the firewall and the certificates (SSL_CERT_FILE)"
+
+Look = Callable[[], list[Check]]
+
+_Value = TypeVar("_Value")
+
+
+class Patient(NamedTuple):
+    """The feed that is looked at.
+
+    `extras` are each extra's packages, and the flags given that need it; `folders` are what the feed writes to.
+    """
+
+    series: Series
+    window_bars: int
+    store: Store
+    persist_dir: Path
+    folders: Sequence[Path]
+    base_url: str
+    stream_url: str
+    max_skew_sec: float
+    extras: Mapping[str, tuple[Sequence[str], Sequence[str]]]
+    root: Path
+    home: Path
+
+
+def examine(patient: Patient, clock: Clock) -> list[Check]:
+    """Every check in the order it is told; none of them is waited for longer than the limit."""
+    end_sec = clock.steady_sec() + LIMIT_SEC
+    time = _started(lambda: _ask_time(patient, clock))
+    looks = {name: _started(look) for name, look in _looks(patient, clock, time).items()}
+    told = []
+    for name, look in looks.items():
+        told += _told(name, look, max(0.0, end_sec - clock.steady_sec()))
+    return told
+
+
+def _looks(patient: Patient, clock: Clock, time: "Future[ExchangeTime]") -> dict[str, Look]:
+    looks: dict[str, Look] = {
+        "exchange": lambda: _exchange(patient, time),
+        "proxy": lambda: [Check("proxy", "good", proxy_shown(patient.base_url) or "none in the environment")],
+        "tls": lambda: [_reached("tls", patient, patient.base_url)],
+        "store": lambda: _store(patient, lambda: _now_ms(clock, time)),
+        "last cycle": lambda: [_last_cycle(patient)],
+    }
+    if patient.stream_url:
+        looks["stream"] = lambda: [_reached("stream", patient, patient.stream_url)]
+    for folder in dict.fromkeys(patient.folders):
+        looks[f"folder {folder}"] = lambda folder=folder: [_folder(folder)]  # type: ignore[misc] # a default binds
+    return looks | {
+        "space": lambda: [_room(patient)],
+        "scheduler": lambda: [checks.scheduler(premises.schedulers(patient.root, patient.home))],
+        "extras": lambda: _extras(patient),
+    }
+
+
+def _started(do: Callable[[], _Value]) -> "Future[_Value]":
+    future: Future[_Value] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(do())
+        except BaseException as problem:
+            # It is raised where the result is asked for.
+            future.set_exception(problem)
+
+    # A daemon: what hangs, as name resolution can, must not hold up the end of the process either.
+    Thread(target=run, daemon=True, name="barfeed-doctor").start()
+    return future
+
+
+def _told(name: str, look: "Future[list[Check]]", left_sec: float) -> list[Check]:
+    if not wait([look], left_sec).done:
+        return [checks.not_in_time(name, LIMIT_SEC)]
+    try:
+        return look.result()
+    except BarfeedError as problem:
+        return [Check(name, "bad", str(problem), problem.hint)]
+
+
+def _ask_time(patient: Patient, clock: Clock) -> ExchangeTime:
+    rest = Rest(patient.base_url, open_transport(patient.base_url, clock), clock)
+    return rest.conversation(_ANSWER_SEC).ask_time()
+
+
+def _now_ms(clock: Clock, time: "Future[ExchangeTime]") -> int:
+    """The exchange's time, or the machine's if it does not tell."""
+    known = wait([time], _ANSWER_SEC + 1).done and time.exception() is None
+    return time.result().now_ms(clock) if known else clock.utc_ms()
+
+
+def _exchange(patient: Patient, time: "Future[ExchangeTime]") -> list[Check]:
+    try:
+        answered = time.result()
+    except ExchangeBlocked:
+        raise
+    except ExchangeUnavailable as problem:
+        return [Check("exchange", "bad", str(problem), _UNREACHABLE)]
+    seen = f"{patient.base_url} answered in {answered.round_trip_sec:.2f} s"
+    return [Check("exchange", "good", seen), checks.clock(answered.skew_sec, patient.max_skew_sec)]
+
+
+def _reached(name: str, patient: Patient, address: str) -> Check:
+    if proxy_shown(patient.base_url):
+        return Check(name, "good", f"{address}: through the proxy; not looked at by itself")
+    try:
+        return checks.certificate(name, address, certificate_until(address, _ANSWER_SEC))
+    except (OSError, ValueError) as problem:
+        return Check(name, "bad", f"{address}: {problem}", _UNREACHABLE)
+
+
+def _store(patient: Patient, now_ms: Callable[[], int]) -> list[Check]:
+    store, series = patient.store, patient.series
+    if not store.exists():
+        return [Check("store", "bad", f"{store.path} is not there", "start it: barfeed run --catch-up")]
+    with store.session(write=False) as connection:
+        version, is_unique = storage_version(connection), has_unique_key(connection, series)
+    bars = status.look(store, [series])[series]
+    library = premises.versions(["duckdb"])["duckdb"]
+    seen = f"{store.path}, whole, a file of DuckDB {version.removeprefix('v')}, used with {library}"
+    told = [Check("store", "good", seen)] if premises.may_write(store.path) else [_read_only(store.path)]
+    if bars.coverage.rows:
+        told.append(checks.key(series.table, is_unique=is_unique))
+    return [*told, _newest(series, bars, now_ms()), _window(patient, bars)]
+
+
+def _read_only(path: Path) -> Check:
+    return Check("store", "bad", f"{path} may not be written by this user", "check its owner and mode")
+
+
+def _newest(series: Series, bars: status.Bars, now_ms: int) -> Check:
+    newest_ms = bars.coverage.last_ms
+    if trouble := status.behind(series, newest_ms, now_ms):
+        ahead = newest_ms is not None and newest_ms > grid.last_closed(now_ms, series.interval.ms)
+        fix = StoreAhead.default_hint if ahead else "catch up: barfeed run --catch-up"
+        return Check("newest bar", "bad", f"{series}: {trouble}", fix)
+    return Check("newest bar", "good", f"{series}: {grid.text(newest_ms or 0)}, one of {bars.coverage.rows}")
+
+
+def _window(patient: Patient, bars: status.Bars) -> Check:
+    if trouble := status.window_gap(patient.series, bars, patient.window_bars):
+        return Check("window", "bad", trouble, "see the plan to fill it: barfeed repair --only gaps --dry-run")
+    return Check("window", "good", f"no gap in the newest {patient.window_bars} bars")
+
+
+def _last_cycle(patient: Patient) -> Check:
+    last = status.runs_of(patient.persist_dir, patient.series).last
+    if last is None:
+        return Check("last cycle", "note", "none yet", "run one: barfeed run --catch-up")
+    if trouble := status.failed(last):
+        return Check("last cycle", "bad", trouble, f"docs/operating.md tells what to do about {last.status}")
+    return Check("last cycle", "good", f"{last.run_time} {last.status}")
+
+
+def _folder(folder: Path) -> Check:
+    name = f"folder {folder}"
+    try:
+        there = premises.nearest(folder)
+        premises.probe(there)
+    except OSError as problem:
+        said = problem.strerror or type(problem).__name__
+        fix = "check that it is a folder, its owner and mode, and that its disk is neither full nor read-only"
+        return Check(name, "bad", f"cannot be written: {said}", fix)
+    return Check(name, "good", "writable" if there == folder.absolute() else f"to be made; {there} is writable")
+
+
+def _room(patient: Patient) -> Check:
+    ran = status.runs_of(patient.persist_dir, patient.series)
+    names = runs.runs(Folder(ran.folder)) if ran.last else []
+    day_bytes = None
+    if names:
+        day_bytes = premises.size_bytes(ran.folder, f"{names[-1]}_") * _DAY_MS // patient.series.interval.ms
+    return checks.room(premises.free_bytes(premises.nearest(patient.persist_dir)), day_bytes)
+
+
+def _extras(patient: Patient) -> list[Check]:
+    return [
+        checks.installed(name, premises.versions(packages), wanted_by)
+        for name, (packages, wanted_by) in patient.extras.items()
+    ]

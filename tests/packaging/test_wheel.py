@@ -1,0 +1,161 @@
+"""What is shipped is built, installed in clean environments, and runs there."""
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from email import message_from_string
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from barfeed import __version__
+from process import ROOT, Machine, machine
+from world import ms
+
+pytestmark = pytest.mark.long
+
+EXTRAS = {
+    "alerts": "import apprise",
+    "metrics": "import prometheus_client",
+    "inference": "import lgbm_inference.training, lgbm_inference.inference",
+}
+# Packages that must not be needed unless somebody asks for them.
+HEAVY = ("apprise", "prometheus_client", "lightgbm", "numpy", "pandas", "pytest")
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist, and the wheel made from it, so that the sdist is proven too."""
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--outdir", folder, ROOT], capture_output=True, timeout=120, check=True
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(built: Path) -> Path:
+    (path,) = built.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Callable[[str], Path]:
+    """The folder of programs of a clean environment that has the wheel with an extra, or with none."""
+
+    @cache
+    def install(extra: str) -> Path:
+        folder = tmp_path_factory.mktemp("environment")
+        subprocess.run([sys.executable, "-m", "venv", folder], timeout=120, check=True)
+        wanted = f"{wheel}[{extra}]" if extra else str(wheel)
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wanted]
+        subprocess.run(pip, env=clean(), timeout=300, check=True)
+        return folder / "bin"
+
+    return install
+
+
+def clean() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("BARFEED_", "PYTHON"))}
+
+
+def run(program: Path, *words: object, folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [str(program), *map(str, words)],
+        cwd=folder,
+        env=clean() | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def feeding(tmp_path: Path) -> Iterator[Machine]:
+    with machine(tmp_path, ms(2024, 2, 10, 13)) as each:
+        yield each
+
+
+def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    information = f"barfeed-{__version__}.dist-info"
+    assert {name.split("/")[0] for name in names} == {"barfeed", "lgbm_inference", information}
+    assert {"barfeed/py.typed", "lgbm_inference/py.typed", f"{information}/licenses/LICENSE"} <= set(names)
+    shipped = {name for name in names if name.endswith(".py")}
+    assert shipped == {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*.py")}
+
+
+def test_the_wheel_tells_what_it_is(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    told = message_from_string(archive.read(f"barfeed-{__version__}.dist-info/METADATA").decode())
+    assert (told["Version"], told["License-Expression"], told["Requires-Python"]) == (__version__, "MIT", ">=3.11")
+    assert told.get_payload().startswith("# barfeed\n")  # type: ignore[union-attr] # one part, and a text
+    assert set(EXTRAS) <= set(told.get_all("Provides-Extra", ()))
+    entries = archive.read(f"barfeed-{__version__}.dist-info/entry_points.txt").decode()
+    assert "barfeed = barfeed.cli:main" in entries
+
+
+def test_the_sdist_holds_what_the_tests_need(built: Path) -> None:
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    # How this project's own host runs CI is nobody else's.
+    wanted = {name for name in listed.stdout.split() if not name.startswith(".ci/")}
+    assert wanted - names == set()
+
+
+def test_a_bare_environment_lives_an_hour(installed: Callable[[str], Path], feeding: Machine, tmp_path: Path) -> None:
+    barfeed = installed("") / "barfeed"
+    assert run(barfeed, "--version", folder=tmp_path).stdout == f"barfeed, version {__version__}\n"
+    for words in (["--help"], ["run", "--help"], ["doctor", "--help"]):
+        assert run(barfeed, *words, folder=tmp_path).returncode == 0
+    present = run(barfeed.with_name("python"), "-m", "pip", "list", "--format=json", folder=tmp_path).stdout
+    assert {each["name"].replace("-", "_") for each in json.loads(present)}.isdisjoint(HEAVY)
+    hour = ["run", "--catch-up", "--base-url", feeding.url, "--max-skew-sec", "1e10"]
+    done = run(barfeed, *hour, folder=tmp_path)
+    assert (done.returncode, "appended=726" in done.stdout) == (0, True), done.stderr
+    assert run(barfeed, *hour, folder=tmp_path).stdout.startswith("pulled=6 validated=6 appended=0")
+
+
+def test_a_bare_environment_has_its_own_exchange(installed: Callable[[str], Path], tmp_path: Path) -> None:
+    barfeed = installed("") / "barfeed"
+    command = [str(barfeed), "replay", "--generate", "BTCUSDT-1h", "--port", "0"]
+    with subprocess.Popen(command, cwd=tmp_path, env=clean(), stdout=subprocess.PIPE, text=True) as exchange:
+        assert exchange.stdout is not None
+        url = next(line for line in exchange.stdout if "listens" in line).split()[-1]
+        done = run(barfeed, "run", "--catch-up", "--base-url", url, "--max-skew-sec", "1e10", folder=tmp_path)
+        exchange.terminate()
+        exchange.communicate(timeout=10)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("extra", "flags"), [("alerts", ["--alert", "json://127.0.0.1:1"]), ("metrics", ["--listen", "127.0.0.1:0"])]
+)
+def test_an_absent_extra_is_told_with_how_to_install_it(
+    installed: Callable[[str], Path], feeding: Machine, tmp_path: Path, extra: str, flags: list[str]
+) -> None:
+    words = ["doctor", "--json", "--base-url", feeding.url, "--max-skew-sec", "1e10", *flags]
+    for name, state in (("", "bad"), (extra, "good")):
+        done = run(installed(name) / "barfeed", *words, folder=tmp_path)
+        (told,) = (each for each in json.loads(done.stdout)["checks"] if each["name"] == f"extra {extra}")
+        assert told["state"] == state
+        assert (f"pip install 'barfeed[{extra}]'" in told["fix"]) == (state == "bad")
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_each_extra_installs_and_can_be_imported(installed: Callable[[str], Path], tmp_path: Path, extra: str) -> None:
+    done = run(installed(extra) / "python", "-W", "error::ImportWarning", "-c", EXTRAS[extra], folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    if extra == "inference":
+        help_told = run(installed(extra) / "python", "-m", "lgbm_inference", "infer", "--help", folder=tmp_path)
+        assert help_told.returncode == 0
