@@ -22,7 +22,7 @@ PAGES = sorted({block.page for block in MINE})
 
 # How a command may end besides well, and what it then says; and what is not told by an exit code.
 ENDS = {
-    r"barfeed run .*--then .*": (0, "--then: timestamp,open,high,low,close,volume"),
+    r"barfeed run .*--then 'python .*": (0, "--then: timestamp,open,high,low,close,volume"),
     r"barfeed repair( --only gaps)?": (2, "nobody can be asked here"),
     r"barfeed verify .*--against archive.*": (1, "mismatch:"),
 }
