@@ -45,8 +45,9 @@ types: .venv/installed-dev
 unit: .venv/installed-dev
 	@$(BIN)/pytest -m 'not long and not peers'
 
-docs: .venv/installed-dev ## write the generated pages anew, each from the script of its name
+docs: .venv/installed-dev ## write the generated pages anew, each from the script of its name, and the pictures
 	@for page in docs/*.py; do test ! -e "$${page%.py}.md" || $(BIN)/python "$$page" > "$${page%.py}.md"; done
+	@$(BIN)/python -m benchmarks.plots
 
 site: .venv/installed-dev ## the documentation as a site, site/index.html; a link to nowhere fails (make test builds it too)
 	@$(BIN)/python -m sphinx -W --keep-going -n -q -d build/site -b html docs site

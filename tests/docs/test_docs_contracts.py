@@ -1,4 +1,4 @@
-"""docs/contracts.md, docs/concepts.md, docs/design.md: every key, column and name there is the real one, and none is left out."""
+"""Contracts, concepts, design: every key, column and name on the page is the real one, and none is left out."""
 
 import re
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def lived(tmp_path: Path) -> World:
 
 def keys(value: Any, path: str = "") -> Iterator[str]:
     """Every key down to where values begin, `files.api_pull.rows`, `findings[].bar`."""
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value:
         for key, each in value.items():
             yield from keys(each, f"{path}.{key}" if path else key)
     elif isinstance(value, list) and value and isinstance(value[0], dict):
