@@ -5,6 +5,7 @@ There is a feed that has lived up to 13:00, and it is 14:00:30 on the exchange, 
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,22 +48,25 @@ _ARCHIVE_DIFFERS = '[[archive]]\nkind = "revise"\nbar = 2024-01-27T12:00:00\nvol
 class Sandbox:
     """A folder with a feed in it, a shell, and everything that was printed there."""
 
-    def __init__(self, folder: Path, url: str, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
         self.url = url
         self.printed = ""
-        self._stack = stack
+        self._ending = ExitStack()
         self._started: dict[str, str] = {}
 
+    @contextmanager
+    def copied(self, folder: Path) -> Iterator["Sandbox"]:
+        """The same machine in another folder, for one page; what it starts ends with it."""
+        shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
+        copy = Sandbox(folder, self.url)
+        with copy._ending:
+            yield copy
+
     def prepare(self) -> None:
-        """Let the feed live its first hour, at the time it is on the exchange."""
-        (self.folder / "bin").mkdir()
-        for name, script in {
-            "barfeed": _BARFEED.format(python=sys.executable),
-            "python": f'#!/bin/sh\nexec "{sys.executable}" "$@"\n',
-        }.items():
-            (self.folder / "bin" / name).write_text(script)
-            (self.folder / "bin" / name).chmod(0o755)
+        """Install the command, and let the feed live its first hour, at the time it is on the exchange."""
+        self._install("barfeed", _BARFEED.format(python=sys.executable))
+        self._install("python", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
         (self.folder / "run").symlink_to(ROOT / "run")
         (self.folder / "your_inference.py").write_text(_YOUR_INFERENCE)
         (self.folder / "faults.toml").write_text(_FAULTS)
@@ -72,7 +76,12 @@ class Sandbox:
             # Not today: the pages ask for the store as it stood in February 2024.
             connection.execute("UPDATE ohlcv_btcusdt_1h SET created_at = timestamp + INTERVAL 1 HOUR")
             connection.execute("COPY ohlcv_btcusdt_1h TO ? (FORMAT parquet)", [str(self.folder / "BTCUSDT-1h.parquet")])
-        self.printed = ""
+
+    def _install(self, name: str, script: str) -> None:
+        file = self.folder / "bin" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(script)
+        file.chmod(0o755)
 
     @property
     def store(self) -> Path:
@@ -111,7 +120,7 @@ class Sandbox:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self._stack.callback(_end, process)
+        self._ending.callback(_end, process)
         assert process.stdout is not None
         for line in process.stdout:
             self.printed += line
@@ -140,12 +149,12 @@ def _end(process: "subprocess.Popen[str]") -> None:
 
 @contextmanager
 def sandbox(folder: Path) -> Iterator[Sandbox]:
-    """A machine that is ready for a page."""
+    """A machine that is ready to be copied for a page."""
     clock = HandClock(TARGET_MS + hours(1) + 30_000)
     tape = Tape.of(BTCUSDT_1H, made_up_bars(TARGET_MS + hours(10), 2010))
     archive = ReplayArchive([tape], clock.now_ms, parse_archive_faults(_ARCHIVE_DIFFERS, "the sandbox"))
     served = WithArchive(ReplayExchange([tape], clock.now_ms), archive)
-    with ReplayServer(served) as server, ExitStack() as stack:
-        ready = Sandbox(folder, server.url, stack)
+    with ReplayServer(served) as server:
+        ready = Sandbox(folder, server.url)
         ready.prepare()
         yield ready

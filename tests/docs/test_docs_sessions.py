@@ -28,11 +28,17 @@ ENDS = {
 }
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    with sandbox(tmp_path_factory.mktemp("prepared")) as ready:
+        yield ready
+
+
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_runs_from_its_top_to_its_end(tmp_path: Path, page: str) -> None:
+def test_a_page_runs_from_its_top_to_its_end(prepared: Sandbox, tmp_path: Path, page: str) -> None:
     if page == "docs/inference.md":
         pytest.importorskip("lightgbm", reason="extra `inference`")
-    with sandbox(tmp_path) as ready:
+    with prepared.copied(tmp_path) as ready:
         for block in (each for each in MINE if each.page == page):
             LIVE[block.kind](ready, block)
 
