@@ -67,6 +67,8 @@ class Sandbox:
         """Install the command, and let the feed live its first hour, at the time it is on the exchange."""
         self._install("barfeed", _BARFEED.format(python=sys.executable))
         self._install("python", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+        (self.folder / ".venv").mkdir()
+        (self.folder / ".venv" / "bin").symlink_to("../bin")
         (self.folder / "run").symlink_to(ROOT / "run")
         (self.folder / "your_inference.py").write_text(_YOUR_INFERENCE)
         (self.folder / "faults.toml").write_text(_FAULTS)
@@ -102,7 +104,7 @@ class Sandbox:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         self.printed += done.stdout

@@ -1,5 +1,7 @@
 """No block of any page stands there unproven."""
 
+import re
+
 import pytest
 
 from docs.claims import BY_KIND, BY_PAGE, LIVED, NOT_RUN, claimed_by
@@ -20,8 +22,14 @@ def test_a_claim_names_a_file_of_tests_and_blocks_that_exist() -> None:
     assert set(BY_KIND) <= {kind for _, kind in there}
 
 
-def test_what_is_not_run_is_little_and_each_has_its_reason() -> None:
+def test_what_is_not_run_has_its_reason_and_is_written_somewhere() -> None:
     assert all(NOT_RUN.values())
+    lines = [line[2:] for block in BLOCKS if block.kind == "console" for line in block.text.splitlines()]
+    for pattern in NOT_RUN:
+        assert any(re.fullmatch(pattern, line) for line in lines), pattern
+
+
+def test_a_kind_is_claimed_once() -> None:
     assert not LIVED & set(BY_KIND)
 
 

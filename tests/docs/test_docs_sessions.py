@@ -67,7 +67,7 @@ def commands(block: Block) -> Iterator[tuple[str, str]]:
 
 def python(ready: Sandbox, block: Block) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", block.text], cwd=ready.folder, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", block.text], cwd=ready.folder, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, f"{block}\n{done.stderr}"
     ready.printed += done.stdout
