@@ -6,6 +6,9 @@ import click
 
 from barfeed.cli import COMMANDS, barfeed
 
+# What a line of the site holds.
+PAGE_CHARS = 86
+
 
 def page() -> str:
     """The whole page."""
@@ -27,7 +30,7 @@ def _command(name: str) -> click.Command:
 
 
 def _help(command: click.Command, path: str) -> str:
-    context = click.Context(command, info_name=path, **{**command.context_settings, "terminal_width": 100})
+    context = click.Context(command, info_name=path, **{**command.context_settings, "terminal_width": PAGE_CHARS})
     return f"## `{path}`\n\n```text\n{command.get_help(context)}\n```"
 
 

@@ -13,6 +13,8 @@ extensions = ["myst_parser"]
 myst_heading_anchors = 4
 # A link to nowhere is a warning, and so an error.
 nitpicky = True
+# Two dashes begin a flag: nothing is made of them, or of quotes.
+smartquotes = False
 exclude_patterns = ["**/.*"]
 
 html_theme = "furo"

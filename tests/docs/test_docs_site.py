@@ -30,6 +30,7 @@ def test_the_site_is_built_without_a_warning_and_holds_every_page(tmp_path: Path
         # Readable with the network unplugged: nothing is loaded from elsewhere.
         loaded = re.findall(r"<(?:script|link|img|iframe)[^>]*?(?:src|href)=\"(https?:[^\"]*)\"", html)
         assert loaded == [], page.name
+        assert "\N{EN DASH}" not in html, f"{page.name}: a flag's dashes became another sign"
     styles = "".join(path.read_text("utf-8") for path in (tmp_path / "site" / "_static").rglob("*.css"))
     assert not re.search(r"@import\s+url\(|url\(['\"]?https?:", styles)
 
