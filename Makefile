@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint types unit docs long peers bench wheel image clean
+.PHONY: help demo run test lint types unit docs site long peers bench wheel image clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
@@ -16,11 +16,11 @@ help: ## this list
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,inference,metrics]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs,inference,alerts,metrics]'
 	@touch $@
 
 .venv/installed-peers: .venv/installed-dev
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,inference,metrics,peers,bench]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs,inference,alerts,metrics,peers,bench]'
 	@touch $@
 
 .venv/installed-inference: .venv/installed
@@ -45,9 +45,12 @@ types: .venv/installed-dev
 unit: .venv/installed-dev
 	@$(BIN)/pytest -m 'not long and not peers'
 
-docs: .venv/installed-dev ## write docs/cli.md and docs/metrics.md anew from the code itself
-	@$(BIN)/python docs/cli.py > docs/cli.md
-	@$(BIN)/python docs/metrics.py > docs/metrics.md
+docs: .venv/installed-dev ## write the generated pages anew, each from the script of its name, and the pictures
+	@for page in docs/*.py; do test ! -e "$${page%.py}.md" || $(BIN)/python "$$page" > "$${page%.py}.md"; done
+	@$(BIN)/python -m benchmarks.plots
+
+site: .venv/installed-dev ## the documentation as a site, site/index.html; a link to nowhere fails (make test builds it too)
+	@$(BIN)/python -m sphinx -W --keep-going -n -q -d build/site -b html docs site
 
 long: .venv/installed-dev ## the year of hours, cold processes, kill loop
 	@$(BIN)/pytest -m long
@@ -65,4 +68,4 @@ image: ## the container image, where an engine is at hand
 	@docker build --tag barfeed .
 
 clean: ## remove what make made
-	rm -rf .venv demo-data build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv demo-data build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis

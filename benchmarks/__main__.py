@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import backfill, cold, rows, watch
+from benchmarks import backfill, cold, plots, rows, watch
 from benchmarks.ground import ROOT
 from benchmarks.report import Section, machine, write
 
@@ -25,17 +25,18 @@ def main() -> int:
     chosen = _arguments()
     where = machine()
     print(f"measured on {where}", flush=True)
-    sections = [_measured(name, quick=chosen.quick) for name in PARTS if chosen.only in {None, name}]
+    sections = {name: _measured(name, quick=chosen.quick) for name in PARTS if chosen.only in {None, name}}
     if chosen.write:
         write(DOCUMENT, where, sections)
-    return 0 if all(ratio.is_met for section in sections for ratio in section.ratios) else 1
+        plots.draw(plots.FIGURES, DOCUMENT.parent)
+    return 0 if all(ratio.is_met for section in sections.values() for ratio in section.ratios) else 1
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed, as ratios against named rivals.")
     parser.add_argument("--quick", action="store_true", help="fewer rounds: a look, not a measurement")
     parser.add_argument("--only", choices=PARTS, help="one part alone")
-    parser.add_argument("--write", action="store_true", help="put the results into docs/benchmarks.md")
+    parser.add_argument("--write", action="store_true", help="put the results into docs/benchmarks.md, with pictures")
     chosen = parser.parse_args()
     if chosen.write and (chosen.quick or chosen.only):
         parser.error("--write takes a whole run, without --quick and --only")

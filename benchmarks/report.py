@@ -1,8 +1,9 @@
 """What was measured, as text for the terminal and as Markdown for the docs: one table, told twice."""
 
+import json
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Literal, NamedTuple
@@ -20,8 +21,21 @@ class Timing(NamedTuple):
 
     def cells(self) -> tuple[str, ...]:
         """As a table's row: name, median, middle half, most; in ms."""
+        told = self.figures()
+        half = f"{told['low_ms']} .. {told['high_ms']}"
+        return (self.name, str(told["median_ms"]), half, str(told["most_ms"]))
+
+    def figures(self) -> dict[str, str | int]:
+        """What is told of it, for the pictures."""
         low, middle, high = _quartiles(self.seconds)
-        return (self.name, _ms(middle), f"{_ms(low)} .. {_ms(high)}", _ms(max(self.seconds)))
+        most = max(self.seconds)
+        return {
+            "name": self.name,
+            "low_ms": _ms(low),
+            "median_ms": _ms(middle),
+            "high_ms": _ms(high),
+            "most_ms": _ms(most),
+        }
 
 
 class Bound(NamedTuple):
@@ -74,12 +88,18 @@ class Section(NamedTuple):
         table = [f"  {name:<{width}}  {middle:>7}  {half:>14}  {most:>7}" for name, middle, half, most in rows]
         return "\n".join([self.title, *table, *(f"  {ratio}" for ratio in self.ratios), *self._notes("  ")])
 
-    def markdown(self) -> str:
-        """For the docs."""
+    def markdown(self, part: str) -> str:
+        """For the docs, with the picture that is drawn of this part."""
         rows = [HEADER, ("---", "---:", "---:", "---:"), *(timing.cells() for timing in self.timings)]
         table = [f"| {' | '.join(row)} |" for row in rows]
         verdicts = [f"- {ratio}" for ratio in self.ratios]
-        return "\n".join([f"### {self.title}", "", *table, "", *verdicts, *self._notes("")]).rstrip() + "\n"
+        picture = f"![Medians of the table below](benchmarks-{part}.svg)"
+        head = [f"### {self.title}", "", picture, "", *table, ""]
+        return "\n".join([*head, *verdicts, *self._notes("")]).rstrip() + "\n"
+
+    def figures(self) -> dict[str, object]:
+        """What is told of it, for the pictures."""
+        return {"title": self.title, "timings": [timing.figures() for timing in self.timings]}
 
     def _notes(self, indent: str) -> list[str]:
         return [f"{indent}{self.note}"] if self.note else []
@@ -95,13 +115,15 @@ def machine() -> str:
     return f"{cores}, Python {platform.python_version()}, DuckDB {duckdb.__version__}, {load}"
 
 
-def write(path: Path, where: str, sections: Iterable[Section]) -> None:
-    """Put the results between their marks in the document."""
+def write(path: Path, where: str, sections: Mapping[str, Section]) -> None:
+    """Put the results between their marks in the document, and their figures beside it."""
     head, begin, rest = path.read_text("utf-8").partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"{path} has no place for results between {BEGIN!r} and {END!r}")
-    results = "\n".join(section.markdown() for section in sections)
+    results = "\n".join(section.markdown(part) for part, section in sections.items())
+    figures = {"measured_on": where, "parts": {part: section.figures() for part, section in sections.items()}}
+    path.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
     path.write_text(f"{head}{BEGIN}\n\nMeasured on {where}.\n\n{results}\n{END}{tail}", "utf-8")
 
 
@@ -110,5 +132,5 @@ def _quartiles(numbers: Sequence[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.0f}"
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

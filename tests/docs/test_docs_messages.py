@@ -1,24 +1,21 @@
-"""docs/operating.md: every message has its place there, as it is printed, and every command there runs."""
+"""docs/operating.md: every message has its place there, as it is printed; its commands run in `test_docs_sessions`."""
 
 import re
-import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from barfeed import errors
 from barfeed.errors import BarfeedError
 from barfeed.record import Record
-from process import ROOT, Machine, Ran, machine
-from world import World, hours, ms
+from barfeed.replay.tape import Tape
+from process import ROOT
+from world import BTCUSDT_1H, World, hours, made_up_bars, ms
 
 PAGE = ROOT / "docs" / "operating.md"
 TEXT = PAGE.read_text("utf-8")
 TARGET_MS = ms(2024, 2, 10, 13)
-
-Barfeed = Callable[..., Ran]
 
 
 def family(root: type[BarfeedError]) -> list[type[BarfeedError]]:
@@ -115,6 +112,20 @@ def section(status: str) -> str:
     return TEXT.split(f"### `{status}`, ")[1].split("\n### ")[0].split("\n## ")[0]
 
 
+@pytest.fixture
+def lived(tmp_path: Path) -> World:
+    """A store of 726 bars that ends at 13:00; it is 14:00:30 on the exchange."""
+    bars = made_up_bars(TARGET_MS + hours(10), 2010)
+    world = World(tmp_path, [Tape.of(BTCUSDT_1H, bars)], TARGET_MS + hours(1) + 30_000)
+    assert world.run(catch_up=True).exit_code == 0
+    return world
+
+
+def test_every_message_on_the_page_is_one_that_is_lived_here() -> None:
+    shown = re.findall(r"```text\n(.*?)```", TEXT, re.DOTALL)
+    assert len(shown) == len(SCENES)
+
+
 @pytest.mark.parametrize("scene", SCENES)
 def test_a_message_is_on_the_page_as_the_feed_prints_it(lived: World, tmp_path: Path, scene: str) -> None:
     live, status = SCENES[scene]
@@ -123,54 +134,6 @@ def test_a_message_is_on_the_page_as_the_feed_prints_it(lived: World, tmp_path: 
     assert failure.status == status
     said = f"barfeed: {failure.message}\n  hint: {failure.hint}".replace(str(tmp_path), "/srv/barfeed/data")
     assert said in section(status)
-
-
-class Command(NamedTuple):
-    """A command of the page, and how it may end."""
-
-    line: str
-    words: list[str]
-
-
-COMMANDS = [
-    Command(line, shlex.split(line.removeprefix("$ ")))
-    for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL)
-    for line in block.strip().splitlines()
-]
-
-
-def test_the_page_has_the_commands_that_this_is_about() -> None:
-    assert len(COMMANDS) > 12
-    assert {each.words[0] for each in COMMANDS} == {"barfeed"}
-    assert {"run", "backfill", "verify", "repair", "revisions", "status", "export"} <= {
-        each.words[1] for each in COMMANDS
-    }
-
-
-@pytest.fixture(scope="module")
-def feeding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A machine with a healthy store."""
-    with machine(tmp_path_factory.mktemp("operating"), TARGET_MS) as ready:
-        assert ready.feed("--catch-up").code == 0
-        yield ready
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=[each.line.removeprefix("$ ") for each in COMMANDS])
-def test_every_command_on_the_page_runs(feeding: Machine, barfeed: Barfeed, command: Command) -> None:
-    environment = {
-        "BARFEED_PERSIST_DIR": str(feeding.folder / "feed"),
-        "BARFEED_MAX_SKEW_SEC": "1e10",
-        "BARFEED_PAUSE_SEC": "0",
-    }
-    # The store of this test was made today, whatever day that is.
-    here = {"/srv/barfeed/data": str(feeding.folder), "2024-02-10 14:30": "2100-01-01"}
-    flags = [re.sub("|".join(here), lambda found: here[found[0]], word) for word in command.words[2:]]
-    ran = barfeed(feeding, command.words[1], *flags, **environment)
-    # Without a terminal the one that asks can only refuse; a look at what is wrong may find it so.
-    asks = command.words[1] == "repair" and not {"--yes", "--dry-run", "--help"} & set(flags)
-    assert ran.code in ({2} if asks else {0, 1} if command.words[1] in {"status", "verify"} else {0}), ran.err
-    if asks:
-        assert ran.err.startswith("barfeed: nobody can be asked here")
 
 
 def test_every_hint_with_a_command_names_one_that_exists() -> None:

@@ -1,0 +1,48 @@
+"""Which test answers for a fenced block, and which commands no test can run.
+
+A block that nobody claims fails `test_docs_blocks`. What a page needs to be runnable stands in `sandbox.py`.
+"""
+
+import re
+
+from docs.pages import Block
+
+# Lived in the page's sandbox, in the page's order: `test_docs_sessions`.
+LIVED = {"console", "sh", "python", "sql", "json", "text"}
+
+# Answered for by their kind alone.
+BY_KIND = {
+    "toml": "test_docs_examples.py",
+    "cron": "test_docs_stated.py",
+    "{include}": "test_docs_site.py",
+    "{toctree}": "test_docs_site.py",
+}
+
+# Blocks of a page that a test of their own proves, and better than a sandbox could.
+BY_PAGE = {
+    ("README.md", "text"): "test_docs_stated.py",
+    ("docs/cli.md", "text"): "test_docs_generated.py",
+    ("docs/inference.md", "text"): "test_docs_stated.py",
+    ("docs/operating.md", "text"): "test_docs_messages.py",
+}
+
+# Commands that are not run, each with why; what can be told of them without is told in `test_docs_sessions`.
+NOT_RUN = {
+    r"make \w+": "sets up a .venv from the network; that the target exists is tested",
+    r"(\S*/)?pip install .*": "takes packages from the network; that the extras exist is tested",
+    r"python3 -m venv .*": "the same",
+    r"systemd-sysusers .*": "makes users on this machine; that the file exists is tested",
+    r"systemctl .*": "changes this machine's services",
+    r"cp deploy/.* /etc/systemd/system/": "writes to /etc; that the files exist is tested",
+}
+
+
+def why_not_run(command: str) -> str:
+    """The reason, empty for a command that is run."""
+    return next((why for pattern, why in NOT_RUN.items() if re.fullmatch(pattern, command)), "")
+
+
+def claimed_by(block: Block) -> str:
+    """The file that answers for a block, empty where none does."""
+    own = BY_PAGE.get((block.page, block.kind)) or BY_KIND.get(block.kind)
+    return own or ("test_docs_sessions.py" if block.kind in LIVED else "")
