@@ -119,6 +119,28 @@ def test_an_accepted_mismatch_is_a_revision_and_no_mismatch(metered: Metered) ->
     assert says["barfeed_mismatches_total"] == 0
 
 
+def test_a_dry_run_revises_nothing(metered: Metered) -> None:
+    metered.live(13, 0, 30, catch_up=True)
+    accept = Terms(0.001, 100.0, 5.0)
+    record = metered.live(14, 0, 30, fault=REVISED.format("09"), accept=accept, dry_run=True)
+    assert (record.status, len(record.revised)) == ("dry_run", 1)
+    assert metered.says()["barfeed_revisions_total"] == 0
+
+
+def test_a_mismatch_and_a_gap_in_one_cycle_are_one_of_each(metered: Metered) -> None:
+    metered.live(13, 0, 30, catch_up=True)
+    metered.world.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = '2024-02-10 10:00'")
+    assert metered.live(14, 0, 30, fault=REVISED.format(11)).status == "mismatch"
+    says = metered.says()
+    assert says["barfeed_mismatches_total"] == says["barfeed_gaps_total"] == 1
+
+
+def test_a_step_as_long_as_an_edge_is_within_it(metered: Metered) -> None:
+    # On the very close: it waits ten seconds for it to settle.
+    metered.live(13, 0, 0, catch_up=True)
+    assert metered.says()["barfeed_step_duration_seconds_bucket{le=10.0,step=time}"] == 1
+
+
 def test_each_step_is_filed_under_how_long_it_took(metered: Metered) -> None:
     # Three seconds past the close: it waits seven for the close to settle.
     metered.live(13, 0, 3, catch_up=True)
