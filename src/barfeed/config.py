@@ -18,6 +18,9 @@ import click
 from barfeed.bars import Series
 from barfeed.errors import UsageError
 
+BASE_URL = "https://fapi.binance.com"
+STREAM_URL = "wss://fstream.binance.com/market"
+
 # A name of labels, or an IPv6 address as urlsplit gives it.
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?|[0-9a-f:.]*:[0-9a-f:.]*")
 
@@ -47,7 +50,7 @@ class Settings:
     symbol: str = _setting("BTCUSDT", "The series' symbol.")
     interval: str = _setting("1h", "The series' interval.")
     catch_up: bool = _setting(False, "Append every missed bar; start an empty store.")
-    base_url: str = _setting("https://fapi.binance.com", "The exchange.")
+    base_url: str = _setting(BASE_URL, "The exchange.")
     max_wait_sec: float = _setting(
         120.0, "Everything a cycle may wait for the exchange in total.", at_least=1, at_most=3000
     )
@@ -76,7 +79,7 @@ class Settings:
     )
     json: bool = _setting(False, "Print the cycle's manifest as one line of JSON instead.")
     stream: bool = _setting(False, "Watch: start a cycle at the closing frame of the exchange's stream.")
-    stream_url: str = _setting("wss://fstream.binance.com/market", "The exchange's stream.")
+    stream_url: str = _setting(STREAM_URL, "The exchange's stream.")
     confirm_reads: int = _setting(
         1, "Answers that must agree before a bar is appended, --settle-sec apart.", at_least=1, at_most=2
     )
@@ -103,6 +106,19 @@ class Settings:
         if len(self.dataset) > 200:  # noqa: PLR2004 - what file systems hold as a name, with room for the slug
             raise UsageError(f"--dataset has {len(self.dataset)} characters, expected at most 200")
         check_address("--base-url", self.base_url)
+        if self.stream:
+            self._check_stream()
+
+    def _check_stream(self) -> None:
+        check_address("--stream-url", self.stream_url, STREAM_URL)
+        if not self.watch:
+            raise UsageError("--stream is of use to --watch only: a single cycle starts when it is started")
+        if self.stream_url == STREAM_URL and not _is_binance(self.base_url):
+            raise UsageError(
+                f"--base-url {self.base_url} is not the exchange whose stream --stream-url names: its bars close at"
+                " other times",
+                hint="name its stream with --stream-url, like ws://127.0.0.1:8080/market for barfeed replay",
+            )
 
 
 def _check_field(field: "dataclasses.Field[Any]", value: Any) -> None:
@@ -121,13 +137,18 @@ def _is_text(value: str) -> bool:
         return False
 
 
-def check_address(flag: str, text: str) -> None:
-    """Return for the address of a server; `UsageError` names the flag."""
-    if not _is_address(text):
-        raise UsageError(f"{flag} {text[:120]!r} is not an address like https://fapi.binance.com")
+def check_address(flag: str, text: str, like: str = BASE_URL) -> None:
+    """Return for the address of a server of the same kind as `like`; `UsageError` names the flag."""
+    secure = urlsplit(like).scheme
+    if not _is_address(text, {secure, secure.removesuffix("s")}):
+        raise UsageError(f"{flag} {text[:120]!r} is not an address like {like}")
 
 
-def _is_address(text: str) -> bool:
+def _is_binance(url: str) -> bool:
+    return f".{urlsplit(url).hostname}".endswith(".binance.com")
+
+
+def _is_address(text: str, schemes: set[str]) -> bool:
     try:
         url = urlsplit(text)
         host, port = url.hostname or "", url.port
@@ -135,7 +156,7 @@ def _is_address(text: str) -> bool:
         return False
     # Credentials would end up in every manifest.
     plain = not (url.query or url.fragment or "@" in url.netloc)
-    return url.scheme in {"http", "https"} and plain and port != 0 and bool(_HOST.fullmatch(host))
+    return url.scheme in schemes and plain and port != 0 and bool(_HOST.fullmatch(host))
 
 
 def variable(name: str) -> str:

@@ -16,6 +16,7 @@ HAPPENS = {
     "record",
     "followup",
     "cycle",
+    "confirmation",
     "watch",
     "verification",
     "status",
@@ -104,7 +105,12 @@ def test_what_decides_does_no_input_or_output_and_no_logging(room: str) -> None:
 
 @pytest.mark.parametrize(
     ("library", "home"),
-    [("duckdb", {"store.py", "staging.py"}), ("urllib3", {"binance/transport.py"}), ("click", None)],
+    [
+        ("duckdb", {"store.py", "staging.py"}),
+        ("urllib3", {"binance/transport.py"}),
+        ("websockets", {"binance/stream.py"}),
+        ("click", None),
+    ],
 )
 def test_a_library_has_one_home(library: str, home: set[str] | None) -> None:
     homes = {

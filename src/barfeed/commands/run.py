@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from barfeed.cycle import Feed
     from barfeed.record import Record
     from barfeed.verdict import Remedies
+    from barfeed.watch import Listen
 
 _KNOWN_TO_ALL = ("config", "duckdb", "symbol", "interval", "base_url")
 
@@ -80,9 +81,17 @@ def _watch(settings: Settings) -> NoReturn:
 
     stop_on_signals()
     try:
-        watch(feed, order, rest, pace, tell_all)
+        watch(feed, order, rest, pace, tell_all, listen=_listening(settings, feed) if settings.stream else None)
     except Stopped:
         sys.exit(0)
+
+
+def _listening(settings: Settings, feed: "Feed") -> "Listen":
+    from barfeed.wiring import wire_stream  # noqa: PLC0415
+
+    stream, listen = wire_stream(settings, feed.clock)
+    stream.start()
+    return listen
 
 
 def _say(settings: Settings, record: "Record", talk: "Conversation") -> None:

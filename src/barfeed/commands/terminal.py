@@ -24,7 +24,8 @@ def log_to_stderr(debug: bool) -> None:
         level=logging.DEBUG if debug else logging.INFO,
         format="%(levelname)s %(message)s",
     )
-    logging.getLogger("urllib3").setLevel(logging.WARNING)
+    for library in ("urllib3", "websockets"):
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def say(line: str, *, err: bool = False) -> None:
