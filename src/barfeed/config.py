@@ -106,18 +106,12 @@ class Settings:
         if len(self.dataset) > 200:  # noqa: PLR2004 - what file systems hold as a name, with room for the slug
             raise UsageError(f"--dataset has {len(self.dataset)} characters, expected at most 200")
         check_address("--base-url", self.base_url)
-        if self.stream:
-            self._check_stream()
-
-    def _check_stream(self) -> None:
         check_address("--stream-url", self.stream_url, STREAM_URL)
-        if not self.watch:
-            raise UsageError("--stream is of use to --watch only: a single cycle starts when it is started")
-        if self.stream_url == STREAM_URL and not _is_binance(self.base_url):
+        if self.stream and self.stream_url == STREAM_URL and not _is_binance(self.base_url):
             raise UsageError(
-                f"--base-url {self.base_url} is not the exchange whose stream --stream-url names: its bars close at"
-                " other times",
-                hint="name its stream with --stream-url, like ws://127.0.0.1:8080/market for barfeed replay",
+                f"--stream-url {self.stream_url} is not the stream of --base-url {self.base_url}: bars close at another"
+                " time there",
+                hint="name its own stream: for barfeed replay the address that it prints, ws://127.0.0.1:8080/market",
             )
 
 

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from barfeed.commands.terminal import Stopped, complain, log_to_stderr, say, stop_on_signals
 from barfeed.config import Settings, settings_options
+from barfeed.errors import UsageError
 
 if TYPE_CHECKING:
     from barfeed.binance.rest import Conversation
@@ -40,6 +41,8 @@ def run(**values: Any) -> int:
     log_to_stderr(settings.debug)
     if settings.watch:
         _watch(settings)
+    if settings.stream:
+        raise UsageError("--stream is of no use without --watch: a single cycle starts when it is called")
     return _once(settings)
 
 
