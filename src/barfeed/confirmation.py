@@ -9,7 +9,7 @@ from barfeed.binance.rest import Conversation
 from barfeed.errors import BarfeedError, BarLate
 from barfeed.rules import Asked
 
-# With --settle-sec 0 an exchange that never settles must not be asked without a pause.
+# Two answers of one moment confirm nothing, and an exchange that never settles must not be asked without a pause.
 _LEAST_PAUSE_SEC = 1.0
 
 _log = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ class Confirmed(NamedTuple):
 def confirm(talk: Conversation, asked: Asked, pull: Pull, pause_sec: float) -> Confirmed:
     """Ask again after `pause_sec`, until two answers in a row are the same or the patience ends."""
     # The first pause is as planned as settling is; those after it are the exchange's doing.
+    pause_sec = max(pause_sec, _LEAST_PAUSE_SEC)
     talk.patience.wait_aside(pause_sec)
     while True:
         try:
@@ -35,12 +36,11 @@ def confirm(talk: Conversation, asked: Asked, pull: Pull, pause_sec: float) -> C
             return Confirmed(again)
         unsettled = _unsettled(asked, pull, again)
         pull = again
-        wait_sec = max(pause_sec, _LEAST_PAUSE_SEC)
-        if wait_sec >= talk.patience.left_sec:
+        if pause_sec >= talk.patience.left_sec:
             return Confirmed(pull, unsettled)
-        _log.info("%s; asking again in %g s", unsettled, wait_sec)
+        _log.info("%s; asking again in %g s", unsettled, pause_sec)
         talk.retries["unsettled"] += 1
-        talk.patience.pause(wait_sec)
+        talk.patience.pause(pause_sec)
 
 
 def _unsettled(asked: Asked, first: Pull, second: Pull) -> BarLate:

@@ -92,7 +92,8 @@ class _Watcher:
         self._tell = tell
         self._time: ExchangeTime | None = None
         self._done_ms: int | None = None
-        # The last bar whose closing frame came: it is not left to settle.
+        # What the last closing frame that was worth a look spoke of; heard, once the exchange's clock agrees.
+        self._frame_ms: int | None = None
         self._heard_ms: int | None = None
 
     def look(self) -> float:
@@ -104,6 +105,8 @@ class _Watcher:
             # Where a bar is due, the cycle below tells it and leaves a manifest.
             if not self._is_due():
                 return self._after_failure(error, error.retry_after_sec)
+        if self._frame_ms is not None and self._is_news(self._frame_ms):
+            self._heard_ms = self._frame_ms
         return self._cycle(talk) if self._is_due() else self._until_due_sec()
 
     def listen(self, listen: Listen, sec: float) -> None:
@@ -112,9 +115,14 @@ class _Watcher:
         end_sec = clock.steady_sec() + sec
         while (left_sec := end_sec - clock.steady_sec()) > 0:
             frame_ms = listen(left_sec)
-            if frame_ms is not None and self._is_news(frame_ms):
-                self._heard_ms = frame_ms
+            if frame_ms is not None and self._is_worth_a_look(frame_ms):
+                self._frame_ms = frame_ms
                 return
+
+    def _is_worth_a_look(self, frame_ms: int) -> bool:
+        # Where the exchange's clock runs away from ours, as a replay's may, it is asked: once for each bar.
+        is_next = self._done_ms is not None and frame_ms == self._done_ms + self._order.series.interval.ms
+        return self._is_news(frame_ms) or (is_next and frame_ms != self._frame_ms)
 
     def _is_news(self, frame_ms: int) -> bool:
         if self._time is None:

@@ -35,7 +35,7 @@ PING_EVERY_SEC = PONG_WITHIN_SEC = 20.0
 SILENT_AFTER_SEC = 120.0
 # A connection that was good for so long is good: told once, and not at every flicker.
 GOOD_AFTER_SEC = 30.0
-_LOOK_EVERY_SEC = 1.0
+_LOOK_EVERY_SEC = 0.25
 
 _log = logging.getLogger(__name__)
 
