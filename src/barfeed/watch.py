@@ -69,13 +69,11 @@ def watch(
     With `listen`, what is slept between two looks ends early where it hears of the awaited bar.
     """
     watcher = _Watcher(feed, order, rest, pace, tell)
+    frame_ms = None
     while True:
-        sec = watcher.look()
-        if listen and not watcher.failures:
-            watcher.listen(listen, sec)
-        else:
-            # A pause after a failure is kept whole: it may be one that the exchange asked for.
-            feed.clock.sleep(sec)
+        sec = watcher.look(frame_ms)
+        # A pause after a failure is kept whole: it may be one that the exchange asked for.
+        frame_ms = watcher.listen(feed.clock.sleep if watcher.failures or not listen else listen, sec)
 
 
 class _Watcher:
@@ -92,12 +90,12 @@ class _Watcher:
         self._tell = tell
         self._time: ExchangeTime | None = None
         self._done_ms: int | None = None
-        # What the last closing frame that was worth a look spoke of; heard, once the exchange's clock agrees.
-        self._frame_ms: int | None = None
+        # The last bar whose closing frame was worth a look, and the last whose frame the exchange's clock agreed with.
+        self._looked_ms: int | None = None
         self._heard_ms: int | None = None
 
-    def look(self) -> float:
-        """Run a cycle if a bar is due; how many seconds to sleep then."""
+    def look(self, frame_ms: int | None) -> float:
+        """Run a cycle if a bar is due; how many seconds to sleep then. `frame_ms` is the bar whose closing frame came."""
         talk = self._rest.conversation(self._pace.max_wait_sec)
         try:
             self._time = talk.ask_time()
@@ -105,24 +103,25 @@ class _Watcher:
             # Where a bar is due, the cycle below tells it and leaves a manifest.
             if not self._is_due():
                 return self._after_failure(error, error.retry_after_sec)
-        if self._frame_ms is not None and self._is_news(self._frame_ms):
-            self._heard_ms = self._frame_ms
+        if frame_ms is not None and self._is_news(frame_ms):
+            self._heard_ms = frame_ms
         return self._cycle(talk) if self._is_due() else self._until_due_sec()
 
-    def listen(self, listen: Listen, sec: float) -> None:
-        """Sleep, until the closing frame of the awaited bar comes; any other costs no request."""
+    def listen(self, listen: Listen, sec: float) -> int | None:
+        """Sleep, until a closing frame comes that is worth a look; the bar that it is about."""
         clock = self._feed.clock
         end_sec = clock.steady_sec() + sec
         while (left_sec := end_sec - clock.steady_sec()) > 0:
             frame_ms = listen(left_sec)
             if frame_ms is not None and self._is_worth_a_look(frame_ms):
-                self._frame_ms = frame_ms
-                return
+                self._looked_ms = frame_ms
+                return frame_ms
+        return None
 
     def _is_worth_a_look(self, frame_ms: int) -> bool:
         # Where the exchange's clock runs away from ours, as a replay's may, it is asked: once for each bar.
         is_next = self._done_ms is not None and frame_ms == self._done_ms + self._order.series.interval.ms
-        return self._is_news(frame_ms) or (is_next and frame_ms != self._frame_ms)
+        return self._is_news(frame_ms) or (is_next and frame_ms != self._looked_ms)
 
     def _is_news(self, frame_ms: int) -> bool:
         if self._time is None:

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -79,12 +80,16 @@ def until(happened: Callable[[], Any], sec: float = 8.0) -> None:
         time.sleep(0.005)
 
 
+def _has(things: list[Any], count: int) -> bool:
+    return len(things) == count
+
+
 def test_each_close_is_rung_once(venue: Venue) -> None:
     with venue.following() as stream:
         until(lambda: stream.is_connected)
         for hour in range(3):
             venue.live_to(CLOSE_MS + hours(hour) + 5)
-            until(lambda hour=hour: len(venue.rung) == hour + 1)
+            until(partial(_has, venue.rung, hour + 1))
         assert stream.frames > stream.closes == 3
     assert venue.rung == [TARGET_MS + hours(hour) for hour in range(3)]
     assert (stream.connections, stream.ignored, stream.silences, stream.is_connected) == (1, 0, 0, False)
@@ -139,7 +144,7 @@ HOSTILE = {
     "deep": 'text = "["\ntimes = 50000',
     "deep objects": "text = '{\"k\":'\ntimes = 8000",
     "binary": 'text = "\\u0000\\u0001"\nbinary = true',
-    "of another symbol": f"""text = '{{"e":"kline","s":"ETHUSDT","k":{{"t":{TARGET_MS},"s":"ETHUSDT","i":"1h","x":true}}}}'""",
+    "of another symbol": f"""text = '{{"e":"kline","k":{{"t":{TARGET_MS},"s":"ETHUSDT","i":"1h","x":true}}}}'""",
     "combined": """text = '{"stream":"btcusdt@kline_1h","data":{}}'""",
 }
 
@@ -242,7 +247,7 @@ def test_a_host_that_is_no_name_and_a_proxy_that_is_none_are_told(
         monkeypatch.setenv("ws_proxy", proxy)
         stream = Stream(url, BTCUSDT_1H, print, SystemClock())
         stream.start()
-        until(lambda number=number: len(caplog.records) > number)
+        until(partial(_has, caplog.records, number + 1))
         stream.stop()
     assert {record.levelname for record in caplog.records} == {"WARNING"}
     assert "bug" not in caplog.text
