@@ -30,6 +30,11 @@ class Exchange:
         )
         self.url = self._line()
 
+    @property
+    def stream_root(self) -> str:
+        """Where its streams begin, `ws://127.0.0.1:43121`."""
+        return self.url.replace("http", "ws", 1)
+
     def stand(self, now_ms: int) -> None:
         """Stop the clock at a moment."""
         self._turn("stand", now_ms)
@@ -79,7 +84,8 @@ class TurnedClock:
 
 def _serve() -> None:
     clock = TurnedClock(close_ms(0))
-    with ReplayServer(ReplayExchange([tape()], clock.now_ms)) as server:
+    exchange = ReplayExchange([tape()], clock.now_ms)
+    with ReplayServer(exchange, streams=exchange) as server:
         print(server.url, flush=True)
         for line in sys.stdin:
             how, now_ms = line.split()
