@@ -205,8 +205,9 @@ def _option(field: "dataclasses.Field[Any]", kind: Any, says: str | None) -> Cal
         field.name,
         type=_click_type(field, kind),
         is_flag=kind is bool,
+        multiple=kind == _MANY,
         default=field.default,
-        show_default=field.default not in {"", False},
+        show_default=field.default not in {"", False, None, ()},
         envvar=variable(field.name),
         show_envvar=True,
         help=says or field.metadata["says"],
@@ -219,8 +220,10 @@ def _click_type(field: "dataclasses.Field[Any]", kind: Any) -> Any:
         return click.IntRange(low, high)
     if kind is float:
         return click.FloatRange(low, high)
-    if kind is Path:
+    if kind in {Path, Path | None}:
         return click.Path(path_type=Path)
+    if kind == _MANY:
+        return str
     if typing.get_origin(kind) is Literal:
         return click.Choice(typing.get_args(kind))
     return kind
@@ -268,9 +271,12 @@ def _fits(value: object, kind: Any) -> bool:
         return kind is bool and isinstance(value, bool)
     if kind in {int, float}:
         return isinstance(value, int) or (kind is float and isinstance(value, float))
+    if kind == _MANY:
+        return isinstance(value, list) and all(isinstance(each, str) for each in value)
     return isinstance(value, str)
 
 
-_EXPECTED = {bool: "true or false", int: "a whole number", float: "a number"}
+_MANY = tuple[str, ...]
+_EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", _MANY: "a list of texts"}
 _TYPES = typing.get_type_hints(Settings)
 _NAMES = frozenset(_TYPES)
