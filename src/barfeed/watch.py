@@ -95,7 +95,7 @@ class _Watcher:
         self._heard_ms: int | None = None
 
     def look(self, frame_ms: int | None) -> float:
-        """Run a cycle if a bar is due, `frame_ms` being one whose closing frame came; how many seconds to sleep then."""
+        """Run a cycle if a bar is due, `frame_ms` one whose closing frame came; how many seconds to sleep then."""
         talk = self._rest.conversation(self._pace.max_wait_sec)
         try:
             self._time = talk.ask_time()
