@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from barfeed.clock import SystemClock
+from barfeed.replay import session
 from barfeed.replay.clocks import HandClock, ReplayClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.server import ReplayServer
@@ -83,6 +84,8 @@ class TurnedClock:
 
 
 def _serve() -> None:
+    # An hour passes here in a second, and no connection is meant to end by it.
+    session.LIFE_MS = sys.maxsize
     clock = TurnedClock(close_ms(0))
     exchange = ReplayExchange([tape()], clock.now_ms)
     with ReplayServer(exchange, streams=exchange) as server:

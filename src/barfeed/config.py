@@ -78,7 +78,9 @@ class Settings:
         5.0, "Pause before the exchange is asked a second time about a mismatch.", at_least=0, at_most=600
     )
     json: bool = _setting(False, "Print the cycle's manifest as one line of JSON instead.")
-    stream: bool = _setting(False, "Watch: start a cycle at the closing frame of the exchange's stream.")
+    stream: bool = _setting(
+        False, "Watch: start a cycle at the closing frame of the exchange's stream, if it comes before the clock."
+    )
     stream_url: str = _setting(STREAM_URL, "The exchange's stream.")
     confirm_reads: int = _setting(
         1, "Answers that must agree before a bar is appended, --settle-sec apart.", at_least=1, at_most=2

@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -132,11 +134,13 @@ class Command(NamedTuple):
     words: list[str]
 
 
-COMMANDS = [
+ALL = [
     Command(line, shlex.split(line.removeprefix("$ ")))
     for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL)
     for line in block.strip().splitlines()
 ]
+WATCHES = [each for each in ALL if "--watch" in each.words]
+COMMANDS = [each for each in ALL if each not in WATCHES]
 
 
 def test_the_page_has_the_commands_that_this_is_about() -> None:
@@ -171,6 +175,24 @@ def test_every_command_on_the_page_runs(feeding: Machine, barfeed: Barfeed, comm
     assert ran.code in ({2} if asks else {0, 1} if command.words[1] in {"status", "verify"} else {0}), ran.err
     if asks:
         assert ran.err.startswith("barfeed: nobody can be asked here")
+
+
+@pytest.mark.parametrize("command", WATCHES, ids=[each.line.removeprefix("$ ") for each in WATCHES])
+def test_every_watch_on_the_page_lives_its_hour(feeding: Machine, command: Command) -> None:
+    environment = feeding.environment(
+        BARFEED_STREAM_URL=feeding.url.replace("http", "ws", 1) + "/market",
+        BARFEED_DUCKDB=str(feeding.duckdb),
+        BARFEED_PERSIST_DIR=str(feeding.folder / "feed"),
+        BARFEED_MAX_SKEW_SEC="1e10",
+        BARFEED_SETTLE_SEC="0",
+    )
+    words = [sys.executable, "-m", "barfeed", *command.words[1:]]
+    watch = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert watch.stdout
+    line = watch.stdout.readline()
+    watch.terminate()
+    watch.communicate(timeout=10)
+    assert (watch.returncode, line.startswith("pulled=")) == (0, True)
 
 
 def test_every_hint_with_a_command_names_one_that_exists() -> None:

@@ -169,7 +169,7 @@ def test_a_stream_without_a_watch_is_wrong_usage(tmp_path: Path) -> None:
 
 
 def test_the_stream_of_another_exchange_is_wrong_usage() -> None:
-    with pytest.raises(UsageError, match="is not the stream of --base-url http://127.0.0.1:8080") as told:
+    with pytest.raises(UsageError, match=r"is not the stream of --base-url http://127.0.0.1:8080") as told:
         Settings(stream=True, watch=True, base_url="http://127.0.0.1:8080").series()
     assert "ws://127.0.0.1:8080/market" in told.value.hint
     Settings(stream=True, watch=True, base_url="http://127.0.0.1:8080", stream_url="ws://127.0.0.1:8080").series()
@@ -178,5 +178,5 @@ def test_the_stream_of_another_exchange_is_wrong_usage() -> None:
 
 @pytest.mark.parametrize("url", ["https://x", "wss://user:secret@x", "ws://x?y=z", "ws://", "ws://x:0", "", "x"])
 def test_an_address_that_is_none_of_a_stream_is_wrong_usage(url: str) -> None:
-    with pytest.raises(UsageError, match="--stream-url .* is not an address like wss://fstream.binance.com/market"):
+    with pytest.raises(UsageError, match=r"--stream-url .* is not an address like wss://fstream.binance.com/market"):
         Settings(stream_url=url).series()

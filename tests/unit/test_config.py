@@ -84,6 +84,9 @@ def test_the_defaults_are_the_documented_ones(ask: Ask) -> None:
         "accept_volume_within": 0.2,
         "pause_sec": 5.0,
         "json": False,
+        "stream": False,
+        "stream_url": "wss://fstream.binance.com/market",
+        "confirm_reads": 1,
     }
     assert ask().series().dataset == "BINANCE_BTCUSDT.P, 60"
 
@@ -116,6 +119,9 @@ EVERY = {
     "accept_volume_within": ("0.5", "0.5", 0.5),
     "pause_sec": ("0", "0", 0.0),
     "json": (None, "true", True),
+    "stream": (None, "true", True),
+    "stream_url": ("ws://127.0.0.1:8080/market", "'ws://127.0.0.1:8080/market'", "ws://127.0.0.1:8080/market"),
+    "confirm_reads": ("2", "2", 2),
 }
 
 
@@ -183,6 +189,8 @@ RANGES = [
     ("accept_volume_within", "101", "0<=x<=100"),
     ("pause_sec", "-1", "0<=x<=600"),
     ("pause_sec", "601", "0<=x<=600"),
+    ("confirm_reads", "0", "1<=x<=2"),
+    ("confirm_reads", "3", "1<=x<=2"),
 ]
 
 
