@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import backfill, cold, plots, rows, watch
+from benchmarks import backfill, cold, plots, rows, stream, watch
 from benchmarks.ground import ROOT
 from benchmarks.report import Section, machine, write
 
@@ -17,6 +17,7 @@ PARTS: dict[str, tuple[Callable[[Path, int], Section], int, int]] = {
     "cold": (cold.measure, 25, 5),
     "rows": (rows.measure, 21, 5),
     "watch": (watch.measure, 25, 5),
+    "stream": (stream.measure, 200, 20),
     "backfill": (backfill.measure, 5, 2),
 }
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from barfeed.clock import SystemClock
+from barfeed.replay import session
 from barfeed.replay.clocks import HandClock, ReplayClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.server import ReplayServer
@@ -29,6 +30,11 @@ class Exchange:
             text=True,
         )
         self.url = self._line()
+
+    @property
+    def stream_root(self) -> str:
+        """Where its streams begin, `ws://127.0.0.1:43121`."""
+        return self.url.replace("http", "ws", 1)
 
     def stand(self, now_ms: int) -> None:
         """Stop the clock at a moment."""
@@ -78,8 +84,11 @@ class TurnedClock:
 
 
 def _serve() -> None:
+    # An hour passes here in a second, and no connection is meant to end by it.
+    session.LIFE_MS = sys.maxsize
     clock = TurnedClock(close_ms(0))
-    with ReplayServer(ReplayExchange([tape()], clock.now_ms)) as server:
+    exchange = ReplayExchange([tape()], clock.now_ms)
+    with ReplayServer(exchange, streams=exchange) as server:
         print(server.url, flush=True)
         for line in sys.stdin:
             how, now_ms = line.split()

@@ -33,26 +33,26 @@ def measure(work: Path, rounds: int) -> Section:
     store, folder = make_store(work / "watch.duckdb"), work / "watch"
     with Exchange() as exchange:
         exchange.stand(close_ms(0))
-        with _watching(exchange, store, folder):
+        with running(barfeed(store, folder), exchange, folder):
             # The first cycle starts the process up and is no warm one.
-            _await_csv(folder, 1)
-            seconds = [_one_close(exchange, folder, hour) for hour in range(1, rounds + 1)]
+            await_csv(folder, 1)
+            seconds = [one_close(exchange, folder, hour, LEAD_MS) for hour in range(1, rounds + 1)]
     name = "close to CSV on disk"
     return Section(f"A warm cycle in watch mode, settle 0, {rounds} closes", [Timing(name, seconds)])
 
 
-def _one_close(exchange: Exchange, folder: Path, hour: int) -> float:
-    """Seconds from the close of `hour` to its CSV."""
+def one_close(exchange: Exchange, folder: Path, hour: int, lead_ms: int) -> float:
+    """Seconds from the close of `hour` to its CSV, the clock turned some more than `lead_ms` before."""
     # Not always as long, so that no close falls in with the watch's own looks.
-    lead_ms = LEAD_MS + _random.randrange(500)
+    lead_ms += _random.randrange(500)
     turned_sec = exchange.run(close_ms(hour) - lead_ms)
-    seen_sec = _await_csv(folder, hour + 1)
+    seen_sec = await_csv(folder, hour + 1)
     if seen_sec < turned_sec + lead_ms / 1000:
         raise RuntimeError("a CSV appeared before its bar had closed")
     return seen_sec - turned_sec - lead_ms / 1000
 
 
-def _await_csv(folder: Path, count: int) -> float:
+def await_csv(folder: Path, count: int) -> float:
     """The steady second at which the folder was first seen to hold that many inference CSVs."""
     clock = SystemClock()
     end_sec = clock.steady_sec() + GIVE_UP_SEC
@@ -65,19 +65,26 @@ def _await_csv(folder: Path, count: int) -> float:
     raise RuntimeError(f"the watch wrote no CSV within {GIVE_UP_SEC:g} s")
 
 
-@contextmanager
-def _watching(exchange: Exchange, store: Path, folder: Path) -> Iterator[None]:
+def barfeed(store: Path, folder: Path, *more: str) -> tuple[str, ...]:
+    """The watch's command."""
     # The replayed hours are long past, and the watch would say so at every close.
-    flags = ("--watch", "--settle-sec", "0", "--sleep-sec", str(SLEEP_SEC), "--max-skew-sec", "1e10")
-    command = (sys.executable, "run/ohlcv_feed_binance.py", *flags, "--duckdb", store, "--persist-dir", folder)
+    flags = ("--watch", "--settle-sec", "0", "--sleep-sec", str(SLEEP_SEC), "--max-skew-sec", "1e10", *more)
+    return ("run/ohlcv_feed_binance.py", *flags, "--duckdb", str(store), "--persist-dir", str(folder))
+
+
+@contextmanager
+def running(program: tuple[str, ...], exchange: Exchange, folder: Path) -> Iterator[None]:
+    """A contender's process, from start to SIGTERM; where it fails, with what it said."""
     log = folder.with_suffix(".log")
     with log.open("w") as out:
-        watch = subprocess.Popen(command, cwd=ROOT, env=environment(exchange.url), stdout=out, stderr=out)
+        process = subprocess.Popen(
+            (sys.executable, *program), cwd=ROOT, env=environment(exchange.url), stdout=out, stderr=out
+        )
         try:
             yield
         except RuntimeError as error:
             error.add_note(log.read_text())
             raise
         finally:
-            watch.send_signal(signal.SIGTERM)
-            watch.wait(timeout=10)
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=10)

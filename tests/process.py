@@ -70,5 +70,5 @@ def machine(folder: Path, target_ms: int) -> Iterator[Machine]:
     clock = HandClock(target_ms + hours(1) + 30_000)
     tape = Tape.of(BTCUSDT_1H, made_up_bars(target_ms + hours(400), 1400))
     exchange = ReplayExchange([tape], clock.now_ms)
-    with ReplayServer(exchange) as server:
+    with ReplayServer(exchange, streams=exchange) as server:
         yield Machine(folder, exchange, clock, server.url)

@@ -7,6 +7,7 @@ while the machine sleeps.
 
 import sys
 import time
+from threading import Event
 from typing import NamedTuple, Protocol
 
 # A sleep is cut in slices, so that after a laptop's lid opens the caller looks at once.
@@ -57,6 +58,30 @@ class SystemClock:
         end = self.steady_sec() + sec
         while (left := end - self.steady_sec()) > 0:
             time.sleep(min(left, SLICE_SEC))
+
+
+class Bell:
+    """Cuts a sleep short: rung in one thread, heard in another. Only the last note rung is kept."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._rung = Event()
+        self._note = 0
+
+    def ring(self, note: int) -> None:
+        """Wake whoever listens, or will."""
+        self._note = note
+        self._rung.set()
+
+    def wait(self, sec: float) -> int | None:
+        """The note, once it is rung; None where nobody rings for `sec` seconds of steady time."""
+        end = self._clock.steady_sec() + sec
+        while (left := end - self._clock.steady_sec()) > 0:
+            if self._rung.wait(min(left, SLICE_SEC)):
+                # In this order, so that a note rung in between is heard twice rather than never.
+                self._rung.clear()
+                return self._note
+        return None
 
 
 class ExchangeTime(NamedTuple):

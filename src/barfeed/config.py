@@ -18,6 +18,9 @@ import click
 from barfeed.bars import Series
 from barfeed.errors import UsageError
 
+BASE_URL = "https://fapi.binance.com"
+STREAM_URL = "wss://fstream.binance.com/market"
+
 # A name of labels, or an IPv6 address as urlsplit gives it.
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?|[0-9a-f:.]*:[0-9a-f:.]*")
 # What stands before :// is told in messages, what follows is not.
@@ -52,7 +55,7 @@ class Settings:
     symbol: str = _setting("BTCUSDT", "The series' symbol.")
     interval: str = _setting("1h", "The series' interval.")
     catch_up: bool = _setting(False, "Append every missed bar; start an empty store.")
-    base_url: str = _setting("https://fapi.binance.com", "The exchange.")
+    base_url: str = _setting(BASE_URL, "The exchange.")
     max_wait_sec: float = _setting(
         120.0, "Everything a cycle may wait for the exchange in total.", at_least=1, at_most=3000
     )
@@ -80,8 +83,10 @@ class Settings:
         5.0, "Pause before the exchange is asked a second time about a mismatch.", at_least=0, at_most=600
     )
     json: bool = _setting(False, "Print the cycle's manifest as one line of JSON instead.")
-    stream: bool = _setting(False, "Watch: start a cycle at the closing frame of the exchange's stream.")
-    stream_url: str = _setting("wss://fstream.binance.com/market", "The exchange's stream.")
+    stream: bool = _setting(
+        False, "Watch: start a cycle at the closing frame of the exchange's stream, if it comes before the clock."
+    )
+    stream_url: str = _setting(STREAM_URL, "The exchange's stream.")
     confirm_reads: int = _setting(
         1, "Answers that must agree before a bar is appended, --settle-sec apart.", at_least=1, at_most=2
     )
@@ -110,6 +115,13 @@ class Settings:
         if len(self.dataset) > 200:  # noqa: PLR2004 - what file systems hold as a name, with room for the slug
             raise UsageError(f"--dataset has {len(self.dataset)} characters, expected at most 200")
         check_address("--base-url", self.base_url)
+        check_address("--stream-url", self.stream_url, STREAM_URL)
+        if self.stream and self.stream_url == STREAM_URL and not _is_binance(self.base_url):
+            raise UsageError(
+                f"--stream-url {self.stream_url} is not the stream of --base-url {self.base_url}: bars close at another"
+                " time there",
+                hint="name its own stream: for barfeed replay the address that it prints, ws://127.0.0.1:8080/market",
+            )
         self._check_secrets()
 
     def _check_secrets(self) -> None:
@@ -119,7 +131,7 @@ class Settings:
                 raise UsageError(
                     f"--alert: address {number} (not shown) is not like ntfy://topic", hint="see docs/alerts.md"
                 )
-        if self.heartbeat_url and not _is_web(self.heartbeat_url):
+        if self.heartbeat_url and not _is_server(self.heartbeat_url, {"http", "https"}):
             raise UsageError("--heartbeat-url (not shown) is not an address like https://hc.example.org/ping/feed")
 
 
@@ -145,24 +157,31 @@ def _is_text(value: str) -> bool:
         return False
 
 
-def check_address(flag: str, text: str) -> None:
-    """Return for the address of a server; `UsageError` names the flag."""
-    if not _is_address(text):
-        raise UsageError(f"{flag} {text[:120]!r} is not an address like https://fapi.binance.com")
+def check_address(flag: str, text: str, like: str = BASE_URL) -> None:
+    """Return for the address of a server of the same kind as `like`; `UsageError` names the flag."""
+    secure = urlsplit(like).scheme
+    if not _is_address(text, {secure, secure.removesuffix("s")}):
+        raise UsageError(f"{flag} {text[:120]!r} is not an address like {like}")
 
 
-def _is_address(text: str) -> bool:
+def _is_binance(url: str) -> bool:
+    return f".{urlsplit(url).hostname}".endswith(".binance.com")
+
+
+def _is_address(text: str, schemes: set[str]) -> bool:
     # Credentials would end up in every manifest.
-    return _is_web(text) and not (urlsplit(text).query or urlsplit(text).fragment or "@" in urlsplit(text).netloc)
+    return _is_server(text, schemes) and not (
+        urlsplit(text).query or urlsplit(text).fragment or "@" in urlsplit(text).netloc
+    )
 
 
-def _is_web(text: str) -> bool:
+def _is_server(text: str, schemes: set[str]) -> bool:
     try:
         url = urlsplit(text)
         host, port = url.hostname or "", url.port
     except ValueError:
         return False
-    return url.scheme in {"http", "https"} and port != 0 and bool(_HOST.fullmatch(host))
+    return url.scheme in schemes and port != 0 and bool(_HOST.fullmatch(host))
 
 
 def variable(name: str) -> str:

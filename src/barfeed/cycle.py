@@ -12,6 +12,7 @@ from barfeed.artifacts import Run, run_files
 from barfeed.bars import Bar, Pull, Series
 from barfeed.binance.rest import Conversation
 from barfeed.clock import Clock
+from barfeed.confirmation import Confirmed, confirm
 from barfeed.errors import ArtifactsUnusable, BarfeedError, Mismatch, StoreUnusable
 from barfeed.record import Record
 from barfeed.rules import Asked
@@ -39,6 +40,10 @@ class Order(NamedTuple):
     then: str
     then_timeout_sec: float
     accept: Terms | None = None
+    # The pause before the exchange is asked a second time, None where once is enough.
+    confirm_sec: float | None = None
+    # The open_time (ms) of the bar whose closing frame came: it is not left to settle.
+    heard_ms: int | None = None
 
 
 class Feed(NamedTuple):
@@ -111,10 +116,12 @@ class _Cycle:
 
     def _pull_to_publish(self, run: Run) -> None:
         plan = self._plan()
-        pull = self._pull(plan.asked)
+        pull, trouble = self._pull(plan.asked)
         self._save_evidence(run, pull)
         verdict.trust_clock(plan.asked, self._talk.dated_ms)
         verdict.accept_pull(pull, plan.asked, may_be_short=self._is_all_there_is(pull, plan.asked))
+        if trouble:
+            raise trouble
         if self._order.inference_source == "api":
             # The pull alone vouches for this CSV: the model gets it though the store be in trouble.
             pulled_window = pull.bars[-self._order.window_bars :]
@@ -135,10 +142,15 @@ class _Cycle:
             if abs(time.skew_sec) > self._order.max_skew_sec:
                 self._record.warnings.append(time.skew_text)
                 _log.warning("%s; the exchange's is used", time.skew_text)
-            forming_sec = (self._talk.now_ms - grid.floor(self._talk.now_ms, self._step_ms)) / 1000
             # So near after a close as the exchange's time may be off, the close may still be ahead.
-            self._talk.patience.wait_aside(max(self._order.settle_sec, time.uncertain_sec) - forming_sec)
+            self._settle(time.uncertain_sec)
         return None
+
+    def _settle(self, at_least_sec: float) -> None:
+        now_ms = self._talk.now_ms
+        is_heard = grid.last_closed(now_ms, self._step_ms) == self._order.heard_ms
+        settle_sec = max(0.0 if is_heard else self._order.settle_sec, at_least_sec)
+        self._talk.patience.wait_aside(settle_sec - (now_ms - grid.floor(now_ms, self._step_ms)) / 1000)
 
     @contextmanager
     def _manifest(self, run: Run) -> Iterator[None]:
@@ -200,9 +212,13 @@ class _Cycle:
             return table.coverage().last_ms
         return None
 
-    def _pull(self, asked: Asked) -> Pull:
+    def _pull(self, asked: Asked) -> Confirmed:
         with self._record.step("pull"):
-            return self._talk.closed_bars(asked)
+            pull = self._talk.closed_bars(asked)
+        if self._order.confirm_sec is None or rules.is_late(pull, asked):
+            return Confirmed(pull)
+        with self._record.step("confirm"):
+            return confirm(self._talk, asked, pull, self._order.confirm_sec)
 
     def _is_all_there_is(self, pull: Pull, asked: Asked) -> bool:
         """A young symbol has fewer bars than asked for; a broken answer hides some."""

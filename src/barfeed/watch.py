@@ -1,4 +1,7 @@
-"""When to run a cycle: as soon as a bar is due by the exchange's clock, for ever, one at a time."""
+"""When to run a cycle: as soon as a bar is due by the exchange's clock, for ever, one at a time.
+
+A closing frame of the stream only makes it earlier: that the bar has closed, the exchange's clock says all the same.
+"""
 
 import logging
 from collections.abc import Callable
@@ -16,6 +19,11 @@ from barfeed.record import Record
 FIRST_FAILURE_PAUSE_SEC = 5.0
 # A look that comes a moment early costs a request and no harm; a bar that waits costs the model time.
 _WAKE_AFTER_DUE_SEC = 0.002
+# Two of the exchange's machines may tell the time that differently: a closing frame so early is waited with.
+_EARLY_FRAME_MS = 1000
+
+# Sleeps so many seconds; cut short, it tells the open_time (ms) of the bar whose closing frame came.
+Listen = Callable[[float], int | None]
 
 _log = logging.getLogger(__name__)
 
@@ -29,9 +37,18 @@ class Pace(NamedTuple):
 
 def due_in_sec(now_ms: int, done_ms: int | None, step_ms: int, settle_sec: float) -> float:
     """Seconds until the first bar after `done_ms` is closed and settled; zero or less: it is due now."""
+    return (awaited_ms(now_ms, done_ms, step_ms) + step_ms - now_ms) / 1000 + settle_sec
+
+
+def awaited_ms(now_ms: int, done_ms: int | None, step_ms: int) -> int:
+    """The open_time of the bar that the next cycle is for."""
     newest_ms = grid.last_closed(now_ms, step_ms)
-    awaited_ms = newest_ms if done_ms is None else max(newest_ms, done_ms + step_ms)
-    return (awaited_ms + step_ms - now_ms) / 1000 + settle_sec
+    return newest_ms if done_ms is None else max(newest_ms, done_ms + step_ms)
+
+
+def is_news(frame_ms: int, now_ms: int, done_ms: int | None, step_ms: int) -> bool:
+    """Whether a closing frame is about the bar that is awaited: newest closed, or about to be, and not done yet."""
+    return frame_ms == grid.last_closed(now_ms + _EARLY_FRAME_MS, step_ms) and (done_ms is None or frame_ms > done_ms)
 
 
 def failure_pause_sec(failures: int, asked_sec: float | None, longest_sec: float) -> float:
@@ -40,11 +57,25 @@ def failure_pause_sec(failures: int, asked_sec: float | None, longest_sec: float
     return max(growing, asked_sec or 0.0)
 
 
-def watch(feed: Feed, order: Order, rest: Rest, pace: Pace, tell: Callable[[Record, Conversation], None]) -> NoReturn:
-    """Run cycles for ever; `tell` gets the record of each. Ends only by what a signal handler raises."""
+def watch(
+    feed: Feed,
+    order: Order,
+    rest: Rest,
+    pace: Pace,
+    tell: Callable[[Record, Conversation], None],
+    *,
+    listen: Listen | None = None,
+) -> NoReturn:
+    """Run cycles for ever; `tell` gets the record of each. Ends only by what a signal handler raises.
+
+    With `listen`, what is slept between two looks ends early where it hears of the awaited bar.
+    """
     watcher = _Watcher(feed, order, rest, pace, tell)
+    frame_ms = None
     while True:
-        feed.clock.sleep(watcher.look())
+        sec = watcher.look(frame_ms)
+        # A pause after a failure is kept whole: it may be one that the exchange asked for.
+        frame_ms = watcher.listen(feed.clock.sleep if watcher.failures or not listen else listen, sec)
 
 
 class _Watcher:
@@ -53,6 +84,7 @@ class _Watcher:
     def __init__(
         self, feed: Feed, order: Order, rest: Rest, pace: Pace, tell: Callable[[Record, Conversation], None]
     ) -> None:
+        self.failures = 0
         self._feed = feed
         self._order = order
         self._rest = rest
@@ -60,10 +92,12 @@ class _Watcher:
         self._tell = tell
         self._time: ExchangeTime | None = None
         self._done_ms: int | None = None
-        self._failures = 0
+        # The last bar whose closing frame was worth a look, and the last whose frame the exchange's clock agreed with.
+        self._looked_ms: int | None = None
+        self._heard_ms: int | None = None
 
-    def look(self) -> float:
-        """Run a cycle if a bar is due; how many seconds to sleep then."""
+    def look(self, frame_ms: int | None) -> float:
+        """Run a cycle if a bar is due, `frame_ms` one whose closing frame came; how many seconds to sleep then."""
         talk = self._rest.conversation(self._pace.max_wait_sec)
         try:
             self._time = talk.ask_time()
@@ -72,12 +106,35 @@ class _Watcher:
             if not self._is_due() and not isinstance(error, ExchangeBlocked):
                 return self._after_failure(error, error.retry_after_sec)
             return self._cycle(talk)
+        if frame_ms is not None and self._is_news(frame_ms):
+            self._heard_ms = frame_ms
         return self._cycle(talk) if self._is_due() else self._until_due_sec()
 
+    def listen(self, listen: Listen, sec: float) -> int | None:
+        """Sleep, until a closing frame comes that is worth a look; the bar that it is about."""
+        clock = self._feed.clock
+        end_sec = clock.steady_sec() + sec
+        while (left_sec := end_sec - clock.steady_sec()) > 0:
+            frame_ms = listen(left_sec)
+            if frame_ms is not None and self._is_worth_a_look(frame_ms):
+                self._looked_ms = frame_ms
+                return frame_ms
+        return None
+
+    def _is_worth_a_look(self, frame_ms: int) -> bool:
+        # Where the exchange's clock runs away from ours, as a replay's may, it is asked: once for each bar.
+        is_next = self._done_ms is not None and frame_ms == self._done_ms + self._order.series.interval.ms
+        return self._is_news(frame_ms) or (is_next and frame_ms != self._looked_ms)
+
+    def _is_news(self, frame_ms: int) -> bool:
+        if self._time is None:
+            return False
+        return is_news(frame_ms, self._time.now_ms(self._feed.clock), self._done_ms, self._order.series.interval.ms)
+
     def _cycle(self, talk: Conversation) -> float:
-        record = None
+        record, order = None, self._order._replace(heard_ms=self._heard_ms)
         try:
-            record = run_cycle(self._feed, self._order, talk)
+            record = run_cycle(self._feed, order, talk)
             self._tell(record, talk)
         except Exception as bug:
             # A watch outlives a bug of ours too: the next hour may be without it.
@@ -88,7 +145,7 @@ class _Watcher:
         if failure := record.failure:
             said = f"{failure.message} ({failure.hint})"
             return self._after_failure(said, failure.retry_after_sec, level_of(failure.exit_code))
-        self._failures = 0
+        self.failures = 0
         self._done_ms = record.target_ms
         return self._until_due_sec()
 
@@ -98,8 +155,8 @@ class _Watcher:
             self._tell(record_of(bug, self._feed, self._order), talk)
 
     def _after_failure(self, what: object, asked_sec: float | None, level: int = logging.WARNING) -> float:
-        self._failures += 1
-        pause_sec = failure_pause_sec(self._failures, asked_sec, self._pace.sleep_sec)
+        self.failures += 1
+        pause_sec = failure_pause_sec(self.failures, asked_sec, self._pace.sleep_sec)
         _log.log(level, "%s; looking again in %.0f s", what, pause_sec)
         return pause_sec
 
@@ -112,5 +169,6 @@ class _Watcher:
     def _due_in_sec(self) -> float:
         if self._time is None:
             return 0.0
-        now_ms = self._time.now_ms(self._feed.clock)
-        return due_in_sec(now_ms, self._done_ms, self._order.series.interval.ms, self._order.settle_sec)
+        now_ms, step_ms = self._time.now_ms(self._feed.clock), self._order.series.interval.ms
+        is_heard = self._heard_ms == awaited_ms(now_ms, self._done_ms, step_ms)
+        return due_in_sec(now_ms, self._done_ms, step_ms, 0.0 if is_heard else self._order.settle_sec)

@@ -7,14 +7,16 @@ from barfeed.acceptance import Terms
 from barfeed.artifacts import slug
 from barfeed.binance.rest import Rest
 from barfeed.binance.transport import open_transport
-from barfeed.clock import Clock, SystemClock
+from barfeed.clock import Bell, Clock, SystemClock
 from barfeed.config import Settings
 from barfeed.cycle import Feed, Order
 from barfeed.store import Store
 from barfeed.verdict import Remedies
 
 if TYPE_CHECKING:
+    from barfeed.binance.stream import Stream
     from barfeed.repair import Repair
+    from barfeed.watch import Listen
 
 
 def wire(settings: Settings, remedies: Remedies) -> tuple[Feed, Order, Rest]:
@@ -25,6 +27,15 @@ def wire(settings: Settings, remedies: Remedies) -> tuple[Feed, Order, Rest]:
         Store(settings.duckdb, clock, settings.lock_timeout_sec), settings.persist_dir / slug(order.dataset), clock
     )
     return feed, order, _rest(settings, clock)
+
+
+def wire_stream(settings: Settings, clock: Clock) -> "tuple[Stream, Listen]":
+    """The stream that a watch listens to, not yet followed, and how it listens."""
+    # Imported here: only a watch follows it, and it takes a tenth of a second.
+    from barfeed.binance.stream import Stream  # noqa: PLC0415
+
+    bell = Bell(clock)
+    return Stream(settings.stream_url, settings.series(), bell.ring, clock), bell.wait
 
 
 def wire_repair(settings: Settings) -> "tuple[Repair, int]":
@@ -51,6 +62,7 @@ def _order(settings: Settings, remedies: Remedies) -> Order:
         accept=_terms(settings),
         dry_run=settings.dry_run,
         settle_sec=settings.settle_sec,
+        confirm_sec=settings.settle_sec if settings.confirm_reads > 1 else None,
         max_skew_sec=settings.max_skew_sec,
         then=settings.then,
         then_timeout_sec=settings.then_timeout_sec,

@@ -14,7 +14,6 @@ import trustme
 from process import Machine, machine
 from world import ms
 
-
 TARGET_MS = ms(2024, 2, 10, 13)
 
 

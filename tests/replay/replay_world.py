@@ -11,6 +11,7 @@ from barfeed.bars import Bar, Interval, Series
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange, Reply, Request
 from barfeed.replay.faults import Fault, parse_faults
+from barfeed.replay.session import Message, Out, Session
 from barfeed.replay.tape import Tape
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -61,3 +62,21 @@ class World:
 
 def header(answer: Reply, name: str) -> str | None:
     return next((value for key, value in answer.headers if key.lower() == name.lower()), None)
+
+
+def connection(world: World, path: str = "/market/ws/btcusdt@kline_1h", query: str = "") -> Session | Reply:
+    """A request for the stream, and what comes of it."""
+    return world.exchange.open(Request("GET", path, query, {}))
+
+
+def stream(world: World, path: str = "/market/ws/btcusdt@kline_1h", query: str = "") -> Session:
+    opened = connection(world, path, query)
+    assert isinstance(opened, Session)
+    return opened
+
+
+def kline(said: Out) -> tuple[float, bool]:
+    """A frame's bar, as an hour of the day, and whether it is closed."""
+    assert isinstance(said, Message)
+    told = json.loads(said.data)["k"]
+    return (told["t"] - MIDNIGHT) / HOUR, told["x"]

@@ -10,7 +10,8 @@ import pytest
 from barfeed.replay.exchange import Reply
 from barfeed.replay.faults import KINDS, parse_faults
 from barfeed.replay.messages import Drip, Hang, Reset, Truncate
-from replay.replay_world import HOUR, World, at, header
+from barfeed.replay.session import Goodbye, Message
+from replay.replay_world import HOUR, World, at, connection, header, kline, stream
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "replay.md"
 EXAMPLES = dict(re.findall(r"^#### (\w+)\n.*?^```toml\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL))
@@ -136,6 +137,60 @@ def _stale_time(world: World) -> None:
     assert json.loads(world.get("/fapi/v1/time").body) == {"serverTime": at(14, 24)}
 
 
+def _streamed(world: World, *moments: int) -> list[tuple[float, bool]]:
+    """What one connection hears at these moments: the open_time as an hour of the day, and whether it is closed."""
+    session = stream(world)
+    heard = []
+    for moment in moments:
+        world.clock.set(moment)
+        heard += [kline(each) for each in session.due()]
+    return heard
+
+
+def _no_close(world: World) -> None:
+    assert _streamed(world, at(14, 59, 59), at(15, 0, 1), at(15, 59, 59), at(16, 0, 1)) == [
+        (14, False), (15, False), (15, False), (15, True), (16, False),
+    ]  # fmt: skip
+
+
+def _late_close(world: World) -> None:
+    moments = (at(15) + 5, at(15, 0, 2) + 4, at(15, 0, 2) + 5, at(15, 0, 3))
+    # The next bar's frames wait for it, too.
+    assert _streamed(world, *moments) == [(14, True), (15, False)]
+
+
+def _double_close(world: World) -> None:
+    assert _streamed(world, at(15) + 5, at(15, 0, 1)) == [(14, True), (14, True), (15, False), (15, False)]
+
+
+def _garbage(world: World) -> None:
+    session = stream(world)
+    world.clock.set(at(14, 30))
+    assert session.due() == [Message("[" * 100_000)]
+    world.clock.set(at(14, 50))
+    assert session.due() == [Message(b"\x00\x01")]
+
+
+def _silence(world: World) -> None:
+    session = stream(world)
+    for moment, frames in ((at(14, 59, 59), 1), (at(15) + 5, 0), (at(15, 0, 30), 1)):
+        world.clock.set(moment)
+        assert len(session.due()) == frames, moment
+
+
+def _disconnect(world: World) -> None:
+    session = stream(world)
+    assert session.due() == [Goodbye(1008)]
+    assert stream(world).due() == []
+
+
+def _refuse(world: World) -> None:
+    answer = connection(world)
+    assert isinstance(answer, Reply)
+    assert (answer.status, header(answer, "Retry-After")) == (503, "30")
+    assert not isinstance(connection(world), Reply)
+
+
 DOES: dict[str, Callable[[World], None]] = {
     "late": _late,
     "revise": _revise,
@@ -160,6 +215,13 @@ DOES: dict[str, Callable[[World], None]] = {
     "drip": _wire(Drip(2000)),
     "skew": _skew,
     "stale_time": _stale_time,
+    "no_close": _no_close,
+    "late_close": _late_close,
+    "double_close": _double_close,
+    "garbage": _garbage,
+    "silence": _silence,
+    "disconnect": _disconnect,
+    "refuse": _refuse,
 }
 
 

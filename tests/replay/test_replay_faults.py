@@ -161,6 +161,10 @@ def test_every_kind_has_exactly_one_room_that_does_it() -> None:
         set(tampering.BODIES),
         set(tampering.WIRE),
         set(tampering.TIMES),
+        # On the stream: a bar's closing frame, what a connection says, whether there is one.
+        {"no_close", "late_close", "double_close"},
+        {"garbage", "silence", "disconnect"},
+        {"refuse"},
     ]
     assert sorted(kind for room in rooms for kind in room) == sorted(KINDS)
 

@@ -32,6 +32,7 @@ HAPPENS = {
     "record",
     "followup",
     "cycle",
+    "confirmation",
     "watch",
     "verification",
     "status",
@@ -131,6 +132,7 @@ def test_what_decides_does_no_input_or_output_and_no_logging(room: str) -> None:
         ("urllib3", {"binance/transport.py"}),
         ("apprise", {"alerts.py"}),
         ("prometheus_client", {"metrics.py"}),
+        ("websockets", {"binance/stream.py"}),
         ("click", None),
     ],
 )

@@ -125,7 +125,7 @@ EVERY = {
     "pause_sec": ("0", "0", 0.0),
     "json": (None, "true", True),
     "stream": (None, "true", True),
-    "stream_url": ("ws://127.0.0.1:8081", "'ws://127.0.0.1:8081'", "ws://127.0.0.1:8081"),
+    "stream_url": ("ws://127.0.0.1:8080/market", "'ws://127.0.0.1:8080/market'", "ws://127.0.0.1:8080/market"),
     "confirm_reads": ("2", "2", 2),
     "alert": ("ntfy://feed", "['ntfy://feed']", ("ntfy://feed",)),
     "heartbeat_url": ("https://hc.example.org/x?y", "'https://hc.example.org/x?y'", "https://hc.example.org/x?y"),

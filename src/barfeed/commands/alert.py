@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from barfeed.commands.examples import examples
 from barfeed.commands.terminal import log_to_stderr, say
 from barfeed.config import Settings, options_of
 from barfeed.errors import UsageError
@@ -18,7 +19,7 @@ def alert() -> None:
     """What tells people of trouble."""
 
 
-@alert.command(context_settings=_HELP)
+@alert.command(epilog=examples("barfeed alert test", "barfeed alert test --alert ntfy://topic"), context_settings=_HELP)
 @options_of("alert", "symbol", "interval", "debug")
 def test(**values: Any) -> int:
     """Send a test message to every channel; exit 0 when each took it, 1 when not."""

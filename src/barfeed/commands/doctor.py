@@ -45,7 +45,7 @@ def doctor(*, json: bool, **values: Any) -> int:
     Give it the flags, variables and file of the feed. It changes nothing and takes ten seconds at most.
     """
     settings = Settings(**values)
-    log_to_stderr(settings.debug)
+    log_to_stderr(settings)
     if not settings.debug:
         # Whatever is wrong is a line of its own.
         logging.getLogger("barfeed").setLevel(logging.ERROR)

@@ -12,12 +12,14 @@ from click.core import ParameterSource
 from barfeed.commands.examples import examples
 from barfeed.commands.terminal import Stopped, complain, log_to_stderr, say, stop_on_signals
 from barfeed.config import SECRETS, Settings, settings_options
+from barfeed.errors import UsageError
 
 if TYPE_CHECKING:
     from barfeed.binance.rest import Conversation
     from barfeed.cycle import Feed
     from barfeed.record import Record
     from barfeed.verdict import Remedies
+    from barfeed.watch import Listen
 
 _KNOWN_TO_ALL = ("config", "duckdb", "symbol", "interval", "base_url")
 
@@ -50,6 +52,8 @@ def run(**values: Any) -> int:
     log_to_stderr(settings)
     if settings.watch:
         return _watch(settings)
+    if settings.stream:
+        raise UsageError("--stream is of no use without --watch: a single cycle starts when it is called")
     return _once(settings)
 
 
@@ -95,10 +99,18 @@ def _watch(settings: Settings) -> int:
 
     stop_on_signals()
     try:
-        watch(feed, order, rest, pace, tell_all)
+        watch(feed, order, rest, pace, tell_all, listen=_listening(settings, feed) if settings.stream else None)
     except Stopped:
         dismiss(hearers)
         return 0
+
+
+def _listening(settings: Settings, feed: "Feed") -> "Listen":
+    from barfeed.wiring import wire_stream  # noqa: PLC0415
+
+    stream, listen = wire_stream(settings, feed.clock)
+    stream.start()
+    return listen
 
 
 def _say(settings: Settings, record: "Record", talk: "Conversation") -> None:

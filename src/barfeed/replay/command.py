@@ -60,7 +60,7 @@ def serve(
         served = WithArchive(exchange, ReplayArchive(_archive_tapes(archive_data, tapes), clock_ms, wrong))
     if latency_sec:
         served = Far(served, latency_sec)
-    with _listening(served, host, port) as server:
+    with _listening(served, exchange, host, port) as server:
         _introduce(server, tapes, start_ms, speed)
         while True:
             clock.sleep(3600)
@@ -91,9 +91,9 @@ def _archive_tapes(data: Sequence[str], tapes: Sequence[Tape]) -> list[Tape]:
     return [*own, *(tape for tape in tapes if tape.series not in series)]
 
 
-def _listening(exchange: Answering, host: str, port: int) -> ReplayServer:
+def _listening(served: Answering, exchange: ReplayExchange, host: str, port: int) -> ReplayServer:
     try:
-        return ReplayServer(exchange, host, port)
+        return ReplayServer(served, host, port, streams=exchange)
     except OSError as problem:
         raise UsageError(
             f"--host {host} --port {port} cannot be listened on: {problem.strerror}", hint="--port 0 takes a free one"
@@ -105,4 +105,5 @@ def _introduce(server: ReplayServer, tapes: Sequence[Tape], start_ms: int, speed
         span = f"{grid.text(tape.open_times[0])}..{grid.text(tape.open_times[-1])}" if len(tape) else "empty"
         click.echo(f"{tape.series}: {len(tape)} bars, {span}")
     click.echo(f"It is {grid.timestamp(start_ms)} UTC, {speed:g} exchange seconds a second.")
+    click.echo(f"Its kline streams are at {server.stream_url}")
     click.echo(f"barfeed replay listens on {server.url}")

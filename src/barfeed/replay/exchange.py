@@ -1,33 +1,41 @@
-"""The replay exchange: answers Binance's REST requests from tapes, by a clock it is given."""
+"""The replay exchange: answers REST and speaks the stream as Binance does, from tapes, by a clock it is given."""
 
 import gzip
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from email.utils import formatdate
+from functools import partial
 from http import HTTPStatus
 from threading import Lock
 
-from barfeed.replay import query, tampering
-from barfeed.replay.faults import Fault
+from barfeed.bars import Series
+from barfeed.replay import frames, query, tampering
+from barfeed.replay.faults import STREAM, Fault
 from barfeed.replay.limits import Limiter, Weighed, kline_weight
 from barfeed.replay.messages import Reply, Request
+from barfeed.replay.query import Ask
 from barfeed.replay.refusals import refused
+from barfeed.replay.session import Session, door
 from barfeed.replay.tampering import Case
 from barfeed.replay.tape import Tape
 from barfeed.replay.venue import ENDPOINTS, Venue
+from barfeed.replay.view import EDITS, View
 
 __all__ = ["ReplayExchange", "Reply", "Request"]
 
 logger = logging.getLogger("barfeed.replay")
 
 PREFIX = "/fapi/v1/"
+# Some request of the path: for faults that do not count them.
+_ANY = {"klines": 1}
 
 
 class ReplayExchange:
     """Binance's public market data as far as tapes have it.
 
-    `now_ms` is asked once a request. `faults` may be set between requests; `requests` counts them by path.
+    `now_ms` is asked once a request. `faults` may be set between requests; `requests` counts them by path,
+    `connections` those to the stream.
     """
 
     def __init__(
@@ -39,6 +47,7 @@ class ReplayExchange:
     ) -> None:
         self.faults = faults
         self.requests: Counter[str] = Counter()
+        self.connections = 0
         self._venue = Venue(tapes)
         self._now_ms = now_ms
         self._limiter = Limiter(weight_limit)
@@ -52,6 +61,43 @@ class ReplayExchange:
         shown = f"{request.path}?{request.query}" if request.query else request.path
         logger.info("%s %s %d weight %d", request.method, shown, whole.status, verdict.used)
         return whole
+
+    def open(self, request: Request) -> Session | Reply:
+        """A connection to the stream, or why there is none."""
+        with self._lock:
+            self.connections += 1
+            number = self.connections
+        now_ms = self._now_ms()
+        struck = next((fault for fault in self._stream_faults(number, now_ms) if fault.kind == "refuse"), None)
+        at = door(request.path, request.query)
+        logger.info("connection %d at %s: %s", number, request.path, "refused" if struck or not at else "open")
+        if struck or not at:
+            return self._refused(request, struck, now_ms)
+        series = {frames.name(reel.tape.series): reel.tape.series for reel in self._venue.reels.values()}
+        return Session(at, series, self._row, self._now_ms, partial(self._stream_faults, number))
+
+    def _stream_faults(self, number: int, now_ms: int) -> list[Fault]:
+        return [fault for fault in self.faults if fault.hits(now_ms, {STREAM: number})]
+
+    def _refused(self, request: Request, struck: Fault | None, now_ms: int) -> Reply:
+        case = Case(now_ms, {}, (), self._limiter.limit)
+        answer = refused(404, until_ms=0, limit=case.weight_limit)
+        return _with_headers(tampering.status(answer, struck, case) if struck else answer, request, now_ms, 0)
+
+    def _row(self, series: Series, open_time_ms: int, now_ms: int) -> str | None:
+        """What REST would say of one bar, once it says it at all: a stream may be quicker."""
+        reel = self._venue.reels[series.symbol, str(series.interval)]
+        bends = {*EDITS, "hide"}
+        faults = [
+            fault
+            for fault in self.faults
+            if fault.kind in bends
+            and fault.series in (None, series)
+            and not fault.requests
+            and fault.hits(now_ms, _ANY)
+        ]
+        ask = Ask(series.symbol, str(series.interval), open_time_ms, open_time_ms, 1)
+        return next(iter(View(reel, now_ms, faults).rows(ask)), None)
 
     def _admit(self, request: Request) -> tuple[Case, Weighed]:
         """Count the request and weigh it: all that requests share, and so under the lock."""

@@ -13,6 +13,8 @@ from barfeed.errors import UsageError
 from barfeed.replay.refusals import BY_STATUS
 
 PATHS = ("klines", "time", "ping", "exchangeInfo", "*")
+# No path of REST's: what is struck there is a connection.
+STREAM = "stream"
 HINT = "docs/replay.md has an example of every fault"
 
 
@@ -77,6 +79,12 @@ def _a(kind: type | tuple[type, ...]) -> Callable[[Any], Any]:
     return read
 
 
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
 def _positive(kind: type | tuple[type, ...]) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
         if not _a(kind)(value) > 0:
@@ -108,6 +116,14 @@ def _requests(value: Any) -> range:
     if not numbers or numbers[0] < 1:
         raise ValueError
     return numbers
+
+
+def _close_code(value: Any) -> int:
+    code = int(_a(int)(value))
+    # RFC 6455: what may stand in a close frame.
+    if not 1000 <= code < 5000 or code in {1004, 1005, 1006, 1015}:  # noqa: PLR2004 - the RFC's own numbers
+        raise ValueError
+    return code
 
 
 def _series(value: Any) -> Series:
@@ -154,6 +170,10 @@ KEYS = {
     "msg": Key(_a(str), "a text"),
     "case": Key(_one_of("lower", "upper"), '"lower" or "upper"'),
     "to": Key(_a(str), "a URL"),
+    "text": Key(_a(str), "a text"),
+    "times": Key(_positive(int), "a whole number above 0"),
+    "binary": Key(_flag, "true or false"),
+    "close_code": Key(_close_code, "a code that may close a websocket, like 1008"),
 }
 
 ANYWHERE = ("path",)
@@ -188,6 +208,14 @@ KINDS = {
     # What the exchange takes for the time.
     "skew": Kind("/time is off by `ms`", ("ms",), scope=(), path="time"),
     "stale_time": Kind("/time stands still for `sec` seconds at a time", ("sec",), scope=(), path="time"),
+    # What happens on the stream; `requests` counts its connections.
+    "no_close": Kind("a bar's closing frame does not come", scope=(), path=STREAM),
+    "late_close": Kind("a bar's closing frame comes `ms` later", ("ms",), scope=(), path=STREAM),
+    "double_close": Kind("a bar's closing frame comes twice", scope=(), path=STREAM),
+    "garbage": Kind("each frame is `text` instead, `times` over", ("text",), ("times", "binary"), (), STREAM),
+    "silence": Kind("the connection stays, and nothing comes", scope=(), path=STREAM),
+    "disconnect": Kind("every connection ends: cut, or with `close_code`", (), ("close_code",), (), STREAM),
+    "refuse": Kind("a connection is refused with `status`", ("status",), ("retry_after",), (), STREAM),
 }
 
 

@@ -1,4 +1,4 @@
-"""The replay exchange on a socket: HTTP/1.1 on loopback, and what the wire can do to an answer."""
+"""The replay exchange on a socket: HTTP/1.1 and websockets on loopback, and what the wire can do to an answer."""
 
 import logging
 import socket
@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from barfeed.replay.messages import Drip, Hang, Reply, Request, Reset, Truncate
+from barfeed.replay.session import Session
 
 logger = logging.getLogger("barfeed.replay")
 
@@ -33,18 +34,40 @@ class Answering(Protocol):
         ...
 
 
-class ReplayServer:
-    """Serves an exchange from threads of its own between `start` and `stop`; `OSError` where it cannot listen."""
+class Streaming(Protocol):
+    """What can stand behind a websocket."""
 
-    def __init__(self, exchange: Answering, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._http = _Server((host, port), exchange)
+    def open(self, request: Request) -> Session | Reply:
+        """A connection, or why there is none."""
+        ...
+
+
+class ReplayServer:
+    """Serves an exchange from threads of its own between `start` and `stop`; `OSError` where it cannot listen.
+
+    Without `streams` a request for a websocket is answered like any other.
+    """
+
+    def __init__(
+        self, exchange: Answering, host: str = "127.0.0.1", port: int = 0, *, streams: Streaming | None = None
+    ) -> None:
+        self._http = _Server((host, port), exchange, streams)
         self._thread = Thread(target=self._http.serve_forever, args=(POLL_SEC,), daemon=True, name="barfeed-replay")
 
     @property
     def url(self) -> str:
         """Where it listens, `http://127.0.0.1:43121`."""
+        return f"http://{self._address}"
+
+    @property
+    def stream_url(self) -> str:
+        """Where its kline streams are, `ws://127.0.0.1:43121/market`."""
+        return f"ws://{self._address}/market"
+
+    @property
+    def _address(self) -> str:
         host, port = self._http.server_address[:2]
-        return f"http://{host!s}:{port}"
+        return f"{host!s}:{port}"
 
     def start(self) -> None:
         """Begin to answer."""
@@ -75,8 +98,9 @@ class _Server(ThreadingMixIn, TCPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], exchange: Answering) -> None:
+    def __init__(self, address: tuple[str, int], exchange: Answering, streams: Streaming | None) -> None:
         self.exchange = exchange
+        self.streams = streams
         self.stopping = Event()
         self._open: set[socket.socket] = set()
         self._lock = Lock()
@@ -121,13 +145,30 @@ class _Handler(BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         # What else it may have sent is never read.
         self.close_connection |= self.command != "GET"
-        answer = self.server.exchange.handle(Request(self.command, path, query, headers))
-        EFFECTS[type(answer.effect)](self, answer)
+        request = Request(self.command, path, query, headers)
+        if self.server.streams and headers.get("upgrade", "").lower() == "websocket":
+            self._open(self.server.streams, request)
+        else:
+            self._reply(self.server.exchange.handle(request))
 
     do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 - http.server looks for these names
 
     def log_message(self, *_: Any) -> None:
         """The exchange logs its requests itself."""
+
+    def _reply(self, answer: Reply) -> None:
+        EFFECTS[type(answer.effect)](self, answer)
+
+    def _open(self, streams: Streaming, request: Request) -> None:
+        # Imported only here: an exchange that is only asked needs no websockets.
+        from barfeed.replay.line import talk  # noqa: PLC0415
+
+        opened = streams.open(request)
+        if isinstance(opened, Reply):
+            self._reply(opened)
+        else:
+            talk(self.connection, request, opened, self.server.stopping)
+        self.close_connection = True
 
     def whole(self, answer: Reply) -> None:
         self.wfile.write(_head(answer) + answer.body)
