@@ -14,7 +14,7 @@ _WAIT_SEC = 20.0
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.group(context_settings=_HELP)
+@click.group(epilog=examples("barfeed alert test"), context_settings=_HELP)
 def alert() -> None:
     """What tells people of trouble."""
 
