@@ -1,6 +1,7 @@
 """The command line: it knows each command by name, and ends with the documented exit code."""
 
 import importlib
+import io
 import logging
 import os
 import sys
@@ -11,7 +12,7 @@ from typing import NoReturn
 import click
 
 from barfeed import __version__
-from barfeed.commands.terminal import complain
+from barfeed.commands.terminal import complain, say
 from barfeed.errors import INTERRUPTED_EXIT_CODE, BarfeedError, UsageError
 
 # What a shell says of a process that ended by Ctrl-C.
@@ -46,7 +47,7 @@ def main(command: click.Command = barfeed) -> NoReturn:
     try:
         code = command.main(standalone_mode=False) or 0
     except click.ClickException as error:
-        error.show()
+        _show(error)
         sys.exit(UsageError.exit_code)
     except BarfeedError as error:
         _log.debug("traceback", exc_info=True)
@@ -63,6 +64,14 @@ def main(command: click.Command = barfeed) -> NoReturn:
         )
         sys.exit(INTERRUPTED_EXIT_CODE)
     _leave(code)
+
+
+def _show(error: click.ClickException) -> None:
+    # click repeats what was typed, as it was typed.
+    text = io.StringIO()
+    error.show(text)
+    for line in text.getvalue().splitlines():
+        say(line, err=True)
 
 
 def _leave(code: int) -> NoReturn:

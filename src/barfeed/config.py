@@ -21,6 +21,8 @@ from barfeed.errors import UsageError
 # A name of labels, or an IPv6 address as urlsplit gives it.
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?|[0-9a-f:.]*:[0-9a-f:.]*")
 
+_VISIBLE = re.compile(r"[!-~]+")
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -113,6 +115,9 @@ def _is_text(value: str) -> bool:
 
 def check_address(flag: str, text: str) -> None:
     """Return for the address of a server; `UsageError` names the flag."""
+    if "@" in text:
+        # It may hold a password: it is not repeated, neither here nor in any manifest.
+        raise UsageError(f"{flag} holds a '@': an address with a name or password in it is not taken")
     if not _is_address(text):
         raise UsageError(f"{flag} {text[:120]!r} is not an address like https://fapi.binance.com")
 
@@ -123,8 +128,8 @@ def _is_address(text: str) -> bool:
         host, port = url.hostname or "", url.port
     except ValueError:
         return False
-    # Credentials would end up in every manifest.
-    plain = not (url.query or url.fragment or "@" in url.netloc)
+    # urlsplit overlooks line breaks and blanks, a log and a request do not.
+    plain = bool(_VISIBLE.fullmatch(text)) and not (url.query or url.fragment)
     return url.scheme in {"http", "https"} and plain and port != 0 and bool(_HOST.fullmatch(host))
 
 
@@ -209,7 +214,7 @@ def _read_config(context: click.Context, _option: click.Parameter, path: Path | 
 
     try:
         values = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise UsageError(f"{path} cannot be read as TOML: {problem}") from None
     options = {option.name or "": option for option in context.command.params if option.name in _NAMES}
     for name, value in values.items():
@@ -233,8 +238,9 @@ def _check_value(
         return
     try:
         options[name].type_cast_value(context, value)
-    except click.BadParameter as problem:
-        raise UsageError(f"{path}: {name} = {value!r}: {problem.message}") from None
+    except (click.BadParameter, OverflowError) as problem:
+        said = getattr(problem, "message", problem)
+        raise UsageError(f"{path}: {name} = {str(value)[:60]!r}: {said}"[:400]) from None
 
 
 def _fits(value: object, kind: Any) -> bool:

@@ -18,7 +18,7 @@ from barfeed.clock import Clock
 from barfeed.errors import ContractBroken, ExchangeRefused, UsageError
 
 # 1,500 klines are 250 KB and a whole exchangeInfo 1.2 MB: more is no answer of this exchange.
-BODY_BYTES_MAX = 16 * 1024 * 1024
+BODY_BYTES_MAX = 8 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 CONNECT_TIMEOUT_SEC = 5.0
 READ_TIMEOUT_SEC = 10.0

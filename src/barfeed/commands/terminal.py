@@ -4,9 +4,24 @@ import logging
 import signal
 import sys
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
+
+
+def printable(text: str) -> str:
+    """The text in one line that a terminal shows and does not obey: what is no letter or sign is escaped."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+class _Printable(logging.Formatter):
+    """One line for each message, whatever foreign text is in it; a traceback keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - likewise
+        return "\n".join(map(printable, super().formatException(ei).split("\n")))
 
 
 class Stopped(BaseException):
@@ -19,18 +34,17 @@ class Stopped(BaseException):
 
 def log_to_stderr(debug: bool) -> None:
     """Send the log to stderr; everything with `debug`."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if debug else logging.INFO,
-        format="%(levelname)s %(message)s",
-    )
-    logging.getLogger("urllib3").setLevel(logging.WARNING)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Printable("%(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.DEBUG if debug else logging.INFO)
+    # It warns of broken headers with a traceback; what matters of them comes as an error of ours.
+    logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
 
 def say(line: str, *, err: bool = False) -> None:
     """Print a line; a full or closed terminal or log must not end a good hour."""
     with suppress(OSError):
-        click.echo(line, err=err)
+        click.echo(printable(line), err=err)
 
 
 def complain(message: str, hint: str) -> None:
