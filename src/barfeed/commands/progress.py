@@ -4,11 +4,10 @@ import shutil
 import sys
 from typing import Any
 
-import click
-
 from barfeed import grid
 from barfeed.bars import Series
 from barfeed.clock import Clock
+from barfeed.commands.terminal import printable, say
 from barfeed.parts import Note
 
 _LINE_EVERY_SEC = 5.0
@@ -35,11 +34,11 @@ class Lines:
         now_sec = self._clock.steady_sec()
         if now_sec >= self._told_sec + _LINE_EVERY_SEC:
             self._told_sec = now_sec
-            click.echo(self._line(at_ms, used_weight, now_sec - self._begin_sec), err=True)
+            say(self._line(at_ms, used_weight, now_sec - self._begin_sec), err=True)
 
     def told(self, note: Note) -> None:
         """Something that the user should know."""
-        click.echo(f"{note}", err=True)
+        say(f"{note}", err=True)
 
     def close(self) -> None:
         """No more of it."""
@@ -76,7 +75,7 @@ class Meter:
 
     def told(self, note: Note) -> None:
         """Something that the user should know."""
-        self._bar.write(str(note), file=sys.stderr)
+        self._bar.write(printable(str(note)), file=sys.stderr)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

@@ -41,10 +41,10 @@ def log_to_stderr(debug: bool) -> None:
     logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
 
-def say(line: str, *, err: bool = False) -> None:
-    """Print a line; a full or closed terminal or log must not end a good hour."""
+def say(*lines: str, err: bool = False) -> None:
+    """Print lines; a full or closed terminal or log must not end a good hour."""
     with suppress(OSError):
-        click.echo(printable(line), err=err)
+        click.echo("\n".join(map(printable, lines)), err=err)
 
 
 def complain(message: str, hint: str) -> None:
