@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from barfeed import __version__
-from barfeed.commands.terminal import complain, say
+from barfeed.commands.terminal import complain, printable, say
 from barfeed.errors import INTERRUPTED_EXIT_CODE, BarfeedError, UsageError
 
 # What a shell says of a process that ended by Ctrl-C.
@@ -68,6 +68,7 @@ def main(command: click.Command = barfeed) -> NoReturn:
 
 def _show(error: click.ClickException) -> None:
     # click repeats what was typed, as it was typed.
+    error.message = printable(error.message)
     text = io.StringIO()
     error.show(text)
     for line in text.getvalue().splitlines():

@@ -238,7 +238,7 @@ def _check_value(
         return
     try:
         options[name].type_cast_value(context, value)
-    except (click.BadParameter, OverflowError) as problem:
+    except (click.BadParameter, OverflowError, ValueError) as problem:
         said = getattr(problem, "message", problem)
         raise UsageError(f"{path}: {name} = {str(value)[:60]!r}: {said}"[:400]) from None
 

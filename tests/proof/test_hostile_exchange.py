@@ -134,7 +134,9 @@ HEADERS = st.dictionaries(
     ),
     max_size=3,
 )  # fmt: skip
-STATUSES = st.sampled_from([200, 200, 200, 100, 204, 206, 301, 304, 400, 403, 408, 418, 429, 451, 499, 500, 503, 599, 999])
+STATUSES = st.sampled_from(
+    [200, 200, 200, 100, 204, 206, 301, 304, 400, 403, 408, 418, 429, 451, 499, 500, 503, 599, 999]
+)
 ANSWERS = st.builds(Answer, STATUSES, HEADERS, JSON_TEXT | rows())
 
 
@@ -402,7 +404,9 @@ REQUESTS = st.one_of(
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(REQUESTS)
-def test_no_request_kills_the_replay_exchange(replay: ReplayServer, caplog: pytest.LogCaptureFixture, sent: bytes) -> None:
+def test_no_request_kills_the_replay_exchange(
+    replay: ReplayServer, caplog: pytest.LogCaptureFixture, sent: bytes
+) -> None:
     caplog.clear()
     ask(replay, sent)
     assert [each.getMessage() for each in caplog.records if each.levelname == "ERROR"] == []
