@@ -1,7 +1,6 @@
 """The command line: it knows each command by name, and ends with the documented exit code."""
 
 import importlib
-import io
 import logging
 import os
 import sys
@@ -12,7 +11,7 @@ from typing import NoReturn
 import click
 
 from barfeed import __version__
-from barfeed.commands.terminal import complain, printable, say
+from barfeed.commands.terminal import complain, say
 from barfeed.errors import INTERRUPTED_EXIT_CODE, BarfeedError, UsageError
 
 # What a shell says of a process that ended by Ctrl-C.
@@ -67,12 +66,12 @@ def main(command: click.Command = barfeed) -> NoReturn:
 
 
 def _show(error: click.ClickException) -> None:
-    # click repeats what was typed, as it was typed.
-    error.message = printable(error.message)
-    text = io.StringIO()
-    error.show(text)
-    for line in text.getvalue().splitlines():
-        say(line, err=True)
+    # As click shows it, but what was typed is not repeated as it was typed.
+    context: click.Context | None = getattr(error, "ctx", None)
+    if context:
+        help_line = f"Try '{context.command_path} --help' for help."
+        say(*context.get_usage().splitlines(), help_line, "", err=True)
+    say(f"Error: {error.format_message()}", err=True)
 
 
 def _leave(code: int) -> NoReturn:

@@ -103,7 +103,7 @@ JSON_TEXT = st.one_of(
     ]),
     st.binary(max_size=60),
 )  # fmt: skip
-FIELDS = st.one_of(
+FIELDS: st.SearchStrategy[Any] = st.one_of(
     st.integers(-(2**70), 2**70),
     st.sampled_from([TARGET_MS, TARGET_MS - 1, 0, 253_402_300_799_999, 1e308, -1, None, True, [], {}, "0"]),
     st.sampled_from(["NaN", "-0", "1e308", "5e-324", "1e400", "-1e308", "9" * 5000, "1e-999999999", "\x1b[31m", "٣"]),
@@ -391,13 +391,14 @@ REQUESTS = st.one_of(
     st.builds(
         lambda method, path, head: f"{method} {path} HTTP/1.1\r\n{head}\r\n\r\n".encode("utf-8", "replace"),
         st.sampled_from(["GET", "POST", "PUT", "DELETE", "OPTIONS", "get", "", "G\x1b[31m"]),
-        st.sampled_from(["/fapi/v1/klines?", "/fapi/v1/time?", "/fapi/v1/exchangeInfo?", "//", "*", "http://x/", "/%00"]).flatmap(
+        st.sampled_from(["/fapi/v1/klines?", "/fapi/v1/time?", "/fapi/v1/exchangeInfo?", "//", "*", "/%00"]).flatmap(
             lambda path: st.text(max_size=30).map(lambda more: path + more)
             | st.sampled_from(["9" * 20, "-1", "²", "", "0", "1e9"]).map(
                 lambda value: f"{path}symbol=BTCUSDT&interval=1h&startTime={value}&limit={value}"
             )
         ),
-        st.sampled_from(["", "Host: x", "Content-Length: -1", "Expect: 100-continue", "X: " + "y" * 70_000, "X: y\r\n" * 200]),
+        st.sampled_from(["", "Host: x", "Content-Length: -1", "Expect: 100-continue", "X: " + "y" * 70_000,
+                         "X: y\r\n" * 200]),
     ),
 )  # fmt: skip
 
