@@ -84,10 +84,20 @@ def run(group: Group) -> Iterator[Lived]:
         for line in mutmut(copy, "run"):
             if said := re.fullmatch(r"(\d+)/\1  .*", line):
                 print(f"{', '.join(group.modules)}: {said[0]}")  # noqa: T201
-        for line in mutmut(copy, "results"):
-            name, _, ended = line.strip().partition(": ")
-            if ended in {"survived", "no tests", "suspicious"}:
-                yield from shown(copy, name)
+        yield from living(copy)
+
+
+def living(copy: Path) -> Iterator[Lived]:
+    """The mutants that a run in `copy` has left alive, by their change: a number moves with every line before it."""
+    ended = (line.partition(": ") for line in mutmut(copy, "results"))
+    names = [name for name, _, how in ended if how in {"survived", "no tests", "suspicious"}]
+    for told in "\n".join(shown(copy, names)).split("\n# ")[1:]:
+        diff = told.splitlines()
+        old, new = (
+            " ".join(line[1:].strip() for line in diff if line.startswith(sign) and not line.startswith(sign * 3))
+            for sign in "-+"
+        )
+        yield Lived(told.split(".")[1], *differing(old, new))
 
 
 def configuration(group: Group) -> str:
@@ -100,24 +110,25 @@ def configuration(group: Group) -> str:
     )
 
 
-def mutmut(copy: Path, *words: str) -> list[str]:
-    """What it prints; a run ends the whole command where it cannot even begin."""
+def mutmut(copy: Path, word: str) -> list[str]:
+    """What one of its commands prints."""
+    return called(copy, str(Path(sys.executable).with_name("mutmut")), word)
+
+
+def called(copy: Path, *command: str) -> list[str]:
+    """A command's lines; ends all where it cannot even begin."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [str(Path(sys.executable).with_name("mutmut")), *words]
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(f"mutmut {' '.join(words)} ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
-    return [line.strip() for line in re.split(r"[\r\n]", re.sub(r"[\u2800-\u28ff] ", "\n", done.stdout))]
+        sys.exit(f"{command[0]} ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+    # Its progress is one line drawn over and over, each time behind another sign.
+    return [line.strip() for line in re.split(r"[\r\n]|[\u2800-\u28ff] ", done.stdout)]
 
 
-def shown(copy: Path, name: str) -> Iterator[Lived]:
-    """A mutant by its change, for its number moves with every line that is added before it."""
-    diff = mutmut(copy, "show", name)
-    old, new = (
-        " ".join(line[1:].strip() for line in diff if line.startswith(sign) and not line.startswith(sign * 3))
-        for sign in "-+"
-    )
-    yield Lived(name.split(".")[1], *differing(old, new))
+def shown(copy: Path, names: list[str]) -> list[str]:
+    """The diffs of mutants, each under a line that begins with `# `; all at once, for each start takes seconds."""
+    show = "import sys; from mutmut.__main__ import show; print(); [show.callback(name) for name in sys.argv[1:]]"
+    return called(copy, sys.executable, "-c", show, *names)
 
 
 def differing(old: str, new: str) -> tuple[str, str]:
