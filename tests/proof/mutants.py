@@ -135,8 +135,11 @@ def differing(old: str, new: str) -> tuple[str, str]:
     """Both texts around what differs, long enough to be found."""
     matches = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
     changed = [each for each in matches if each[0] != "equal"]
-    before, after = max(0, changed[0][1] - 40), 40
-    return old[before : changed[-1][2] + after], new[max(0, changed[0][3] - 40) : changed[-1][4] + after]
+    if not changed:
+        return old, new
+    _, old_from, _, new_from, _ = changed[0]
+    _, _, old_to, _, new_to = changed[-1]
+    return old[max(0, old_from - 40) : old_to + 40], new[max(0, new_from - 40) : new_to + 40]
 
 
 if __name__ == "__main__":
