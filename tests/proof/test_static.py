@@ -27,6 +27,11 @@ def test_every_explained_survivor_still_stands_in_its_module() -> None:
         assert " ".join(each.old.split()) in source, each
 
 
+def test_every_survivor_has_its_reason() -> None:
+    told = mutants.tomllib.loads(mutants.SURVIVORS.read_text("utf-8"))["survivor"]
+    assert all(each["why"] for each in told)
+
+
 def test_a_mutant_is_known_by_what_it_changes() -> None:
     old, new = "a = 1 if x else 2", "a = 1 if not x else 2"
     assert mutants.differing(old, new) == (old, new)
