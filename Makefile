@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint types unit docs site long peers bench wheel image clean
+.PHONY: help demo run test lint types unit docs site long fuzz mutants audit peers bench wheel image clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
@@ -35,6 +35,7 @@ run: .venv/installed ## one hour against Binance; an empty store is started firs
 
 test: lint types unit ## what proves the tree: lint, types, tests, docs checks
 
+# Security is ruff's S, which is bandit's own rules; see docs/proof.md.
 lint: .venv/installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -54,6 +55,15 @@ site: .venv/installed-dev ## the documentation as a site, site/index.html; a lin
 
 long: .venv/installed-dev ## the year of hours, cold processes, kill loop
 	@$(BIN)/pytest -m long
+
+fuzz: .venv/installed-dev ## a hostile exchange for as long as you like (FUZZ=examples)
+	@BARFEED_FUZZ_EXAMPLES=$(or $(FUZZ),20000) $(BIN)/pytest tests/proof/test_hostile_exchange.py -m 'not long'
+
+mutants: .venv/installed-dev ## small changes to what decides, each of which a test must notice (GROUP=decisions or cycle)
+	@$(BIN)/python tests/proof/mutants.py $(or $(GROUP),decisions)
+
+audit: .venv/installed-dev ## known weaknesses of what is installed; says so where there is no network
+	@$(BIN)/python tests/proof/audit.py
 
 peers: .venv/installed-peers ## the replay exchange under ccxt, python-binance and Binance's own SDK
 	@$(BIN)/pytest -m peers

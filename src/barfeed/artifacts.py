@@ -21,13 +21,14 @@ import msgspec
 from barfeed import grid
 from barfeed.bars import COLUMNS, Bar
 from barfeed.errors import ArtifactsUnusable
-from barfeed.whole import flush_entries
+from barfeed.whole import flush_entries, whole_file
 
 LATEST_NAME = "latest_for_inference.csv"
 # No cycle lives as long: what is older in the working folder was left by a killed process.
 ABANDONED_AFTER_SEC = 24 * 3600
 
 _WORKING_FOLDER = ".unfinished"
+_SERIES_NAME = ".series"
 _KINDS = ("api_pull.csv", "for_inference.csv", "run.json")
 
 
@@ -91,6 +92,26 @@ class Run:
             unfinished.replace(path)
             flush_entries(self.folder)
         return path
+
+
+def keep_for(folder: Path, series: str) -> None:
+    """Return for the folder of a series, or one that nobody has yet: then it is that series' from now on.
+
+    Two labels may have one slug, and one series' CSV must never stand under the name of another's.
+    Raises `ArtifactsUnusable`.
+    """
+    mark = folder / _SERIES_NAME
+    with _translated(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        owner = mark.read_text("utf-8", "replace").strip() if mark.exists() else ""
+        if not owner:
+            with whole_file(mark) as unfinished:
+                unfinished.write_text(f"{series}\n", "utf-8")
+    if owner not in {"", series}:
+        raise ArtifactsUnusable(
+            f"{folder} holds the runs of {owner[:60]!r}, not of {series}",
+            hint="give each series a folder of its own: another --dataset or another --persist-dir",
+        )
 
 
 @contextmanager

@@ -97,7 +97,9 @@ class Series(NamedTuple):
         """Read both from their text; `UsageError` names the one that is not usable."""
         name = symbol.upper()
         # Since 2025 the exchange lists symbols in Chinese too, so letters are not only A to Z.
-        if not 1 <= len(name) <= SYMBOL_CHARS_MAX or not name.replace("_", "").isalnum():
+        # One that is another's in lower case, as the Kelvin sign is k, would share its table.
+        is_own = name.lower().upper() == name
+        if not 1 <= len(name) <= SYMBOL_CHARS_MAX or not name.replace("_", "").isalnum() or not is_own:
             raise UsageError(
                 f"symbol {symbol[:60]!r} cannot be one: expected 1 to 40 letters, digits or '_', like BTCUSDT"
             )

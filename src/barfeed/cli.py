@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from barfeed import __version__
-from barfeed.commands.terminal import complain
+from barfeed.commands.terminal import complain, say
 from barfeed.errors import INTERRUPTED_EXIT_CODE, BarfeedError, UsageError
 
 # What a shell says of a process that ended by Ctrl-C.
@@ -47,7 +47,7 @@ def main(command: click.Command = barfeed) -> NoReturn:
     try:
         code = command.main(standalone_mode=False) or 0
     except click.ClickException as error:
-        error.show()
+        _show(error)
         sys.exit(UsageError.exit_code)
     except BarfeedError as error:
         _log.debug("traceback", exc_info=True)
@@ -64,6 +64,15 @@ def main(command: click.Command = barfeed) -> NoReturn:
         # A library's thread that still sends an alert would keep the process alive.
         _leave(INTERRUPTED_EXIT_CODE)
     _leave(code)
+
+
+def _show(error: click.ClickException) -> None:
+    # As click shows it, but what was typed is not repeated as it was typed.
+    context: click.Context | None = getattr(error, "ctx", None)
+    if context:
+        help_line = f"Try '{context.command_path} --help' for help."
+        say(*context.get_usage().splitlines(), help_line, "", err=True)
+    say(f"Error: {error.format_message()}", err=True)
 
 
 def _leave(code: int) -> NoReturn:

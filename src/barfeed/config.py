@@ -26,6 +26,8 @@ _HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-
 # What stands before :// is told in messages, what follows is not.
 _CHANNEL = re.compile(r"[a-z][a-z0-9]{1,19}://\S+", re.IGNORECASE)
 
+_VISIBLE = re.compile(r"[!-~]+")
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -159,6 +161,9 @@ def _is_text(value: str) -> bool:
 
 def check_address(flag: str, text: str, like: str = BASE_URL) -> None:
     """Return for the address of a server of the same kind as `like`; `UsageError` names the flag."""
+    if "@" in text:
+        # It may hold a password: it is not repeated, neither here nor in any manifest.
+        raise UsageError(f"{flag} holds a '@': an address with a name or password in it is not taken")
     secure = urlsplit(like).scheme
     if not _is_address(text, {secure, secure.removesuffix("s")}):
         raise UsageError(f"{flag} {text[:120]!r} is not an address like {like}")
@@ -169,10 +174,7 @@ def _is_binance(url: str) -> bool:
 
 
 def _is_address(text: str, schemes: set[str]) -> bool:
-    # Credentials would end up in every manifest.
-    return _is_server(text, schemes) and not (
-        urlsplit(text).query or urlsplit(text).fragment or "@" in urlsplit(text).netloc
-    )
+    return _is_server(text, schemes) and not (urlsplit(text).query or urlsplit(text).fragment)
 
 
 def _is_server(text: str, schemes: set[str]) -> bool:
@@ -181,7 +183,8 @@ def _is_server(text: str, schemes: set[str]) -> bool:
         host, port = url.hostname or "", url.port
     except ValueError:
         return False
-    return url.scheme in schemes and port != 0 and bool(_HOST.fullmatch(host))
+    # urlsplit overlooks line breaks and blanks, a log and a request do not.
+    return url.scheme in schemes and bool(_VISIBLE.fullmatch(text)) and port != 0 and bool(_HOST.fullmatch(host))
 
 
 def variable(name: str) -> str:
@@ -272,7 +275,7 @@ def _read_config(context: click.Context, _option: click.Parameter, path: Path | 
 
     try:
         values = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise UsageError(f"{path} cannot be read as TOML: {problem}") from None
     options = {option.name or "": option for option in context.command.params if option.name in _NAMES}
     for name, value in values.items():
@@ -296,8 +299,9 @@ def _check_value(
         return
     try:
         options[name].type_cast_value(context, value)
-    except click.BadParameter as problem:
-        raise UsageError(f"{path}: {name} = {_shown(name, value)}: {problem.message}") from None
+    except (click.BadParameter, OverflowError, ValueError) as problem:
+        said = getattr(problem, "message", problem)
+        raise UsageError(f"{path}: {name} = {_shown(name, value)}: {said}"[:400]) from None
 
 
 def _fits(value: object, kind: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from barfeed import acceptance, grid, logs, rules, verdict
 from barfeed.acceptance import Change, Terms
-from barfeed.artifacts import Run, run_files
+from barfeed.artifacts import Run, keep_for, run_files
 from barfeed.bars import Bar, Pull, Series
 from barfeed.binance.rest import Conversation
 from barfeed.clock import Clock
@@ -102,6 +102,7 @@ class _Cycle:
 
     def _live(self) -> None:
         no_time = self._agree_on_time()
+        keep_for(self._feed.folder, str(self._order.series))
         with run_files(self._feed.folder, self._talk.now_ms) as run:
             try:
                 with self._manifest(run):

@@ -23,6 +23,21 @@ _cycle: ContextVar["Record | None"] = ContextVar("barfeed_cycle", default=None)
 _log = logging.getLogger(__name__)
 
 
+def printable(text: str) -> str:
+    """The text in one line that a terminal shows and does not obey: what is no letter or sign is escaped."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+class _Lines(logging.Formatter):
+    """One line for each message, whatever foreign text is in it; a traceback keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - likewise
+        return "\n".join(map(printable, super().formatException(ei).split("\n")))
+
+
 def log_to_stderr(*, debug: bool, as_json: bool) -> None:
     """Send barfeed's own log to stderr; everything with `debug`.
 
@@ -30,7 +45,7 @@ def log_to_stderr(*, debug: bool, as_json: bool) -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(logging.Filter("barfeed"))
-    handler.setFormatter(JsonLines() if as_json else logging.Formatter("%(levelname)s %(message)s"))
+    handler.setFormatter(JsonLines() if as_json else _Lines("%(levelname)s %(message)s"))
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
 
 

@@ -5,6 +5,7 @@ Everything is one statement over all of it, never a loop over rows. It knows not
 
 # ruff: noqa: S608 - tables and columns are named here; the one foreign thing, a path, is quoted
 
+import glob
 import gzip
 import math
 import tempfile
@@ -78,7 +79,7 @@ class Staging:
         layout = _layout(path)
         with _unreadable():
             self._connection.execute(f"INSERT INTO {_INCOMING} SELECT {layout.typed} FROM {layout.reader}")
-            if self._number(f"SELECT count(*) FROM {_INCOMING} WHERE {_NO_BAR}"):
+            if self._number(f"SELECT count(*) FROM {_INCOMING} WHERE {layout.no_bar}"):
                 raise self._first_bad_row(layout)
 
     def put(self, data: Rows | Csv) -> None:
@@ -168,7 +169,7 @@ class Staging:
         """A cell that is no number must not become a NULL in silence."""
         cells = f"concat_ws(',', {', '.join(layout.columns)}) AS cells"
         row = self._ask(
-            f"SELECT cells FROM (SELECT {cells}, {layout.typed} FROM {layout.reader}) WHERE {_NO_BAR} LIMIT 1"
+            f"SELECT cells FROM (SELECT {cells}, {layout.typed} FROM {layout.reader}) WHERE {layout.no_bar} LIMIT 1"
         )
         return SourceUnreadable(f"a row is no bar: {row[0][0][:120]!a}")
 
@@ -221,6 +222,11 @@ class _Layout(NamedTuple):
         close_time = f"epoch_us({_moment('c6')}) // 1000" if len(self.columns) == ARCHIVE_COLUMNS else "NULL::BIGINT"
         return f"{_moment('c0')} AS timestamp, {values}, {close_time} AS close_time"
 
+    @property
+    def no_bar(self) -> str:
+        """True for a typed row with a text that is none."""
+        return f"{_NO_BAR} OR close_time IS NULL" if len(self.columns) == ARCHIVE_COLUMNS else _NO_BAR
+
 
 def _moment(column: str) -> str:
     """A TIMESTAMP from ms, us, or a text in UTC (`2024-01-15 13:00:00`, also with an offset); NULL for others."""
@@ -241,7 +247,8 @@ def _layout(path: Path) -> _Layout:
     columns = tuple(f"c{number}" for number in range(len(names)))
     types = ", ".join(f"'{name}': 'VARCHAR'" for name in columns)
     packed = "gzip" if path.suffix.lower() == ".gz" else "none"
-    quoted = str(path).replace("'", "''")
+    # As it is: DuckDB takes * and ? and [ of a name for a pattern, and reads every file that fits.
+    quoted = glob.escape(str(path)).replace("'", "''")
     options = f"auto_detect = false, delim = ',', quote = '\"', header = {has_header}, compression = '{packed}'"
     return _Layout(f"read_csv('{quoted}', {options}, columns = {{{types}}})", columns)
 

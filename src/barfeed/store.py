@@ -111,7 +111,8 @@ class Store:
 
     def __init__(self, path: Path, clock: Clock, lock_timeout_sec: float) -> None:
         # Absolute, so that no name is taken for another database's address ("postgres:...").
-        self.path = path.absolute()
+        with _translated(path):
+            self.path = path.absolute()
         self._clock = clock
         self._lock_timeout_sec = lock_timeout_sec
         self._connection: duckdb.DuckDBPyConnection | None = None

@@ -121,3 +121,7 @@ def test_the_written_hour_is_the_calendars_hour(hour: tuple[int, int, int, int])
     year, month, day, clock = hour
     moment_ms = calendar.timegm((year, month, day, clock, 0, 0)) * 1000
     assert grid.text(moment_ms) == f"{year}-{month:02d}-{day:02d} {clock:02d}:00"
+
+
+def test_opens_end_with_the_last_even_where_a_step_is_a_millisecond() -> None:
+    assert list(grid.opens(3, 5, 1)) == [3, 4, 5]

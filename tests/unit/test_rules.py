@@ -230,3 +230,37 @@ def test_every_real_bar_since_2019_keeps_every_rule() -> None:
     assert len(bars) == 46_591
     now_ms = bars[-1].open_time_ms + HOUR
     assert rules.check_pull(pulled(bars), Asked(SERIES, len(bars), now_ms)) == []
+
+
+def hostile_bar(open_time_ms: int, *values: float) -> Bar:
+    return Bar(open_time_ms, *values)
+
+
+def said(bars: list[Bar]) -> set[str]:
+    asked = Asked(Series.of("BTCUSDT", "1h"), len(bars), 1_705_327_200_000)
+    pull = Pull(tuple(bars), tuple(each.open_time_ms + 3_599_999 for each in bars))
+    return {found.message for found in rules.check_pull(pull, asked)}
+
+
+def test_every_negative_value_is_named() -> None:
+    seen = said([hostile_bar(1_705_323_600_000, -2.0, 110.0, -3.0, 105.0, -1.0)])
+    assert "negative: open -2.0, low -3.0, volume -1.0" in seen
+
+
+@pytest.mark.parametrize(("apart_ms", "intervals"), [(1, "2.77778e-07"), (1_800_000, "0.5"), (7_200_000, "2")])
+def test_how_far_two_bars_are_apart_is_told_in_intervals(apart_ms: int, intervals: str) -> None:
+    earlier_ms = 1_705_320_000_000
+    seen = said([hostile_bar(at, 1.0, 1.0, 1.0, 1.0, 1.0) for at in (earlier_ms, earlier_ms + apart_ms)])
+    assert f"comes {intervals} intervals after 2024-01-15 12:00, expected 1" in seen
+
+
+def test_a_window_tells_what_is_wrong_with_it_in_words() -> None:
+    step = 3_600_000
+    window = [
+        hostile_bar(at, 1.0, 1.0, 1.0, value, 1.0) for at, value in ((0, 1.0), (0, 1.0), (5, 1.0), (step, math.nan))
+    ]
+    assert [(found.rule, found.open_time_ms, found.message) for found in rules.check_window(window, 0, step, step)] == [
+        ("unique", 0, "is stored twice"),
+        ("on_grid", 5, "is not on the grid"),
+        ("finite", step, "holds NULL, NaN or infinity"),
+    ]

@@ -249,8 +249,12 @@ def drip(head: bytes, byte: bytes) -> Conduct:
     return conduct
 
 
-def test_a_body_that_drips_is_left_when_the_time_is_up(serve: Callable[[Conduct], Server]) -> None:
-    reason, took_sec = fault(serve(drip(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n", b"1")).url, left_sec=0.3)
+LENGTHS = [b"Content-Length: 999\r\n", b""]
+
+
+@pytest.mark.parametrize("length", LENGTHS, ids=["told", "untold"])
+def test_a_body_that_drips_is_left_when_the_time_is_up(length: bytes, serve: Callable[[Conduct], Server]) -> None:
+    reason, took_sec = fault(serve(drip(b"HTTP/1.1 200 OK\r\n%s\r\n" % length, b"1")).url, left_sec=0.3)
     assert reason == "timeout"
     assert 0.25 < took_sec < 0.9
 
@@ -265,10 +269,13 @@ def test_a_head_that_drips_is_left_when_the_time_is_up(piece: bytes, serve: Call
     assert time.perf_counter() - begin_sec < 0.9
 
 
-def test_a_body_that_hangs_after_a_while_is_left_when_the_time_is_up(serve: Callable[[Conduct], Server]) -> None:
+@pytest.mark.parametrize("length", LENGTHS, ids=["told", "untold"])
+def test_a_body_that_hangs_after_a_while_is_left_when_the_time_is_up(
+    length: bytes, serve: Callable[[Conduct], Server]
+) -> None:
     def conduct(server: Server, connection: socket.socket) -> None:
         server.read_request(connection)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+        connection.sendall(b"HTTP/1.1 200 OK\r\n%s\r\n" % length)
         server.over.wait(0.45)
         connection.sendall(b"1")
         server.over.wait(LONGEST_SEC)

@@ -203,3 +203,64 @@ def test_a_window_that_begins_before_the_store_wants_a_backfill() -> None:
     findings = gap_findings([TARGET - back * HOUR for back in (13, 12, 11, 3)], HOUR)
     error = verdict.window_gap(ASKED.series, TARGET - 13 * HOUR, findings, REMEDIES)
     assert error.hint.endswith("fill what is missing: the backfill command --from '2024-01-15 00:00'")
+
+
+LAST_MS = TARGET + HOUR - 1
+
+
+@pytest.mark.parametrize("dated_ms", [None, LAST_MS - 999, LAST_MS, LAST_MS + HOUR])
+def test_a_date_after_the_targets_close_or_none_at_all_is_no_objection(dated_ms: int | None) -> None:
+    verdict.trust_clock(ASKED, dated_ms)
+
+
+@pytest.mark.parametrize("early_ms", [1000, 1001, HOUR])
+def test_a_date_before_the_targets_close_tells_that_the_clocks_disagree(early_ms: int) -> None:
+    with pytest.raises(ContractBroken) as told:
+        verdict.trust_clock(ASKED, LAST_MS - early_ms)
+    said = {1000: "2024-01-15 13:59:58.999", 1001: "2024-01-15 13:59:58.998", HOUR: "2024-01-15 12:59:59.999"}
+    assert str(told.value) == (
+        "BTCUSDT 1h: the exchange's clocks disagree: /fapi/v1/time says 2024-01-15 14:20, its answer is dated"
+        f" {said[early_ms]}, before the target 2024-01-15 13:00 closed"
+    )
+    assert told.value.hint == "nothing was appended; run it again when the exchange's clock is right"
+
+
+def test_a_catch_up_pulls_whole_bars_though_the_store_ends_off_the_grid() -> None:
+    assert verdict.bars_to_pull(TARGET, TARGET - HOUR - HOUR // 2, 6, 726, HOUR) == 6
+
+
+def test_a_broken_pull_and_an_empty_store_are_told_with_their_series() -> None:
+    with pytest.raises(ContractBroken, match=r"^BTCUSDT 1h: "):
+        verdict.accept_pull(pulled(PULLED[::-1]), ASKED, may_be_short=False)
+    with pytest.raises(StoreEmpty, match=r"^BTCUSDT 1h: the store holds no bar to validate against$"):
+        verdict.judge(ASKED, PULLED, Held([], None), catch_up=False, remedies=REMEDIES)
+
+
+def test_a_bar_that_only_the_store_has_is_told_with_its_values() -> None:
+    with pytest.raises(Mismatch) as told:
+        verdict.judge(
+            ASKED, bars(5, 4, 2, 1, 0), Held(bars(5, 4, 3, 2, 1), TARGET - HOUR), catch_up=False, remedies=REMEDIES
+        )
+    (found,) = told.value.findings
+    assert found == (
+        "unknown", TARGET - 3 * HOUR, "is stored, but the exchange has no such bar", bar(3)._asdict(), None
+    )  # fmt: skip
+
+
+def test_bars_that_only_the_exchange_has_are_told_with_their_values_and_spans() -> None:
+    with pytest.raises(WindowGap) as told:
+        verdict.judge(ASKED, PULLED, Held(bars(5, 3, 1), TARGET - HOUR), catch_up=False, remedies=REMEDIES)
+    assert told.value.findings == tuple(
+        ("gap", TARGET - back * HOUR, "is missing", None, bar(back)._asdict()) for back in (4, 2)
+    )
+    assert str(told.value).endswith(": 2024-01-15 09:00, 2024-01-15 11:00")
+
+
+@pytest.mark.parametrize("count", [5, 6])
+def test_a_window_that_is_not_whole_names_five_findings_at_most(count: int) -> None:
+    findings = gap_findings([TARGET + 2 * back * HOUR for back in range(count)], HOUR)
+    said = str(verdict.window_gap(ASKED.series, 0, findings, REMEDIES))
+    assert said.startswith(
+        "BTCUSDT 1h: the inference window is not whole: 2024-01-15 13:00 is missing; 2024-01-15 15:00"
+    )
+    assert said.endswith("2024-01-15 21:00 is missing" + ("; ..." if count > 5 else ""))

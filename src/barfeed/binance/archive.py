@@ -7,7 +7,9 @@ and that member's size are as they should be, and even then it may lack days. Wh
 import hashlib
 import io
 import logging
+import lzma
 import os
+import struct
 import zipfile
 import zlib
 from calendar import timegm
@@ -41,7 +43,9 @@ _CHECKSUM_BYTES = 64
 _HEX = frozenset("0123456789abcdef")
 
 # RuntimeError: encrypted, or packed in a way that nobody here unpacks.
-BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError, ValueError)
+BROKEN_ZIP = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, OSError, ValueError,
+)  # fmt: skip
 
 _log = logging.getLogger(__name__)
 

@@ -1,6 +1,7 @@
 """What an answer that is not 200 means, and how long to wait before asking again. Pure decisions."""
 
 import re
+from calendar import timegm
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
@@ -61,7 +62,8 @@ def pause_sec(attempt: int, asked_sec: float | None, jitter: float) -> float:
 def dated_ms(answer: Answer) -> int | None:
     """When the answer was sent, from its `Date` header, in ms to the second; None where it has none."""
     try:
-        return int(parsedate_to_datetime(answer.headers["date"]).timestamp() * 1000)
+        # Without a zone it would be taken for this machine's own time.
+        return timegm(parsedate_to_datetime(answer.headers["date"]).utctimetuple()) * 1000
     except (KeyError, ValueError, OverflowError):
         return None
 

@@ -16,12 +16,11 @@ from barfeed.bars import Pull, Series
 from barfeed.binance import refusals, wire
 from barfeed.binance.refusals import Answer, TryAgain
 from barfeed.binance.transport import Transport
+from barfeed.binance.wire import KLINES_LIMIT_MAX
 from barfeed.clock import Clock, ExchangeTime, Patience
 from barfeed.errors import ExchangeBlocked, ExchangeRefused, ExchangeUnavailable
 from barfeed.rules import Asked
 
-# More in one request is an error on futures, not a silent cap.
-KLINES_LIMIT_MAX = 1500
 _ABSURD_DIGITS = 10
 
 Query = dict[str, str | int]

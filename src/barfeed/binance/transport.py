@@ -18,7 +18,7 @@ from barfeed.clock import Clock
 from barfeed.errors import ContractBroken, ExchangeRefused, UsageError
 
 # 1,500 klines are 250 KB and a whole exchangeInfo 1.2 MB: more is no answer of this exchange.
-BODY_BYTES_MAX = 16 * 1024 * 1024
+BODY_BYTES_MAX = 8 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 CONNECT_TIMEOUT_SEC = 5.0
 READ_TIMEOUT_SEC = 10.0
@@ -59,6 +59,7 @@ class _Line:
 
     def __init__(self) -> None:
         self._connection: Any = None
+        self._socket: socket.socket | None = None
 
     def tapped(self, pool_class: type[urllib3.HTTPConnectionPool]) -> Any:
         """The pool class, but each connection it opens is known here."""
@@ -68,13 +69,24 @@ class _Line:
             connect = pool.ConnectionCls
 
             def tapped(*args: Any, **options: Any) -> Any:
-                self._connection = connect(*args, **options)
+                self._connection = self._remembering(connect(*args, **options))
                 return self._connection
 
             pool.ConnectionCls = tapped  # type: ignore[assignment] # urllib3 only ever calls it
             return pool
 
         return make_pool
+
+    def _remembering(self, connection: Any) -> Any:
+        connect = connection.connect
+
+        def remembered() -> None:
+            connect()
+            # Where an answer tells no length, the connection lets go of its socket before the answer's end.
+            self._socket = connection.sock
+
+        connection.connect = remembered
+        return connection
 
     @contextmanager
     def cut_after(self, sec: float) -> Iterator[None]:
@@ -93,7 +105,7 @@ class _Line:
             done.set()
 
     def _cut(self) -> None:
-        line: socket.socket | None = getattr(self._connection, "sock", None)
+        line: socket.socket | None = getattr(self._connection, "sock", None) or self._socket
         if line is not None:
             # It may have closed by itself.
             with suppress(OSError):

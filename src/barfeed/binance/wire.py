@@ -19,6 +19,8 @@ from barfeed.rules import Finding
 _Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _KLINE_FIELDS = 12
+# More in one request is an error on futures, not a silent cap: more in one answer is none of its answers.
+KLINES_LIMIT_MAX = 1500
 _Kline = tuple[_Milliseconds, str, str, str, str, str, _Milliseconds, str, _Count, str, str, str]
 
 # The values that a bar keeps may be negative here, so that the rules can say so and the evidence
@@ -64,6 +66,8 @@ def read_klines(body: bytes) -> Pull:
     rows = read_json(body)
     if not isinstance(rows, list):
         raise ContractBroken(f"/fapi/v1/klines answered {quote(body)}, expected an array of klines")
+    if len(rows) > KLINES_LIMIT_MAX:
+        raise ContractBroken(f"/fapi/v1/klines answered {len(rows)} rows, expected at most {KLINES_LIMIT_MAX}")
     readings = [_read_kline(row, number) for number, row in enumerate(rows)]
     findings = [reading for reading in readings if isinstance(reading, Finding)]
     if findings:

@@ -10,7 +10,7 @@ from barfeed import grid
 from barfeed.commands.examples import examples
 from barfeed.commands.moments import MOMENT
 from barfeed.commands.progress import shown
-from barfeed.commands.terminal import complain, log_to_stderr
+from barfeed.commands.terminal import complain, log_to_stderr, say
 from barfeed.config import Settings, check_address, options_of
 from barfeed.errors import BarfeedError, UsageError
 
@@ -128,20 +128,20 @@ def _order(settings: Settings, own: dict[str, Any]) -> "Order":
 
 def _tell(settings: Settings, report: "Report", error: str) -> None:
     if settings.json:
-        click.echo(json.dumps(report.as_json(error)))
+        say(json.dumps(report.as_json(error)))
         return
     for hole in report.holes:
-        click.echo(f"hole: {hole}: the source has no such bar; nothing was made up")
-    click.echo(report.line())
+        say(f"hole: {hole}: the source has no such bar; nothing was made up")
+    say(report.line())
 
 
 def _complain_of_mismatches(report: "Report") -> None:
     if not report.mismatches:
         return
     for finding in report.mismatches[:_MISMATCHES_SHOWN]:
-        click.echo(f"mismatch: {finding}", err=True)
+        say(f"mismatch: {finding}", err=True)
     if len(report.mismatches) > _MISMATCHES_SHOWN:
-        click.echo(f"... and {len(report.mismatches) - _MISMATCHES_SHOWN} more; --json tells all", err=True)
+        say(f"... and {len(report.mismatches) - _MISMATCHES_SHOWN} more; --json tells all", err=True)
     complain(
         f"{report.series}: {len(report.mismatches)} stored bars differ from the source; they stay as they are",
         "find out which is right: barfeed verify --against rest, then barfeed repair",

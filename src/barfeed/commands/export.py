@@ -9,7 +9,7 @@ import click
 from barfeed import grid
 from barfeed.commands.examples import examples
 from barfeed.commands.moments import MOMENT
-from barfeed.commands.terminal import log_to_stderr
+from barfeed.commands.terminal import log_to_stderr, say
 from barfeed.config import Settings, options_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def export(file: Path, from_ms: int | None, to_ms: int | None, as_of_ms: int | N
 
     store = Store(settings.duckdb, SystemClock(), settings.lock_timeout_sec)
     done = write(store, Wanted(series, from_ms, to_ms, as_of_ms), file)
-    click.echo(json_text.dumps(_facts(done)) if json else _line(done))
+    say(json_text.dumps(_facts(done)) if json else _line(done))
 
 
 def _facts(done: "Exported") -> dict[str, object]:

@@ -8,7 +8,7 @@ from barfeed import grid
 from barfeed.bars import Series
 from barfeed.clock import Clock
 from barfeed.commands.terminal import remark
-from barfeed.logs import is_json
+from barfeed.logs import is_json, printable
 from barfeed.parts import Note
 
 _LINE_EVERY_SEC = 5.0
@@ -76,7 +76,7 @@ class Meter:
 
     def told(self, note: Note) -> None:
         """Something that the user should know."""
-        self._bar.write(str(note), file=sys.stderr)
+        self._bar.write(printable(str(note)), file=sys.stderr)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

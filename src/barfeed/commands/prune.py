@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from barfeed.commands.examples import examples
-from barfeed.commands.terminal import log_to_stderr
+from barfeed.commands.terminal import log_to_stderr, say
 from barfeed.config import Settings, options_of
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def prune(keep_days: int, discard: bool, json: bool, **values: Any) -> None:
     keep = retention.Keep(keep_days, discard, settings.dry_run)
     done = retention.prune(folder, SystemClock().utc_ms(), keep)
     facts = _facts(done, settings.dry_run)
-    click.echo(json_text.dumps(facts) if json else _text(done, facts))
+    say(*([json_text.dumps(facts)] if json else _lines(done, facts)))
 
 
 def _facts(done: "Pruned", dry_run: bool) -> dict[str, object]:
@@ -57,8 +57,6 @@ def _facts(done: "Pruned", dry_run: bool) -> dict[str, object]:
     }
 
 
-def _text(done: "Pruned", facts: dict[str, object]) -> str:
+def _lines(done: "Pruned", facts: dict[str, object]) -> list[str]:
     told = facts | {"zips": ",".join(done.zips) or "none", "kept": done.kept or "none", "left": len(done.left)}
-    return "\n".join(
-        [*(f"left: {each}" for each in done.left), " ".join(f"{name}={value}" for name, value in told.items())]
-    )
+    return [*(f"left: {each}" for each in done.left), " ".join(f"{name}={value}" for name, value in told.items())]

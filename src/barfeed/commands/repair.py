@@ -10,7 +10,7 @@ from barfeed import grid
 from barfeed.acceptance import values
 from barfeed.commands.examples import examples
 from barfeed.commands.moments import MOMENT
-from barfeed.commands.terminal import log_to_stderr
+from barfeed.commands.terminal import log_to_stderr, say
 from barfeed.config import Settings, options_of
 from barfeed.errors import Unrepaired, UsageError
 
@@ -64,7 +64,7 @@ def repair(
     _refuse_nobody_to_ask(settings, yes=yes, dry_run=dry_run)
     work, series, found = _look(settings, from_ms, to_ms, only)
     if not settings.json:
-        click.echo("\n".join(_plan(series, found)))
+        say(*_plan(series, found))
     if dry_run or not found.differences:
         return _tell_found(settings, series, found)
     if not (yes or not found.of_kind("missing", "mismatch") or _says_yes(found)):
@@ -114,15 +114,15 @@ def _says_yes(found: "Survey") -> bool:
 
 def _tell_found(settings: Settings, series: "Series", found: "Survey") -> int:
     if settings.json:
-        click.echo(json.dumps(_facts(series, found)))
+        say(json.dumps(_facts(series, found)))
     return Unrepaired.exit_code if found.differences else 0
 
 
 def _tell_done(settings: Settings, series: "Series", found: "Survey", done: "Mended") -> int:
     if settings.json:
-        click.echo(json.dumps(_facts(series, found, done)))
+        say(json.dumps(_facts(series, found, done)))
     else:
-        click.echo(f"filled={len(done.filled)} revised={len(done.revised)} left={len(done.left)} run={found.run!r}")
+        say(f"filled={len(done.filled)} revised={len(done.revised)} left={len(done.left)} run={found.run!r}")
     if done.left:
         raise Unrepaired(
             f"{series}: {len(done.left)} of {len(found.differences)} bars were left as they are; first: {done.left[0]}",

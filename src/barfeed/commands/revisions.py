@@ -9,7 +9,7 @@ from barfeed import grid
 from barfeed.acceptance import values
 from barfeed.bars import VALUE_COLUMNS, Series
 from barfeed.commands.examples import examples
-from barfeed.commands.terminal import log_to_stderr
+from barfeed.commands.terminal import log_to_stderr, say
 from barfeed.config import Settings, options_of
 from barfeed.errors import StoreUnusable
 
@@ -42,9 +42,9 @@ def revisions(**options: Any) -> int:
     found = _listed(settings, series)
     if settings.json:
         names = {"symbol": series.symbol, "interval": str(series.interval)}
-        click.echo(json.dumps({"series": names, "revisions": [_facts(each) for each in found]}))
+        say(json.dumps({"series": names, "revisions": [_facts(each) for each in found]}))
     else:
-        click.echo("\n".join([*map(_line, found), f"{series}: {len(found)} revisions"]))
+        say(*map(_line, found), f"{series}: {len(found)} revisions")
     return 0
 
 

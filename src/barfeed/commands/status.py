@@ -8,7 +8,7 @@ from click.core import ParameterSource
 
 from barfeed import grid
 from barfeed.commands.examples import examples
-from barfeed.commands.terminal import log_to_stderr
+from barfeed.commands.terminal import log_to_stderr, say
 from barfeed.config import Settings, options_of
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def status(context: click.Context, /, json: bool, **values: Any) -> int:
     now = _now(settings)
     store = Store(settings.duckdb, SystemClock(), _WAIT_SEC)
     conditions = _conditions(settings, store, asked, now)
-    click.echo(json_text.dumps(_facts(store, now, conditions)) if json else _text(store, now, conditions))
+    say(*([json_text.dumps(_facts(store, now, conditions))] if json else _lines(store, now, conditions)))
     return int(any(each.troubles for each in conditions))
 
 
@@ -87,7 +87,7 @@ def _conditions(settings: Settings, store: "Store", asked: "list[Series]", now: 
     return conditions
 
 
-def _text(store: "Store", now: _Now, conditions: "list[Condition]") -> str:
+def _lines(store: "Store", now: _Now, conditions: "list[Condition]") -> list[str]:
     lines = [line for each in conditions for line in _series_text(each)]
     clock = "the machine's clock, for the exchange did not tell" if now.problem else "the exchange's clock"
     lines += [
@@ -95,7 +95,7 @@ def _text(store: "Store", now: _Now, conditions: "list[Condition]") -> str:
         f"time {grid.timestamp(now.ms)} by {clock}",
     ]
     lines += [f"  {now.problem}"] if now.problem else []
-    return "\n".join([*lines, "not healthy" if any(each.troubles for each in conditions) else "healthy"])
+    return [*lines, "not healthy" if any(each.troubles for each in conditions) else "healthy"]
 
 
 def _series_text(condition: "Condition") -> list[str]:

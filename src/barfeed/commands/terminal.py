@@ -26,10 +26,10 @@ def log_to_stderr(settings: Settings) -> None:
     logs.log_to_stderr(debug=settings.debug, as_json=settings.log_format == "json")
 
 
-def say(line: str, *, err: bool = False) -> None:
-    """Print a line; a full or closed terminal or log must not end a good hour."""
+def say(*lines: str, err: bool = False) -> None:
+    """Print lines; a full or closed terminal or log must not end a good hour."""
     with suppress(OSError):
-        click.echo(line, err=err)
+        click.echo("\n".join(map(logs.printable, lines)), err=err)
 
 
 def remark(line: str) -> None:

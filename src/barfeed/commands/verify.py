@@ -13,7 +13,7 @@ from barfeed import grid
 from barfeed.bars import Series
 from barfeed.commands.examples import examples
 from barfeed.commands.moments import MOMENT
-from barfeed.commands.terminal import complain, log_to_stderr
+from barfeed.commands.terminal import complain, log_to_stderr, say
 from barfeed.config import Settings, check_address, options_of
 from barfeed.errors import BarfeedError, UsageError
 
@@ -77,7 +77,7 @@ def verify(
     report = _prove(settings, store, series)
     if against:
         _compare(store, report, _whom(settings, against, archive_url), (from_ms, to_ms))
-    click.echo(json_text.dumps(_facts(report)) if json else "\n".join(_lines(report)))
+    say(*([json_text.dumps(_facts(report))] if json else _lines(report)))
     found = report.all_findings
     if found:
         complain(f"{series}: {len(found)} findings; first: {found[0]}", _hint(report))

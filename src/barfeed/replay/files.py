@@ -2,6 +2,7 @@
 
 # ruff: noqa: S608 - tables and columns are named here, and the one foreign thing, a path, is quoted
 
+import glob
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -77,7 +78,7 @@ def _sources(database: duckdb.DuckDBPyConnection, spec: str) -> list[Source]:
     if head[8:12] == b"DUCK":
         return _store(database, path, series)
     reader = "read_parquet({})" if head[:4] == b"PAR1" else _csv_reader(path, head)
-    return [Source(series or _by_name(path), reader.format(_quoted(path)), str(path))]
+    return [Source(series or _by_name(path), reader.format(_quoted(Path(glob.escape(str(path))))), str(path))]
 
 
 def _said(spec: str, symbol: str, interval: str) -> Series:

@@ -1,0 +1,146 @@
+"""`make mutants`: change the code in every small way that mutmut knows; a test must notice each.
+
+A mutant that lives is a missing test, or is explained in `survivors.toml`; this fails on any other, and on an
+explanation whose mutant is dead or gone. Everything happens in a copy of the tree, and nothing is left behind.
+
+    python tests/proof/mutants.py [GROUP ...]
+"""
+
+import difflib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+SURVIVORS = Path(__file__).with_name("survivors.toml")
+COPIED = ("src", "tests", "docs", "run", "pyproject.toml", "README.md")
+
+
+class Group(NamedTuple):
+    """Modules that are mutated, and the tests that must notice."""
+
+    modules: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+GROUPS = {
+    # What decides is pure: its own tests alone must do, and take a minute.
+    "decisions": Group(
+        ("rules", "grid", "verdict"), tuple(f"tests/unit/test_{name}.py" for name in ("rules", "grid", "verdict"))
+    ),
+    "cycle": Group(
+        ("cycle",),
+        ("tests/hour/test_cycle.py", "tests/hour/test_followup.py", "tests/repair/test_repair_accept.py"),
+    ),
+}
+
+
+class Lived(NamedTuple):
+    """A mutant that no test noticed: where, and what was changed to what."""
+
+    module: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return f'[[survivor]]\nmodule = "{self.module}"\nold = {self.old!r}\nnew = {self.new!r}\nwhy = ""\n'
+
+
+def main(names: Iterable[str]) -> int:
+    """Run the groups; 1 where a survivor is not explained or an explanation explains nothing."""
+    wanted = {name: GROUPS[name] for name in names or GROUPS}
+    lived = {each for group in wanted.values() for each in run(group)}
+    modules = {module for group in wanted.values() for module in group.modules}
+    explained = {each for each in read() if each.module in modules}
+    for each in sorted(lived - explained):
+        print(f"lives, and is not explained:\n{each}")  # noqa: T201 - a command's output
+    for each in sorted(explained - lived):
+        print(f"is explained, but does not live:\n{each}")  # noqa: T201
+    print(f"{len(lived)} mutants live, {len(lived & explained)} of them explained")  # noqa: T201
+    return int(lived != explained)
+
+
+def read() -> list[Lived]:
+    """The survivors that are explained."""
+    table = tomllib.loads(SURVIVORS.read_text("utf-8"))
+    return [Lived(each["module"], each["old"], each["new"]) for each in table.get("survivor", ())]
+
+
+def run(group: Group) -> Iterator[Lived]:
+    """The mutants of a group that live."""
+    with tempfile.TemporaryDirectory(prefix="barfeed-mutants-") as folder:
+        copy = Path(folder)
+        for name in COPIED:
+            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, copy / name)
+        with (copy / "pyproject.toml").open("a") as file:
+            file.write(configuration(group))
+        for line in mutmut(copy, "run"):
+            if said := re.fullmatch(r"(\d+)/\1  .*", line):
+                print(f"{', '.join(group.modules)}: {said[0]}")  # noqa: T201
+        yield from living(copy)
+
+
+def living(copy: Path) -> Iterator[Lived]:
+    """The mutants that a run in `copy` has left alive, by their change: a number moves with every line before it."""
+    ended = (line.partition(": ") for line in mutmut(copy, "results"))
+    names = [name for name, _, how in ended if how in {"survived", "no tests", "suspicious"}]
+    for told in "\n".join(shown(copy, names)).split("\n# ")[1:]:
+        diff = told.splitlines()
+        old, new = (
+            " ".join(line[1:].strip() for line in diff if line.startswith(sign) and not line.startswith(sign * 3))
+            for sign in "-+"
+        )
+        yield Lived(told.split(".")[1], *differing(old, new))
+
+
+def configuration(group: Group) -> str:
+    """What mutmut reads from pyproject.toml."""
+    sources = [f"src/barfeed/{name}.py" for name in group.modules]
+    flags = ["-m", "not long and not peers", "-p", "no:cacheprovider"]
+    return (
+        f'\n[tool.mutmut]\nsource_paths = ["src"]\nonly_mutate = {sources}\nalso_copy = ["docs", "run"]\n'
+        f"pytest_add_cli_args = {flags}\npytest_add_cli_args_test_selection = {list(group.tests)}\n"
+    )
+
+
+def mutmut(copy: Path, word: str) -> list[str]:
+    """What one of its commands prints."""
+    return called(copy, str(Path(sys.executable).with_name("mutmut")), word)
+
+
+def called(copy: Path, *command: str) -> list[str]:
+    """A command's lines; ends all where it cannot even begin."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{command[0]} ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+    # Its progress is one line drawn over and over, each time behind another sign.
+    return [line.strip() for line in re.split(r"[\r\n]|[\u2800-\u28ff] ", done.stdout)]
+
+
+def shown(copy: Path, names: list[str]) -> list[str]:
+    """The diffs of mutants, each under a line that begins with `# `; all at once, for each start takes seconds."""
+    show = "import sys; from mutmut.__main__ import show; print(); [show.callback(name) for name in sys.argv[1:]]"
+    return called(copy, sys.executable, "-c", show, *names)
+
+
+def differing(old: str, new: str) -> tuple[str, str]:
+    """Both texts around what differs, long enough to be found."""
+    matches = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    changed = [each for each in matches if each[0] != "equal"]
+    if not changed:
+        return old, new
+    _, old_from, _, new_from, _ = changed[0]
+    _, _, old_to, _, new_to = changed[-1]
+    return old[max(0, old_from - 40) : old_to + 40], new[max(0, new_from - 40) : new_to + 40]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

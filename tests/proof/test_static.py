@@ -1,0 +1,38 @@
+"""The commands of `make audit` and `make mutants` say what is so."""
+
+import sys
+import tomllib
+
+import pytest
+
+from proof import audit, mutants
+
+
+def fails(said: str) -> list[str]:
+    return [sys.executable, "-c", f"import sys; sys.stderr.write({said!r}); sys.exit(1)"]
+
+
+def test_an_audit_without_a_network_is_skipped_with_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    assert audit.main(fails("requests.exceptions.ConnectionError: HTTPSConnectionPool(...)")) == 0
+    assert capfd.readouterr().out == "audit: skipped: no network\n"
+
+
+def test_an_audit_that_finds_something_fails(capfd: pytest.CaptureFixture[str]) -> None:
+    assert audit.main(fails("Found 1 known vulnerability in 1 package")) == 1
+    assert "known vulnerability" in capfd.readouterr().err
+
+
+def test_every_explained_survivor_still_stands_in_its_module() -> None:
+    for each in mutants.read():
+        source = " ".join((mutants.ROOT / "src" / "barfeed" / f"{each.module}.py").read_text("utf-8").split())
+        assert " ".join(each.old.split()) in source, each
+
+
+def test_every_survivor_has_its_reason() -> None:
+    told = tomllib.loads(mutants.SURVIVORS.read_text("utf-8"))["survivor"]
+    assert all(each["why"] for each in told)
+
+
+def test_a_mutant_is_known_by_what_it_changes() -> None:
+    old, new = "a = 1 if x else 2", "a = 1 if not x else 2"
+    assert mutants.differing(old, new) == (old, new)
