@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint types unit docs long peers bench clean
+.PHONY: help demo run test lint types unit docs long peers bench kills kills-syscalls clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "barfeed needs Python 3.11 or newer: make PYTHON=python3.12"; exit 2; }
@@ -56,6 +56,12 @@ peers: .venv/installed-peers ## the replay exchange under ccxt, python-binance a
 
 bench: .venv/installed-peers ## speed, as ratios against named rivals
 	@$(BIN)/python -m benchmarks
+
+kills: .venv/installed-dev ## 500 SIGKILLs at random moments of every command; half an hour
+	@$(BIN)/python tests/proof/kills.py --write
+
+kills-syscalls: .venv/installed-dev ## a kill, and every error, at each system call of the feed that touches the disk; needs strace
+	@$(BIN)/python tests/proof/kills.py --syscalls --write
 
 clean: ## remove what make made
 	rm -rf .venv demo-data build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
