@@ -61,7 +61,8 @@ kills: .venv/installed-dev ## 500 SIGKILLs at random moments of every command; h
 	@$(BIN)/python tests/proof/kills.py --write
 
 kills-syscalls: .venv/installed-dev ## a kill, and every error, at each system call of the feed that touches the disk; needs strace
-	@$(BIN)/python tests/proof/kills.py --syscalls --write
+	@$(BIN)/python tests/proof/kills.py --syscalls kill --write
+	@$(BIN)/python tests/proof/kills.py --syscalls fail --write
 
 clean: ## remove what make made
 	rm -rf .venv demo-data build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

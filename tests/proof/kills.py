@@ -1,7 +1,7 @@
 """Kill -9 at random moments and at every system call that touches the disk: `make kills`, `make kills-syscalls`.
 
-`python tests/proof/kills.py [--kills 500] [--seed 7] [--syscalls] [--write]`; `--write` keeps the figures in
-docs/proof.md.
+`python tests/proof/kills.py [--kills 500] [--seed 7] [--syscalls kill|fail] [--write]`; `--write` keeps the figures
+in docs/proof.md.
 Each kill is judged by `scenes`: at once, after the command has gone on, and once what it left over is old.
 """
 
@@ -244,7 +244,7 @@ def main() -> None:
     flags.add_argument("--kills", type=int, default=500)
     flags.add_argument("--seed", type=int, default=7)
     flags.add_argument("--every", type=int, default=1, help="with --syscalls: only every so many-th call")
-    flags.add_argument("--syscalls", action="store_true")
+    flags.add_argument("--syscalls", choices=["kill", "fail"], help="not at random: at each call that touches the disk")
     flags.add_argument("--write", action="store_true")
     asked = flags.parse_args()
     if asked.syscalls and not syscalls.works():
@@ -252,8 +252,8 @@ def main() -> None:
     reports = {}
     with arena(SYSCALL_SCENES if asked.syscalls else SCENES) as (scenes, disk):
         if asked.syscalls:
-            reports["system calls killed"] = table(_told(syscall_kills(scenes, disk, asked.every)))
-            reports["system calls failed"] = table(_told(syscall_failures(scenes, disk, asked.every)))
+            attack = syscall_kills if asked.syscalls == "kill" else syscall_failures
+            reports[f"system calls: {asked.syscalls}"] = table(_told(attack(scenes, disk, asked.every)))
         else:
             reports["kills"] = table(_told(random_kills(scenes, disk, asked.kills, asked.seed)))
     for name, text in reports.items():
