@@ -114,7 +114,7 @@ class Scene:
         assert read_csv(root / "feed" / SLUG / "latest_for_inference.csv") == window(target_ms)
 
     def check_log(self, root: Path) -> None:
-        """A log beside the store is folded into it by the next hour, if the command itself had nothing left to write."""
+        """A log beside the store is folded into it by the next hour, where the command had nothing left to write."""
         log = root / "store" / "ohlcv.duckdb.wal"
         if log.exists():
             hour = self.world.run(root, *feed_words())
