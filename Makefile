@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint types unit docs site long fuzz mutants audit peers bench wheel image clean
+.PHONY: help demo run test lint types unit docs site long fuzz mutants audit kills kills-syscalls peers bench wheel image clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "barfeed needs Python 3.11 or newer: make PYTHON=python3.12"; exit 2; }
@@ -70,6 +70,13 @@ peers: .venv/installed-peers ## the replay exchange under ccxt, python-binance a
 
 bench: .venv/installed-peers ## speed, as ratios against named rivals
 	@$(BIN)/python -m benchmarks
+
+kills: .venv/installed-dev ## 500 SIGKILLs at random moments of every command; half an hour
+	@$(BIN)/python tests/proof/kills.py --write
+
+kills-syscalls: .venv/installed-dev ## a kill, and every error, at each system call of the feed that touches the disk; needs strace
+	@$(BIN)/python tests/proof/kills.py --syscalls kill --write
+	@$(BIN)/python tests/proof/kills.py --syscalls fail --write
 
 wheel: .venv/installed-dev ## dist/: the wheel and the sdist
 	@$(BIN)/python -m build

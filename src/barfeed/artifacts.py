@@ -67,11 +67,15 @@ class Run:
         return self._save_csv("api_pull.csv", csv_bytes(bars), len(bars))
 
     def publish(self, bars: Sequence[Bar]) -> Written:
-        """The inference CSV, under its own name and then as the latest."""
-        content = csv_bytes(bars)
-        written = self._save_csv("for_inference.csv", content, len(bars))
+        """The inference CSV, under its own name."""
+        return self._save_csv("for_inference.csv", csv_bytes(bars), len(bars))
+
+    def replace_latest(self, published: Written) -> None:
+        """Let what was published be the latest. A link of that name is replaced, not followed."""
+        path = self.folder / published.file
+        with _translated(path):
+            content = path.read_bytes()
         self._save(LATEST_NAME, content)
-        return written
 
     def save_manifest(self, manifest: dict[str, Any]) -> Path:
         """The record of the run, as JSON."""

@@ -306,7 +306,9 @@ class _Cycle:
     def _publish(self, run: Run, window: Sequence[Bar]) -> None:
         if not self._order.dry_run:
             with self._record.step("publish"):
+                # Noted before the latest: a manifest tells every file that is there.
                 self._record.inference = run.publish(window)
+                run.replace_latest(self._record.inference)
 
     def _refuse_gaps(self, asked: Asked, window: Sequence[Bar]) -> None:
         start_ms = grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)

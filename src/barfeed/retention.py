@@ -19,7 +19,7 @@ from barfeed import runs
 from barfeed.errors import ArtifactsUnusable, BarfeedError
 from barfeed.locks import lock
 from barfeed.runs import Folder, Manifest, Zip
-from barfeed.whole import flush_entries, whole_file
+from barfeed.whole import UNFINISHED_SUFFIX, flush_entries, whole_file
 
 DAY_MS = 24 * 3_600_000
 
@@ -205,6 +205,9 @@ def _finish_leaving(path: Path, keep: Keep) -> None:
     """Let go of the rest of what a killed prune had begun with."""
     if keep.dry_run:
         return
+    for begun in path.glob(f".*{runs.ZIP_SUFFIX}.*{UNFINISHED_SUFFIX}"):
+        # The lock is held: nobody writes it any more, and this month may never be written again.
+        begun.unlink()
     leaving = Folder(path / _LEAVING_FOLDER)
     folder = Folder(path)
     for run in runs.runs(leaving):

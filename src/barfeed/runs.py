@@ -14,6 +14,7 @@ from typing import IO, NamedTuple, Protocol
 import msgspec
 
 from barfeed.errors import ArtifactsUnusable
+from barfeed.whole import open_regular
 
 ZIP_SUFFIX = "_runs.zip"
 KINDS = ("api_pull", "for_inference")
@@ -89,7 +90,7 @@ class Folder:
 
     def open(self, name: str) -> IO[bytes]:
         """The file's bytes."""
-        return (self.path / name).open("rb")
+        return open_regular(self.path / name)
 
 
 class Zip:
@@ -98,6 +99,8 @@ class Zip:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            # zipfile itself would wait at a pipe.
+            open_regular(path).close()
             self._zip = zipfile.ZipFile(path)
         except _UNREADABLE as problem:
             raise unreadable(path, problem) from problem

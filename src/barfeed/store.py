@@ -6,6 +6,7 @@ exchange. Between two uses only an empty in-memory DuckDB stays open, which make
 
 import logging
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ import duckdb
 from barfeed.bars import COLUMNS, Bar, Series
 from barfeed.clock import Clock
 from barfeed.errors import StoreUnusable
+from barfeed.whole import new_file
 
 # A file made so can be read by DuckDB 1.x: users' own tools may be older. Only for a new file: the
 # version of an existing one cannot be lowered, and asking for it is an error.
@@ -54,6 +56,15 @@ UNION ALL
 SELECT expressions FROM duckdb_indexes() WHERE database_name = 'store' AND table_name = ? AND is_unique
 """
 _COVERAGE = "SELECT count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)) FROM {table}"
+
+_DEFAULT_HINT = (
+    "check that the disk is not full and the file is a whole DuckDB database; restore it from a backup if not"
+)
+# Where the file is as good as ever, nobody must be sent to a backup.
+_HINTS = {
+    "Out of Memory Error": "the file is as it was; give the process more memory (ulimit -v, the container's limit)",
+    "Too many open files": "the file is as it was; let the process open more (ulimit -n)",
+}
 
 _log = logging.getLogger(__name__)
 
@@ -147,16 +158,33 @@ class Store:
             with self._attached("READ_ONLY") as connection:
                 yield connection
             return
-        options = EXISTING_FILE if self.exists() else NEW_FILE
         with _translated(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._attached(options) as connection:
+            while not self.exists():
+                self._make()
+        with self._attached(EXISTING_FILE) as connection:
             yield connection
 
     def exists(self) -> bool:
-        """Whether there is a file."""
+        """Whether there is a file; `StoreUnusable` where its name is another thing's, or leads nowhere."""
         with _translated(self.path):
-            return self.path.exists()
+            try:
+                mode = self.path.stat().st_mode
+            except FileNotFoundError:
+                _refuse_lost_link(self.path)
+                return False
+        # A pipe would be waited at for ever, a device be written to.
+        if not stat.S_ISREG(mode):
+            what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+            raise StoreUnusable(f"{self.path} is {what}, expected a DuckDB file", hint="point --duckdb at a file")
+        return True
+
+    def _make(self) -> None:
+        """A new file under its name; killed before it is whole, there is none that later calls would stumble over."""
+        with new_file(self.path) as unfinished:
+            connection = self._memory()
+            connection.execute(_attach_statement(unfinished, NEW_FILE))
+            self._detach(connection)
 
     def _nothing(self, series: Series) -> Table:
         return Table(self._memory(), series, exists=False)
@@ -186,8 +214,7 @@ class Store:
                 self._detach(connection)
 
     def _attach(self, options: str) -> duckdb.DuckDBPyConnection:
-        quoted = str(self.path).replace("'", "''")
-        statement = f"ATTACH '{quoted}' AS store (TYPE duckdb, {options})"
+        statement = _attach_statement(self.path, options)
         connection = self._memory()
         end_sec = self._clock.steady_sec() + self._lock_timeout_sec
         pause_sec = _FIRST_LOCK_PAUSE_SEC
@@ -218,6 +245,11 @@ class Store:
             # A database that broke while open cannot be let go by itself: let go of all of it.
             self._connection = None
             connection.close()
+
+
+def _attach_statement(path: Path, options: str) -> str:
+    quoted = str(path).replace("'", "''")
+    return f"ATTACH '{quoted}' AS store (TYPE duckdb, {options})"
 
 
 @contextmanager
@@ -276,6 +308,15 @@ def _translated(path: Path) -> Iterator[None]:
         raise _unusable(path, problem) from problem
 
 
+def _refuse_lost_link(path: Path) -> None:
+    # To start anew would be to forget the history that the link was made for.
+    if path.is_symlink():
+        raise StoreUnusable(
+            f"{path} is a link to {str(path.readlink())!r}, which is not there",
+            hint="mount the disk that it is on, or take the link away",
+        )
+
+
 def _is_locked(problem: BaseException) -> bool:
     return "lock on file" in str(problem)
 
@@ -288,15 +329,11 @@ def _unusable(path: Path, problem: BaseException) -> StoreUnusable:
             f"{path} is held by {holder}",
             hint="end that process or let it finish, or wait longer with --lock-timeout-sec",
         )
-    if os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir it never raises
-        return StoreUnusable(f"{path} is a folder, expected a DuckDB file", hint="point --duckdb at a file")
     if os.access(path, os.F_OK) and not os.access(path, os.R_OK | os.W_OK):
         return StoreUnusable(f"{path} may not be read and written by this user", hint="check its owner and mode")
     if "version number" in said:
         return StoreUnusable(
             f"{path} was written by a newer DuckDB: {said!r}", hint="upgrade DuckDB: pip install --upgrade duckdb"
         )
-    return StoreUnusable(
-        f"{path} cannot be used: {said!r}",
-        hint="check that the disk is not full and the file is a whole DuckDB database; restore it from a backup if not",
-    )
+    hint = next((hint for words, hint in _HINTS.items() if words in said), _DEFAULT_HINT)
+    return StoreUnusable(f"{path} cannot be used: {said!r}", hint=hint)

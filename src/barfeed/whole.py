@@ -1,14 +1,20 @@
 """A file that is whole under its name or absent, for what is too large to be built in memory."""
 
+import errno
+import glob
 import os
+import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 # Nothing is written for as long: an older unfinished file was left by a killed process.
 ABANDONED_AFTER_SEC = 24 * 3600
 
-_SUFFIX = ".unfinished"
+UNFINISHED_SUFFIX = ".unfinished"
+_UNFINISHED = re.compile(rf"\..+\.\d+{re.escape(UNFINISHED_SUFFIX)}", re.DOTALL)
 
 
 @contextmanager
@@ -17,16 +23,45 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     After any exception `path` is what it was. Raises `OSError`.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}{_SUFFIX}")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED_SUFFIX}")
     unfinished.write_bytes(b"")
     try:
-        _sweep(path, unfinished)
+        _sweep(unfinished)
         yield unfinished
         _flush(unfinished)
         unfinished.replace(path)
         flush_entries(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A name beside `path` to make a file under; it takes the name at the end, unless another process was quicker.
+
+    What a killed process left beside is swept. Raises `OSError`.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{UNFINISHED_SUFFIX}"):
+        # It may be another's that lives: then that one sees the name taken, or tries again.
+        left.unlink(missing_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED_SUFFIX}")
+    try:
+        yield unfinished
+        with suppress(FileExistsError, FileNotFoundError):
+            _flush(unfinished)
+            _link(unfinished, path)
+            flush_entries(path.parent)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """A file's bytes; `OSError` for a pipe, which would be waited at for ever, or a device."""
+    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115 - the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return file
 
 
 def flush_entries(folder: Path) -> None:
@@ -39,15 +74,31 @@ def flush_entries(folder: Path) -> None:
             os.close(entries)
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    # Windows has no such pipes.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _link(unfinished: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(unfinished)
+    except (FileExistsError, FileNotFoundError):
+        raise
+    except OSError:
+        # A file system without such links; there, two first starts in one moment may meet.
+        unfinished.replace(path)
+
+
 def _flush(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
-def _sweep(path: Path, own: Path) -> None:
+def _sweep(own: Path) -> None:
+    # Whatever name it was to take: that one may never be written again.
     now_sec = own.stat().st_mtime
-    for left in path.parent.iterdir():
-        if left.name.startswith(f".{path.name}.") and left.name.endswith(_SUFFIX):
+    for left in own.parent.iterdir():
+        if _UNFINISHED.fullmatch(left.name):
             # Another process may be sweeping, too.
             with suppress(FileNotFoundError):
                 if now_sec - left.stat().st_mtime > ABANDONED_AFTER_SEC:

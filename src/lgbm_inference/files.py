@@ -12,6 +12,10 @@ from pathlib import Path
 
 from lgbm_inference.errors import LocalError
 
+# Nothing is staged for as long: an older working folder was left by a killed process.
+_ABANDONED_AFTER_SEC = 24 * 3600
+_WORKING_PREFIX = ".unfinished-"
+
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
@@ -22,7 +26,8 @@ def staged(folder: Path) -> Iterator[Path]:
     with translated(folder):
         made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        working = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
+        working = Path(tempfile.mkdtemp(prefix=_WORKING_PREFIX, dir=folder))
+        _sweep(working)
     try:
         yield working
     finally:
@@ -51,9 +56,20 @@ def publish(staged_path: Path, folder: Path, name: str) -> Path:
 
 
 def withdraw(paths: Sequence[Path]) -> None:
-    """Take back files that were published for something that then failed."""
+    """Take back files that were published for something that then failed, as far as the disk allows."""
     for path in paths:
-        path.unlink(missing_ok=True)
+        # What failed is what is to be told, not this.
+        with suppress(OSError):
+            path.unlink()
+
+
+def _sweep(own: Path) -> None:
+    now_sec = own.stat().st_mtime
+    for left in own.parent.glob(f"{_WORKING_PREFIX}*"):
+        # Another process may be sweeping, too.
+        with suppress(FileNotFoundError):
+            if now_sec - left.stat().st_mtime > _ABANDONED_AFTER_SEC:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _free(folder: Path, name: str) -> Path:

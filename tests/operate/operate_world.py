@@ -76,6 +76,8 @@ def add_run(folder: Path, run_time_ms: int, *, good: bool = True, bars: Sequence
     with run_files(folder, run_time_ms) as run:
         pull = run.save_pull(bars[-6:])
         inference = run.publish(bars[-20:]) if good else None
+        if inference:
+            run.replace_latest(inference)
         run.save_manifest(
             {
                 "manifest_version": 1,

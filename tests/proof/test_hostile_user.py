@@ -17,6 +17,7 @@ from barfeed import cli, logs
 from barfeed.bars import Series
 from barfeed.binance.transport import open_transport
 from barfeed.clock import SystemClock
+from barfeed.errors import BarfeedError, UsageError
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.server import ReplayServer

@@ -72,6 +72,7 @@ def test_a_run_leaves_its_files_under_its_time_and_nothing_else(tmp_path: Path) 
     with run_files(tmp_path / "feed" / "btc", RUN_TIME) as run:
         pull = run.save_pull(BARS)
         inference = run.publish(BARS)
+        run.replace_latest(inference)
         path = run.save_manifest({"status": "appended", "exit_code": 0})
     folder = tmp_path / "feed" / "btc"
     assert shown(folder) == [
@@ -92,7 +93,7 @@ def test_a_run_leaves_its_files_under_its_time_and_nothing_else(tmp_path: Path) 
 def test_the_latest_is_replaced_and_everything_else_is_kept(tmp_path: Path) -> None:
     for bars in (BARS[:1], BARS):
         with run_files(tmp_path, RUN_TIME) as run:
-            run.publish(bars)
+            run.replace_latest(run.publish(bars))
     assert shown(tmp_path) == [f"{NAME}-2_for_inference.csv", f"{NAME}_for_inference.csv", LATEST_NAME]
     assert (tmp_path / LATEST_NAME).read_text() == CONTENT
     assert (tmp_path / f"{NAME}_for_inference.csv").read_text().count("\n") == 2

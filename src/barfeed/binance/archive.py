@@ -8,7 +8,6 @@ import hashlib
 import io
 import logging
 import lzma
-import os
 import struct
 import zipfile
 import zlib
@@ -28,6 +27,7 @@ from barfeed.clock import Patience
 from barfeed.errors import ArtifactsUnusable
 from barfeed.grid import Gap
 from barfeed.parts import Csv, Note, Part
+from barfeed.whole import whole_file
 
 DAY_MS = 24 * HOUR_MS
 # Files are published, and mended, for about this long.
@@ -251,14 +251,10 @@ class _Cache:
     def write(self, name: str, packed: bytes) -> None:
         """Keep it, whole or not at all."""
         path = self._folder / name
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with unfinished.open("wb") as file:
-                file.write(packed)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(path)
+            with whole_file(path) as unfinished:
+                unfinished.write_bytes(packed)
         except OSError as problem:
             raise self._unusable(problem) from problem
 

@@ -1,0 +1,67 @@
+"""A sample of the kill loop and of the failing system calls; `make kills` and `make kills-syscalls` run all of it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from proof import syscalls
+from proof.kills import Struck, arena, random_kills, syscall_failures, syscall_kills, table
+from proof.proof_world import copy
+from proof.scenes import SCENES, BackfillCsv, FirstStart, Inference, Repair, Scene
+
+traced = pytest.mark.skipif(not syscalls.works(), reason="strace cannot trace and tamper here")
+WITHOUT_MODEL = [scene for scene in SCENES if scene is not Inference]
+
+
+def count(found: Iterator[Struck]) -> int:
+    return len(list(found))
+
+
+def test_a_feed_killed_while_it_is_at_work_loses_nothing() -> None:
+    with arena([Scene]) as (scenes, disk):
+        assert count(random_kills(scenes, disk, kills=3, seed=1)) == 3
+
+
+@traced
+def test_a_first_start_killed_while_it_makes_its_store_starts_again() -> None:
+    with arena([FirstStart]) as (scenes, disk):
+        points = syscalls.points(scenes[0], copy(scenes[0].start, disk), ("pwrite64",))
+        assert points[0].file.endswith(".PID.unfinished"), "a new store is made beside its place"
+        assert count(syscall_kills(scenes, disk, calls=("pwrite64",), every=4)) >= 1
+
+
+@pytest.mark.long
+def test_commands_killed_at_random_moments_lose_nothing() -> None:
+    with arena(WITHOUT_MODEL) as (scenes, disk):
+        assert count(random_kills(scenes, disk, kills=25, seed=2)) == 25
+
+
+@pytest.mark.long
+def test_an_inference_killed_at_random_moments_predicts_once() -> None:
+    pytest.importorskip("lightgbm", reason="extra `inference`")
+    with arena([Inference]) as (scenes, disk):
+        assert count(random_kills(scenes, disk, kills=8, seed=3)) == 8
+
+
+@pytest.mark.long
+@traced
+@pytest.mark.parametrize(("scene", "every"), [(Scene, 6), (FirstStart, 6), (Repair, 4), (BackfillCsv, 12)])
+def test_a_kill_at_a_system_call_loses_nothing(scene: type[Scene], every: int) -> None:
+    with arena([scene]) as (scenes, disk):
+        assert count(syscall_kills(scenes, disk, every=every)) >= 3
+
+
+@pytest.mark.long
+@traced
+def test_a_system_call_that_fails_is_told_and_does_no_harm() -> None:
+    with arena([Scene]) as (scenes, disk):
+        assert count(syscall_failures(scenes, disk, every=9)) >= 8
+
+
+def test_the_report_counts_by_command_and_phase() -> None:
+    found = [
+        Struck("feed", "", "2 evidence saved"),
+        Struck("feed", "", "2 evidence saved"),
+        Struck("repair", "", "exit 4"),
+    ]
+    assert table(found).splitlines()[2:] == ["| feed | 2 | evidence saved 2 |", "| repair | 1 | exit 4 1 |"]
