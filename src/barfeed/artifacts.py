@@ -21,13 +21,14 @@ import msgspec
 from barfeed import grid
 from barfeed.bars import COLUMNS, Bar
 from barfeed.errors import ArtifactsUnusable
-from barfeed.whole import flush_entries
+from barfeed.whole import flush_entries, locked
 
 LATEST_NAME = "latest_for_inference.csv"
 # No cycle lives as long: what is older in the working folder was left by a killed process.
 ABANDONED_AFTER_SEC = 24 * 3600
 
 _WORKING_FOLDER = ".unfinished"
+_LATEST_LOCK = "latest.lock"
 _KINDS = ("api_pull.csv", "for_inference.csv", "run.json")
 
 
@@ -60,16 +61,24 @@ class Run:
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
         self.name = name
+        self._working = folder / _WORKING_FOLDER
 
     def save_pull(self, bars: Sequence[Bar]) -> Written:
         """The evidence: what the exchange said, before anything is decided."""
         return self._save_csv("api_pull.csv", csv_bytes(bars), len(bars))
 
-    def publish(self, bars: Sequence[Bar]) -> Written:
-        """The inference CSV, under its own name and then as the latest."""
+    def publish(self, bars: Sequence[Bar], newest_ms: int) -> Written:
+        """The inference CSV, under its own name and then as the latest; `newest_ms` is the newest closed open_time.
+
+        The latest only goes forward: one that a quicker process published of a newer hour stays.
+        """
         content = csv_bytes(bars)
         written = self._save_csv("for_inference.csv", content, len(bars))
-        self._save(LATEST_NAME, content)
+        with _translated(self.folder), locked(self._working / _LATEST_LOCK, wait=True):
+            ends = _end(self.folder / LATEST_NAME)
+            # One that ends after the newest closed bar is of another exchange's time.
+            if not grid.timestamp(bars[-1].open_time_ms) < ends <= grid.timestamp(newest_ms):
+                self._save(LATEST_NAME, content)
         return written
 
     def save_manifest(self, manifest: dict[str, Any]) -> Path:
@@ -83,7 +92,7 @@ class Run:
     def _save(self, name: str, content: bytes) -> Path:
         path = self.folder / name
         with _translated(path):
-            unfinished = self.folder / _WORKING_FOLDER / self.name / name
+            unfinished = self._working / self.name / name
             with unfinished.open("wb") as file:
                 file.write(content)
                 file.flush()
@@ -108,6 +117,19 @@ def run_files(folder: Path, run_time_ms: int) -> Iterator[Run]:
         yield Run(folder, name)
     finally:
         shutil.rmtree(working / name, ignore_errors=True)
+
+
+def _end(csv_path: Path) -> str:
+    """The last timestamp of a CSV of bars, as it is written there; empty where there is none."""
+    with suppress(FileNotFoundError):
+        return (
+            csv_path.read_bytes()
+            .rpartition(b"\n")[0]
+            .rpartition(b"\n")[2]
+            .partition(b",")[0]
+            .decode("ascii", "replace")
+        )
+    return ""
 
 
 def _claim(folder: Path, run_time: str) -> str:

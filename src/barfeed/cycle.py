@@ -105,7 +105,7 @@ class _Cycle:
         plan = self._plan()
         pull = self._pull(plan.asked)
         self._save_evidence(run, pull)
-        verdict.trust_clock(plan.asked, self._talk.dated_ms)
+        verdict.trust_clock(plan.asked, self._talk.now_ms, self._talk.dated_ms, self._settle_sec)
         verdict.accept_pull(pull, plan.asked, may_be_short=self._is_all_there_is(pull, plan.asked))
         if self._order.inference_source == "api":
             # The pull alone vouches for this CSV: the model gets it though the store be in trouble.
@@ -127,9 +127,14 @@ class _Cycle:
             if abs(time.skew_sec) > self._order.max_skew_sec:
                 self._warn_of_skew(time.skew_sec)
             forming_sec = (self._talk.now_ms - grid.floor(self._talk.now_ms, self._step_ms)) / 1000
-            # So near after a close as the exchange's time may be off, the close may still be ahead.
-            self._talk.patience.wait_aside(max(self._order.settle_sec, time.uncertain_sec) - forming_sec)
+            self._talk.patience.wait_aside(self._settle_sec - forming_sec)
         return None
+
+    @property
+    def _settle_sec(self) -> float:
+        # So near after a close as the exchange's time may be off, the close may still be ahead.
+        uncertain_sec = self._talk.time.uncertain_sec if self._talk.time else 0.0
+        return max(self._order.settle_sec, uncertain_sec)
 
     def _warn_of_skew(self, skew_sec: float) -> None:
         ahead = "ahead of" if skew_sec > 0 else "behind"
@@ -286,7 +291,7 @@ class _Cycle:
     def _publish(self, run: Run, window: Sequence[Bar]) -> None:
         if not self._order.dry_run:
             with self._record.step("publish"):
-                self._record.inference = run.publish(window)
+                self._record.inference = run.publish(window, grid.last_closed(self._talk.now_ms, self._step_ms))
 
     def _refuse_gaps(self, asked: Asked, window: Sequence[Bar]) -> None:
         start_ms = grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)

@@ -7,19 +7,18 @@ the folder holds nothing that a manifest lacks, and the next call finishes.
 
 import logging
 import shutil
-import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from barfeed import runs
 from barfeed.errors import ArtifactsUnusable, BarfeedError
 from barfeed.runs import Folder, Manifest, Zip
-from barfeed.whole import flush_entries, whole_file
+from barfeed.whole import flush_entries, locked, whole_file
 
 DAY_MS = 24 * 3_600_000
 
@@ -218,26 +217,12 @@ def _finish_leaving(path: Path, keep: Keep) -> None:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Hold the folder's lock: of two that add to one zip, the later would undo the earlier."""
-    with (path / _LOCK_NAME).open("ab") as file:
-        try:
-            _lock(file)
-        except OSError:
+    with locked(path / _LOCK_NAME, wait=False) as is_ours:
+        if not is_ours:
             raise ArtifactsUnusable(
                 f"{path} is being pruned by another process", hint="let it finish, then run it again"
-            ) from None
+            )
         yield
-
-
-def _lock(file: IO[bytes]) -> None:
-    """Lock it until it is closed, or the process is gone; `OSError` where another has."""
-    if sys.platform == "win32":
-        import msvcrt  # noqa: PLC0415
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl  # noqa: PLC0415
-
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager

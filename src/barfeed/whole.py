@@ -1,9 +1,11 @@
-"""A file that is whole under its name or absent, for what is too large to be built in memory."""
+"""A file that is whole under its name or absent, for what is too large to be built in memory; and a lock beside it."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 # Nothing is written for as long: an older unfinished file was left by a killed process.
 ABANDONED_AFTER_SEC = 24 * 3600
@@ -37,6 +39,31 @@ def flush_entries(folder: Path) -> None:
             os.fsync(entries)
         finally:
             os.close(entries)
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold the lock of the file `path`, which is made where it is missing, until the end or the process's death.
+
+    Yields whether it is held: without `wait` another process may have it. Raises `OSError`.
+    """
+    with path.open("ab") as file:
+        yield _lock(file, wait=wait)
+
+
+def _lock(file: IO[bytes], *, wait: bool) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt  # noqa: PLC0415
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl  # noqa: PLC0415
+
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
 
 
 def _flush(path: Path) -> None:

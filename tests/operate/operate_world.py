@@ -75,7 +75,7 @@ def add_run(folder: Path, run_time_ms: int, *, good: bool = True, bars: Sequence
     """A run's files, as a cycle leaves them; its name. One that is not good published no inference file."""
     with run_files(folder, run_time_ms) as run:
         pull = run.save_pull(bars[-6:])
-        inference = run.publish(bars[-20:]) if good else None
+        inference = run.publish(bars[-20:], bars[-1].open_time_ms) if good else None
         run.save_manifest(
             {
                 "manifest_version": 1,
