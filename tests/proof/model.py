@@ -139,22 +139,30 @@ def _check_manifest(folder: Path, told: Any) -> None:
             _hold(path.read_bytes().count(b"\n") == file["rows"] + 1, f"{path.name} has other rows than its manifest")
 
 
+# A new DuckDB for each look would take longer than what is looked at.
+_READER = duckdb.connect(config={"threads": 1})
+
+
 def _rows(store: Path) -> tuple[dict[int, Values], list[Change]]:
     if not store.exists():
         return {}, []
-    with duckdb.connect(store, read_only=True) as connection:
-        tables = {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-        bars = _select(connection, "ohlcv_btcusdt_1h", "rowid", "") if "ohlcv_btcusdt_1h" in tables else []
-        audit = _select(connection, "ohlcv_revisions", "rowid", "old_") if "ohlcv_revisions" in tables else []
-        news = _select(connection, "ohlcv_revisions", "rowid", "new_") if audit else []
+    _READER.execute(f"ATTACH '{store}' AS store (READ_ONLY)")
+    try:
+        tables = {row[0] for row in _READER.execute("SELECT name FROM (SHOW ALL TABLES)").fetchall()}
+        bars = _select("ohlcv_btcusdt_1h", "") if "ohlcv_btcusdt_1h" in tables else []
+        audit = _select("ohlcv_revisions", "old_") if "ohlcv_revisions" in tables else []
+        news = _select("ohlcv_revisions", "new_") if audit else []
+    finally:
+        _READER.execute("DETACH store")
     _hold(len({row[0] for row in bars}) == len(bars), "a bar is stored twice")
     changes = [Change(old[0], tuple(old[1:]), tuple(new[1:])) for old, new in zip(audit, news, strict=True)]
     return {row[0]: tuple(row[1:]) for row in bars}, changes
 
 
-def _select(connection: duckdb.DuckDBPyConnection, table: str, by: str, side: str) -> list[tuple[Any, ...]]:
+def _select(table: str, side: str) -> list[tuple[Any, ...]]:
     columns = ", ".join(f"{side}{name}" for name in ("open", "high", "low", "close", "volume"))
-    return connection.execute(f"SELECT epoch_ms(timestamp), {columns} FROM {table} ORDER BY {by}").fetchall()
+    query = f"SELECT epoch_ms(timestamp), {columns} FROM store.main.{table} ORDER BY rowid"
+    return _READER.execute(query).fetchall()
 
 
 def _folded(folder: Path) -> dict[str, str]:

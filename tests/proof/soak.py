@@ -38,7 +38,6 @@ from world import BTCUSDT_1H, World, made_up_bars, ms, written
 
 FIRST_TARGET_MS = ms(2013, 1, 1)
 HOURS_BEFORE = 800
-MONTH_HOURS = 30 * 24
 RETAIN_DAYS = 2
 # What a bar may be revised by without anybody being asked; the operator takes the exchange's word.
 ANYTHING = Terms(price=1e9, volume=1e9, pause_sec=5.0)
@@ -54,7 +53,7 @@ TRIES_MAX = 12
 class Soak:
     """The feed, its exchange, its operator, and what came of it."""
 
-    def __init__(self, folder: Path, cycles: int, seed: int) -> None:
+    def __init__(self, folder: Path, cycles: int, seed: int, month_hours: int) -> None:
         # The exchange's own memory of finished rows would look like the feed's growing.
         view.CACHED_ROWS = 1000
         bars = made_up_bars(FIRST_TARGET_MS + cycles * HOUR_MS, cycles + HOURS_BEFORE)
@@ -63,12 +62,13 @@ class Soak:
         self._random = Random(seed)
         self._flags: dict[str, Any] = {"catch_up": True}
         self._is_stuck = False
+        self._month_hours = month_hours
         self._revised: dict[int, tuple[float, Fault]] = {}
 
     def live(self) -> None:
         """All the hours, then fair weather until the feed stands at the target, then a look at everything."""
         for hour in range(self.report.cycles):
-            self._hour(hour, REALISTIC if hour // MONTH_HOURS % 2 == 0 else ABSURD)
+            self._hour(hour, REALISTIC if hour // self._month_hours % 2 == 0 else ABSURD)
         self._recover()
         self._compare()
 
@@ -200,10 +200,10 @@ class Soak:
         return len(rows)
 
 
-def soak(folder: Path, cycles: int, seed: int) -> Report:
+def soak(folder: Path, cycles: int, seed: int, month_hours: int = 30 * 24) -> Report:
     """Live it; `AssertionError` tells the first hour that ended otherwise than documented."""
     begin_sec = perf_counter()
-    work = Soak(folder, cycles, seed)
+    work = Soak(folder, cycles, seed, month_hours)
     work.live()
     work.report.took_sec = perf_counter() - begin_sec
     return work.report

@@ -116,12 +116,17 @@ class Report:
 
 
 def put(text: str, page: Path = PAGE) -> None:
-    """Put a report between its marks in the document."""
-    head, begin, rest = page.read_text("utf-8").partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{page} has no place for the report between {BEGIN!r} and {END!r}")
-    page.write_text(f"{head}{BEGIN}\n\n{text}\n{END}{tail}", "utf-8")
+    """Put a report of the soak into the document."""
+    put_between(BEGIN, END, text, page)
+
+
+def put_between(begin: str, end: str, text: str, page: Path = PAGE) -> None:
+    """Put a text between two marks of the document."""
+    head, begin_mark, rest = page.read_text("utf-8").partition(begin)
+    _, end_mark, tail = rest.partition(end)
+    if not (begin_mark and end_mark):
+        raise ValueError(f"{page} has no place for a report between {begin!r} and {end!r}")
+    page.write_text(f"{head}{begin}\n\n{text.rstrip()}\n\n{end}{tail}", "utf-8")
 
 
 def _told(ended: Counter[str]) -> str:

@@ -38,6 +38,8 @@ flags = st.fixed_dictionaries(
     }
 )
 moments = st.integers(1, 40)
+# With as many decimals as the wire has.
+volumes = st.integers(1, 10**9).map(lambda units: units / 1000)
 
 
 class Life(RuleBasedStateMachine):
@@ -86,7 +88,7 @@ class Life(RuleBasedStateMachine):
     def prune(self, days: int, discard: bool) -> None:
         self._call("prune", [], days=days, discard=discard)
 
-    @rule(back=st.integers(0, 8), volume=st.floats(0.25, 1e6))
+    @rule(back=st.integers(0, 8), volume=volumes)
     def the_exchange_revises_a_bar(self, back: int, volume: float) -> None:
         self.model.revise(self._target_ms - back * HOUR_MS, volume)
         self.ground.revise({written(at): volume for at, volume in self.model.revised.items()})
@@ -198,7 +200,7 @@ def victims() -> Iterator[None]:
 
 
 def test_no_promise_breaks_in_a_few_lives() -> None:
-    run_state_machine_as_test(Life, settings=profile(8, 12, derandomize=True, database=None))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(Life, settings=profile(8, 12, derandomize=True, database=None, phases=[Phase.generate]))  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.long
