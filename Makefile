@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint types unit docs long peers bench clean
+.PHONY: help demo run test lint types unit docs long peers bench model soak twenty clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
@@ -56,6 +56,15 @@ peers: .venv/installed-peers ## the replay exchange under ccxt, python-binance a
 
 bench: .venv/installed-peers ## speed, as ratios against named rivals
 	@$(BIN)/python -m benchmarks
+
+model: .venv/installed-dev ## lives of the feed beside a model, until one breaks a promise (EXAMPLES=1000)
+	@MODEL_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/pytest -m long tests/proof/test_model.py
+
+soak: .venv/installed-dev ## eleven years of hours in bad weather: an hour or so (ARGS="--cycles 1000 --seed 2", --write)
+	@PYTHONPATH=tests $(BIN)/python -m proof.soak $(ARGS)
+
+twenty: .venv/installed-dev ## twenty feeds and two readers on one store for a day: some minutes (ARGS=--write)
+	@PYTHONPATH=tests $(BIN)/python -m proof.twenty $(ARGS)
 
 clean: ## remove what make made
 	rm -rf .venv demo-data build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -65,12 +65,22 @@ class Model:
         for at in gone:
             del self.stored[at]
 
-    def check(self, store: Path, folder: Path, moments: tuple[int, int], *, discards: bool = False) -> None:
+    def check(
+        self, store: Path, folder: Path, moments: tuple[int, int], *, discards: bool = False, killed: bool = False
+    ) -> None:
         """Raise `Broken` where anything that happened between two `moments` (ms) broke a promise."""
         bars, changes = _rows(store)
         self._check_bars(bars, changes, moments[1])
-        self._check_files(folder, bars, moments, discards=discards)
+        ends = self._check_files(folder, bars, moments, discards=discards)
+        _hold(killed or not ends or self._latest == max(ends), f"the latest ends at {self._latest}, published {ends}")
         self.stored, self._changes = bars, changes
+
+    def check_agreement(self, target_ms: int) -> None:
+        """After an hour that ended well the newest bars are the exchange's own, however they were before."""
+        for at in range(target_ms - 5 * HOUR_MS, target_ms + HOUR_MS, HOUR_MS):
+            _hold(
+                self.stored.get(at) == self.truth[at], f"{_text(at)} is stored as {self.stored.get(at)}: told as well"
+            )
 
     def _check_bars(self, bars: Mapping[int, Values], changes: list[Change], now_ms: int) -> None:
         _hold(changes[: len(self._changes)] == self._changes, "the audit table is not append-only")
@@ -88,13 +98,15 @@ class Model:
 
     def _check_files(
         self, folder: Path, bars: Mapping[int, Values], moments: tuple[int, int], *, discards: bool
-    ) -> None:
+    ) -> list[str]:
+        """Look at what is new; where the windows end that were published."""
         now = {path.name: _sha256(path) for path in folder.glob("*") if path.is_file() and path.name[0] != "."}
         changed = [name for name, sha256 in now.items() if self._seen.get(name) != sha256]
+        ends = []
         for name in changed:
             _hold(name.startswith("latest") or name.endswith(".zip") or name not in self._seen, f"{name} was changed")
             if name.endswith("_for_inference.csv"):
-                self._check_window(folder / name, bars, moments)
+                ends.append(self._check_window(folder / name, bars, moments))
             elif name.endswith("_run.json"):
                 _check_manifest(folder, json.loads((folder / name).read_text()))
         if not discards:
@@ -102,8 +114,9 @@ class Model:
             for name in self._seen.keys() - now.keys():
                 _hold(folded.get(name) == self._seen[name], f"{name} is gone and in no zip")
         self._seen = now
+        return ends
 
-    def _check_window(self, path: Path, bars: Mapping[int, Values], moments: tuple[int, int]) -> None:
+    def _check_window(self, path: Path, bars: Mapping[int, Values], moments: tuple[int, int]) -> str:
         with path.open(newline="") as file:
             header, *rows = csv.reader(file)
         _hold(header == ["timestamp", "open", "high", "low", "close", "volume"], f"{path.name}: {header}")
@@ -119,6 +132,7 @@ class Model:
         if path.name == "latest_for_inference.csv":
             _hold(rows[-1][0] >= self._latest, f"the latest went back from {self._latest} to {rows[-1][0]}")
             self._latest = rows[-1][0]
+        return rows[-1][0]
 
 
 def check_evidence(record: Any) -> None:
@@ -166,7 +180,7 @@ def _select(table: str, side: str) -> list[tuple[Any, ...]]:
 
 
 def _folded(folder: Path) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for path in folder.glob("*.zip"):
         with zipfile.ZipFile(path) as file:
             found |= {name: hashlib.sha256(file.read(name)).hexdigest() for name in file.namelist()}

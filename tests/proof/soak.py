@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from time import perf_counter, process_time
@@ -114,7 +115,8 @@ class Soak:
             bar = target_ms - self._random.randint(1, 3) * HOUR_MS
             volume = round(self._random.uniform(1, 1000), 3)
             toml = f'[[fault]]\nkind = "revise"\nbar = {written(bar)}\nvolume = {volume}'
-            self._revised[bar] = (volume, *parse_faults(toml, "the soak"))
+            (fault,) = parse_faults(toml, "the soak")
+            self._revised[bar] = (volume, fault)
 
     def _newest_revised(self) -> Sequence[Fault]:
         # What is far behind every pull costs time and changes nothing.
@@ -123,7 +125,7 @@ class Soak:
     def _judge(self, record: Record, storm: Storm) -> None:
         assert record.status in storm.may_end, self._wrong(record, storm)
         assert record.exit_code == EXITS[record.status], self._wrong(record, storm)
-        assert record.manifest_path and Path(record.manifest_path).exists(), self._wrong(record, storm)
+        assert Path(record.manifest_path or "no manifest").exists(), self._wrong(record, storm)
         if record.inference:
             self._judge_published(record, storm)
 
@@ -149,7 +151,7 @@ class Soak:
             gc.collect()
             self.report.sample(_resident_mb(), len(os.listdir("/proc/self/fd")))  # noqa: PTH208
         if self.report.cycles > 5000 and hour % (self.report.cycles // 100) == 0:
-            print(f"{hour} of {self.report.cycles} hours, {self.report.samples[-1]}", flush=True)
+            print(f"{hour} of {self.report.cycles} hours, {self.report.samples[-1]}", flush=True)  # noqa: T201 - it takes an hour
 
     def _recover(self) -> None:
         for tries in range(1, TRIES_MAX):
@@ -161,7 +163,7 @@ class Soak:
         raise AssertionError(f"the feed did not return to its target: {self._wrong(record, Storm((), ''))}")
 
     def _compare(self) -> None:
-        """One repair of everything, as a user would end such years; then the store must be the exchange's to the digit."""
+        """One repair of everything, as a user would end such years; then the store is the exchange's to the digit."""
         world = self.world
         world.exchange.faults = [fault for _, fault in self._revised.values()]
         repair = Repair(world.feed.store, world.rest, BTCUSDT_1H, 120.0)
@@ -195,7 +197,7 @@ class Soak:
         for at, old, new in rows:
             chains[at].append((old, new))
         for at, chain in chains.items():
-            assert all(before[1] == after[0] for before, after in zip(chain, chain[1:], strict=False)), chain
+            assert all(before[1] == after[0] for before, after in pairwise(chain)), chain
             assert tuple(chain[-1][1]) == stored[at].values, chain
         return len(rows)
 
@@ -225,7 +227,7 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory(dir=said.folder) as folder:
         report = soak(Path(folder), said.cycles, said.seed)
-    print(report.markdown())
+    print(report.markdown())  # noqa: T201 - a command's output
     if said.write:
         put(report.markdown())
     return 0 if report.is_flat else 1

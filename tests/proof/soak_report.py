@@ -89,17 +89,19 @@ class Report:
     def _head(self) -> list[str]:
         (time, later_time), (memory, later_memory) = self.cycle_ms, self.memory_mb
         files, later_files = self.open_files
+        python = f"Python {platform.python_version()}, DuckDB {duckdb.__version__}"
+        truth = (
+            f"{self.rows:,} bars, each the exchange's to the last digit; {self.revisions} revisions on the way, each"
+        )
         return [
-            f"{self.cycles:,} hours, seed {self.seed}, in {self.took_sec / 60:.0f} minutes; Python"
-            f" {platform.python_version()}, DuckDB {duckdb.__version__}.",
+            f"{self.cycles:,} hours, seed {self.seed}, in {self.took_sec / 60:.0f} minutes; {python}.",
             "",
-            f"- The store in the end: {self.rows:,} bars, each the exchange's to the last digit; {self.revisions} revisions"
-            f" on the way, every chain of them whole; {self.repaired} bars mended by the last `repair`.",
+            f"- The store in the end: {truth} with its old version; {self.repaired} bars mended by the last `repair`.",
             f"- Repairs that the operator ran on the way: {_told(self.repairs) or 'none'}.",
             f"- Back at the target after the last storm: {self.tries_to_recover} run(s).",
             f"- CPU time of an undisturbed cycle: {time:.1f} ms in the second tenth, {later_time:.1f} ms in the last.",
-            f"- Memory: {memory:.0f} MB in the second tenth, {later_memory:.0f} MB in the last."
-            f" Open files: {files} and {later_files}.",
+            f"- Memory: {memory:.0f} MB in the second tenth, {later_memory:.0f} MB in the last.",
+            f"- Open files: {files} in the second tenth, {later_files} in the last.",
             f"- Flat: {'yes' if self.is_flat else 'NO'}.",
             "",
         ]

@@ -9,6 +9,8 @@ from world import written
 
 ANY_PATH = ("klines", "time", "*")
 
+STATUSES = (202, 400, 401, 403, 404, 408, 418, 429, 451, 500, 502, 503, 504)
+
 # What can strike, as TOML; {bar} is one of the newest bars, {path} one of `ANY_PATH`.
 FAULTS: Mapping[str, Sequence[str]] = {
     "late": ("sec = 45", "sec = 45\nrows = 3", "sec = 3599\nrows = 2"),
@@ -33,11 +35,11 @@ FAULTS: Mapping[str, Sequence[str]] = {
     "object": ('path = "{path}"',),
     "html": ('path = "{path}"',),
     "cut_json": ('path = "{path}"',),
-    "status": tuple(
-        f'status = {status}\npath = "{{path}}"'
-        for status in (202, 400, 401, 403, 404, 408, 418, 429, 451, 500, 502, 503)
-    )
-    + ('status = 504\npath = "{path}"', "status = 429\nretry_after = 20", "status = 418\nretry_after = 900"),
+    "status": (
+        *(f'status = {status}\npath = "{{path}}"' for status in STATUSES),
+        "status = 429\nretry_after = 20",
+        "status = 418\nretry_after = 900",
+    ),
     "redirect": ('to = "https://elsewhere.example/"\npath = "{path}"',),
     "header_case": ('case = "upper"\npath = "*"', 'case = "lower"\npath = "*"'),
     "truncate": ('path = "{path}"',),

@@ -1,4 +1,4 @@
-"""Clocks that are wrong, on either side: nothing forming gets in, no hour is lost or doubled, a warning where one is due."""
+"""Clocks that are wrong, on either side: nothing forming gets in, no hour is lost or doubled."""
 
 import csv
 import json

@@ -16,8 +16,6 @@ from threading import Thread
 from time import monotonic
 from typing import NamedTuple
 
-import duckdb
-
 from process import Machine, machine
 from proof.soak_report import put_between
 from world import hours, ms
@@ -61,10 +59,12 @@ class Day(NamedTuple):
 
     def markdown(self) -> str:
         """For people."""
+        each_hour = (
+            f"bars appended an hour {sorted(set(self.appended))}, manifests an hour {sorted(set(self.manifests))}"
+        )
         return (
-            f"{self.feeds} processes an hour for {self.hours} hours on {os.cpu_count()} cores, {len(self.cycle_sec)} in all:"
-            f" exit codes {sorted(self.codes)}, bars appended an hour {sorted(set(self.appended))}, manifests an hour"
-            f" {sorted(set(self.manifests))}, lines on stderr that were no documented notice: {len(self.complaints)}.\n\n"
+            f"{self.feeds} processes an hour for {self.hours} hours on {os.cpu_count()} cores: exit codes"
+            f" {sorted(self.codes)}, {each_hour}, warnings and errors on stderr: {len(self.complaints)}.\n\n"
             "| seconds | median | 99 of 100 | most |\n| --- | ---: | ---: | ---: |\n"
             f"| a process, from start to exit | {_row(self.cycle_sec)} |\n"
             f"| a reader's look, waiting for the lock included ({len(self.looks_sec):,}) | {_row(self.looks_sec)} |\n"
