@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint types unit docs site long fuzz mutants audit kills kills-syscalls peers bench wheel image clean
+.PHONY: help demo run test lint types unit docs site long model soak twenty kills kills-syscalls fuzz mutants audit peers bench wheel image clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
@@ -70,6 +70,15 @@ peers: .venv/installed-peers ## the replay exchange under ccxt, python-binance a
 
 bench: .venv/installed-peers ## speed, as ratios against named rivals
 	@$(BIN)/python -m benchmarks
+
+model: .venv/installed-dev ## lives of the feed beside a model, until one breaks a promise (EXAMPLES=1000)
+	@MODEL_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/pytest -m long tests/proof/test_model.py
+
+soak: .venv/installed-dev ## eleven years of hours in bad weather: an hour or so (ARGS="--cycles 1000 --seed 2", --write)
+	@PYTHONPATH=tests $(BIN)/python -m proof.soak $(ARGS)
+
+twenty: .venv/installed-dev ## twenty feeds and two readers on one store for a day: some minutes (ARGS=--write)
+	@PYTHONPATH=tests $(BIN)/python -m proof.twenty $(ARGS)
 
 kills: .venv/installed-dev ## 500 SIGKILLs at random moments of every command; half an hour
 	@$(BIN)/python tests/proof/kills.py --write

@@ -47,8 +47,12 @@ class Machine:
 
     def feed(self, *flags: str, **environment: str) -> Ran:
         """Run the hourly command to its end."""
+        return self.call(self.command(*flags), **environment)
+
+    def call(self, command: list[str], **environment: str) -> Ran:
+        """Run any command to its end, with this machine's environment."""
         done = subprocess.run(
-            self.command(*flags),
+            command,
             env=self.environment(**environment),
             capture_output=True,
             text=True,

@@ -1,6 +1,7 @@
 """A whole world for one feed, in process: an exchange, a machine's clock, a disk. Everything in it works."""
 
 import calendar
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,11 @@ CATCH_UP_COMMAND = "barfeed run --catch-up"
 def ms(*moment: int) -> int:
     """`ms(2024, 2, 10, 13)`, UTC, in milliseconds since 1970."""
     return calendar.timegm((*moment, 0, 0, 0)[:6]) * 1000
+
+
+def written(at_ms: int) -> str:
+    """A moment as a file of faults has it, `2024-02-10T13:00:00`."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at_ms // 1000))
 
 
 def shared(name: str) -> Path:

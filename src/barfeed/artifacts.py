@@ -21,6 +21,7 @@ import msgspec
 from barfeed import grid
 from barfeed.bars import COLUMNS, Bar
 from barfeed.errors import ArtifactsUnusable
+from barfeed.locks import locked
 from barfeed.whole import flush_entries, whole_file
 
 LATEST_NAME = "latest_for_inference.csv"
@@ -29,6 +30,7 @@ ABANDONED_AFTER_SEC = 24 * 3600
 
 _WORKING_FOLDER = ".unfinished"
 _SERIES_NAME = ".series"
+_LATEST_LOCK = "latest.lock"
 _KINDS = ("api_pull.csv", "for_inference.csv", "run.json")
 
 
@@ -61,6 +63,7 @@ class Run:
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
         self.name = name
+        self._working = folder / _WORKING_FOLDER
 
     def save_pull(self, bars: Sequence[Bar]) -> Written:
         """The evidence: what the exchange said, before anything is decided."""
@@ -70,12 +73,20 @@ class Run:
         """The inference CSV, under its own name."""
         return self._save_csv("for_inference.csv", csv_bytes(bars), len(bars))
 
-    def replace_latest(self, published: Written) -> None:
-        """Let what was published be the latest. A link of that name is replaced, not followed."""
+    def replace_latest(self, published: Written, end_ms: int, newest_ms: int) -> None:
+        """Let what was published be the latest: it ends at the bar `end_ms`, the newest closed one is `newest_ms`.
+
+        The latest only goes forward: one that a quicker process published of a newer hour stays. A link of that
+        name is replaced, not followed.
+        """
         path = self.folder / published.file
         with _translated(path):
             content = path.read_bytes()
-        self._save(LATEST_NAME, content)
+        with _translated(self.folder), locked(self._working / _LATEST_LOCK, wait=True):
+            ends = _end(self.folder / LATEST_NAME)
+            # One that ends after the newest closed bar is of another exchange's time.
+            if not grid.timestamp(end_ms) < ends <= grid.timestamp(newest_ms):
+                self._save(LATEST_NAME, content)
 
     def save_manifest(self, manifest: dict[str, Any]) -> Path:
         """The record of the run, as JSON."""
@@ -88,7 +99,7 @@ class Run:
     def _save(self, name: str, content: bytes) -> Path:
         path = self.folder / name
         with _translated(path):
-            unfinished = self.folder / _WORKING_FOLDER / self.name / name
+            unfinished = self._working / self.name / name
             with unfinished.open("wb") as file:
                 file.write(content)
                 file.flush()
@@ -133,6 +144,19 @@ def run_files(folder: Path, run_time_ms: int) -> Iterator[Run]:
         yield Run(folder, name)
     finally:
         shutil.rmtree(working / name, ignore_errors=True)
+
+
+def _end(csv_path: Path) -> str:
+    """The last timestamp of a CSV of bars, as it is written there; empty where there is none."""
+    with suppress(FileNotFoundError):
+        return (
+            csv_path.read_bytes()
+            .rpartition(b"\n")[0]
+            .rpartition(b"\n")[2]
+            .partition(b",")[0]
+            .decode("ascii", "replace")
+        )
+    return ""
 
 
 def _claim(folder: Path, run_time: str) -> str:

@@ -119,7 +119,7 @@ class _Cycle:
         plan = self._plan()
         pull, trouble = self._pull(plan.asked)
         self._save_evidence(run, pull)
-        verdict.trust_clock(plan.asked, self._talk.dated_ms)
+        verdict.trust_clock(plan.asked, self._talk.now_ms, self._talk.dated_ms, self._settle_sec)
         verdict.accept_pull(pull, plan.asked, may_be_short=self._is_all_there_is(pull, plan.asked))
         if trouble:
             raise trouble
@@ -143,15 +143,16 @@ class _Cycle:
             if abs(time.skew_sec) > self._order.max_skew_sec:
                 self._record.warnings.append(time.skew_text)
                 _log.warning("%s; the exchange's is used", time.skew_text)
-            # So near after a close as the exchange's time may be off, the close may still be ahead.
-            self._settle(time.uncertain_sec)
+            forming_sec = (self._talk.now_ms - grid.floor(self._talk.now_ms, self._step_ms)) / 1000
+            self._talk.patience.wait_aside(self._settle_sec - forming_sec)
         return None
 
-    def _settle(self, at_least_sec: float) -> None:
-        now_ms = self._talk.now_ms
-        is_heard = grid.last_closed(now_ms, self._step_ms) == self._order.heard_ms
-        settle_sec = max(0.0 if is_heard else self._order.settle_sec, at_least_sec)
-        self._talk.patience.wait_aside(settle_sec - (now_ms - grid.floor(now_ms, self._step_ms)) / 1000)
+    @property
+    def _settle_sec(self) -> float:
+        is_heard = grid.last_closed(self._talk.now_ms, self._step_ms) == self._order.heard_ms
+        # So near after a close as the exchange's time may be off, the close may still be ahead.
+        uncertain_sec = self._talk.time.uncertain_sec if self._talk.time else 0.0
+        return max(0.0 if is_heard else self._order.settle_sec, uncertain_sec)
 
     @contextmanager
     def _manifest(self, run: Run) -> Iterator[None]:
@@ -308,7 +309,8 @@ class _Cycle:
             with self._record.step("publish"):
                 # Noted before the latest: a manifest tells every file that is there.
                 self._record.inference = run.publish(window)
-                run.replace_latest(self._record.inference)
+                newest_ms = grid.last_closed(self._talk.now_ms, self._step_ms)
+                run.replace_latest(self._record.inference, window[-1].open_time_ms, newest_ms)
 
     def _refuse_gaps(self, asked: Asked, window: Sequence[Bar]) -> None:
         start_ms = grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)

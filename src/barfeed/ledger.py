@@ -2,24 +2,19 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
 import msgspec
 
-from barfeed.clock import Clock
-from barfeed.locks import lock
+from barfeed.locks import locked
 from barfeed.troubles import Ledger
 from barfeed.whole import whole_file
 
 FILE_NAME = "alerts.json"
 LOCK_NAME = ".alerts.lock"
-# Others hold it for as long as a small file takes to write.
-LOCK_WAIT_SEC = 2.0
-
-_LOCK_LOOK_SEC = 0.02
 
 _Value = TypeVar("_Value")
 _log = logging.getLogger(__name__)
@@ -28,9 +23,8 @@ _log = logging.getLogger(__name__)
 class LedgerFile:
     """The ledger of an artifact folder. Nothing about its file is ever an error: at worst a trouble is told twice."""
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(self, folder: Path) -> None:
         self._path = folder / FILE_NAME
-        self._clock = clock
         self._threads = Lock()
         # What could not be written: a watch on a full disk remembers all the same.
         self._unsaved: Ledger | None = None
@@ -68,17 +62,8 @@ class LedgerFile:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        try:
-            file = self._path.with_name(LOCK_NAME).open("ab")
-        except OSError:
-            # Where nothing can be written there is nothing to keep apart.
-            yield
-            return
-        with file:
-            end_sec = self._clock.steady_sec() + LOCK_WAIT_SEC
-            while self._clock.steady_sec() < end_sec:
-                with suppress(OSError):
-                    lock(file)
-                    break
-                self._clock.sleep(_LOCK_LOOK_SEC)
+        with ExitStack() as held:
+            # Where nothing can be written or locked, there is nothing to keep apart.
+            with suppress(OSError):
+                held.enter_context(locked(self._path.with_name(LOCK_NAME), wait=True))
             yield

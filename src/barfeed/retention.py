@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 
 from barfeed import runs
 from barfeed.errors import ArtifactsUnusable, BarfeedError
-from barfeed.locks import lock
+from barfeed.locks import locked
 from barfeed.runs import Folder, Manifest, Zip
 from barfeed.whole import UNFINISHED_SUFFIX, flush_entries, whole_file
 
@@ -221,13 +221,11 @@ def _finish_leaving(path: Path, keep: Keep) -> None:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Hold the folder's lock: of two that add to one zip, the later would undo the earlier."""
-    with (path / _LOCK_NAME).open("ab") as file:
-        try:
-            lock(file)
-        except OSError:
+    with locked(path / _LOCK_NAME, wait=False) as is_ours:
+        if not is_ours:
             raise ArtifactsUnusable(
                 f"{path} is being pruned by another process", hint="let it finish, then run it again"
-            ) from None
+            )
         yield
 
 

@@ -45,17 +45,22 @@ def bars_to_pull(target_ms: int, newest_ms: int | None, n_recent: int, window_ba
     return missed + n_recent - 1
 
 
-def trust_clock(asked: Asked, dated_ms: int | None) -> None:
-    """Return unless the pull's own date, `dated_ms`, says that the target had not closed yet.
+def trust_clock(asked: Asked, now_ms: int, dated_ms: int | None, settle_sec: float) -> None:
+    """Return unless the exchange's answers are dated (`dated_ms`) so that its time `now_ms` cannot be true.
 
-    Closed by /time, still forming by the date of the very answer: one of the two clocks is wrong, and
-    no other rule can tell a forming bar from a closed one. Raises `ContractBroken`.
+    By the date of the very answer the target has not closed, and no other rule can tell a forming bar from
+    a closed one; or a newer bar has closed and settled, and the window would end too early. One of the two
+    clocks is wrong. Raises `ContractBroken`.
     """
-    last_ms = grid.close_time(asked.target_ms, asked.step_ms)
-    if dated_ms is not None and dated_ms + _DATE_RESOLUTION_MS <= last_ms:
+    if dated_ms is None:
+        return
+    newest_ms = grid.last_closed(dated_ms + _DATE_RESOLUTION_MS, asked.step_ms)
+    settled_ms = grid.last_closed(dated_ms - int(settle_sec * 1000), asked.step_ms)
+    if newest_ms < asked.target_ms or settled_ms > grid.last_closed(now_ms, asked.step_ms):
         raise ContractBroken(
-            f"{asked.series}: the exchange's clocks disagree: /fapi/v1/time says {grid.text(asked.now_ms)}, its answer"
-            f" is dated {grid.text(dated_ms)}, before the target {grid.text(asked.target_ms)} closed",
+            f"{asked.series}: the exchange's clocks disagree: /fapi/v1/time says {grid.text(now_ms)}, its answer"
+            f" is dated {grid.text(dated_ms)}: its newest closed bar is {grid.text(asked.target_ms)} by the one,"
+            f" {grid.text(newest_ms)} by the other",
             hint="nothing was appended; run it again when the exchange's clock is right",
         )
 

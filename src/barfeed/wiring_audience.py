@@ -40,7 +40,7 @@ def _alerts(settings: Settings, feed: Feed) -> list[Hear]:
 
     require_apprise()
     wait_sec = 0.0 if settings.watch else ALERT_WAIT_SEC
-    ledger = LedgerFile(feed.folder, feed.clock)
+    ledger = LedgerFile(feed.folder)
     return [Alerts(channels(settings.alert), ledger, feed.clock, settings.max_skew_sec, wait_sec)]
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from barfeed.clock import SystemClock
 from barfeed.ledger import LedgerFile
 from barfeed.troubles import Heard, Ledger, Letter, Message, Spell, note
 from world import hours, ms
@@ -22,14 +21,14 @@ from barfeed.clock import SystemClock
 from barfeed.ledger import LedgerFile
 from barfeed.troubles import Spell
 
-file = LedgerFile(Path(sys.argv[1]), SystemClock())
+file = LedgerFile(Path(sys.argv[1]))
 for _ in range(25):
     file.change(lambda ledger: (None, replace(ledger, spells={"n": Spell(0, ledger.spells["n"].cycles + 1)})))
 """
 
 
 def saved(folder: Path, ledger: Ledger) -> LedgerFile:
-    file = LedgerFile(folder, SystemClock())
+    file = LedgerFile(folder)
     file.change(lambda _: (None, ledger))
     return file
 
@@ -37,7 +36,7 @@ def saved(folder: Path, ledger: Ledger) -> LedgerFile:
 def test_another_process_reads_what_one_wrote(tmp_path: Path) -> None:
     ledger = note(Ledger(), TROUBLE, ["channel 1", "channel 2"], NOON_MS)
     saved(tmp_path, ledger)
-    assert LedgerFile(tmp_path, SystemClock()).read() == ledger
+    assert LedgerFile(tmp_path).read() == ledger
     message = ledger.letters[0].message
     assert ledger == Ledger(
         {"cycle": Spell(NOON_MS, 1, {"mismatch": NOON_MS})},
@@ -51,14 +50,14 @@ def test_another_process_reads_what_one_wrote(tmp_path: Path) -> None:
 )
 def test_a_file_that_cannot_be_read_is_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "alerts.json").write_bytes(content)
-    file = LedgerFile(tmp_path, SystemClock())
+    file = LedgerFile(tmp_path)
     assert file.read() == Ledger()
     file.change(lambda ledger: (None, note(ledger, TROUBLE, ["channel 1"], NOON_MS)))
-    assert len(LedgerFile(tmp_path, SystemClock()).read().letters) == 1
+    assert len(LedgerFile(tmp_path).read().letters) == 1
 
 
 def test_what_does_not_change_is_not_written(tmp_path: Path) -> None:
-    file = LedgerFile(tmp_path, SystemClock())
+    file = LedgerFile(tmp_path)
     assert file.change(lambda ledger: ("seen", ledger)) == "seen"
     assert not (tmp_path / "alerts.json").exists()
 
@@ -75,4 +74,4 @@ def test_processes_change_it_one_after_another(tmp_path: Path) -> None:
     saved(tmp_path, Ledger({"n": Spell(0)}))
     adding = [subprocess.Popen([sys.executable, "-c", ADDING, str(tmp_path)]) for _ in range(3)]
     assert [each.wait(60) for each in adding] == [0, 0, 0]
-    assert LedgerFile(tmp_path, SystemClock()).read().spells["n"].cycles == 75
+    assert LedgerFile(tmp_path).read().spells["n"].cycles == 75

@@ -49,7 +49,7 @@ class Feeding:
 
     def alerts(self) -> Alerts:
         feed = self.world.feed
-        return Alerts(channels(self._addresses), LedgerFile(feed.folder, feed.clock), feed.clock, 5.0, 20.0)
+        return Alerts(channels(self._addresses), LedgerFile(feed.folder), feed.clock, 5.0, 20.0)
 
 
 @pytest.fixture

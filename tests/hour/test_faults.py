@@ -85,6 +85,12 @@ CASES = {
     "a clock that is three minutes fast": Case(
         'kind = "skew"\nms = 3580000', 5, BROKEN, "the exchange's clocks disagree"
     ),
+    "a clock that is an hour behind": Case(
+        'kind = "skew"\nms = -3600000', 5, BROKEN, "2024-02-10 12:00 by the one, 2024-02-10 13:00 by the other"
+    ),
+    "a clock that stands still for hours": Case(
+        'kind = "stale_time"\nsec = 36000', 5, BROKEN, "the exchange's clocks disagree"
+    ),
     "a clock without a time": Case('kind = "object"\npath = "time"', 5, BROKEN, "serverTime", False),
 }
 

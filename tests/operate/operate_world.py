@@ -77,7 +77,7 @@ def add_run(folder: Path, run_time_ms: int, *, good: bool = True, bars: Sequence
         pull = run.save_pull(bars[-6:])
         inference = run.publish(bars[-20:]) if good else None
         if inference:
-            run.replace_latest(inference)
+            run.replace_latest(inference, bars[-1].open_time_ms, bars[-1].open_time_ms)
         run.save_manifest(
             {
                 "manifest_version": 1,

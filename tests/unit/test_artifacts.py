@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from barfeed import artifacts
-from barfeed.artifacts import LATEST_NAME, Run, run_files, slug
+from barfeed.artifacts import LATEST_NAME, Run, Written, run_files, slug
 from barfeed.bars import Bar
 from barfeed.errors import ArtifactsUnusable
 
@@ -31,8 +32,16 @@ CONTENT = (
 
 
 def shown(folder: Path) -> list[str]:
-    """Everything there, hidden or not, but for the empty working folder."""
-    return sorted(str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file())
+    """Everything there, hidden or not, but for the empty working folder and the lock in it."""
+    return sorted(
+        str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file() and each.name != "latest.lock"
+    )
+
+
+def publish(run: Run, bars: Sequence[Bar], newest_ms: int | None = None) -> Written:
+    written = run.publish(bars)
+    run.replace_latest(written, bars[-1].open_time_ms, newest_ms or bars[-1].open_time_ms)
+    return written
 
 
 @pytest.mark.parametrize(
@@ -71,8 +80,7 @@ def test_a_slug_is_always_a_name_of_a_folder_inside(dataset: str) -> None:
 def test_a_run_leaves_its_files_under_its_time_and_nothing_else(tmp_path: Path) -> None:
     with run_files(tmp_path / "feed" / "btc", RUN_TIME) as run:
         pull = run.save_pull(BARS)
-        inference = run.publish(BARS)
-        run.replace_latest(inference)
+        inference = publish(run, BARS)
         path = run.save_manifest({"status": "appended", "exit_code": 0})
     folder = tmp_path / "feed" / "btc"
     assert shown(folder) == [
@@ -93,10 +101,26 @@ def test_a_run_leaves_its_files_under_its_time_and_nothing_else(tmp_path: Path) 
 def test_the_latest_is_replaced_and_everything_else_is_kept(tmp_path: Path) -> None:
     for bars in (BARS[:1], BARS):
         with run_files(tmp_path, RUN_TIME) as run:
-            run.replace_latest(run.publish(bars))
+            publish(run, bars)
     assert shown(tmp_path) == [f"{NAME}-2_for_inference.csv", f"{NAME}_for_inference.csv", LATEST_NAME]
     assert (tmp_path / LATEST_NAME).read_text() == CONTENT
     assert (tmp_path / f"{NAME}_for_inference.csv").read_text().count("\n") == 2
+
+
+def test_the_latest_never_goes_back_behind_what_a_quicker_process_published(tmp_path: Path) -> None:
+    with run_files(tmp_path, RUN_TIME) as slow, run_files(tmp_path, RUN_TIME) as quick:
+        publish(quick, BARS)
+        publish(slow, BARS[:1], BARS[1].open_time_ms)
+    assert (tmp_path / LATEST_NAME).read_text() == CONTENT
+    assert (tmp_path / f"{NAME}_for_inference.csv").read_text().count("\n") == 2
+
+
+@pytest.mark.parametrize("foreign", [f"{CONTENT}2999-01-01 00:00:00,1,1,1,1,1\n", "", "\n", "\xff\n,\n", "9"])
+def test_a_latest_that_no_feed_of_this_exchange_wrote_is_replaced(tmp_path: Path, foreign: str) -> None:
+    (tmp_path / LATEST_NAME).write_text(foreign)
+    with run_files(tmp_path, RUN_TIME) as run:
+        publish(run, BARS)
+    assert (tmp_path / LATEST_NAME).read_text() == CONTENT
 
 
 def test_a_pull_without_bars_is_evidence_too(tmp_path: Path) -> None:
@@ -142,6 +166,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 CLAIM = """
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from barfeed.artifacts import run_files
 sys.stdin.read()
@@ -271,7 +296,12 @@ def test_a_folder_that_is_a_file_is_unusable(tmp_path: Path) -> None:
 
 
 def save(run: Run, kind: str) -> None:
-    {"pull": run.save_pull, "publish": run.publish}.get(kind, lambda _: run.save_manifest({}))(BARS)
+    saving: dict[str, Callable[[], object]] = {
+        "pull": lambda: run.save_pull(BARS),
+        "publish": lambda: publish(run, BARS),
+        "manifest": lambda: run.save_manifest({}),
+    }
+    saving[kind]()
 
 
 @pytest.mark.parametrize("kind", ["pull", "publish", "manifest"])

@@ -208,21 +208,38 @@ def test_a_window_that_begins_before_the_store_wants_a_backfill() -> None:
 LAST_MS = TARGET + HOUR - 1
 
 
-@pytest.mark.parametrize("dated_ms", [None, LAST_MS - 999, LAST_MS, LAST_MS + HOUR])
-def test_a_date_after_the_targets_close_or_none_at_all_is_no_objection(dated_ms: int | None) -> None:
-    verdict.trust_clock(ASKED, dated_ms)
+# 14:00 has closed an hour after the target did, and settled for ten seconds.
+SETTLED_MS = LAST_MS + 1 + HOUR + 10_000
 
 
-@pytest.mark.parametrize("early_ms", [1000, 1001, HOUR])
-def test_a_date_before_the_targets_close_tells_that_the_clocks_disagree(early_ms: int) -> None:
+@pytest.mark.parametrize("dated_ms", [None, LAST_MS - 999, LAST_MS, LAST_MS + HOUR, SETTLED_MS - 1])
+def test_a_date_that_fits_the_target_or_none_at_all_is_no_objection(dated_ms: int | None) -> None:
+    verdict.trust_clock(ASKED, ASKED.now_ms, dated_ms, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("dated_ms", "said", "newest"),
+    [
+        (LAST_MS - 1000, "2024-01-15 13:59:58.999", "2024-01-15 12:00"),
+        (LAST_MS - 1001, "2024-01-15 13:59:58.998", "2024-01-15 12:00"),
+        (LAST_MS - HOUR, "2024-01-15 12:59:59.999", "2024-01-15 12:00"),
+        (SETTLED_MS, "2024-01-15 15:00:10", "2024-01-15 14:00"),
+    ],
+)
+def test_a_date_by_which_another_bar_is_the_newest_tells_that_the_clocks_disagree(
+    dated_ms: int, said: str, newest: str
+) -> None:
     with pytest.raises(ContractBroken) as told:
-        verdict.trust_clock(ASKED, LAST_MS - early_ms)
-    said = {1000: "2024-01-15 13:59:58.999", 1001: "2024-01-15 13:59:58.998", HOUR: "2024-01-15 12:59:59.999"}
+        verdict.trust_clock(ASKED, ASKED.now_ms, dated_ms, 10.0)
     assert str(told.value) == (
-        "BTCUSDT 1h: the exchange's clocks disagree: /fapi/v1/time says 2024-01-15 14:20, its answer is dated"
-        f" {said[early_ms]}, before the target 2024-01-15 13:00 closed"
+        f"BTCUSDT 1h: the exchange's clocks disagree: /fapi/v1/time says 2024-01-15 14:20, its answer is dated {said}:"
+        f" its newest closed bar is 2024-01-15 13:00 by the one, {newest} by the other"
     )
     assert told.value.hint == "nothing was appended; run it again when the exchange's clock is right"
+
+
+def test_a_date_after_the_turn_of_the_hour_fits_a_time_that_has_turned_too() -> None:
+    verdict.trust_clock(ASKED, SETTLED_MS, SETTLED_MS, 10.0)
 
 
 def test_a_catch_up_pulls_whole_bars_though_the_store_ends_off_the_grid() -> None:

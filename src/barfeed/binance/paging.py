@@ -17,11 +17,15 @@ from barfeed.clock import Patience
 from barfeed.errors import ContractBroken, ExchangeBlocked, ExchangeRefused
 from barfeed.grid import Gap
 from barfeed.parts import Part, Rows
+from barfeed.rules import Asked
+from barfeed.verdict import trust_clock
 
 # Weight 2 by the documents and by measure: more rows for each weight than with any other limit.
 PAGE_ROWS = 499
 _PAGE_WEIGHT = 2
 _LIGHT = 1
+# Two clocks that differ by less at the turn of an hour are both right enough for history.
+_SETTLE_SEC = 60.0
 # Below this no page would ever pass.
 WEIGHT_BUDGET_MIN = 10
 
@@ -97,9 +101,11 @@ class RestHistory:
     def start(self, weight_budget: int | None) -> None:
         """Ask the exchange what time it is, and what it allows where no budget is given: half of that.
 
-        Raises `ExchangeUnavailable`, `ExchangeRefused`.
+        Raises `ExchangeUnavailable`, `ExchangeRefused`, and `ContractBroken` where its clocks disagree.
         """
         self._talk.ask_time()
+        # One that runs ahead would let a forming bar into the store.
+        trust_clock(Asked(self.series, 1, self.now_ms), self.now_ms, self._talk.dated_ms, _SETTLE_SEC)
         allowed = weight_budget or self._light("/fapi/v1/exchangeInfo", {}, _read_weight_limit) // 2
         self._budget = Budget(max(WEIGHT_BUDGET_MIN, allowed), lambda: self._talk.now_ms)
 

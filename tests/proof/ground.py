@@ -1,0 +1,141 @@
+"""The ground that the model is played on: an exchange, a clock, a disk, and barfeed's commands on them by name.
+
+Every call is made of new objects, as a new process is; `interlope` lets another feed live in the middle of a call.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+# What a command imports when it is called stands here, so that no child of victim.py has to load it.
+from barfeed import acceptance, backfill, cycle, retention, revisions  # noqa: F401
+from barfeed.acceptance import Terms
+from barfeed.binance.archive import Archive
+from barfeed.binance.paging import RestHistory
+from barfeed.clock import SystemClock
+from barfeed.cycle import Feed, run_cycle
+from barfeed.errors import BarfeedError
+from barfeed.record import Record
+from barfeed.repair import Repair, Wanted
+from barfeed.replay.faults import Fault, parse_faults
+from barfeed.replay.tape import Tape
+from barfeed.store import Store
+from world import BTCUSDT_1H, SteppingClock, World, hours, made_up_bars, ms, written
+
+ERA_MS = ms(2024, 2, 10, 13)
+TAPE = Tape.of(BTCUSDT_1H, made_up_bars(ERA_MS + hours(3000), 3700))
+WINDOW_BARS = 30
+ANYTHING = Terms(price=1e9, volume=1e9, pause_sec=5.0)
+LOCK_TIMEOUT_SEC = 30.0
+
+
+class Ended(NamedTuple):
+    """How a command ended; `record` is a cycle's."""
+
+    exit_code: int
+    status: str
+    record: Record | None = None
+
+
+class HookedClock(SteppingClock):
+    """Calls somebody in the middle of whoever asks it: after so many questions."""
+
+    def __init__(self, now_ms: int) -> None:
+        super().__init__(now_ms)
+        self.questions_left = -1
+        self.then: Callable[[], object] = lambda: None
+
+    def steady_sec(self) -> float:
+        self.questions_left -= 1
+        if self.questions_left == 0:
+            self.then()
+        return super().steady_sec()
+
+
+class Ground:
+    """One machine with a feed on it at `now_ms`."""
+
+    def __init__(self, folder: Path, now_ms: int) -> None:
+        self._world = World(folder, [TAPE], now_ms)
+        self.clock = HookedClock(now_ms)
+        self._world.clock = self.clock
+        self._world.exchange._now_ms = self.clock.exchange_ms
+        self._world.rest.clock = self.clock
+        self.duckdb = self._world.duckdb
+        self.folder = self._world.feed.folder
+        self._revised: list[Fault] = []
+
+    def revise(self, revised: dict[str, float]) -> None:
+        """From now on the exchange has other volumes, by the text of the bar."""
+        text = "".join(f'[[fault]]\nkind = "revise"\nbar = {bar}\nvolume = {v}\n' for bar, v in revised.items())
+        self._revised = list(parse_faults(text, "the model"))
+
+    def call(self, command: str, faults: str = "", **flags: Any) -> Ended:
+        """Live a command to its end, in weather given as TOML."""
+        exchange = self._world.exchange
+        before = exchange.faults, exchange.requests
+        exchange.faults = (*self._revised, *parse_faults(faults, "the model"))
+        exchange.requests = Counter()
+        try:
+            ended: Ended = getattr(self, f"_{command}")(**flags)
+        except BarfeedError as error:
+            ended = Ended(error.exit_code, error.status)
+        finally:
+            exchange.faults, exchange.requests = before
+        return ended
+
+    def interlope(self, questions: int, jump_ms: int) -> None:
+        """After so many questions to the clock of the next call, time jumps on and another feed catches up."""
+
+        def meanwhile() -> None:
+            self.clock.go_to(self.clock.now_ms + jump_ms)
+            self.call("feed", catch_up=True)
+
+        self.clock.questions_left, self.clock.then = questions, meanwhile
+
+    def fair(self) -> None:
+        """Nobody interlopes any more."""
+        self.clock.questions_left = -1
+
+    def _feed(
+        self, *, catch_up: bool = False, accept: bool = False, source: Any = "db", dry_run: bool = False
+    ) -> Ended:
+        order = self._world.order._replace(
+            window_bars=WINDOW_BARS, catch_up=catch_up, accept=ANYTHING if accept else None, inference_source=source,
+            dry_run=dry_run,
+        )  # fmt: skip
+        feed = Feed(self._store(), self.folder, self.clock)
+        record = run_cycle(feed, order, self._world.rest.conversation(120.0))
+        return Ended(record.exit_code, record.status, record)
+
+    def _repair(self) -> Ended:
+        work = Repair(self._store(), self._world.rest, BTCUSDT_1H, 120.0)
+        survey = work.survey(Wanted(0, None, 1))
+        left = work.apply(survey, work.confirmed(survey, 5.0), "the model").left
+        return Ended(1, "unrepaired") if left else Ended(0, "repaired")
+
+    def _backfill(self, *, from_ms: int, to_ms: int) -> Ended:
+        rest = RestHistory(BTCUSDT_1H, lambda: self._world.rest, 120.0, 1)
+        archive = Archive(BTCUSDT_1H, lambda: self._world.rest, 120.0, lambda: rest.now_ms)
+        order = backfill.Order(BTCUSDT_1H, "rest", from_ms, to_ms)
+        work = backfill.Backfill(order, backfill.Tools(self._store(), rest, archive, self.clock))
+        work.run()
+        return Ended(work.report.exit_code, "backfilled")
+
+    def _prune(self, *, days: int, discard: bool) -> Ended:
+        if self.folder.exists():
+            retention.prune(self.folder, self.clock.utc_ms(), retention.Keep(days, discard))
+        return Ended(0, "pruned")
+
+    def _store(self) -> Store:
+        # Another process that holds the store does so in real time.
+        return Store(self.duckdb, SystemClock(), LOCK_TIMEOUT_SEC)
+
+
+def order(ground: Ground, revised: dict[int, float], command: str, faults: str, **flags: Any) -> dict[str, Any]:
+    """The same call for a process of its own: see victim.py."""
+    return {
+        "folder": str(ground.duckdb.parent), "now_ms": ground.clock.now_ms, "command": command, "faults": faults,
+        "revised": {written(at): volume for at, volume in revised.items()}, "flags": flags, "die_at": 0,
+    }  # fmt: skip

@@ -1,0 +1,47 @@
+"""Samples of `make soak`: the full hundred thousand hours are reported in docs/proof.md."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from barfeed.replay import view
+from barfeed.replay.faults import KINDS
+from proof.soak import soak
+from proof.soak_report import BEGIN, END, PAGE, put
+from proof.storm import EXITS, FAULTS, MAY_END
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(view, "CACHED_ROWS", view.CACHED_ROWS)
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_every_fault_that_the_replay_exchange_knows_is_in_the_storm() -> None:
+    assert set(FAULTS) == set(MAY_END) == set(KINDS)
+    assert set().union(*MAY_END.values()) <= set(EXITS)
+
+
+def test_a_few_days_of_bad_weather_end_as_documented_and_in_the_very_tape(tmp_path: Path) -> None:
+    report = soak(tmp_path, 60, seed=5, month_hours=20)
+    assert report.ended.total() == 60
+    assert len(report.struck) > 5
+
+
+@pytest.mark.long
+def test_months_of_bad_weather_end_as_documented_and_in_the_very_tape(tmp_path: Path) -> None:
+    report = soak(tmp_path, 1500, seed=3, month_hours=240)
+    assert set(report.struck) == set(KINDS)
+    assert report.is_flat, report.markdown()
+
+
+def test_a_report_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    page = tmp_path / "proof.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    put("new", page)
+    assert page.read_text() == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
+    assert BEGIN in PAGE.read_text()

@@ -1,0 +1,74 @@
+"""Twenty feeds, readers, every other command at once on one store: no error, and every hour is stored once."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from process import Machine, machine
+from proof.twenty import live
+from world import hours, ms
+
+TARGET_MS = ms(2024, 2, 10, 13)
+
+
+def assert_a_good_day(folder: Path, feeds: int, day_hours: int) -> None:
+    day = live(folder, feeds, day_hours)
+    assert day.codes == {0}
+    assert day.complaints == set()
+    assert day.appended == [1] * day_hours
+    assert day.manifests == [feeds] * day_hours
+    with duckdb.connect(folder / "ohlcv.duckdb", read_only=True) as connection:
+        query = "SELECT count(*), count(DISTINCT timestamp) FROM ohlcv_btcusdt_1h"
+        assert connection.execute(query).fetchall() == [(726 + day_hours, 726 + day_hours)]
+    # Judged by the cycles of the same run: whatever else the machine does strikes both.
+    assert day.looks_sec[-1] <= day.cycle_sec[-1]
+    assert day.looks_sec[len(day.looks_sec) // 2] <= day.cycle_sec[len(day.cycle_sec) // 2]
+
+
+def test_six_feeds_for_two_hours_append_each_bar_once(tmp_path: Path) -> None:
+    assert_a_good_day(tmp_path, 6, 2)
+
+
+@pytest.mark.long
+def test_twenty_feeds_for_six_hours_append_each_bar_once(tmp_path: Path) -> None:
+    assert_a_good_day(tmp_path, 20, 6)
+
+
+COMMANDS = {
+    "feed": ("run", "--max-skew-sec", "1e10"),
+    "watching feed's catch-up": ("run", "--catch-up", "--max-skew-sec", "1e10"),
+    "repair": ("repair", "--yes", "--pause-sec", "0"),
+    "backfill": ("backfill", "--from", "2023-12-20", "--source", "rest"),
+    "verify": ("verify",),
+    "prune": ("prune", "--keep-days", "1"),
+    "export": ("export",),
+}
+
+
+def start(feeding: Machine, *words: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "barfeed", *words]
+    paths = {"BARFEED_DUCKDB": str(feeding.duckdb), "BARFEED_PERSIST_DIR": str(feeding.folder / "feed")}
+    return subprocess.Popen(
+        command, env=feeding.environment(**paths), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.long
+def test_every_command_at_once_on_one_store_ends_well(tmp_path: Path) -> None:
+    with machine(tmp_path, TARGET_MS) as feeding:
+        assert feeding.feed("--catch-up").code == 0
+        for hour in range(1, 5):
+            feeding.clock.advance(hours(1))
+            words = {"export": ("export", str(tmp_path / f"{hour}.csv"))}
+            running = {name: start(feeding, *words.get(name, said)) for name, said in COMMANDS.items()}
+            for name, process in running.items():
+                out, err = process.communicate(timeout=120)
+                assert process.returncode == 0, (name, out, err)
+        with duckdb.connect(feeding.duckdb, read_only=True) as connection:
+            query = "SELECT count(*), count(DISTINCT timestamp), epoch_ms(max(timestamp)) FROM ohlcv_btcusdt_1h"
+            ((rows, times, newest_ms),) = connection.execute(query).fetchall()
+        assert rows == times
+        assert newest_ms == TARGET_MS + hours(4)
