@@ -17,7 +17,7 @@ import duckdb
 from barfeed.bars import COLUMNS, Bar, Series
 from barfeed.clock import Clock
 from barfeed.errors import StoreUnusable
-from barfeed.whole import new_file
+from barfeed.whole import new_file, sweep
 
 # A file made so can be read by DuckDB 1.x: users' own tools may be older. Only for a new file: the
 # version of an existing one cannot be lowered, and asking for it is an error.
@@ -162,6 +162,9 @@ class Store:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             while not self.exists():
                 self._make()
+            if self.path.stat().st_nlink > 1:
+                # Who made it was killed before it let go of the other name.
+                sweep(self.path)
         with self._attached(EXISTING_FILE) as connection:
             yield connection
 

@@ -26,7 +26,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED_SUFFIX}")
     unfinished.write_bytes(b"")
     try:
-        _sweep(unfinished)
+        _sweep_old(unfinished)
         yield unfinished
         _flush(unfinished)
         unfinished.replace(path)
@@ -41,9 +41,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
     What a killed process left beside is swept. Raises `OSError`.
     """
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*{UNFINISHED_SUFFIX}"):
-        # It may be another's that lives: then that one sees the name taken, or tries again.
-        left.unlink(missing_ok=True)
+    sweep(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED_SUFFIX}")
     try:
         yield unfinished
@@ -53,6 +51,13 @@ def new_file(path: Path) -> Iterator[Path]:
             flush_entries(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def sweep(path: Path) -> None:
+    """Take away what processes began for `path`; one that lives sees then that the name is taken, or tries again."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{UNFINISHED_SUFFIX}"):
+        with suppress(OSError):
+            left.unlink()
 
 
 def open_regular(path: Path) -> IO[bytes]:
@@ -94,7 +99,7 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _sweep(own: Path) -> None:
+def _sweep_old(own: Path) -> None:
     # Whatever name it was to take: that one may never be written again.
     now_sec = own.stat().st_mtime
     for left in own.parent.iterdir():

@@ -528,6 +528,13 @@ def test_what_a_killed_writer_left_is_swept_whatever_file_is_written_next(tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mine", ".young.zip.4712.unfinished", "b.zip"]
 
 
+def test_the_next_hour_takes_away_the_other_name_of_a_store_whose_maker_was_killed(world: Exchange, disk: Path) -> None:
+    other = disk / "store" / ".ohlcv.duckdb.4711.unfinished"
+    other.hardlink_to(store_file(disk))
+    assert_good_hour(world, disk)
+    assert [path.name for path in (disk / "store").iterdir()] == ["ohlcv.duckdb"]
+
+
 def test_a_prune_takes_away_the_zip_that_a_killed_one_had_begun(disk: Path) -> None:
     add_old_runs(disk)
     begun = disk / "feed" / SLUG / ".2023-10_runs.zip.4711.unfinished"
