@@ -125,6 +125,20 @@ def test_several_faults_apply_in_their_order() -> None:
     assert answer.effect == (1,)
 
 
+ROW_FAULTS = (
+    "duplicate", "disorder", "off_grid\nms=1", "forming", "missing_field\ncolumn=0", "missing_field\ncolumn=6",
+    "text\ncolumn=0\nvalue='null'", "text\ncolumn=6\nvalue='\"x\"'", "text\ncolumn=0\nvalue='[1, [2]]'",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("first", ROW_FAULTS)
+@pytest.mark.parametrize("second", ROW_FAULTS)
+def test_any_two_row_faults_strike_the_same_answer(first: str, second: str) -> None:
+    said = [each.partition("\n") for each in (first, second)]
+    world = World(faults="\n".join(f"[[fault]]\nkind='{name}'\n{keys}" for name, _, keys in said))
+    assert world.klines("limit=3").status == 200
+
+
 def test_a_row_fault_whose_bar_is_not_in_the_answer_changes_nothing() -> None:
     kinds = ["duplicate", "disorder", "off_grid\nms=1", "text\ncolumn=1\nvalue='0'", "missing_field\ncolumn=1"]
     for kind in kinds:

@@ -52,7 +52,8 @@ def slip_in_forming(rows: list[str], _fault: Fault, forming: str | None) -> list
 def off_grid(row: list[str], fault: Fault) -> list[str]:
     """Opened and closed later."""
     later = [*row]
-    for column in (0, 6):
+    # Another fault may have made a time something else already.
+    for column in (each for each in (0, 6) if each < len(row) and row[each].isdigit()):
         later[column] = str(int(row[column]) + fault.args["ms"])
     return later
 
