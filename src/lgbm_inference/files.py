@@ -31,7 +31,9 @@ def staged(folder: Path) -> Iterator[Path]:
     try:
         yield working
     finally:
-        shutil.rmtree(working, ignore_errors=True)
+        # Told to ignore errors it still lets some through; what stays is swept later.
+        with suppress(OSError):
+            shutil.rmtree(working, ignore_errors=True)
         if made:
             # Only an empty folder can be removed so.
             with suppress(OSError):

@@ -362,7 +362,9 @@ def leftovers(root: Path) -> list[Path]:
     keep = {".unfinished", ".leaving", ".prune.lock"}
     hidden = [path for path in root.rglob(".*") if path.name not in keep]
     working = [path for name in (".unfinished", ".leaving") for path in (root / "feed" / SLUG / name).glob("*")]
-    return sorted([*hidden, *working, *(root / "tmp").glob("*")])
+    # What is unpacked into the system's temporary folder, `barfeed-*`, is the system's to clean.
+    foreign = [path for path in (root / "tmp").glob("*") if not path.name.startswith("barfeed-")]
+    return sorted([*hidden, *working, *foreign])
 
 
 def _finals(folder: Path, suffix: str) -> list[Path]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from barfeed.artifacts import run_files
 from barfeed.binance.archive import _Cache
 from barfeed.retention import Keep, prune
 from barfeed.whole import new_file, whole_file
@@ -552,6 +553,18 @@ def test_an_inference_sweeps_what_a_killed_one_left(tmp_path: Path) -> None:
     with files.staged(tmp_path):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == [".unfinished-young", "theirs"]
+
+
+def test_a_working_folder_that_cannot_be_taken_away_spoils_no_good_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with run_files(tmp_path, TARGET_MS) as one, files.staged(tmp_path):
+        one.save_manifest({})
+    assert (tmp_path / f"{one.name}_run.json").exists()
 
 
 def test_debug_files_that_cannot_be_taken_back_do_not_hide_why(tmp_path: Path) -> None:
