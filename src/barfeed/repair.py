@@ -13,7 +13,7 @@ from barfeed import grid, revisions, verdict
 from barfeed.acceptance import Change, Difference, differences
 from barfeed.bars import MINUTE_MS, Bar, Pull, Series
 from barfeed.binance.rest import Rest
-from barfeed.errors import StoreEmpty, Unrepaired
+from barfeed.errors import ContractBroken, StoreEmpty, Unrepaired
 from barfeed.revisions import Why
 from barfeed.rules import Asked, check_pull
 from barfeed.store import Coverage, Store, Table, transaction
@@ -124,10 +124,17 @@ class Repair:
         talk = self._rest.conversation(self._max_wait_sec)
         pull = talk.newest_bars(self._series, opens[-1], len(opens))
         self._used_weight = talk.used_weight or 0
-        self._refuse_broken(pull, now_ms)
+        self._refuse_broken(pull, opens[-1], now_ms)
         return [bar for bar in pull.bars if bar.open_time_ms >= opens[0]]
 
-    def _refuse_broken(self, pull: Pull, now_ms: int) -> None:
+    def _refuse_broken(self, pull: Pull, last_ms: int, now_ms: int) -> None:
+        newest_ms = max((bar.open_time_ms for bar in pull.bars), default=last_ms)
+        if newest_ms > last_ms:
+            # It may be a closed bar on the grid, but of which time its values are nobody knows.
+            raise ContractBroken(
+                f"{self._series}: the exchange answered {grid.text(newest_ms)}, asked for none after"
+                f" {grid.text(last_ms)}"
+            )
         # What the exchange itself does not have is told, bar by bar: it breaks no rule here.
         findings = check_pull(pull, Asked(self._series, len(pull.bars), now_ms))
         if findings := [found for found in findings if found.rule != "one_interval_apart"]:

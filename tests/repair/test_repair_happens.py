@@ -219,3 +219,13 @@ def test_a_long_span_waits_for_a_new_minute_before_the_weight_is_used_up(
     # 14:00:30: the next minute is 30 s off, and only the second page has to wait for it.
     Repair(lived.feed.store, lived.rest, BTCUSDT_1H, 60.0).survey(Wanted(None, None, 501))
     assert lived.clock.now_ms == TARGET_MS + hours(1) + 60_000
+
+
+def test_a_row_beside_what_was_asked_for_fills_nothing(lived: World, work: Repair) -> None:
+    # Two hours behind, and the newest row of the answer is moved on by one: closed, on the grid, and wrong.
+    lived.clock.go_to(TARGET_MS + hours(3) + 30_000)
+    lived.exchange.faults = parse_faults('[[fault]]\nkind = "off_grid"\nms = 3600000', "the test")
+    before = lived.bars()
+    with pytest.raises(ContractBroken, match="asked for"):
+        work.survey(Wanted(TARGET_MS - hours(5), None, 0))
+    assert lived.bars() == before
