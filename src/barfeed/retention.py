@@ -10,7 +10,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from itertools import groupby
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -184,10 +184,10 @@ def _add(folder: Folder, path: Path, names: Sequence[str]) -> None:
 
 
 def _read_back(folder: Folder, path: Path, names: Sequence[str]) -> None:
-    written = Zip(path)
-    for name in names:
-        if runs.sha256(written, name) != runs.sha256(folder, name):
-            raise ArtifactsUnusable(f"{path}: {name} did not read back as it was written", hint="check the disk")
+    with closing(Zip(path)) as written:
+        for name in names:
+            if runs.sha256(written, name) != runs.sha256(folder, name):
+                raise ArtifactsUnusable(f"{path}: {name} did not read back as it was written", hint="check the disk")
 
 
 def _let_go(path: Path, old: _Old) -> None:

@@ -113,6 +113,10 @@ class Zip:
         """The entry's bytes."""
         return self._zip.open(name)
 
+    def close(self) -> None:
+        """Let go of the file; `OSError`."""
+        self._zip.close()
+
 
 class Age(NamedTuple):
     """When a run began, in ms since 1970-01-01 UTC, and its number among those of that second."""
