@@ -204,7 +204,7 @@ def victims() -> Iterator[None]:
 
 
 def test_no_promise_breaks_in_a_few_lives() -> None:
-    run_state_machine_as_test(Life, settings=profile(8, 12, derandomize=True, database=None, phases=[Phase.generate]))
+    run_state_machine_as_test(Life, settings=profile(4, 12, derandomize=True, database=None, phases=[Phase.generate]))
 
 
 @pytest.mark.long

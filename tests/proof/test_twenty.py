@@ -28,8 +28,8 @@ def assert_a_good_day(folder: Path, feeds: int, day_hours: int) -> None:
     assert day.looks_sec[len(day.looks_sec) // 2] <= day.cycle_sec[len(day.cycle_sec) // 2]
 
 
-def test_six_feeds_for_two_hours_append_each_bar_once(tmp_path: Path) -> None:
-    assert_a_good_day(tmp_path, 6, 2)
+def test_four_feeds_for_an_hour_append_each_bar_once(tmp_path: Path) -> None:
+    assert_a_good_day(tmp_path, 4, 1)
 
 
 @pytest.mark.long
