@@ -1,5 +1,6 @@
 """A feed that has lived one hour, and servers that are not what they should be."""
 
+import logging
 import shutil
 import socket
 import ssl
@@ -36,6 +37,15 @@ def feeding(tmp_path: Path, lived: Path) -> Iterator[Machine]:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("barfeed.doctor._ANSWER_SEC", 0.7)
+
+
+@pytest.fixture(autouse=True)
+def _the_log_as_it_was() -> Iterator[None]:
+    """In this process the command silences the log of every test after it."""
+    log = logging.getLogger("barfeed")
+    level = log.level
+    yield
+    log.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

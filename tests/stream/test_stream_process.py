@@ -5,6 +5,7 @@ one that starts ten seconds after it by the clock.
 """
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 
 from barfeed.config import Settings
 from barfeed.errors import UsageError
-from barfeed.replay.faults import parse_faults
+from barfeed.replay.faults import KINDS, STREAM, parse_faults
 from process import Machine, machine
 from world import hours, made_up_bars, ms
 
@@ -99,22 +100,29 @@ def test_each_hour_is_lived_at_its_closing_frame(tmp_path: Path) -> None:
     assert "WARNING" not in watch.log.read_text()
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        'kind = "no_close"',
-        'kind = "late_close"\nms = 60000',
-        'kind = "silence"\nfrom = 2024-02-10T14:59:00',
-        'kind = "garbage"\ntext = "["\ntimes = 30000',
-        'kind = "garbage"\ntext = "\\u0000\\u0001"\nbinary = true',
-        """kind = "garbage"\ntext = '{"e":"kline","k":{"t":1707573600000,"s":"ETHUSDT","i":"1h","x":true}}'""",
-        """kind = "garbage"\ntext = '{"e":"kline","k":{"t":1707570000000,"s":"BTCUSDT","i":"1h","x":true}}'""",
-        """kind = "garbage"\ntext = '{"e":"kline","k":{"t":1707577200000,"s":"BTCUSDT","i":"1h","x":true}}'""",
-        'kind = "garbage"\ntext = "x"\ntimes = 200000',
-        'kind = "disconnect"\nfrom = 2024-02-10T14:59:00',
-    ],
-    ids=["missing", "late", "silence", "deep", "binary", "foreign", "older bar", "bar to come", "huge", "disconnect"],
-)
+# What keeps a bar's closing frame from being heard, or hides it behind what is none.
+UNHEARD = {
+    "missing": 'kind = "no_close"',
+    "late": 'kind = "late_close"\nms = 60000',
+    "silence": 'kind = "silence"\nfrom = 2024-02-10T14:59:00',
+    "deep": 'kind = "garbage"\ntext = "["\ntimes = 30000',
+    "binary": 'kind = "garbage"\ntext = "\\u0000\\u0001"\nbinary = true',
+    "foreign": """kind = "garbage"\ntext = '{"e":"kline","k":{"t":1707573600000,"s":"ETHUSDT","i":"1h","x":true}}'""",
+    "older bar": """kind = "garbage"\ntext = '{"e":"kline","k":{"t":1707570000000,"s":"BTCUSDT","i":"1h","x":true}}'""",
+    "bar to come": """kind = "garbage"\ntext = '{"e":"kline","k":{"t":1707577200000,"s":"BTCUSDT","i":"1h","x":true}}'""",
+    "huge": 'kind = "garbage"\ntext = "x"\ntimes = 200000',
+    "disconnect": 'kind = "disconnect"\nfrom = 2024-02-10T14:59:00',
+}
+DOUBLE = 'kind = "double_close"'
+DOWN = {"refused": 'kind = "refuse"\nstatus = 451', "cut": 'kind = "disconnect"'}
+
+
+def test_no_kind_of_the_streams_faults_is_left_out() -> None:
+    lived = {re.findall(r'^kind = "(\w+)"', fault)[0] for fault in [*UNHEARD.values(), DOUBLE, *DOWN.values()]}
+    assert lived == {name for name, kind in KINDS.items() if kind.path == STREAM}
+
+
+@pytest.mark.parametrize("fault", UNHEARD.values(), ids=UNHEARD)
 @pytest.mark.long
 def test_without_the_closing_frame_the_clock_starts_the_cycle_once_it_is_settled(tmp_path: Path, fault: str) -> None:
     with listening(tmp_path, f"[[fault]]\n{fault}\nuntil = 2024-02-10T15:30:00") as watch:
@@ -127,7 +135,7 @@ def test_without_the_closing_frame_the_clock_starts_the_cycle_once_it_is_settled
 
 
 def test_a_closing_frame_that_comes_twice_is_lived_once(tmp_path: Path) -> None:
-    with listening(tmp_path, '[[fault]]\nkind = "double_close"') as watch:
+    with listening(tmp_path, f"[[fault]]\n{DOUBLE}") as watch:
         watch.reach(1, 5)
         assert watch.lived(2) == [FIRST, HEARD]
         pulls = watch.feeding.exchange.requests["/fapi/v1/klines"]
@@ -136,11 +144,9 @@ def test_a_closing_frame_that_comes_twice_is_lived_once(tmp_path: Path) -> None:
         assert watch.feeding.exchange.requests["/fapi/v1/klines"] == pulls
 
 
-@pytest.mark.parametrize(
-    "fault", ['[[fault]]\nkind = "refuse"\nstatus = 451', '[[fault]]\nkind = "disconnect"'], ids=["refused", "cut"]
-)
+@pytest.mark.parametrize("fault", DOWN.values(), ids=DOWN)
 def test_a_stream_that_is_down_from_the_start_is_told_once_and_the_clock_is_enough(tmp_path: Path, fault: str) -> None:
-    with listening(tmp_path, fault) as watch:
+    with listening(tmp_path, f"[[fault]]\n{fault}") as watch:
         watch.reach(1, 10_000)
         assert watch.lived(2) == [FIRST, SETTLED]
     assert watch.log.read_text().count("WARNING the stream ws://") == 1
@@ -176,7 +182,13 @@ def test_the_stream_of_another_exchange_is_wrong_usage() -> None:
     Settings(stream=True, watch=True).series()
 
 
-@pytest.mark.parametrize("url", ["https://x", "wss://user:secret@x", "ws://x?y=z", "ws://", "ws://x:0", "", "x"])
+@pytest.mark.parametrize("url", ["https://x", "ws://x?y=z", "ws://", "ws://x:0", "", "x"])
 def test_an_address_that_is_none_of_a_stream_is_wrong_usage(url: str) -> None:
     with pytest.raises(UsageError, match=r"--stream-url .* is not an address like wss://fstream.binance.com/market"):
         Settings(stream_url=url).series()
+
+
+def test_an_address_with_a_password_is_refused_without_it() -> None:
+    with pytest.raises(UsageError, match=r"^--stream-url holds a '@'") as told:
+        Settings(stream_url="wss://user:secret@x").series()
+    assert "secret" not in f"{told.value} {told.value.hint}"

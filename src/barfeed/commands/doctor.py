@@ -27,7 +27,6 @@ _EXTRAS = {
 }
 _MARKS = {"good": "✓", "note": "·", "bad": "✗"}
 _PLAIN_MARKS = {"good": "ok  ", "note": "note", "bad": "BAD "}
-_COLOURS = {"good": "green", "note": None, "bad": "red"}
 
 
 @click.command(
@@ -59,7 +58,7 @@ def doctor(*, json: bool, **values: Any) -> int:
     if json:
         say(json_text.dumps(_facts(told)))
     else:
-        say("\n".join([*_lines(told), f"{bad} of {len(told)} checks failed" if bad else "all is well"]))
+        say(*_lines(told), f"{bad} of {len(told)} checks failed" if bad else "all is well")
     return int(bad > 0)
 
 
@@ -102,10 +101,9 @@ def _lines(told: "Sequence[Check]") -> list[str]:
     encoding = sys.stdout.encoding or "ascii"
     marks = _MARKS if _can_show("".join(_MARKS.values()), encoding) else _PLAIN_MARKS
     width = max(len(each.name) for each in told)
-    lines = []
-    for each in told:
-        mark = click.style(marks[each.state], fg=_COLOURS[each.state])
-        lines.append(f"{mark} {each.name:{width}}  {each.seen}" + (f"; {each.fix}" if each.fix else ""))
+    lines = [
+        f"{marks[each.state]} {each.name:{width}}  {each.seen}" + (f"; {each.fix}" if each.fix else "") for each in told
+    ]
     # A path or a foreign message may hold what this terminal cannot show, too.
     return [line.encode(encoding, "backslashreplace").decode(encoding) for line in lines]
 
