@@ -7,6 +7,7 @@ from typing import NamedTuple
 from barfeed import __version__, grid
 from barfeed.bars import Series
 from barfeed.binance.rest import Conversation
+from barfeed.binance.stream_wire import Followed
 from barfeed.metrics import Family, Kind, Sample
 from barfeed.record import Record
 from barfeed.status import lag_ms
@@ -40,7 +41,8 @@ Read = Callable[[Cycle], Mapping[str, float]]
 class Metric(NamedTuple):
     """One row of the table: a counter grows by what `read` gives, a histogram files it, a gauge says it.
 
-    `begins` is what it says before the first cycle.
+    `begins` is what it says before the first cycle. Where there is `follow`, no cycle is asked but the stream, at any
+    moment: a counter says what it has counted on top of what it says already.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Metric(NamedTuple):
     read: Read
     label: str = ""
     begins: Mapping[str, float] = {}
+    follow: Callable[[Followed], float] | None = None
 
 
 def _zero(*values: str) -> dict[str, float]:
@@ -165,6 +168,36 @@ METRICS = (
         "How long each step of a cycle took: time, pull, evidence, store, publish, then, ask_again.",
         lambda cycle: cycle.record.durations_sec, "step",
     ),
+    Metric(
+        "barfeed_stream_connected", "gauge",
+        "1 while a connection to the stream is open, else 0; with --stream only, as all that begin so.",
+        _nothing, follow=lambda followed: followed.is_connected,
+    ),
+    Metric(
+        "barfeed_stream_frame_age_seconds", "gauge",
+        "How long ago the stream's last frame came; before the first, how long one is waited for.",
+        _nothing, follow=lambda followed: followed.frame_age_sec,
+    ),
+    Metric(
+        "barfeed_stream_connections_total", "counter", "Connections to the stream that were opened.",
+        _nothing, follow=lambda followed: followed.connections,
+    ),
+    Metric(
+        "barfeed_stream_frames_total", "counter", "Frames of the series that came.",
+        _nothing, follow=lambda followed: followed.frames,
+    ),
+    Metric(
+        "barfeed_stream_closes_total", "counter", "Closing frames among them.",
+        _nothing, follow=lambda followed: followed.closes,
+    ),
+    Metric(
+        "barfeed_stream_ignored_total", "counter", "Messages of the stream that were no frame of the series.",
+        _nothing, follow=lambda followed: followed.ignored,
+    ),
+    Metric(
+        "barfeed_stream_silences_total", "counter", "Connections to the stream that were given up for their silence.",
+        _nothing, follow=lambda followed: followed.silences,
+    ),
 )  # fmt: skip
 
 _LAG = Sample("barfeed_lag_seconds")
@@ -206,13 +239,25 @@ def newest_ms(samples: Samples) -> int | None:
     return round(samples[_NEWEST] * 1000) if _NEWEST in samples else None
 
 
-def families(samples: Samples, series: Series, now_ms: int) -> Iterator[Family]:
-    """Everything that can be said at `now_ms` by the exchange's clock."""
+def families(samples: Samples, series: Series, now_ms: int, followed: Followed | None = None) -> Iterator[Family]:
+    """Everything that can be said at `now_ms` by the exchange's clock, and of the stream where one is followed."""
     lag = lag_ms(series, newest_ms(samples), now_ms)
     samples = samples if lag is None else {**samples, _LAG: lag / 1000}
     for metric in METRICS:
         own = {sample: value for sample, value in samples.items() if sample.name in _names(metric)}
+        if metric.follow:
+            own = _of_stream(metric.kind, Sample(metric.name), metric.follow, own, followed)
         yield Family(metric.name, metric.kind, metric.says, own)
+
+
+def _of_stream(
+    kind: Kind, sample: Sample, follow: Callable[[Followed], float], before: Samples, followed: Followed | None
+) -> dict[Sample, float]:
+    # What an earlier process said of its stream is no news where none is followed.
+    if followed is None:
+        return {}
+    counted = before.get(sample, 0.0) if kind == "counter" else 0.0
+    return {sample: counted + follow(followed)}
 
 
 def _sample(metric: Metric, value: str) -> Sample:

@@ -1,12 +1,14 @@
 """Hears how each cycle ended, and says at any moment what the metrics and the feed's health are."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from barfeed import health, measures, metrics
 from barfeed.bars import Series
 from barfeed.binance.rest import Conversation
+from barfeed.binance.stream_wire import Followed
 from barfeed.clock import Clock, ExchangeTime
 from barfeed.measures import Cycle, Samples
 from barfeed.record import Record
@@ -26,11 +28,20 @@ class _Heard(NamedTuple):
 class Meter:
     """The metrics of one feed, for as long as its process lives, and with a file beyond that."""
 
-    def __init__(self, series: Series, clock: Clock, store: Path, file: Path | None = None) -> None:
+    def __init__(
+        self,
+        series: Series,
+        clock: Clock,
+        store: Path,
+        file: Path | None = None,
+        followed: Callable[[], Followed] | None = None,
+    ) -> None:
+        """`followed` tells of the stream, where there is one."""
         self._series = series
         self._clock = clock
         self._store = store
         self._file = file
+        self._followed = followed
         self._labels = measures.labels(series)
         self._heard = _Heard(self._left_off(file) if file else measures.before_any())
 
@@ -45,8 +56,9 @@ class Meter:
 
     def exposition(self) -> bytes:
         """Every metric at this moment, in Prometheus's text format."""
-        heard = self._heard
-        return metrics.text(measures.families(heard.samples, self._series, self._now_ms(heard)), self._labels)
+        heard, followed = self._heard, self._followed() if self._followed else None
+        told = measures.families(heard.samples, self._series, self._now_ms(heard), followed)
+        return metrics.text(told, self._labels)
 
     def health(self) -> health.Health:
         """How the feed is at this moment."""

@@ -13,6 +13,7 @@ from barfeed.logs import log_cycle
 from barfeed.record import Record
 
 if TYPE_CHECKING:
+    from barfeed.binance.stream import Stream
     from barfeed.meter import Meter
 
 Hear = Callable[[Record, Conversation], None]
@@ -20,14 +21,14 @@ Hear = Callable[[Record, Conversation], None]
 _log = logging.getLogger(__name__)
 
 
-def audience(settings: Settings, feed: Feed) -> list[Hear]:
-    """Everyone whom the settings ask to tell; nobody is imported who is not asked for."""
+def audience(settings: Settings, feed: Feed, stream: "Stream | None" = None) -> list[Hear]:
+    """Everyone whom the settings ask to tell; nobody is imported who is not asked for. `stream` is metered, too."""
     hearers: list[Hear] = [log_cycle] if settings.log_format == "json" else []
     if not settings.dry_run:
         # A dry run is somebody's look: it neither alarms others nor vouches for the feed.
         hearers += _alerts(settings, feed) + _heartbeat(settings, feed)
     if settings.metrics_file or settings.listen:
-        hearers.append(_meter(settings, feed).hear)
+        hearers.append(_meter(settings, feed, stream).hear)
     return hearers
 
 
@@ -70,7 +71,7 @@ def dismiss(hearers: list[Hear]) -> None:
             close()
 
 
-def _meter(settings: Settings, feed: Feed) -> "Meter":
+def _meter(settings: Settings, feed: Feed, stream: "Stream | None") -> "Meter":
     if settings.listen and not settings.watch:
         raise UsageError(
             f"--listen {settings.listen} without --watch: one cycle ends before anybody asks",
@@ -84,7 +85,8 @@ def _meter(settings: Settings, feed: Feed) -> "Meter":
             f"--metrics-file and --listen need a library that is not installed: {missing.name}",
             hint="pip install 'barfeed[metrics]'",
         ) from None
-    meter = Meter(settings.series(), feed.clock, feed.store.path, settings.metrics_file)
+    followed = stream.followed if stream else None
+    meter = Meter(settings.series(), feed.clock, feed.store.path, settings.metrics_file, followed)
     if settings.listen:
         _listen(settings.listen, meter, feed)
     return meter

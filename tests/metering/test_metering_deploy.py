@@ -57,7 +57,7 @@ def anchors(page: str) -> set[str]:
 
 @needs_promtool
 def test_the_rules_and_the_configuration_are_valid() -> None:
-    assert "SUCCESS: 10 rules found" in promtool("check", "rules", RULES)
+    assert "SUCCESS: 11 rules found" in promtool("check", "rules", RULES)
     promtool("check", "config", ROOT / "deploy" / "prometheus.yml")
 
 
@@ -68,7 +68,7 @@ def test_each_alert_fires_when_it_should_and_only_then() -> None:
 
 def test_each_alert_is_proven_to_fire_and_to_keep_quiet_and_is_documented() -> None:
     alerts = re.findall(r"- alert: (\w+)", RULES.read_text())
-    assert len(set(alerts)) == len(alerts) == 10
+    assert len(set(alerts)) == len(alerts) == 11
     for alert in alerts:
         checks = re.findall(rf"alertname: {alert}\n +exp_alerts:( \[\])?", RULE_TESTS.read_text())
         assert {bool(quiet) for quiet in checks} == {True, False}, alert
@@ -81,7 +81,9 @@ def test_each_alert_says_what_and_leads_to_what_helps() -> None:
     for rule in rules:
         assert {"summary:", "description:", "severity:"} <= set(re.findall(r"\w+:", rule))
         # A command, of barfeed or of the machine.
-        assert re.search(r"barfeed (status|repair|verify|run)|systemctl|timedatectl|Find the other program", rule), rule
+        assert re.search(
+            r"barfeed (status|repair|verify|run)|systemctl|journalctl|timedatectl|Find the other program", rule
+        ), rule
         page, _, anchor = re.findall(r"runbook: (\S+)", rule)[0].partition("#")
         assert anchor in anchors(page), anchor
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from barfeed.binance.stream_wire import Followed
+from barfeed.clock import SystemClock
 from barfeed.meter import Meter
 from metering.metering_world import Metered, samples
 from world import BTCUSDT_1H, World
@@ -102,3 +104,33 @@ def test_a_file_that_cannot_be_written_is_a_warning(
 def test_a_folder_in_its_place_is_a_warning(world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Meter(BTCUSDT_1H, world.clock, world.duckdb, tmp_path)
     assert "cannot be read" in caplog.text
+
+
+SEEN = Followed(2, 100, 3, 1, 1, is_connected=True, frame_age_sec=0.5)
+
+
+def following(file: Path, followed: Followed | None) -> dict[str, float]:
+    """What a feed on this file says of its stream."""
+    clock, ask = SystemClock(), (lambda: followed) if followed else None
+    meter = Meter(BTCUSDT_1H, clock, file.with_name("absent"), file, ask)
+    meter._write(file)
+    said = samples(meter.exposition().decode())
+    return {name.removeprefix("barfeed_stream_"): value for name, value in said.items() if "_stream_" in name}
+
+
+def test_what_came_of_the_stream_goes_on_from_process_to_process(file: Path) -> None:
+    first = following(file, SEEN)
+    assert first == {
+        "connected": 1, "frame_age_seconds": 0.5, "connections_total": 2, "frames_total": 100, "closes_total": 3,
+        "ignored_total": 1, "silences_total": 1,
+    }  # fmt: skip
+    second = following(file, Followed(1, 10, 0, 0, 0, is_connected=False, frame_age_sec=9.0))
+    assert second == {
+        "connected": 0, "frame_age_seconds": 9.0, "connections_total": 3, "frames_total": 110, "closes_total": 3,
+        "ignored_total": 1, "silences_total": 1,
+    }  # fmt: skip
+
+
+def test_a_feed_that_follows_no_stream_says_nothing_of_one(file: Path) -> None:
+    following(file, SEEN)
+    assert following(file, None) == {}

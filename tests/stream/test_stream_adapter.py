@@ -93,8 +93,10 @@ def test_each_close_is_rung_once(venue: Venue) -> None:
         assert stream.frames > stream.closes == 3
     assert venue.rung == [TARGET_MS + hours(hour) for hour in range(3)]
     assert (stream.connections, stream.ignored, stream.silences, stream.is_connected) == (1, 0, 0, False)
-    assert stream.last_frame_age_sec is not None
     assert stream.last_frame_age_sec < 60
+    frames, age_sec = stream.frames, stream.followed().frame_age_sec
+    assert stream.followed()._replace(frame_age_sec=0.0) == (1, frames, 3, 0, 0, False, 0.0)
+    assert 0 < age_sec <= stream.last_frame_age_sec
 
 
 def test_a_connection_that_breaks_is_opened_again(venue: Venue, caplog: pytest.LogCaptureFixture) -> None:

@@ -17,6 +17,7 @@ from websockets.sync.connection import Connection
 from barfeed import __version__
 from barfeed.bars import Series
 from barfeed.binance.stream_wire import (
+    Followed,
     is_silent,
     read_frame,
     reconnect_pause_sec,
@@ -51,8 +52,8 @@ class _Down(Exception):
 class Stream:
     """One series' stream, followed from `start` to `stop`; `ring` is told the open_time (ms) of each bar that closes.
 
-    What it has counted can be read at any time: `connections` opened, `frames` of the series, `closes` among them,
-    messages that were none (`ignored`), connections given up for their silence (`silences`).
+    What it has counted can be read at any time, at once with `followed`: `connections` opened, `frames` of the series,
+    `closes` among them, messages that were none (`ignored`), connections given up for their silence (`silences`).
     """
 
     def __init__(
@@ -77,15 +78,23 @@ class Stream:
         self._good_after_sec = good_after_sec
         self._opened_sec = 0.0
         self._frame_sec: float | None = None
+        self._since_sec = clock.steady_sec()
         self._attempt = 0
         self._is_in_trouble = False
         self._stopping = Event()
         self._thread = Thread(target=self._follow, daemon=True, name="barfeed-stream")
 
     @property
-    def last_frame_age_sec(self) -> float | None:
-        """How long ago the last frame came, None before the first."""
-        return None if self._frame_sec is None else self._clock.steady_sec() - self._frame_sec
+    def last_frame_age_sec(self) -> float:
+        """How long ago the last frame came; before the first, how long one is waited for."""
+        return self._clock.steady_sec() - (self._frame_sec or self._since_sec)
+
+    def followed(self) -> Followed:
+        """All of it, at this moment."""
+        return Followed(
+            self.connections, self.frames, self.closes, self.ignored, self.silences, self.is_connected,
+            self.last_frame_age_sec,
+        )  # fmt: skip
 
     def start(self) -> None:
         """Begin to follow."""

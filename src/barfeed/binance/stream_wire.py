@@ -32,6 +32,18 @@ class Frame(NamedTuple):
     is_closing: bool
 
 
+class Followed(NamedTuple):
+    """What has come of following a stream so far: counts, and how it is at this moment."""
+
+    connections: int
+    frames: int
+    closes: int
+    ignored: int
+    silences: int
+    is_connected: bool
+    frame_age_sec: float
+
+
 class _Kline(msgspec.Struct):
     t: int
     s: str

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from barfeed.cycle import Feed
     from barfeed.record import Record
     from barfeed.verdict import Remedies
-    from barfeed.watch import Listen
 
 _KNOWN_TO_ALL = ("config", "duckdb", "symbol", "interval", "base_url")
 
@@ -85,11 +84,12 @@ def _once(settings: Settings) -> int:
 
 def _watch(settings: Settings) -> int:
     from barfeed.watch import Pace, watch  # noqa: PLC0415
-    from barfeed.wiring import wire  # noqa: PLC0415
+    from barfeed.wiring import wire, wire_stream  # noqa: PLC0415
     from barfeed.wiring_audience import audience, dismiss, tell  # noqa: PLC0415
 
     feed, order, rest = wire(settings, _remedies())
-    hearers = audience(settings, feed)
+    stream, listen = wire_stream(settings, feed.clock) if settings.stream else (None, None)
+    hearers = audience(settings, feed, stream)
     pace = Pace(settings.sleep_sec, settings.max_wait_sec)
 
     def tell_all(record: "Record", talk: "Conversation") -> None:
@@ -99,18 +99,12 @@ def _watch(settings: Settings) -> int:
 
     stop_on_signals()
     try:
-        watch(feed, order, rest, pace, tell_all, listen=_listening(settings, feed) if settings.stream else None)
+        if stream:
+            stream.start()
+        watch(feed, order, rest, pace, tell_all, listen=listen)
     except Stopped:
         dismiss(hearers)
         return 0
-
-
-def _listening(settings: Settings, feed: "Feed") -> "Listen":
-    from barfeed.wiring import wire_stream  # noqa: PLC0415
-
-    stream, listen = wire_stream(settings, feed.clock)
-    stream.start()
-    return listen
 
 
 def _say(settings: Settings, record: "Record", talk: "Conversation") -> None:
