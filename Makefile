@@ -44,7 +44,7 @@ types: .venv/installed-dev
 	@$(BIN)/mypy
 
 unit: .venv/installed-dev
-	@$(BIN)/pytest -m 'not long and not peers'
+	@$(BIN)/pytest -n auto --dist worksteal -m 'not long and not peers'
 
 docs: .venv/installed-dev ## write the generated pages anew, each from the script of its name, and the pictures
 	@for page in docs/*.py; do test ! -e "$${page%.py}.md" || $(BIN)/python "$$page" > "$${page%.py}.md"; done
@@ -54,7 +54,7 @@ site: .venv/installed-dev ## the documentation as a site, site/index.html; a lin
 	@$(BIN)/python -m sphinx -W --keep-going -n -q -d build/site -b html docs site
 
 long: .venv/installed-dev ## the year of hours, cold processes, kill loop
-	@$(BIN)/pytest -m long
+	@$(BIN)/pytest -n auto --dist worksteal -m long
 
 fuzz: .venv/installed-dev ## a hostile exchange for as long as you like (FUZZ=examples)
 	@BARFEED_FUZZ_EXAMPLES=$(or $(FUZZ),20000) $(BIN)/pytest tests/proof/test_hostile_exchange.py -m 'not long'
