@@ -98,7 +98,7 @@ class Scene:
 
     def check_done(self, root: Path, done: Ran) -> None:
         """What must hold after the command has gone on to its end."""
-        assert done.code == 0, done.out + done.err
+        assert done.code == 0, done
         assert "Traceback" not in done.err
         self.check(root, done.out)
         self.check_result(root)

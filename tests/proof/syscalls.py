@@ -47,7 +47,7 @@ _ENDED = re.compile(r"\d+ \+\+\+ ")
 
 
 class Point(NamedTuple):
-    """The `number`-th call of a name in the first thread, and the file of the disk that it is about."""
+    """The `number`-th call of a name in one thread, and the file of the disk that it is about."""
 
     call: str
     number: int
@@ -105,13 +105,13 @@ def _traced(log: Path, calls: Sequence[str]) -> list[str]:
 
 def _parsed(log: Path, root: Path, calls: set[str]) -> Iterator[Point]:
     lines = [found.groups() for line in log.read_text("utf-8", "replace").splitlines() if (found := _LINE.match(line))]
-    seen: Counter[str] = Counter()
+    seen: Counter[tuple[str, str]] = Counter()
     for thread, call, said in lines:
-        # Calls are counted by thread: one of another would be struck in the first, too.
-        if thread == lines[0][0] and call in calls:
-            seen[call] += 1
+        if call in calls:
+            # As strace counts them. What DuckDB does in a thread of its own, it may do in another next time.
+            seen[thread, call] += 1
             if named := re.search(re.escape(str(root)) + r"[^\s\">]*", said):
-                yield Point(call, seen[call], _timeless(named[0].removeprefix(f"{root}/")))
+                yield Point(call, seen[thread, call], _timeless(named[0].removeprefix(f"{root}/")))
 
 
 def _timeless(name: str) -> str:
