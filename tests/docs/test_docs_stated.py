@@ -115,6 +115,19 @@ def test_the_skill_that_is_told_is_what_the_real_bars_give(tmp_path: Path) -> No
     assert numberless.sub("0", shown) in numberless.sub("0", done.stdout)
 
 
+def test_every_test_and_file_that_is_named_as_a_proof_exists() -> None:
+    page = (ROOT / "docs" / "proof.md").read_text("utf-8")
+    source = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    tests = re.findall(r"^(?:async )?def (test_\w+)\(", source, re.MULTILINE)
+    # `test_a_body_that_drips_...` is any that begins so.
+    named = re.findall(r"`(test_\w+)(\.\.\.)?(?:\[[^`]*\])?`", page)
+    assert len(named) > 15
+    for name, rest in named:
+        assert any(each.startswith(name) if rest else each == name for each in tests), name
+    for file in re.findall(r"\btests/[\w/.]+\.\w+", page):
+        assert (ROOT / file).exists(), file
+
+
 CRON = [block for block in BLOCKS if block.kind == "cron"]
 
 
