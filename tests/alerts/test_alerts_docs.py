@@ -62,7 +62,7 @@ def test_the_times_in_the_page_are_those_of_the_code() -> None:
 
 
 def block(kind: str, number: int = 0) -> str:
-    return re.findall(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)[number]
+    return [found[1] for found in re.finditer(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)][number]
 
 
 def test_the_command_on_the_page_prints_what_is_shown_below_it(webhook: Webhook) -> None:

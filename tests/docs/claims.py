@@ -45,7 +45,7 @@ NOT_RUN = {
     r"cp deploy/.* /(etc|Library)/.*": "writes to the machine's own folders; that the files exist is tested",
     r"mkdir -p /usr/local/.*": "the same",
     r"docker .*": "needs an engine, and images from the network; tests/packaging proves the image's files",
-    r".*\b_BARFEED_COMPLETE=.*": "each is for its own shell; tests/packaging runs bash's line, and asks as the others do",
+    r".*\b_BARFEED_COMPLETE=.*": "each is for its own shell; tests/packaging runs bash's, and asks as the others do",
 }
 
 

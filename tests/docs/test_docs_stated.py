@@ -122,8 +122,8 @@ def test_every_test_and_file_that_is_named_as_a_proof_exists() -> None:
     # `test_a_body_that_drips_...` is any that begins so.
     named = re.findall(r"`(test_\w+)(\.\.\.)?(?:\[[^`]*\])?`", page)
     assert len(named) > 15
-    for name, rest in named:
-        assert any(each.startswith(name) if rest else each == name for each in tests), name
+    for test, rest in named:
+        assert any(each.startswith(test) if rest else each == test for each in tests), test
     for file in re.findall(r"\btests/[\w/.]+\.\w+", page):
         assert (ROOT / file).exists(), file
 

@@ -72,9 +72,7 @@ def test_a_person_reads_one_line_a_check_and_the_outcome(feeding: Machine) -> No
     assert call(doctor, *words_of(feeding, "--duckdb", feeding.folder / "none")).out.endswith(" checks failed\n")
 
 
-def test_the_lines_on_the_page_are_those_that_are_printed(
-    feeding: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_lines_on_the_page_are_those_that_are_printed(feeding: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("barfeed.premises.schedulers", lambda *_: [])
     (shown,) = re.findall(r"```text\n(.*?)```", (ROOT / "docs" / "doctor.md").read_text(), re.DOTALL)
     done = call(doctor, *words_of(feeding, "--max-skew-sec", 5))
