@@ -1,15 +1,27 @@
 """What docs/alerts.md and docs/logs.md state is true."""
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
+from alerts.webhook import Webhook
 from barfeed import errors, telling, troubles
+from barfeed.alerts import channels
 from barfeed.config import Settings
+from barfeed.ledger import LedgerFile
+from barfeed.replay.tape import Tape
+from barfeed.telling import Alerts
 from process import ROOT
+from world import BTCUSDT_1H, World, hours, made_up_bars, ms
 
 PAGE = (ROOT / "docs" / "alerts.md").read_text()
+TARGET_MS = ms(2024, 2, 10, 13)
+REVISED = '[[fault]]\nkind = "revise"\nbar = 2024-02-10T11:00:00\nvolume = 1234.567'
 # Neither ends a cycle: one never begins it, the other is a repair's.
 NEVER_TOLD = {"usage_error", "unrepaired"}
 
@@ -47,3 +59,35 @@ def test_the_times_in_the_page_are_those_of_the_code() -> None:
     assert f"It has {telling.HEARTBEAT_TIMEOUT_SEC:g}\nseconds" in PAGE
     assert troubles.FORGET_AFTER_MS == 86_400_000
     assert "for a day at most" in PAGE
+
+
+def block(kind: str, number: int = 0) -> str:
+    return [found[1] for found in re.finditer(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)][number]
+
+
+def test_the_command_on_the_page_prints_what_is_shown_below_it(webhook: Webhook) -> None:
+    pytest.importorskip("apprise", reason="extra `alerts`")
+    command, *shown = block("console").splitlines()
+    given = os.environ | {"BARFEED_ALERT": f"ntfy://127.0.0.1:{webhook.port}/topic tgram://no-token"}
+    words = [sys.executable, "-m", *command.removeprefix("$ ").split()]
+    done = subprocess.run(words, env=given, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.splitlines()) == (1, shown)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_message_and_the_warning_on_the_page_are_what_a_mismatch_gives(
+    tmp_path: Path, webhook: Webhook, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    pytest.importorskip("apprise", reason="extra `alerts`")
+    webhook.status = status
+    world = World(tmp_path, [Tape.of(BTCUSDT_1H, made_up_bars(TARGET_MS + hours(10), 2010))], TARGET_MS + hours(1))
+    assert world.run(catch_up=True).exit_code == 0
+    world.clock.go_to(TARGET_MS + hours(2) + 30_000)
+    record = world.run(REVISED)
+    tell = Alerts(channels((webhook.channel,)), LedgerFile(world.feed.folder), world.clock, 5.0, 20.0)
+    tell(record, world.rest.conversation(1))
+    message, warning = block("text"), block("text", 1)
+    assert [f"{each['title']}\n{each['message']}\n" for each in webhook.posted] == [message] * (status == 200)
+    warned = [f"WARNING {each.getMessage()}\n" for each in caplog.records if each.name == "barfeed.telling"]
+    assert warned == [warning.replace("(tgram)", "(json)")] * (status == 500)

@@ -15,7 +15,7 @@ from alerts.webhook import SECRET
 from barfeed import logs
 from barfeed.errors import BarfeedError, ExchangeUnavailable, StoreUnusable, WindowGap
 from barfeed.replay.faults import parse_faults
-from process import Machine, machine
+from process import ROOT, Machine, machine
 from world import hours, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
@@ -48,6 +48,22 @@ def test_a_cycle_is_one_event_with_its_facts_and_the_line_on_stdout_stays(feedin
     assert (event["status"], event["exit_code"], event["counts"]["appended"]) == ("appended", 0, 726)
     assert set(event["durations_sec"]) > {"time", "pull", "store", "publish", "total"}
     assert event["duration_sec"] == pytest.approx(event["durations_sec"]["total"])
+
+
+def skeleton(value: Any) -> Any:
+    """All keys in their order, and the words, but no number."""
+    if isinstance(value, dict):
+        return [(key, skeleton(each)) for key, each in value.items()]
+    return re.sub(r"\d+", "0", value) if isinstance(value, str) else type(value)
+
+
+def test_the_line_on_the_page_is_the_one_of_a_good_hour(feeding: Machine) -> None:
+    (shown,) = re.findall(r"```json\n(.*)\n```", (ROOT / "docs" / "logs.md").read_text())
+    feeding.feed("--catch-up")
+    feeding.clock.advance(hours(1))
+    (event,) = events(feeding.feed("--log-format", "json", "--max-skew-sec", "1e10").err)
+    event["exchange"]["base_url"] = "https://fapi.binance.com"
+    assert skeleton(json.loads(shown)) == skeleton(event)
 
 
 def test_what_happens_within_a_cycle_names_it(feeding: Machine) -> None:

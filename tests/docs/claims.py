@@ -14,6 +14,9 @@ LIVED = {"console", "sh", "python", "sql", "json", "text"}
 BY_KIND = {
     "toml": "test_docs_examples.py",
     "cron": "test_docs_stated.py",
+    "bat": "test_install_page.py",
+    "ini": "test_units.py",
+    "promql": "test_metering_deploy.py",
     "{include}": "test_docs_site.py",
     "{toctree}": "test_docs_site.py",
 }
@@ -21,8 +24,13 @@ BY_KIND = {
 # Blocks of a page that a test of their own proves, and better than a sandbox could.
 BY_PAGE = {
     ("README.md", "text"): "test_docs_stated.py",
+    ("docs/alerts.md", "console"): "test_alerts_docs.py",
+    ("docs/alerts.md", "text"): "test_alerts_docs.py",
     ("docs/cli.md", "text"): "test_docs_generated.py",
+    ("docs/doctor.md", "text"): "test_doctor.py",
     ("docs/inference.md", "text"): "test_docs_stated.py",
+    ("docs/logs.md", "json"): "test_logs.py",
+    ("docs/monitoring.md", "json"): "test_metering_deploy.py",
     ("docs/operating.md", "text"): "test_docs_messages.py",
 }
 
@@ -33,7 +41,11 @@ NOT_RUN = {
     r"python3 -m venv .*": "the same",
     r"systemd-sysusers .*": "makes users on this machine; that the file exists is tested",
     r"systemctl .*": "changes this machine's services",
-    r"cp deploy/.* /etc/systemd/system/": "writes to /etc; that the files exist is tested",
+    r"launchctl .*": "the same, on a Mac",
+    r"cp deploy/.* /(etc|Library)/.*": "writes to the machine's own folders; that the files exist is tested",
+    r"mkdir -p /usr/local/.*": "the same",
+    r"docker .*": "needs an engine, and images from the network; tests/packaging proves the image's files",
+    r".*\b_BARFEED_COMPLETE=.*": "each is for its own shell; tests/packaging runs bash's, and asks as the others do",
 }
 
 

@@ -41,3 +41,8 @@ BLOCKS = [block for path in PAGES for block in blocks_of(path)]
 def prose(path: Path) -> str:
     """A page without its blocks."""
     return _BLOCK.sub("", path.read_text("utf-8"))
+
+
+def without_numbers(line: str) -> str:
+    """What a line says, whatever the hour: a page shows other bars than a test has."""
+    return re.sub(r"\s+", " ", re.sub(r"[-+]?\d[\d,.:]*", "0", line)).strip()

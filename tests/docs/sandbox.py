@@ -28,6 +28,9 @@ TARGET_MS = ms(2024, 2, 10, 13)
 # The address of a replay exchange that a page starts by itself.
 DEFAULT_URL = "http://127.0.0.1:8080"
 
+# Folders that a page speaks of, and where they are here.
+_FOLDERS = {"/srv/barfeed": "{}", "/var/lib/prometheus": "{}/prometheus"}
+
 # The archive's address is a flag alone, and its default would leave this machine.
 # A flag of the page comes later, and wins.
 _BARFEED = """\
@@ -70,6 +73,7 @@ class Sandbox:
         (self.folder / ".venv").mkdir()
         (self.folder / ".venv" / "bin").symlink_to("../bin")
         (self.folder / "run").symlink_to(ROOT / "run")
+        (self.folder / "prometheus" / "node-exporter").mkdir(parents=True)
         (self.folder / "your_inference.py").write_text(_YOUR_INFERENCE)
         (self.folder / "faults.toml").write_text(_FAULTS)
         assert self.run("barfeed backfill --source rest") == 0, self.printed
@@ -90,10 +94,9 @@ class Sandbox:
         return self.folder / "data" / "ohlcv.duckdb"
 
     def run(self, command: str) -> int:
-        """Type a command, and wait for its end; one that never ends is started, and ended with the sandbox."""
-        command = command.replace("/srv/barfeed", str(self.folder))
-        for url, started in self._started.items():
-            command = command.replace(url, started)
+        """Type a command, and wait for its end; a watch is stopped after its first hour, a replay with the sandbox."""
+        for there, here in {**_FOLDERS, **self._started}.items():
+            command = command.replace(there, here.format(self.folder))
         if re.match(r"barfeed (replay|.*--watch)\b", command):
             return self._start(command)
         done = subprocess.run(
@@ -114,7 +117,7 @@ class Sandbox:
         if command.startswith("barfeed replay") and "--port" not in command:
             command += " --port 0"
         process = subprocess.Popen(
-            ["sh", "-c", f"exec {re.sub(r'--port [0-9]+', '--port 0', command)}"],
+            ["sh", "-c", f"exec {_on_free_ports(command)}"],
             cwd=self.folder,
             env=self._environment(),
             stdin=subprocess.DEVNULL,
@@ -128,8 +131,10 @@ class Sandbox:
             self.printed += line
             if "listens on" in line:
                 self._started[DEFAULT_URL] = line.split()[-1]
-            if "listens on" in line or "pulled=" in line:
                 return 0
+            if "pulled=" in line:
+                process.terminate()
+                break
         return process.wait(timeout=10)
 
     def _environment(self) -> dict[str, str]:
@@ -137,11 +142,17 @@ class Sandbox:
         return kept | {
             "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
             "BARFEED_BASE_URL": self.url,
+            "BARFEED_STREAM_URL": self.url.replace("http", "ws", 1) + "/market",
             "ARCHIVE_URL": self.url,
             # The machine lives today, the exchange in 2024; and nobody waits for a second word.
             "BARFEED_MAX_SKEW_SEC": "1e10",
             "BARFEED_PAUSE_SEC": "0",
+            "BARFEED_SETTLE_SEC": "0",
         }
+
+
+def _on_free_ports(command: str) -> str:
+    return re.sub(r"(--port |--listen \S+:)[0-9]+", r"\g<1>0", command)
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
@@ -155,8 +166,9 @@ def sandbox(folder: Path) -> Iterator[Sandbox]:
     clock = HandClock(TARGET_MS + hours(1) + 30_000)
     tape = Tape.of(BTCUSDT_1H, made_up_bars(TARGET_MS + hours(10), 2010))
     archive = ReplayArchive([tape], clock.now_ms, parse_archive_faults(_ARCHIVE_DIFFERS, "the sandbox"))
-    served = WithArchive(ReplayExchange([tape], clock.now_ms), archive)
-    with ReplayServer(served) as server:
+    exchange = ReplayExchange([tape], clock.now_ms)
+    served = WithArchive(exchange, archive)
+    with ReplayServer(served, streams=exchange) as server:
         ready = Sandbox(folder, server.url)
         ready.prepare()
         yield ready

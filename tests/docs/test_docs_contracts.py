@@ -9,7 +9,9 @@ import duckdb
 import pytest
 
 from barfeed.acceptance import Terms
+from barfeed.ledger import LedgerFile
 from barfeed.replay.tape import Tape
+from barfeed.retention import Keep, prune
 from process import ROOT, machine
 from world import BTCUSDT_1H, World, hours, made_up_bars, ms
 
@@ -115,10 +117,28 @@ def test_the_variables_of_then_are_told(tmp_path: Path) -> None:
 
 
 def test_the_folder_holds_the_files_that_are_told(lived: World) -> None:
-    patterns = [re.sub(r"\\{.*?\\}", r"[0-9ZT_-]+", re.escape(each)) for each in named("## The files of a run")]
-    assert len(patterns) == 5
+    told = named("## The files of a run")
+    patterns = [re.sub(r"\\{.*?\\}", r"[0-9ZT_-]+", re.escape(each)) for each in told if not each.startswith(".")]
+    assert len(patterns) == 6
     for file in lived.files():
         assert any(re.fullmatch(pattern, file) for pattern in patterns), file
+
+
+def test_the_hidden_names_are_told_and_no_other(lived: World) -> None:
+    folder = lived.feed.folder
+    LedgerFile(folder).change(lambda ledger: (None, ledger))
+    prune(folder, lived.clock.now_ms, Keep(1))
+    hidden = {path.name for path in folder.iterdir() if path.name.startswith(".")}
+    assert hidden == {each for each in named("## The files of a run") if each.startswith(".")}
+    assert (folder / ".series").read_text() == "BTCUSDT 1h\n"
+    assert [path.name for path in (folder / ".unfinished").iterdir()] == ["latest.lock"]
+
+
+def test_asking_twice_is_in_the_manifest_as_told(lived: World) -> None:
+    told = CONTRACTS.split("### The manifest", 1)[1]
+    record = lived.run(confirm_sec=1.0)
+    assert record.manifest(lived.rest.conversation(1.0))["durations_sec"]["confirm"] >= 1.0
+    assert "`confirm` with `--confirm-reads`" in told
 
 
 def test_the_picture_of_the_rooms_names_modules_that_exist() -> None:

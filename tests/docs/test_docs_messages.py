@@ -77,6 +77,12 @@ def corrupt(world: World) -> Record:
     return next_hour(world)
 
 
+def link_to_nowhere(world: World) -> Record:
+    world.duckdb.unlink()
+    world.duckdb.symlink_to("/mnt/disk/ohlcv.duckdb")
+    return next_hour(world)
+
+
 def file_for_a_folder(world: World) -> Record:
     moved = world.feed.folder.rename(world.feed.folder.with_name("moved"))
     world.feed.folder.write_text("")
@@ -104,6 +110,7 @@ SCENES: dict[str, tuple[Callable[[World], Record], str]] = {
     "a refusal": (lambda world: next_hour(world, REFUSED), "exchange_refused"),
     "a forming bar": (lambda world: next_hour(world, 'kind = "forming"'), "contract_broken"),
     "a corrupt store": (corrupt, "store_unusable"),
+    "a link to nowhere": (link_to_nowhere, "store_unusable"),
     "no folder to write to": (file_for_a_folder, "artifacts_unusable"),
 }
 

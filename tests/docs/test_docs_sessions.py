@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from docs.claims import claimed_by, why_not_run
-from docs.pages import BLOCKS, Block
+from docs.pages import BLOCKS, Block, without_numbers
 from docs.sandbox import Sandbox, sandbox
 from process import ROOT
 
@@ -22,9 +22,11 @@ PAGES = sorted({block.page for block in MINE})
 
 # How a command may end besides well, and what it then says; and what is not told by an exit code.
 ENDS = {
-    r"barfeed run .*--then 'python .*": (0, "--then: timestamp,open,high,low,close,volume"),
-    r"barfeed repair( --only gaps)?": (2, "nobody can be asked here"),
-    r"barfeed verify .*--against archive.*": (1, "mismatch:"),
+    r"barfeed run .*--then 'python .*": ({0}, "--then: timestamp,open,high,low,close,volume"),
+    r"barfeed repair( --only gaps)?": ({2}, "nobody can be asked here"),
+    r"barfeed verify .*--against archive.*": ({1}, "mismatch:"),
+    # It looks at the machine of the test, too: whether all is well there is not the page's to know.
+    r"barfeed doctor.*": ({0, 1}, "scheduler"),
 }
 
 
@@ -49,8 +51,8 @@ def console(ready: Sandbox, block: Block) -> None:
             continue
         said = len(ready.printed)
         code = ready.run(command)
-        expected, word = next((end for each, end in ENDS.items() if re.fullmatch(each, command)), (0, ""))
-        assert code == expected, f"{block}: {command}: exit {code}\n{ready.printed[said:]}"
+        expected, word = next((end for each, end in ENDS.items() if re.fullmatch(each, command)), ({0}, ""))
+        assert code in expected, f"{block}: {command}: exit {code}\n{ready.printed[said:]}"
         assert word in ready.printed[said:]
         assert_printed(ready.printed[said:], shown, f"{block}: {command}")
 
@@ -96,11 +98,6 @@ def assert_printed(printed: str, shown: str, where: str) -> None:
     there = set(map(without_numbers, printed.splitlines()))
     for line in filter(str.strip, shown.splitlines()):
         assert without_numbers(line) in there, f"{where}: not printed: {line}\n{printed}"
-
-
-def without_numbers(line: str) -> str:
-    """What a line says, whatever the hour: a page shows other bars than a sandbox has."""
-    return re.sub(r"\s+", " ", re.sub(r"[-+]?\d[\d,.:]*", "0", line)).strip()
 
 
 def shape(value: Any) -> Any:

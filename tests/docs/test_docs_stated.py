@@ -21,7 +21,7 @@ TARGET_MS = ms(2024, 2, 10, 13)
 PROSE = {name(path): prose(path) for path in PAGES}
 
 # Of tools that are not ours: what follows them on a page is no flag of barfeed.
-OTHERS_FLAGS = {"--now"}
+OTHERS_FLAGS = {"--now", "--build-arg", "--env", "--volume", "--collector.textfile.directory"}
 
 
 def blocks(kind: str) -> list[str]:
@@ -50,7 +50,7 @@ def test_every_flag_that_is_written_of_exists() -> None:
     known = known_flags() | OTHERS_FLAGS
     for page, text in PROSE.items():
         # A link's own dashes are no flag.
-        used = set(re.findall(r"(?<![\w(#/-])--[a-z][a-z-]+", text))
+        used = set(re.findall(r"(?<![\w(#/-])--[a-z][a-z.-]*[a-z]", text))
         assert used <= known, page
 
 
@@ -113,6 +113,19 @@ def test_the_skill_that_is_told_is_what_the_real_bars_give(tmp_path: Path) -> No
     # Another LightGBM grows other trees; what is told of them stays as it is.
     numberless = re.compile(r"[\d.,]+")
     assert numberless.sub("0", shown) in numberless.sub("0", done.stdout)
+
+
+def test_every_test_and_file_that_is_named_as_a_proof_exists() -> None:
+    page = (ROOT / "docs" / "proof.md").read_text("utf-8")
+    source = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    tests = re.findall(r"^(?:async )?def (test_\w+)\(", source, re.MULTILINE)
+    # `test_a_body_that_drips_...` is any that begins so.
+    named = re.findall(r"`(test_\w+)(\.\.\.)?(?:\[[^`]*\])?`", page)
+    assert len(named) > 15
+    for test, rest in named:
+        assert any(each.startswith(test) if rest else each == test for each in tests), test
+    for file in re.findall(r"\btests/[\w/.]+\.\w+", page):
+        assert (ROOT / file).exists(), file
 
 
 CRON = [block for block in BLOCKS if block.kind == "cron"]

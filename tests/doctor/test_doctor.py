@@ -17,6 +17,7 @@ import trustme
 
 from barfeed.commands.doctor import doctor
 from barfeed.replay.faults import parse_faults
+from docs.pages import without_numbers
 from operate.operate_world import BARS, call, execute, make_store
 from process import ROOT, Machine
 from storage import of_the_future
@@ -69,6 +70,14 @@ def test_a_person_reads_one_line_a_check_and_the_outcome(feeding: Machine) -> No
     assert len(lines) == len(told(feeding))
     assert re.match(rf"✓ exchange +{re.escape(feeding.url)} answered in 0\.\d\d s$", lines[0])
     assert call(doctor, *words_of(feeding, "--duckdb", feeding.folder / "none")).out.endswith(" checks failed\n")
+
+
+def test_the_lines_on_the_page_are_those_that_are_printed(feeding: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("barfeed.premises.schedulers", lambda *_: [])
+    (shown,) = re.findall(r"```text\n(.*?)```", (ROOT / "docs" / "doctor.md").read_text(), re.DOTALL)
+    done = call(doctor, *words_of(feeding, "--max-skew-sec", 5))
+    printed = done.out.replace(feeding.url, "https://fapi.binance.com").splitlines()
+    assert set(map(without_numbers, shown.splitlines())) <= set(map(without_numbers, printed))
 
 
 def test_json_is_one_line_with_one_object_a_check(feeding: Machine) -> None:

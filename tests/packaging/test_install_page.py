@@ -43,3 +43,13 @@ def test_the_files_and_targets_that_are_named_exist() -> None:
 def test_the_cron_line_is_the_one_that_is_proven() -> None:
     (line,) = re.findall(r"```cron\n(.*)\n```", PAGES["install.md"])
     assert f"```cron\n{line}\n```" in (ROOT / "README.md").read_text()
+
+
+def test_the_windows_lines_make_what_the_task_expects() -> None:
+    (lines,) = re.findall(r"```bat\n(.*?)```", PAGES["install.md"], re.DOTALL)
+    task = (ROOT / "deploy" / "barfeed-task.xml").read_text("utf-8")
+    environment, folder = re.findall(r"(?:venv|mkdir) (C:\S+)\n", lines)
+    assert f"<Command>{environment}\\Scripts\\barfeed.exe</Command>" in task
+    assert f"<WorkingDirectory>{folder}</WorkingDirectory>" in task
+    assert f"{environment}\\Scripts\\pip install .\n" in lines
+    assert "/create /tn barfeed /xml deploy\\barfeed-task.xml\n" in lines

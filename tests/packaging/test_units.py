@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import click
 import pytest
 
+from barfeed import config
 from barfeed.cli import barfeed
 from process import ROOT, Machine, machine
 from world import ms
@@ -45,6 +46,23 @@ def test_systemd_itself_calls_the_service_safe(service: Path) -> None:
     assert done.returncode == 0, done.stdout[-200:]
     (exposure,) = re.findall(r"exposure level for \S+: (\d\.\d)", done.stdout)
     assert f"`{service.name}` {exposure}" in (ROOT / "docs" / "install.md").read_text()
+
+
+@needs_systemd
+def test_the_drop_in_on_the_page_lets_the_metrics_file_be_written(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "monitoring.md").read_text()
+    (drop_in,) = re.findall(r"```ini\n(.*?)```", page, re.DOTALL)
+    (folder,) = re.findall(r"^ReadWritePaths=(.*)$", drop_in, re.MULTILINE)
+    (variable, file) = re.findall(r"^Environment=(\w+)=(.*)$", drop_in, re.MULTILINE)[0]
+    assert (variable, str(Path(file).parent)) == (config.variable("metrics_file"), folder)
+    assert f"`install -d -o barfeed {folder}`" in page
+    # systemd itself takes every line of it.
+    unit = tmp_path / "barfeed.service"
+    unit.write_text((DEPLOY / unit.name).read_text().replace("/usr/local/bin/barfeed", sys.executable))
+    (tmp_path / "barfeed.service.d").mkdir()
+    (tmp_path / "barfeed.service.d" / "override.conf").write_text(drop_in)
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_timer_is_at_minute_one_and_makes_up_for_what_was_missed() -> None:

@@ -100,6 +100,12 @@ def test_each_hour_is_lived_at_its_closing_frame(tmp_path: Path) -> None:
     assert "WARNING" not in watch.log.read_text()
 
 
+def frame_of(open_time_ms: int, symbol: str = "BTCUSDT") -> str:
+    """A closing frame instead of every other."""
+    text = f'{{"e":"kline","k":{{"t":{open_time_ms},"s":"{symbol}","i":"1h","x":true}}}}'
+    return f"kind = \"garbage\"\ntext = '{text}'"
+
+
 # What keeps a bar's closing frame from being heard, or hides it behind what is none.
 UNHEARD = {
     "missing": 'kind = "no_close"',
@@ -107,9 +113,9 @@ UNHEARD = {
     "silence": 'kind = "silence"\nfrom = 2024-02-10T14:59:00',
     "deep": 'kind = "garbage"\ntext = "["\ntimes = 30000',
     "binary": 'kind = "garbage"\ntext = "\\u0000\\u0001"\nbinary = true',
-    "foreign": """kind = "garbage"\ntext = '{"e":"kline","k":{"t":1707573600000,"s":"ETHUSDT","i":"1h","x":true}}'""",
-    "older bar": """kind = "garbage"\ntext = '{"e":"kline","k":{"t":1707570000000,"s":"BTCUSDT","i":"1h","x":true}}'""",
-    "bar to come": """kind = "garbage"\ntext = '{"e":"kline","k":{"t":1707577200000,"s":"BTCUSDT","i":"1h","x":true}}'""",
+    "foreign": frame_of(TARGET_MS + hours(1), "ETHUSDT"),
+    "older bar": frame_of(TARGET_MS),
+    "bar to come": frame_of(TARGET_MS + hours(2)),
     "huge": 'kind = "garbage"\ntext = "x"\ntimes = 200000',
     "disconnect": 'kind = "disconnect"\nfrom = 2024-02-10T14:59:00',
 }
