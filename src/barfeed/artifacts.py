@@ -82,8 +82,9 @@ class Run:
         path = self.folder / published.file
         with _translated(path):
             content = path.read_bytes()
-        with _translated(self.folder), locked(self._working / _LATEST_LOCK, wait=True):
-            ends = _end(self.folder / LATEST_NAME)
+        latest = self.folder / LATEST_NAME
+        with _translated(latest), locked(self._working / _LATEST_LOCK, wait=True):
+            ends = _end(latest)
             # One that ends after the newest closed bar is of another exchange's time.
             if not grid.timestamp(end_ms) < ends <= grid.timestamp(newest_ms):
                 self._save(LATEST_NAME, content)

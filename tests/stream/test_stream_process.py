@@ -109,7 +109,7 @@ UNHEARD = {
     "binary": 'kind = "garbage"\ntext = "\\u0000\\u0001"\nbinary = true',
     "foreign": """kind = "garbage"\ntext = '{"e":"kline","k":{"t":1707573600000,"s":"ETHUSDT","i":"1h","x":true}}'""",
     "older bar": """kind = "garbage"\ntext = '{"e":"kline","k":{"t":1707570000000,"s":"BTCUSDT","i":"1h","x":true}}'""",
-    "bar to come": """kind = "garbage"\ntext = '{"e":"kline","k":{"t":1707577200000,"s":"BTCUSDT","i":"1h","x":true}}'""",
+    "newer bar": """kind = "garbage"\ntext = '{"e":"kline","k":{"t":1707577200000,"s":"BTCUSDT","i":"1h","x":true}}'""",
     "huge": 'kind = "garbage"\ntext = "x"\ntimes = 200000',
     "disconnect": 'kind = "disconnect"\nfrom = 2024-02-10T14:59:00',
 }
