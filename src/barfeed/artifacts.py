@@ -22,7 +22,7 @@ from barfeed import grid
 from barfeed.bars import COLUMNS, Bar
 from barfeed.errors import ArtifactsUnusable
 from barfeed.locks import locked
-from barfeed.whole import flush_entries, whole_file
+from barfeed.whole import flush_entries, open_regular, whole_file
 
 LATEST_NAME = "latest_for_inference.csv"
 # No cycle lives as long: what is older in the working folder was left by a killed process.
@@ -82,8 +82,9 @@ class Run:
         path = self.folder / published.file
         with _translated(path):
             content = path.read_bytes()
-        with _translated(self.folder), locked(self._working / _LATEST_LOCK, wait=True):
-            ends = _end(self.folder / LATEST_NAME)
+        latest = self.folder / LATEST_NAME
+        with _translated(latest), locked(self._working / _LATEST_LOCK, wait=True):
+            ends = _end(latest)
             # One that ends after the newest closed bar is of another exchange's time.
             if not grid.timestamp(end_ms) < ends <= grid.timestamp(newest_ms):
                 self._save(LATEST_NAME, content)
@@ -150,14 +151,9 @@ def run_files(folder: Path, run_time_ms: int) -> Iterator[Run]:
 
 def _end(csv_path: Path) -> str:
     """The last timestamp of a CSV of bars, as it is written there; empty where there is none."""
-    with suppress(FileNotFoundError):
-        return (
-            csv_path.read_bytes()
-            .rpartition(b"\n")[0]
-            .rpartition(b"\n")[2]
-            .partition(b",")[0]
-            .decode("ascii", "replace")
-        )
+    with suppress(FileNotFoundError), open_regular(csv_path) as file:
+        last_line = file.read().rpartition(b"\n")[0].rpartition(b"\n")[2]
+        return last_line.partition(b",")[0].decode("ascii", "replace")
     return ""
 
 

@@ -48,7 +48,7 @@ def _unsettled(asked: Asked, first: Pull, second: Pull) -> BarLate:
         found._replace(rule="confirmed", message=found.message.replace("stored", "first").replace("exchange", "then"))
         for found in rules.compare(first.bars, second.bars)
     ]
-    what = str(differing[0]) if differing else f"{len(first.bars)} bars, then {len(second.bars)}"
+    what = differing[0] if differing else "its two answers are not of the same bars"
     return BarLate(
         f"{asked.series}: the exchange has not said {grid.text(asked.target_ms)} twice yet; {what}", findings=differing
     )

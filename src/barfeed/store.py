@@ -334,7 +334,7 @@ def _unusable(path: Path, problem: BaseException) -> StoreUnusable:
         )
     if os.access(path, os.F_OK) and not os.access(path, os.R_OK | os.W_OK):
         return StoreUnusable(f"{path} may not be read and written by this user", hint="check its owner and mode")
-    if "version number" in said:
+    if "version number" in said or "Unsupported Storage Version" in said:
         return StoreUnusable(
             f"{path} was written by a newer DuckDB: {said!r}", hint="upgrade DuckDB: pip install --upgrade duckdb"
         )

@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from barfeed.binance.refusals import Answer
+from barfeed.cycle import record_of
 from barfeed.record import Record
 from barfeed.replay.tape import Tape
 from world import BTCUSDT_1H, World, hours, made_up_bars, ms
@@ -101,6 +102,20 @@ def test_the_exit_line_tells_the_hour_in_one_breath(started: World) -> None:
     assert line.endswith(" s")
 
 
+def test_every_step_of_an_hour_is_timed(started: World) -> None:
+    took_sec = manifest(started.run())["durations_sec"]
+    assert list(took_sec) == ["time", "pull", "evidence", "store", "publish", "total"]
+
+
+@pytest.mark.parametrize("its_end", ["2024-02-10 13:00:00", "2024-02-10 14:00:00", "2030-01-01 00:00:00"])
+def test_a_latest_csv_that_is_not_of_a_newer_closed_hour_is_replaced(started: World, its_end: str) -> None:
+    latest = started.feed.folder / "latest_for_inference.csv"
+    latest.write_text(f"somebody's own\n{its_end},1,1,1,1,1\n")
+    record = started.run()
+    assert record.inference is not None
+    assert latest.read_bytes() == (started.feed.folder / record.inference.file).read_bytes()
+
+
 def test_two_runs_in_one_second_keep_both_their_files(started: World) -> None:
     first, second = started.run(), started.run()
     assert first.run_time == "20240210_140030Z"
@@ -129,6 +144,7 @@ def test_an_absent_store_is_refused_and_stays_absent(world: World) -> None:
 def test_an_empty_store_with_catch_up_yields_an_inference_csv_in_its_first_run(world: World) -> None:
     record = world.run(catch_up=True)
     assert (record.status, record.appended, record.exit_code) == ("appended", 726, 0)
+    assert manifest(record)["coverage"] == {"rows": 726, "first": "2024-01-11 08:00", "last": TARGET}
     assert [bar.open_time_ms for bar in world.bars()] == list(range(TARGET_MS - hours(725), TARGET_MS + 1, hours(1)))
     assert record.inference is not None
 
@@ -138,6 +154,9 @@ def test_a_young_symbol_starts_its_store_and_says_what_the_window_lacks(tmp_path
     record = young.run(catch_up=True)
     assert (record.status, record.exit_code, record.appended) == ("window_gap", 1, 100)
     assert record.inference is None
+    assert record.failure is not None
+    assert record.failure.message.startswith("BTCUSDT 1h: the inference window is not whole: 2024-01-11 08:00 and")
+    assert record.failure.hint.endswith("barfeed backfill --from '2024-01-11 08:00'")
     young.clock.sleep(3600)
     assert young.run(catch_up=True).appended == 1
 
@@ -186,6 +205,7 @@ def test_a_mismatch_is_told_with_both_values_and_appends_nothing(started: World)
         "BTCUSDT 1h: 1 of 5 stored bars differ from the exchange; first: 2024-02-10 11:00"
         f" volume stored {stored.volume}, exchange 1203.9"
     )
+    assert manifest(record)["coverage"]["rows"] == 726
     (found,) = manifest(record)["findings"]
     assert found["bar"] == "2024-02-10 11:00"
     assert (found["stored"], found["exchange"]) == ({"volume": stored.volume}, {"volume": 1203.9})
@@ -359,6 +379,13 @@ def test_with_the_api_as_source_a_broken_store_file_does_not_keep_the_csv_back(w
     assert record.inference is not None
 
 
+def test_with_the_store_as_source_a_broken_store_file_is_told_before_anything_is_pulled(world: World) -> None:
+    world.duckdb.write_bytes(b"no database at all" * 1000)
+    record = world.run(catch_up=True)
+    assert (record.status, record.exit_code, record.pull) == ("store_unusable", 4, None)
+    assert world.exchange.requests["/fapi/v1/klines"] == 0
+
+
 def test_a_run_right_after_the_close_waits_until_the_bar_has_settled(started: World) -> None:
     started.clock.now_ms = TARGET_MS + hours(1) + 2_000
     record = started.run(settle_sec=10.0)
@@ -416,3 +443,13 @@ def test_an_hour_that_turns_under_the_feed_is_lived_anew(started: World) -> None
     assert (record.exit_code, record.status, record.target) == (0, "up_to_date", "2024-02-10 14:00")
     passed_on = json.loads((started.feed.folder / "20240210_140030Z_run.json").read_text())
     assert (passed_on["status"], passed_on["exit_code"], passed_on["target"]) == ("overtaken", 0, TARGET)
+    assert passed_on["message"] == "the hour turned and another process was quicker: the new hour is lived instead"
+
+
+def test_a_bug_is_told_of_the_hour_that_was_ordered(world: World) -> None:
+    order = world.order._replace(inference_source="api", dry_run=True)
+    record = record_of(ZeroDivisionError("no bars"), world.feed, order)
+    assert (record.series, record.dataset) == (BTCUSDT_1H, "BINANCE_BTCUSDT.P, 60")
+    assert (record.inference_source, record.dry_run, record.clock) == ("api", True, world.clock)
+    assert record.failure is not None
+    assert (record.status, record.failure.message) == ("interrupted", "ZeroDivisionError: no bars")

@@ -36,8 +36,14 @@ GROUPS = {
         ("rules", "grid", "verdict"), tuple(f"tests/unit/test_{name}.py" for name in ("rules", "grid", "verdict"))
     ),
     "cycle": Group(
-        ("cycle",),
-        ("tests/hour/test_cycle.py", "tests/hour/test_followup.py", "tests/repair/test_repair_accept.py"),
+        ("cycle", "acceptance", "confirmation"),
+        (
+            "tests/hour/test_cycle.py",
+            "tests/hour/test_followup.py",
+            "tests/repair/test_repair_accept.py",
+            "tests/repair/test_repair_plan.py",
+            "tests/stream/test_stream_confirm.py",
+        ),
     ),
 }
 
@@ -91,7 +97,8 @@ def living(copy: Path) -> Iterator[Lived]:
     """The mutants that a run in `copy` has left alive, by their change: a number moves with every line before it."""
     ended = (line.partition(": ") for line in mutmut(copy, "results"))
     names = [name for name, _, how in ended if how in {"survived", "no tests", "suspicious"}]
-    for told in "\n".join(shown(copy, names)).split("\n# ")[1:]:
+    # A mutated line may be beside a comment, which begins with the same sign.
+    for told in re.split(r"^# (?=\S+__mutmut_\d+: )", "\n".join(shown(copy, names)), flags=re.MULTILINE)[1:]:
         diff = told.splitlines()
         old, new = (
             " ".join(line[1:].strip() for line in diff if line.startswith(sign) and not line.startswith(sign * 3))
@@ -104,9 +111,11 @@ def configuration(group: Group) -> str:
     """What mutmut reads from pyproject.toml."""
     sources = [f"src/barfeed/{name}.py" for name in group.modules]
     flags = ["-m", "not long and not peers", "-p", "no:cacheprovider"]
+    # A mutant that never ends is one that is noticed: it need not take the 15 times as long that mutmut gives it.
     return (
         f'\n[tool.mutmut]\nsource_paths = ["src"]\nonly_mutate = {sources}\nalso_copy = ["docs", "run"]\n'
         f"pytest_add_cli_args = {flags}\npytest_add_cli_args_test_selection = {list(group.tests)}\n"
+        "timeout_multiplier = 2\ntimeout_constant = 10\n"
     )
 
 

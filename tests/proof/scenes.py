@@ -129,7 +129,7 @@ class Scene:
         for path in left:
             os.utime(path, (time.time() - _OLD_SEC,) * 2)
         self.heal(root)
-        assert leftovers(root) == [], "a temporary file is never cleaned away"
+        assert leftovers(root) == [], f"never cleaned away: {leftovers(root)}"
 
     def phase(self, root: Path) -> str:
         """How far the command was, by what it left on the disk."""
@@ -358,13 +358,13 @@ SCENES = (Scene, FirstStart, Watch, BackfillRest, BackfillCsv, Repair, Prune, In
 
 
 def leftovers(root: Path) -> list[Path]:
-    """Temporary files and folders; a lock's file stays for ever, an empty working folder too."""
-    keep = {".unfinished", ".leaving", ".prune.lock"}
-    hidden = [path for path in root.rglob(".*") if path.name not in keep]
+    """Temporary files and folders; a lock's file stays for ever, an empty working folder and a folder's mark too."""
+    keep = {".unfinished", ".leaving", ".prune.lock", ".series", "latest.lock"}
+    hidden = list(root.rglob(".*"))
     working = [path for name in (".unfinished", ".leaving") for path in (root / "feed" / SLUG / name).glob("*")]
     # What is unpacked into the system's temporary folder, `barfeed-*`, is the system's to clean.
     foreign = [path for path in (root / "tmp").glob("*") if not path.name.startswith("barfeed-")]
-    return sorted([*hidden, *working, *foreign])
+    return sorted(path for path in [*hidden, *working, *foreign] if path.name not in keep)
 
 
 def _finals(folder: Path, suffix: str) -> list[Path]:

@@ -445,6 +445,7 @@ FOLDERS: dict[str, Harm] = {
     "folder is a file": replace("", lambda path: path.write_text("x")),
     "folder is a link to nowhere": replace("", lambda path: path.symlink_to("gone")),
     "latest is a folder": replace("latest_for_inference.csv", lambda path: (path / "x").mkdir(parents=True)),
+    "latest is a pipe": replace("latest_for_inference.csv", os.mkfifo),
     "working folder is a file": replace(".unfinished", lambda path: path.write_text("x")),
     "working folder is a link to nowhere": replace(".unfinished", lambda path: path.symlink_to("gone")),
 }
@@ -473,6 +474,11 @@ def test_a_published_file_is_in_the_manifest_though_the_latest_could_not_be_repl
     assert run(world, disk, barfeed_words("prune", "--keep-days", "1", "--dry-run")).code == 0
     manifest = (disk / "feed" / SLUG / "20240210_160030Z_run.json").read_text()
     assert '"file": "20240210_160030Z_for_inference.csv"' in manifest
+
+
+def test_a_pipe_for_the_latest_keeps_nobody_waiting(world: Exchange, disk: Path) -> None:
+    FOLDERS["latest is a pipe"](disk / "feed" / SLUG)
+    assert_refused(run(world, disk, feed_words()), "latest_for_inference.csv", "is no regular file")
 
 
 def test_a_link_for_the_latest_is_replaced_and_what_it_leads_to_left_alone(world: Exchange, disk: Path) -> None:

@@ -42,6 +42,12 @@ def test_a_stored_null_differs_from_every_bar() -> None:
     assert (found.kind, str(found)) == ("mismatch", "2024-01-15 13:00  mismatch  volume stored nan, exchange 10.0")
 
 
+def test_json_has_a_null_for_a_stored_null() -> None:
+    assert acceptance.values(bar(0, volume=NAN)) == {
+        "open": 100.0, "high": 110.0, "low": 90.0, "close": 105.0, "volume": None
+    }  # fmt: skip
+
+
 BARS = st.dictionaries(st.integers(0, 30), st.sampled_from([1.0, 2.0, NAN]), max_size=30)
 
 
@@ -71,6 +77,8 @@ def mismatch(stored: list[Bar], exchange: list[Bar]) -> Mismatch:
         (bar(2, volume=10.0), bar(2, volume=8.0)),
         (bar(2, low=90.0), bar(2, low=89.91)),
         (bar(2, low=90.0, volume=5.0), bar(2, low=90.09, volume=5.5)),
+        # An hour without a trade: what is 0 on both sides is not off.
+        (bar(2, low=90.0, volume=0.0), bar(2, low=90.09, volume=0.0)),
     ],
 )
 def test_a_change_within_the_bounds_is_acceptable(stored: Bar, exchange: Bar) -> None:

@@ -1,6 +1,9 @@
 """--confirm-reads 2: a bar is appended once the exchange has said it twice."""
 
+import json
+import logging
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +66,35 @@ def test_an_exchange_that_never_says_the_same_is_late_and_nothing_is_appended(st
     # The last answer is evidence.
     assert record.pull
     assert record.pull.rows == 6
+
+
+def test_each_time_that_it_is_asked_again_is_logged_and_counted(
+    started: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    started.exchange.requests.clear()
+    with caplog.at_level(logging.INFO):
+        record = started.run(restless(300), confirm_sec=10.0, max_wait_sec=60.0)
+    # The first answer, the one after the planned pause, and five more: each 10 s of the 60 but for the last.
+    assert started.exchange.requests["/fapi/v1/klines"] == 7
+    assert record.manifest_path
+    assert json.loads(Path(record.manifest_path).read_text())["exchange"]["retries"] == {"unsettled": 5}
+    asked_again = [each for each in caplog.messages if "asking again" in each]
+    assert len(asked_again) == 5
+    assert asked_again[0] == (
+        "BTCUSDT 1h: the exchange has not said 2024-02-10 13:00 twice yet; 2024-02-10 13:00 volume first 30.5,"
+        " then 40.5; asking again in 10 s"
+    )
+
+
+def test_two_answers_of_other_bars_are_no_confirmation(started: World, caplog: pytest.LogCaptureFixture) -> None:
+    hidden = '[[fault]]\nkind = "hide"\nbar = 2024-02-10T10:00:00\nuntil = 2024-02-10T14:00:35'
+    with caplog.at_level(logging.INFO):
+        record = started.run(hidden, confirm_sec=10.0)
+    assert record.status == "appended"
+    assert (
+        "BTCUSDT 1h: the exchange has not said 2024-02-10 13:00 twice yet; its two answers are not of the same bars;"
+        " asking again in 10 s"
+    ) in caplog.messages
 
 
 def test_an_exchange_that_never_says_the_same_is_not_asked_without_a_pause(started: World) -> None:
