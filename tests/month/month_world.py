@@ -257,8 +257,8 @@ class Month:
         # The meter hears of a cycle last.
         with suppress(AssertionError):
             self.until("the metrics", lambda: self.counted() == self.ledger.says(), 5.0)
-        said, due = self.counted(), self.ledger.says()
-        assert said == due, sorted(said.items() ^ due.items())
+        said, known = self.counted(), self.ledger.says()
+        assert said == known, sorted(said.items() ^ known.items())
         assert [json.loads(line)["status"] for line in self.out.read_text().splitlines()] == self.ledger.ended
         events = [json.loads(line) for line in self.log.read_text().splitlines()]
         assert [each["status"] for each in events if each["event"] == "the cycle ended"] == self.ledger.ended
