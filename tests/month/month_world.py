@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import duckdb
@@ -28,6 +29,8 @@ from world import BTCUSDT_1H, hours, made_up_bars, ms, written
 FIRST_MS = ms(2024, 2, 10, 13)
 TABLE = "ohlcv_btcusdt_1h"
 MINUTE_MS = 60_000
+# How long after a close the feed begins: when its frame comes, and without it.
+HEARD_MS, SETTLED_MS = 5, 10_500
 KLINES = "/fapi/v1/klines"
 # Four days back nothing is due: the feed looks and waits.
 HELD = parse_faults('[[fault]]\nkind = "skew"\nms = -360000000', "the test")
@@ -52,6 +55,7 @@ class Gate(ReplayExchange):
         self.holds_at: int | None = None
         self._clock = clock
         self._ended = ended
+        self._turn = Lock()
 
     @property
     def is_held(self) -> bool:
@@ -59,9 +63,15 @@ class Gate(ReplayExchange):
 
     def handle(self, request: Request) -> Reply:
         # Each look begins with this question, and the line of a cycle is printed before the next look.
-        if self.holds_at is not None and request.path.endswith("/time") and self._ended() >= self.holds_at:
-            self.faults = HELD
+        with self._turn:
+            if self.holds_at is not None and request.path.endswith("/time") and self._ended() >= self.holds_at:
+                self.faults = HELD
         return super().handle(request)
+
+    def let_go(self) -> None:
+        """Hold no more, not even by a question that is just being answered."""
+        with self._turn:
+            self.holds_at = None
 
     def open(self, request: Request) -> Session | Reply:
         answer = super().open(request)
@@ -143,17 +153,17 @@ class Month:
         self.exchange.requests.clear()
         self.exchange.faults = parse_faults(f"{fault}\n{self.standing}", "the test")
 
-    def good(self, fault: str = "", *, appended: int = 1, closes: int = 1, after_ms: int = 5, **retries: int) -> None:
+    def good(self, fault: str = "", *, closes: int = 1, after_ms: int = HEARD_MS, **retries: int) -> None:
         """An hour that is lived well, whatever the weather: at its closing frame, or once it is settled."""
         self._await_stream()
         self.weather(fault)
         self.target_ms += hours(1)
-        self.ledger.good(appended, **retries)
+        self.ledger.good(**retries)
         self.ledger.closes += closes
         self.clock.set(self.target_ms + hours(1) + after_ms)
         self.settle()
-        self.heard += after_ms < MINUTE_MS and closes > 0
-        self.settled += not closes
+        self.heard += after_ms == HEARD_MS
+        self.settled += after_ms == SETTLED_MS
 
     def calm(self, count: int) -> None:
         for _ in range(count):
@@ -196,7 +206,7 @@ class Month:
     def over(self, appended: int = 1) -> None:
         """The trouble is over: the feed goes on, and lives the hour."""
         self.ledger.good(appended)
-        self.exchange.holds_at = None
+        self.exchange.let_go()
         self.weather()
         self.settle()
 
@@ -213,6 +223,9 @@ class Month:
 
     def outage(self, lost: int, *, down: Callable[[], None] = lambda: None) -> None:
         """Killed, and started again after so many hours: it catches up by itself."""
+        # Killed between a cycle and its count, its count is lost.
+        file = self.folder / "feed.prom"
+        self.until("the file", lambda: _counted(samples(file.read_text())) == self.ledger.says())
         self.kill()
         self._process = None
         down()
@@ -245,8 +258,7 @@ class Month:
 
     def counted(self) -> dict[str, float]:
         """What the metrics have counted, those at zero left out."""
-        wanted = {f"barfeed_{each}_total" for each in COUNTERS}
-        return {name: value for name, value in self.says().items() if value and name.partition("{")[0] in wanted}
+        return _counted(self.says())
 
     def health(self) -> tuple[int, dict[str, Any]]:
         answer = get(f"http://127.0.0.1:{self.port}/healthz")
@@ -275,3 +287,8 @@ class Month:
         if self.clock.now_ms() - known[-1] >= LIFE_MS:
             count = len(known)
             self.until("the stream is followed anew", lambda: len(self.exchange.opened_ms) > count)
+
+
+def _counted(said: dict[str, float]) -> dict[str, float]:
+    wanted = {f"barfeed_{each}_total" for each in COUNTERS}
+    return {name: value for name, value in said.items() if value and name.partition("{")[0] in wanted}

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from month.month_world import TABLE, Month
+from month.month_world import HEARD_MS, SETTLED_MS, TABLE, Month
 
 HOLD = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
 
@@ -128,21 +128,22 @@ def ahead(month: Month) -> None:
 def standing(month: Month) -> None:
     """The exchange's clock stands still past a close: nothing is due, and nothing is told."""
     month.weather(fault("stale_time", "sec = 864000"))
-    month.clock.set(month.target_ms + 2 * 3_600_000 + 5)
+    month.clock.set(month.target_ms + 2 * 3_600_000 + HEARD_MS)
     month.until("some looks", lambda: month.exchange.requests["/fapi/v1/time"] > 5)
     assert month.ended() == len(month.ledger.ended)
-    month.good()
+    # A frame that its own clock contradicts starts nothing: the hour is left to settle.
+    month.good(after_ms=SETTLED_MS)
 
 
 def unheard(month: Month) -> None:
     """The stream: no closing frame, a late one, one twice, nonsense, nothing, no connection."""
-    month.good(fault("no_close"), closes=0, after_ms=10_500)
+    month.good(fault("no_close"), closes=0, after_ms=SETTLED_MS)
     month.good(fault("late_close", "ms = 12000"), after_ms=12_500)
     month.good(fault("double_close"), closes=2)
-    month.good(fault("garbage", 'text = "<html>"'), closes=0, after_ms=10_500)
-    month.good(fault("silence"), closes=0, after_ms=10_500)
+    month.good(fault("garbage", 'text = "<html>"'), closes=0, after_ms=SETTLED_MS)
+    month.good(fault("silence"), closes=0, after_ms=SETTLED_MS)
     connected = len(month.exchange.opened_ms)
-    month.good(fault("disconnect"), closes=0, after_ms=10_500)
+    month.good(fault("disconnect"), closes=0, after_ms=SETTLED_MS)
     month.weather()
     month.until("it is followed anew", lambda: len(month.exchange.opened_ms) > connected)
     # One that was opened in the fault's last moment ends, too.
@@ -217,9 +218,9 @@ def killed(month: Month) -> None:
 
 def killed_in_the_middle(month: Month) -> None:
     """Killed while the exchange lets it wait, within a cycle."""
+    # What the stream told since the last cycle is in no file yet, and dies with it.
     month.weather(fault("hang", "sec = 20", 'requests = "1"'))
-    month.ledger.closes += 1
-    month.clock.set(month.target_ms + 2 * 3_600_000 + 5)
+    month.clock.set(month.target_ms + 2 * 3_600_000 + HEARD_MS)
     month.until("it waits", lambda: month.exchange.requests["/fapi/v1/klines"] == 1)
     month.outage(3)
 
