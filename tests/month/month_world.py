@@ -36,8 +36,8 @@ KLINES = "/fapi/v1/klines"
 HELD = parse_faults('[[fault]]\nkind = "skew"\nms = -360000000', "the test")
 COUNTERS = ("bars_appended", "mismatches", "gaps", "cycles", "refusals", "retries", "revisions", "stream_closes")
 FLAGS = (
-    "--watch", "--stream", "--catch-up", "--json", "--log-format", "json", "--max-wait-sec", "3", "--sleep-sec",
-    "0.05", "--lock-timeout-sec", "0.3",
+    "--watch", "--stream", "--catch-up", "--json", "--log-format", "json", "--sleep-sec", "0.05",
+    "--lock-timeout-sec", "0.3",
 )  # fmt: skip
 
 
@@ -83,7 +83,7 @@ class Gate(ReplayExchange):
 class Month:
     """The feed, lived hour by hour; whatever is done here is in the ledger first."""
 
-    def __init__(self, folder: Path, webhook: Webhook, bars: int) -> None:
+    def __init__(self, folder: Path, webhook: Webhook, bars: int, max_wait_sec: int) -> None:
         self.bars = made_up_bars(FIRST_MS + hours(bars), bars + 1000)
         self.clock = HandClock(FIRST_MS + hours(1) + 30_000)
         self.tape = Tape.of(BTCUSDT_1H, self.bars)
@@ -94,6 +94,7 @@ class Month:
         self.standing = ""
         self.heard = self.settled = 0
         self.folder = folder
+        self.max_wait_sec = max_wait_sec
         self.out, self.log = folder / "cycles.jsonl", folder / "log.jsonl"
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -114,9 +115,10 @@ class Month:
 
     def start(self) -> None:
         hurried = [sys.executable, str(Path(__file__).with_name("hurried.py"))]
+        waits = ("--max-wait-sec", str(self.max_wait_sec))
         told = ("--alert", self.webhook.channel, "--heartbeat-url", self.webhook.url)
         listen = ("--listen", f"127.0.0.1:{self.port}", "--metrics-file", str(self.folder / "feed.prom"))
-        flags = self.machine.command(*FLAGS, "--stream-url", self._server.stream_url, *told, *listen)[2:]
+        flags = self.machine.command(*FLAGS, *waits, "--stream-url", self._server.stream_url, *told, *listen)[2:]
         opened = len(self.exchange.opened_ms)
         with self.out.open("ab") as out, self.log.open("ab") as log:
             environment = self.machine.environment()
@@ -132,7 +134,7 @@ class Month:
     def ended(self) -> int:
         return self.out.read_bytes().count(b"\n") if self.out.exists() else 0
 
-    def until(self, what: str, is_so: Callable[[], bool], sec: float = 30.0) -> None:
+    def until(self, what: str, is_so: Callable[[], bool], sec: float = 60.0) -> None:
         end = time.monotonic() + sec
         while not is_so():
             assert self._process is None or self._process.poll() is None, self.log.read_text()[-3000:]

@@ -112,7 +112,7 @@ def reset(month: Month) -> None:
 
 def hanging(month: Month) -> None:
     """An answer does not come while the cycle waits."""
-    month.trouble(fault("hang", "sec = 20", 'requests = "1"'), "exchange_unavailable", retried="timeout")
+    month.trouble(fault("hang", "sec = 60", 'requests = "1"'), "exchange_unavailable", retried="timeout")
     month.look()
     month.over()
 
@@ -219,7 +219,7 @@ def killed(month: Month) -> None:
 def killed_in_the_middle(month: Month) -> None:
     """Killed while the exchange lets it wait, within a cycle."""
     # What the stream told since the last cycle is in no file yet, and dies with it.
-    month.weather(fault("hang", "sec = 20", 'requests = "1"'))
+    month.weather(fault("hang", "sec = 60", 'requests = "1"'))
     month.clock.set(month.target_ms + 2 * 3_600_000 + HEARD_MS)
     month.until("it waits", lambda: month.exchange.requests["/fapi/v1/klines"] == 1)
     month.outage(3)
