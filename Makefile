@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint types unit docs site long model soak twenty kills kills-syscalls fuzz mutants audit peers bench wheel image clean
+.PHONY: help demo run test lint types unit docs site long model soak twenty month kills kills-syscalls fuzz mutants audit peers bench wheel image clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
@@ -79,6 +79,9 @@ soak: .venv/installed-dev ## eleven years of hours in bad weather: an hour or so
 
 twenty: .venv/installed-dev ## twenty feeds and two readers on one store for a day: some minutes (ARGS=--write)
 	@PYTHONPATH=tests $(BIN)/python -m proof.twenty $(ARGS)
+
+month: .venv/installed-dev ## a month of storms for a watch with everything on, under a real Prometheus: some minutes
+	@$(BIN)/pytest -m long -s tests/month
 
 kills: .venv/installed-dev ## 500 SIGKILLs at random moments of every command; half an hour
 	@$(BIN)/python tests/proof/kills.py --write
