@@ -95,7 +95,8 @@ def _live_an_hour(feeding: Machine, day: Day) -> None:
     ran = [_Timed(feeding.start()) for _ in range(day.feeds)]
     ended = [each.end() for each in ran]
     day.codes.update(code for code, _, _ in ended)
-    day.appended.append(sum(int(re.findall(r"appended=(\d+)", out)[0]) for _, out, _ in ended))
+    day.appended.append(sum(int(each) for _, out, _ in ended for each in re.findall(r"appended=(\d+)", out)))
+    day.complaints.update(f"exit {code}, nothing said" for code, out, err in ended if not (out or err))
     day.complaints.update(line for _, _, err in ended for line in err.splitlines() if not line.startswith("INFO "))
     day.manifests.append(len(set(feeding.artifacts.glob("*_run.json")) - before))
     day.cycle_sec.extend(each.took_sec for each in ran)
@@ -140,7 +141,7 @@ def main() -> int:
     said = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         day = live(Path(folder), said.feeds, said.hours)
-    print(day.markdown())  # noqa: T201 - a command's output
+    print(day.markdown(), *sorted(day.complaints), sep="\n")  # noqa: T201 - a command's output
     if said.write:
         put_between(BEGIN, END, day.markdown())
     return 0 if day.codes == {0} and not day.complaints else 1
