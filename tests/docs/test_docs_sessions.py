@@ -18,7 +18,11 @@ from docs.sandbox import Sandbox, sandbox
 from process import ROOT
 
 MINE = [block for block in BLOCKS if claimed_by(block) == Path(__file__).name]
-PAGES = sorted({block.page for block in MINE})
+# Over thirty commands, a process each: as long as all other pages together.
+LONG = {"docs/operating.md"}
+PAGES = [
+    pytest.param(page, marks=[pytest.mark.long] * (page in LONG)) for page in sorted({block.page for block in MINE})
+]
 
 # How a command may end besides well, and what it then says; and what is not told by an exit code.
 ENDS = {
