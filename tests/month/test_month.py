@@ -165,7 +165,7 @@ def test_a_month_of_storms_is_told_exactly(tmp_path: Path, webhook: Webhook) -> 
     with prometheus(tmp_path / "prometheus", month.port) as server, month.begun():
         server.tells("barfeed_bars_appended_total", {"barfeed_bars_appended_total": 726.0})
         for scene in STORM:
-            month.calm(20)
+            month.calm(23)
             scene(month)
             month.check()
             if name := RAISES.get(scene.__name__):
