@@ -42,7 +42,7 @@ class Metric(NamedTuple):
     """One row of the table: a counter grows by what `read` gives, a histogram files it, a gauge says it.
 
     `begins` is what it says before the first cycle. Where there is `follow`, no cycle is asked but the stream, at any
-    moment: a counter says what it has counted on top of what it says already.
+    moment: its counters begin with the process.
     """
 
     name: str
@@ -246,18 +246,10 @@ def families(samples: Samples, series: Series, now_ms: int, followed: Followed |
     for metric in METRICS:
         own = {sample: value for sample, value in samples.items() if sample.name in _names(metric)}
         if metric.follow:
-            own = _of_stream(metric.kind, Sample(metric.name), metric.follow, own, followed)
+            # Never on top of an earlier process's: of what that one told last, a kill leaves less in the file, and a
+            # counter that goes back a little is a great increase to Prometheus.
+            own = {Sample(metric.name): metric.follow(followed)} if followed else {}
         yield Family(metric.name, metric.kind, metric.says, own)
-
-
-def _of_stream(
-    kind: Kind, sample: Sample, follow: Callable[[Followed], float], before: Samples, followed: Followed | None
-) -> dict[Sample, float]:
-    # What an earlier process said of its stream is no news where none is followed.
-    if followed is None:
-        return {}
-    counted = before.get(sample, 0.0) if kind == "counter" else 0.0
-    return {sample: counted + follow(followed)}
 
 
 def _sample(metric: Metric, value: str) -> Sample:

@@ -97,6 +97,7 @@ class Month:
         self.max_wait_sec = max_wait_sec
         self.out, self.log = folder / "cycles.jsonl", folder / "log.jsonl"
         self.port = free_port()
+        self._opened = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._server = ReplayServer(self.exchange, streams=self.exchange)
         self.machine = Machine(folder, self.exchange, self.clock, "")
@@ -119,11 +120,15 @@ class Month:
         told = ("--alert", self.webhook.channel, "--heartbeat-url", self.webhook.url)
         listen = ("--listen", f"127.0.0.1:{self.port}", "--metrics-file", str(self.folder / "feed.prom"))
         flags = self.machine.command(*FLAGS, *waits, "--stream-url", self._server.stream_url, *told, *listen)[2:]
-        opened = len(self.exchange.opened_ms)
+        self._opened = len(self.exchange.opened_ms)
         with self.out.open("ab") as out, self.log.open("ab") as log:
             environment = self.machine.environment()
             self._process = subprocess.Popen([*hurried, *flags], env=environment, stdout=out, stderr=log)
-        self.until("it follows the stream", lambda: len(self.exchange.opened_ms) > opened)
+        self.until("it follows the stream", lambda: self.followed() > 0)
+
+    def followed(self) -> int:
+        """How many connections to the stream this process has had."""
+        return len(self.exchange.opened_ms) - self._opened
 
     def kill(self) -> None:
         """As the kernel does where memory is short."""
@@ -230,6 +235,8 @@ class Month:
         self.until("the file", lambda: _counted(samples(file.read_text())) == self.ledger.says())
         self.kill()
         self._process = None
+        # What comes of the stream, each process counts for itself.
+        self.ledger.closes = 0
         down()
         self.weather()
         self.target_ms += hours(lost)

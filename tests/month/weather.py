@@ -156,6 +156,7 @@ def silent(month: Month) -> None:
     month.weather(fault("silence"))
     month.until("it is given up", lambda: len(month.exchange.opened_ms) > connected)
     month.weather()
+    assert month.says()["barfeed_stream_silences_total"] == 1
 
 
 @contextmanager
@@ -218,7 +219,6 @@ def killed(month: Month) -> None:
 
 def killed_in_the_middle(month: Month) -> None:
     """Killed while the exchange lets it wait, within a cycle."""
-    # What the stream told since the last cycle is in no file yet, and dies with it.
     month.weather(fault("hang", "sec = 60", 'requests = "1"'))
     month.clock.set(month.target_ms + 2 * 3_600_000 + HEARD_MS)
     month.until("it waits", lambda: month.exchange.requests["/fapi/v1/klines"] == 1)
