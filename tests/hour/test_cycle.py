@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from barfeed.binance.refusals import Answer
 from barfeed.cycle import record_of
+from barfeed.errors import Mismatch
 from barfeed.record import Record
 from barfeed.replay.tape import Tape
 from world import BTCUSDT_1H, World, hours, made_up_bars, ms
@@ -83,6 +85,8 @@ def test_the_manifest_vouches_for_both_files(started: World) -> None:
     told = manifest(record)
     assert (told["status"], told["exit_code"], told["target"]) == ("appended", 0, TARGET)
     assert told["series"] == {"symbol": "BTCUSDT", "interval": "1h"}
+    assert (told["dataset"], told["inference_source"], told["dry_run"]) == ("BINANCE_BTCUSDT.P, 60", "db", False)
+    assert (started.feed.folder / ".series").read_text() == "BTCUSDT 1h\n"
     assert told["counts"] == {"pulled": 6, "validated": 5, "appended": 1, "would_append": 0}
     assert told["coverage"] == {"rows": 727, "first": "2024-01-11 07:00", "last": TARGET}
     for kind, rows in (("api_pull", 6), ("for_inference", 726)):
@@ -406,6 +410,41 @@ def test_a_wrong_machine_clock_changes_nothing_but_a_warning(started: World, off
     assert (record.status, record.target) == ("appended", TARGET)
     assert started.bars()[-1].open_time_ms == TARGET_MS
     assert bool(record.warnings) == (off_sec != 0)
+
+
+def test_a_skew_over_the_bound_is_a_warning_and_one_on_it_is_none(
+    started: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    started.clock.off_sec = 5.0
+    assert manifest(started.run(max_skew_sec=5.0))["warnings"] == []
+    assert caplog.messages == []
+    said = "the machine's clock is 5.0 s ahead of the exchange's"
+    assert manifest(started.run(max_skew_sec=4.9))["warnings"] == [said]
+    assert caplog.messages == [f"{said}; the exchange's is used"]
+
+
+@pytest.mark.parametrize("ms_off", [3_580_000, -3_600_000, -86_400_000])
+def test_an_exchange_whose_clocks_disagree_is_refused_with_evidence(started: World, ms_off: int) -> None:
+    before = started.bars()
+    record = started.run(f'[[fault]]\nkind = "skew"\nms = {ms_off}')
+    assert record.failure is not None
+    assert (record.status, "the exchange's clocks disagree" in record.failure.message) == ("contract_broken", True)
+    assert record.pull is not None
+    assert started.bars() == before
+
+
+def test_an_empty_answer_is_late_with_evidence(started: World) -> None:
+    record = started.run('[[fault]]\nkind = "empty"', max_wait_sec=5.0)
+    assert (record.status, record.pull and record.pull.rows, record.appended) == ("bar_late", 0, 0)
+
+
+def test_why_a_cycle_failed_is_in_the_debug_log(started: World, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "barfeed.cycle"):
+        assert started.run('[[fault]]\nkind = "revise"\nbar = 2024-02-10T11:00:00\nlow = 1.0').status == "mismatch"
+    (told,) = [each for each in caplog.records if each.name == "barfeed.cycle"]
+    assert told.getMessage() == "the cycle failed"
+    assert told.exc_info
+    assert told.exc_info[0] is Mismatch
 
 
 def test_a_machine_clock_that_is_fast_does_not_let_a_forming_bar_in(started: World) -> None:

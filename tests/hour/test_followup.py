@@ -29,6 +29,7 @@ def test_the_command_is_told_the_csv_the_target_and_the_manifest(started: World,
     target, lines, manifest = told.read_text().split("\n")[:3]
     assert (target, lines.strip()) == ("2024-02-10 13:00", "727")
     assert int(manifest) >= 1
+    assert list(record.durations_sec)[-2:] == ["publish", "then"]
     assert then_of(record)["exit_code"] == 0
 
 
@@ -63,6 +64,16 @@ def test_a_command_that_leaves_a_child_behind_does_not_keep_the_feed(started: Wo
 def test_a_command_that_cannot_even_be_started_does_not_fail_the_hour(started: World) -> None:
     record = started.run(then="true " + "x" * 300_000)
     assert (record.exit_code, then_of(record)["exit_code"]) == (0, None)
+
+
+def test_a_manifest_that_cannot_be_written_again_does_not_fail_the_hour(
+    started: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = started.run(then=f"rm -r {started.feed.folder}/.unfinished")
+    assert (record.status, record.exit_code) == ("appended", 0)
+    (said,) = caplog.messages
+    assert said.startswith(f"{started.feed.folder / '20240210_140030Z_run.json'} cannot be written: No such file")
+    assert then_of(record) is None
 
 
 def test_its_paths_are_good_from_any_folder(started: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,13 +35,20 @@ GROUPS = {
     "decisions": Group(
         ("rules", "grid", "verdict"), tuple(f"tests/unit/test_{name}.py" for name in ("rules", "grid", "verdict"))
     ),
+    "acceptance": Group(
+        ("acceptance", "confirmation"),
+        (
+            "tests/repair/test_repair_plan.py",
+            "tests/repair/test_repair_accept.py",
+            "tests/stream/test_stream_confirm.py",
+        ),
+    ),
     "cycle": Group(
-        ("cycle", "acceptance", "confirmation"),
+        ("cycle",),
         (
             "tests/hour/test_cycle.py",
             "tests/hour/test_followup.py",
             "tests/repair/test_repair_accept.py",
-            "tests/repair/test_repair_plan.py",
             "tests/stream/test_stream_confirm.py",
         ),
     ),
@@ -97,8 +104,13 @@ def living(copy: Path) -> Iterator[Lived]:
     """The mutants that a run in `copy` has left alive, by their change: a number moves with every line before it."""
     ended = (line.partition(": ") for line in mutmut(copy, "results"))
     names = [name for name, _, how in ended if how in {"survived", "no tests", "suspicious"}]
-    # A mutated line may be beside a comment, which begins with the same sign.
-    for told in re.split(r"^# (?=\S+__mutmut_\d+: )", "\n".join(shown(copy, names)), flags=re.MULTILINE)[1:]:
+    yield from changes("\n".join(shown(copy, names)))
+
+
+def changes(diffs: str) -> Iterator[Lived]:
+    """What each of some mutants changes, told by its diff under a line `# NAME: STATUS`."""
+    # A comment beside what was changed begins with the same sign.
+    for told in re.split(r"^# (?=\S+__mutmut_\d+: )", diffs, flags=re.MULTILINE)[1:]:
         diff = told.splitlines()
         old, new = (
             " ".join(line[1:].strip() for line in diff if line.startswith(sign) and not line.startswith(sign * 3))
@@ -115,7 +127,7 @@ def configuration(group: Group) -> str:
     return (
         f'\n[tool.mutmut]\nsource_paths = ["src"]\nonly_mutate = {sources}\nalso_copy = ["docs", "run"]\n'
         f"pytest_add_cli_args = {flags}\npytest_add_cli_args_test_selection = {list(group.tests)}\n"
-        "timeout_multiplier = 2\ntimeout_constant = 10\n"
+        "timeout_multiplier = 2\ntimeout_constant = 60\n"
     )
 
 

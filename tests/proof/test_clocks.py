@@ -5,9 +5,10 @@ import json
 import random
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -42,6 +43,13 @@ WRONG_CLOCKS: dict[str, Callable[[int, int], int]] = {
 }
 
 
+def some_long(cases: Mapping[str, object], *ordinary: str) -> list[Any]:
+    """The cases as pytest takes them: but for some, they are of the long suite."""
+    return [
+        pytest.param(case, id=name, marks=[] if name in ordinary else pytest.mark.long) for name, case in cases.items()
+    ]
+
+
 class WrongClock(SteppingClock):
     """A wall clock that is somebody's lie; the steady one cannot be set."""
 
@@ -73,7 +81,7 @@ def assert_continuous_and_true(world: World, end_ms: int) -> None:
     assert stored[-1].open_time_ms == end_ms
 
 
-@pytest.mark.parametrize("lie", WRONG_CLOCKS.values(), ids=WRONG_CLOCKS.keys())
+@pytest.mark.parametrize("lie", some_long(WRONG_CLOCKS, "back an hour at every second look"))
 def test_a_machine_clock_that_is_wrong_costs_no_hour_and_warns(tmp_path: Path, lie: Callable[[int, int], int]) -> None:
     world = world_with(tmp_path, lie)
     assert world.run(catch_up=True).exit_code == 0
@@ -89,7 +97,7 @@ def test_a_machine_clock_that_is_wrong_costs_no_hour_and_warns(tmp_path: Path, l
     assert any("the machine's clock is" in each for warnings in warned for each in warnings)
 
 
-@pytest.mark.parametrize("lie", WRONG_CLOCKS.values(), ids=WRONG_CLOCKS.keys())
+@pytest.mark.parametrize("lie", some_long(WRONG_CLOCKS, "back an hour at every second look"))
 def test_a_watch_lives_every_hour_once_whatever_the_machine_believes(
     tmp_path: Path, lie: Callable[[int, int], int]
 ) -> None:
@@ -102,7 +110,7 @@ def test_a_watch_lives_every_hour_once_whatever_the_machine_believes(
     assert_continuous_and_true(world, TARGET_MS + hours(6))
 
 
-@pytest.mark.parametrize("lie", WRONG_CLOCKS.values(), ids=WRONG_CLOCKS.keys())
+@pytest.mark.parametrize("lie", some_long(WRONG_CLOCKS, "back an hour at every second look"))
 def test_files_are_named_by_the_exchanges_time_and_a_wrong_clock_prunes_only_what_is_old(
     tmp_path: Path, lie: Callable[[int, int], int]
 ) -> None:
@@ -136,11 +144,14 @@ WRONG_EXCHANGES = {
 }
 
 
-@pytest.mark.parametrize(("ms_off", "past_sec"), WRONG_EXCHANGES.values(), ids=WRONG_EXCHANGES.keys())
+@pytest.mark.parametrize(
+    "off", some_long(WRONG_EXCHANGES, "-3600 s at 15 s past", "-4 s at 3590 s past", "3580 s at 3590 s past")
+)
 @pytest.mark.parametrize("source", ["db", "api"])
 def test_an_exchange_clock_that_is_wrong_lets_nothing_forming_in_and_publishes_no_old_window(
-    tmp_path: Path, ms_off: int, past_sec: int, source: str
+    tmp_path: Path, off: tuple[int, int], source: str
 ) -> None:
+    ms_off, past_sec = off
     world = World(tmp_path, [Tape.of(BTCUSDT_1H, BARS)], TARGET_MS - hours(2) + 30_000)
     assert world.run(catch_up=True, window_bars=30).exit_code == 0
     before = (world.feed.folder / LATEST).read_bytes()
@@ -227,13 +238,8 @@ faked = pytest.mark.skipif(shutil.which("faketime") is None, reason="faketime is
 
 
 @faked
-@pytest.mark.parametrize(
-    "moment",
-    [
-        "2038-01-20 00:00:00",
-        *(pytest.param(each, marks=pytest.mark.long) for each in ("1970-01-02 00:00:00", "2099-12-31 23:59:59")),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("moment", ["1970-01-02 00:00:00", "2038-01-20 00:00:00", "2099-12-31 23:59:59"])
 def test_a_process_on_a_machine_that_lives_in_another_year_feeds_all_the_same(tmp_path: Path, moment: str) -> None:
     with machine(tmp_path, TARGET_MS) as feeding:
         command = ["faketime", "-f", f"@{moment}", *feeding.command("--catch-up", "--max-skew-sec", "5")]

@@ -517,7 +517,7 @@ def test_a_watch_lives_on_when_its_folder_is_taken_away(world: Exchange, disk: P
         assert read_csv(disk / LATEST) == window(TARGET_MS + hours(1))
     finally:
         watching.kill()
-        watching.communicate(timeout=20)
+        watching.communicate(timeout=60)
         world.set_minute(0)
 
 

@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,28 +78,42 @@ class Desk:
             return [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
 
 
-@pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+def settle(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     def leave(code: int) -> None:
         raise _Left(code)
 
+    monkeypatch.chdir(desk.home)
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setattr("barfeed.commands.run.stop_on_signals", lambda: None)
+    monkeypatch.setenv("BARFEED_BASE_URL", desk.url)
+    monkeypatch.setenv("BARFEED_MAX_SKEW_SEC", "1e10")
+    monkeypatch.setenv("BARFEED_MAX_WAIT_SEC", "1")
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """A desk where the feed has lived its first hour, to be copied."""
     exchange = ReplayExchange(
         [Tape.of(BTCUSDT_1H, made_up_bars(TARGET_MS + hours(400), 1400))],
         HandClock(TARGET_MS + hours(1) + 30_000).now_ms,
         weight_limit=10**9,
     )
     with ReplayServer(exchange) as server:
-        made = Desk(tmp_path, server.url)
-        monkeypatch.chdir(made.home)
-        monkeypatch.setattr(os, "_exit", leave)
-        monkeypatch.setattr(sys, "argv", sys.argv)
-        monkeypatch.setattr("barfeed.commands.run.stop_on_signals", lambda: None)
-        monkeypatch.setenv("BARFEED_BASE_URL", server.url)
-        monkeypatch.setenv("BARFEED_MAX_SKEW_SEC", "1e10")
-        monkeypatch.setenv("BARFEED_MAX_WAIT_SEC", "1")
-        started = made.type("run", "--catch-up", "--max-wait-sec", "60")
+        made = Desk(tmp_path_factory.mktemp("begun"), server.url)
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            settle(made, monkeypatch)
+            started = made.type("run", "--catch-up", "--max-wait-sec", "60")
         assert started.code == 0, started.err
         yield made
+
+
+@pytest.fixture
+def desk(begun: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    made = Desk(tmp_path, begun.url)
+    shutil.copytree(begun.home, made.home, dirs_exist_ok=True)
+    settle(made, monkeypatch)
+    return made
 
 
 def spellings(word: str) -> list[tuple[str, ...]]:

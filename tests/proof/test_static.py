@@ -36,3 +36,21 @@ def test_every_survivor_has_its_reason() -> None:
 def test_a_mutant_is_known_by_what_it_changes() -> None:
     old, new = "a = 1 if x else 2", "a = 1 if not x else 2"
     assert mutants.differing(old, new) == (old, new)
+
+
+def test_a_comment_beside_a_mutant_is_none() -> None:
+    diffs = """
+# barfeed.grid.x_floor__mutmut_1: survived
+--- src/barfeed/grid.py
++++ src/barfeed/grid.py
+# Why it is so.
+-    return a - b
++    return a + b
+# barfeed.grid.x_floor__mutmut_2: survived
+-    return a - b
++    return a - None
+"""
+    assert list(mutants.changes(diffs)) == [
+        mutants.Lived("grid", "return a - b", "return a + b"),
+        mutants.Lived("grid", "return a - b", "return a - None"),
+    ]

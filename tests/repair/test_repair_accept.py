@@ -65,6 +65,8 @@ def test_a_small_revision_is_accepted_and_the_hour_goes_on(due: World) -> None:
     assert due.bars()[-1].open_time_ms == TARGET_MS
     (told,) = listed(due)
     assert (told.change, told.reason, told.run) == ((old, new), "--on-mismatch accept", record.run_time)
+    # Seen before the pause, accepted behind it; the second is DuckDB's own time.
+    assert told.seen_at_ms == TARGET_MS + hours(1) + 30_000
     assert due.run(fault).status == "up_to_date"
 
 

@@ -170,7 +170,7 @@ def test_what_is_no_frame_is_counted_and_rings_nothing(venue: Venue, text: str) 
 def test_what_is_no_frame_does_not_count_against_silence(venue: Venue) -> None:
     with venue.following('[[fault]]\nkind = "garbage"\ntext = "{}"', silent_after_sec=0.3) as stream:
         until(lambda: stream.is_connected)
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while not stream.silences:
             venue.clock.advance(250)
             time.sleep(0.02)

@@ -32,7 +32,7 @@ class Listening:
         self.process = process
         self.log = log
 
-    def until(self, happened: Any, sec: float = 15.0) -> None:
+    def until(self, happened: Any, sec: float = 60.0) -> None:
         end = time.monotonic() + sec
         while not happened():
             assert self.process.poll() is None, self.log.read_text()
@@ -77,7 +77,7 @@ def listening(
             yield watch
         finally:
             process.terminate()
-            assert process.wait(10) == 0
+            assert process.wait(60) == 0
     assert "Traceback" not in log.read_text()
 
 
