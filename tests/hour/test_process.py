@@ -1,6 +1,7 @@
 """The hourly command as cron sees it: real processes, real sockets, real signals."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -103,17 +104,26 @@ def test_a_watch_goes_on_though_nobody_can_hear_of_it(feeding: Machine) -> None:
     assert newest(feeding.duckdb) >= "2024-02-10 14:00:00"
 
 
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def test_a_single_run_that_is_ended_ends_its_command_too(feeding: Machine) -> None:
-    alive = feeding.folder / "alive"
-    once = feeding.start("--catch-up", "--then", f"touch {alive}; sleep 3; rm {alive}")
-    while not alive.exists():
+    begun = feeding.folder / "begun"
+    once = feeding.start("--catch-up", "--then", f"echo $$ > {begun}; sleep 300")
+    while not (begun.exists() and begun.read_text()):
         time.sleep(0.02)
     once.terminate()
-    once.communicate(timeout=10)
+    once.communicate(timeout=60)
     assert once.returncode == 143
-    time.sleep(3.5)
-    # Nobody was left to remove it.
-    assert alive.exists()
+    deadline = time.monotonic() + 60
+    while is_alive(int(begun.read_text())) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not is_alive(int(begun.read_text()))
 
 
 def test_with_debug_there_is_a_traceback(feeding: Machine) -> None:
