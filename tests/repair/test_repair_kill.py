@@ -102,5 +102,5 @@ def test_a_kill_at_some_steps_leaves_no_change_without_its_audit_row(tmp_path: P
 
 @pytest.mark.long
 @pytest.mark.parametrize("command", ["repair", "accept"])
-def test_a_kill_at_every_single_step_leaves_no_change_without_its_audit_row(tmp_path: Path, command: str) -> None:
-    assert live_killed_repairs(tmp_path, command, every=1) > 20
+def test_a_kill_at_every_fifth_step_leaves_no_change_without_its_audit_row(tmp_path: Path, command: str) -> None:
+    assert live_killed_repairs(tmp_path, command, every=5) > 20
