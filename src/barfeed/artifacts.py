@@ -22,7 +22,7 @@ from barfeed import grid
 from barfeed.bars import COLUMNS, Bar
 from barfeed.errors import ArtifactsUnusable
 from barfeed.locks import locked
-from barfeed.whole import flush_entries, open_regular, whole_file
+from barfeed.whole import flush_entries, open_regular
 
 LATEST_NAME = "latest_for_inference.csv"
 # No cycle lives as long: what is older in the working folder was left by a killed process.
@@ -121,8 +121,8 @@ def keep_for(folder: Path, series: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         owner = mark.read_text("utf-8", "replace").strip() if mark.exists() else ""
         if not owner:
-            with whole_file(mark) as unfinished:
-                unfinished.write_text(f"{series}\n", "utf-8")
+            # Killed before it is written, it is empty, and the folder nobody's yet.
+            mark.write_text(f"{series}\n", "utf-8")
     if owner not in {"", series}:
         raise ArtifactsUnusable(
             f"{folder} holds the runs of {owner[:60]!r}, not of {series}",

@@ -362,9 +362,8 @@ def leftovers(root: Path) -> list[Path]:
     keep = {".unfinished", ".leaving", ".prune.lock", ".series", "latest.lock"}
     hidden = list(root.rglob(".*"))
     working = [path for name in (".unfinished", ".leaving") for path in (root / "feed" / SLUG / name).glob("*")]
-    # What is unpacked into the system's temporary folder, `barfeed-*`, is the system's to clean.
-    foreign = [path for path in (root / "tmp").glob("*") if not path.name.startswith("barfeed-")]
-    return sorted(path for path in [*hidden, *working, *foreign] if path.name not in keep)
+    # The system's temporary folder, where zips are unpacked and Python tries whether it can write, is its own to clean.
+    return sorted(path for path in [*hidden, *working] if path.name not in keep and root / "tmp" not in path.parents)
 
 
 def _finals(folder: Path, suffix: str) -> list[Path]:
