@@ -343,8 +343,8 @@ def fill(path: Path, leave_kb: int) -> Path:
     return ballast
 
 
-# What there is room for decides at which step the disk is full: a pull is 4 kB, a CSV 44 kB, a manifest 4 kB. The latest,
-# once replaced, leaves room for the manifest.
+# What there is room for decides at which step the disk is full: a pull is 4 kB, a CSV 44 kB, a manifest 4 kB.
+# The latest, once replaced, leaves room for the manifest.
 ROOM = {
     "nothing": 0,
     "the pull": 8,
