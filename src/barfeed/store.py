@@ -64,6 +64,7 @@ _DEFAULT_HINT = (
 _HINTS = {
     "Out of Memory Error": "the file is as it was; give the process more memory (ulimit -v, the container's limit)",
     "Too many open files": "the file is as it was; let the process open more (ulimit -n)",
+    "Not a directory": "what should be its folder is a file: point --duckdb elsewhere, or move that file away",
 }
 
 _log = logging.getLogger(__name__)
@@ -159,8 +160,8 @@ class Store:
                 yield connection
             return
         with _translated(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             while not self.exists():
+                self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._make()
             if self.path.stat().st_nlink > 1:
                 # Who made it was killed before it let go of the other name.
