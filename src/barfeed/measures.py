@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from barfeed import __version__, grid
 from barfeed.bars import Series
 from barfeed.binance.rest import Conversation
 from barfeed.binance.stream_wire import Followed
 from barfeed.metrics import Family, Kind, Sample
-from barfeed.record import Record
+from barfeed.record import Record, Step
 from barfeed.status import lag_ms
 
 BUCKETS_SEC = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, math.inf)
@@ -20,7 +20,7 @@ _REASONS = (
     "store_empty", "missed_bars", "mismatch", "window_gap", "store_ahead", "exchange_unavailable", "bar_late",
     "exchange_blocked", "store_unusable", "artifacts_unusable", "exchange_refused", "contract_broken",
 )  # fmt: skip
-_RETRIES = ("connection", "http_429", "late", "not_json", "timeout")
+_RETRIES = ("connection", "http_429", "late", "not_json", "timeout", "unsettled")
 
 Samples = Mapping[Sample, float]
 
@@ -144,7 +144,8 @@ METRICS = (
     ),
     Metric(
         "barfeed_retries_total", "counter",
-        "Requests without a usable answer: http_ and its status, connection, timeout, not_json, or late, no bar yet.",
+        "Requests without a usable answer: http_ and its status, connection, timeout, not_json; late, no bar yet;"
+        " unsettled, two answers of --confirm-reads that differ.",
         lambda cycle: dict(cycle.talk.retries), "reason", _zero(*_RETRIES),
     ),
     Metric(
@@ -165,7 +166,7 @@ METRICS = (
     ),
     Metric(
         "barfeed_step_duration_seconds", "histogram",
-        "How long each step of a cycle took: time, pull, evidence, store, publish, then, ask_again.",
+        f"How long each step of a cycle took: {', '.join(get_args(Step))}.",
         lambda cycle: cycle.record.durations_sec, "step",
     ),
     Metric(

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from barfeed import __version__, grid
 from barfeed.acceptance import Change, values
@@ -18,6 +18,9 @@ from barfeed.store import Coverage
 
 # Raised when a key changes its meaning, so that scripts can tell.
 MANIFEST_VERSION = 1
+
+# What a cycle does, and how long each took: keys of the manifest, and labels of a metric.
+Step = Literal["time", "pull", "confirm", "evidence", "store", "ask_again", "publish", "then"]
 
 
 class Ended(NamedTuple):
@@ -64,7 +67,7 @@ class Record:
     manifest_path: str | None = None
 
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
+    def step(self, name: Step) -> Iterator[None]:
         """Measure a step of the cycle."""
         begin_sec = self.clock.steady_sec()
         try:
