@@ -1,7 +1,9 @@
 """The file that remembers what was told: one for all processes that feed one artifact folder."""
 
+import hashlib
 import logging
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -20,26 +22,31 @@ _Value = TypeVar("_Value")
 _log = logging.getLogger(__name__)
 
 
-class LedgerFile:
-    """The ledger of an artifact folder. Nothing about its file is ever an error: at worst a trouble is told twice."""
+def spare_paths(folder: Path, others: Sequence[Path]) -> list[Path]:
+    """Where an artifact folder's ledger is kept while the folder itself is the trouble: a file in each of `others`."""
+    digest = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:12]
+    return [other / f"alerts-{digest}.json" for other in others if other.is_absolute()]
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE_NAME
+
+class LedgerFile:
+    """The ledger of an artifact folder. Nothing about its file is ever an error: at worst a trouble is told twice.
+
+    Where the folder cannot be written to, the first of `spares` that can keeps it, until the folder is back.
+    """
+
+    def __init__(self, folder: Path, spares: Sequence[Path] = ()) -> None:
+        self._paths = (folder / FILE_NAME, *spares)
         self._threads = Lock()
-        # What could not be written: a watch on a full disk remembers all the same.
+        # What could not be written anywhere: a watch remembers all the same.
         self._unsaved: Ledger | None = None
 
     def read(self) -> Ledger:
         """The ledger as it is; an empty one where there is none that can be read."""
         if self._unsaved is not None:
             return self._unsaved
-        try:
-            return msgspec.json.decode(self._path.read_bytes(), type=Ledger)
-        except FileNotFoundError:
-            return Ledger()
-        except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as problem:
-            _log.warning("%s cannot be read, what was told is forgotten: %s", self._path, problem)
-            return Ledger()
+        # A spare is there only since those before it could not be written: it is the newer one.
+        kept = (_read(path) for path in reversed(self._paths))
+        return next((ledger for ledger in kept if ledger is not None), Ledger())
 
     def change(self, how: Callable[[Ledger], tuple[_Value, Ledger]]) -> _Value:
         """Replace the ledger by what `how` makes of it, while no other process and no other thread does."""
@@ -51,19 +58,49 @@ class LedgerFile:
         return value
 
     def _write(self, ledger: Ledger) -> None:
-        try:
-            with whole_file(self._path) as unfinished:
-                unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(ledger)) + b"\n")
-        except OSError as problem:
-            _log.warning("%s cannot be written, a trouble may be told twice: %s", self._path, problem.strerror)
-            self._unsaved = ledger
-        else:
-            self._unsaved = None
+        content = msgspec.json.format(msgspec.json.encode(ledger)) + b"\n"
+        for number, path in enumerate(self._paths):
+            try:
+                if number:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                _save(path, content)
+            except OSError as problem:
+                _log.debug("%s cannot be written: %s", path, problem.strerror)
+            else:
+                self._unsaved = None
+                _take_away(self._paths[number + 1 :])
+                return
+        if self._unsaved is None:
+            _log.warning("%s cannot be written, nor what stands in for it: a trouble may be told twice", self._paths[0])
+        self._unsaved = ledger
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with ExitStack() as held:
-            # Where nothing can be written or locked, there is nothing to keep apart.
-            with suppress(OSError):
-                held.enter_context(locked(self._path.with_name(LOCK_NAME), wait=True))
+            for path in self._paths:
+                # Where nothing can be written or locked, there is nothing to keep apart.
+                with suppress(OSError):
+                    held.enter_context(locked(path.with_name(LOCK_NAME), wait=True))
+                    break
             yield
+
+
+def _read(path: Path) -> Ledger | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Ledger)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as problem:
+        _log.warning("%s cannot be read, what was told is forgotten: %s", path, problem)
+        return None
+
+
+def _save(path: Path, content: bytes) -> None:
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
+def _take_away(spares: Sequence[Path]) -> None:
+    for path in spares:
+        with suppress(OSError):
+            path.unlink()

@@ -3,7 +3,10 @@
 import json
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import click
 
 from barfeed.binance.rest import Conversation
 from barfeed.config import Settings
@@ -36,12 +39,14 @@ def _alerts(settings: Settings, feed: Feed) -> list[Hear]:
     if not settings.alert:
         return []
     from barfeed.alerts import channels, require_apprise  # noqa: PLC0415 - most feeds have no alerts
-    from barfeed.ledger import LedgerFile  # noqa: PLC0415
+    from barfeed.ledger import LedgerFile, spare_paths  # noqa: PLC0415
     from barfeed.telling import ALERT_WAIT_SEC, Alerts  # noqa: PLC0415
 
     require_apprise()
     wait_sec = 0.0 if settings.watch else ALERT_WAIT_SEC
-    ledger = LedgerFile(feed.folder)
+    # The store's disk may be another than the files', and the user's home another again.
+    spares = spare_paths(feed.folder, (feed.store.path.parent, Path(click.get_app_dir("barfeed"))))
+    ledger = LedgerFile(feed.folder, spares)
     return [Alerts(channels(settings.alert), ledger, feed.clock, settings.max_skew_sec, wait_sec)]
 
 

@@ -72,6 +72,31 @@ def test_two_processes_on_one_folder_send_one_message(feeding: Machine, webhook:
     assert webhook.titles == [MISMATCH]
 
 
+@pytest.mark.parametrize("store", ["stands", "gone, too"])
+def test_cron_tells_once_that_the_folder_is_unusable_and_that_it_is_mended(
+    feeding: Machine, webhook: Webhook, tmp_path: Path, store: str
+) -> None:
+    home = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "APPDATA"), str(tmp_path / "home"))
+    kept = feeding.artifacts.with_name("kept")
+    feeding.artifacts.rename(kept)
+    feeding.artifacts.write_text("in the way")
+    elsewhere = str(tmp_path / "file" / "ohlcv.duckdb")
+    (tmp_path / "file").write_text("in the way, too")
+    flags = ("--catch-up", "--alert", webhook.channel)
+    store_flags = () if store == "stands" else ("--duckdb", elsewhere)
+    for _ in range(3):
+        ran = feeding.feed(*flags, *store_flags, **home)
+        assert ran.code == 4
+        assert "alerts" not in ran.err
+        feeding.clock.advance(hours(1))
+    assert webhook.titles == ["barfeed BTCUSDT 1h: artifacts_unusable"]
+    feeding.artifacts.unlink()
+    kept.rename(feeding.artifacts)
+    assert feeding.feed(*flags, **home).code == 0
+    assert webhook.titles[1:] == [WELL]
+    assert not [*feeding.duckdb.parent.glob("alerts-*"), *(tmp_path / "home").rglob("alerts-*")]
+
+
 @pytest.mark.long
 def test_a_channel_that_never_answers_holds_up_nothing_but_the_end_for_some_seconds(
     feeding: Machine, webhook: Webhook
@@ -102,7 +127,7 @@ def test_a_bug_is_told_and_the_process_ends_though_a_channel_does_not_answer(
     feeding: Machine, webhook: Webhook, other_webhook: Webhook
 ) -> None:
     (feeding.folder / "sitecustomize.py").write_text(
-        "from barfeed import telling, verdict\ntelling.ALERT_WAIT_SEC = 3.0\nverdict.judge = lambda *_, **__: 1 / 0\n"
+        "from barfeed import telling, verdict\ntelling.ALERT_WAIT_SEC = 8.0\nverdict.judge = lambda *_, **__: 1 / 0\n"
     )
     path = f"{feeding.folder}:{feeding.environment().get('PYTHONPATH', '')}"
     other_webhook.hangs = True

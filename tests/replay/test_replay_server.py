@@ -8,6 +8,10 @@ from time import perf_counter
 from urllib.parse import urlsplit
 
 import pytest
+from websockets.client import ClientProtocol
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
+from websockets.sync.client import connect
 
 from barfeed.replay.faults import parse_faults
 from barfeed.replay.server import ReplayServer
@@ -189,3 +193,30 @@ def test_a_client_that_leaves_in_the_middle_is_not_an_error(client: Client, capl
     client.connection.close()
     client.server.stop()
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_client_of_the_stream_is_pinged_and_cut_where_it_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    monkeypatch.setattr("barfeed.replay.line.PING_EVERY_SEC", 0.1)
+    monkeypatch.setattr("barfeed.replay.line.PONG_WITHIN_SEC", 0.3)
+    world, pongs, send = World(), [], ClientProtocol.send_frame
+
+    def sending(self: ClientProtocol, frame: Frame) -> None:
+        if frame.opcode is not Opcode.PONG:
+            send(self, frame)
+        elif answers:
+            pongs.append(frame)
+            send(self, frame)
+
+    monkeypatch.setattr(ClientProtocol, "send_frame", sending)
+    with (
+        ReplayServer(world.exchange, streams=world.exchange) as server,
+        connect(f"{server.stream_url}/ws/btcusdt@kline_1h", proxy=None, ping_interval=None) as line,
+    ):
+        ends: type[Exception] = TimeoutError if answers else ConnectionClosed
+        with pytest.raises(ends, match="timed out" if answers else "keepalive ping timeout"):
+            # The clock stands: there is no frame to hear.
+            line.recv(timeout=2)
+    assert (len(pongs) > 1) == answers

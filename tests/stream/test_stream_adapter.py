@@ -9,6 +9,8 @@ from functools import partial
 from typing import Any
 
 import pytest
+from websockets.frames import Opcode
+from websockets.server import ServerProtocol
 
 from barfeed.binance import stream_wire
 from barfeed.binance.stream import Stream
@@ -125,6 +127,21 @@ def test_a_refused_connection_is_told_with_its_status(
         until(lambda: stream.is_connected)
     assert venue.exchange.connections == 3
     assert [f"refused with HTTP {status};" in record.message for record in caplog.records] == [True]
+
+
+def test_a_connection_that_answers_no_ping_is_left_long_before_its_silence_tells(
+    venue: Venue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("barfeed.binance.stream.PING_EVERY_SEC", 0.1)
+    monkeypatch.setattr("barfeed.binance.stream.PONG_WITHIN_SEC", 0.1)
+    send = ServerProtocol.send_frame
+    monkeypatch.setattr(
+        ServerProtocol, "send_frame", lambda self, frame: None if frame.opcode is Opcode.PONG else send(self, frame)
+    )
+    with venue.following() as stream:
+        until(lambda: stream.connections > 1)
+        assert stream.silences == 0
+    assert "keepalive ping timeout" in caplog.records[0].message
 
 
 def test_a_stream_that_is_silent_is_left(venue: Venue, caplog: pytest.LogCaptureFixture) -> None:
