@@ -13,17 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from alerts.webhook import Webhook, serving
 from barfeed import __version__
 from process import ROOT, Machine, machine
 from world import ms
 
 pytestmark = pytest.mark.long
 
-EXTRAS = {
-    "alerts": "import apprise",
-    "metrics": "import prometheus_client",
-    "inference": "import lgbm_inference.training, lgbm_inference.inference",
-}
 # Packages that must not be needed unless somebody asks for them.
 HEAVY = ("apprise", "prometheus_client", "lightgbm", "numpy", "pandas", "pytest")
 
@@ -82,6 +78,12 @@ def feeding(tmp_path: Path) -> Iterator[Machine]:
         yield each
 
 
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    with serving() as made:
+        yield made
+
+
 def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     information = f"barfeed-{__version__}.dist-info"
@@ -96,7 +98,7 @@ def test_the_wheel_tells_what_it_is(wheel: Path) -> None:
     told = message_from_string(archive.read(f"barfeed-{__version__}.dist-info/METADATA").decode())
     assert (told["Version"], told["License-Expression"], told["Requires-Python"]) == (__version__, "MIT", ">=3.11")
     assert told.get_payload().startswith("# barfeed\n")  # type: ignore[union-attr] # one part, and a text
-    assert set(EXTRAS) <= set(told.get_all("Provides-Extra", ()))
+    assert {"alerts", "metrics", "inference"} <= set(told.get_all("Provides-Extra", ()))
     entries = archive.read(f"barfeed-{__version__}.dist-info/entry_points.txt").decode()
     assert "barfeed = barfeed.cli:main" in entries
 
@@ -152,10 +154,31 @@ def test_an_absent_extra_is_told_with_how_to_install_it(
         assert (f"pip install 'barfeed[{extra}]'" in told["fix"]) == (state == "bad")
 
 
-@pytest.mark.parametrize("extra", EXTRAS)
-def test_each_extra_installs_and_can_be_imported(installed: Callable[[str], Path], tmp_path: Path, extra: str) -> None:
-    done = run(installed(extra) / "python", "-W", "error::ImportWarning", "-c", EXTRAS[extra], folder=tmp_path)
+def test_the_extra_alerts_tells_people(installed: Callable[[str], Path], webhook: Webhook, tmp_path: Path) -> None:
+    done = run(installed("alerts") / "barfeed", "alert", "test", "--alert", webhook.channel, folder=tmp_path)
+    assert (done.returncode, webhook.titles) == (0, ["barfeed BTCUSDT 1h: test"]), done.stderr
+
+
+def test_the_extra_metrics_measures_an_hour(installed: Callable[[str], Path], feeding: Machine, tmp_path: Path) -> None:
+    hour = ["run", "--catch-up", "--base-url", feeding.url, "--max-skew-sec", "1e10", "--metrics-file", "feed.prom"]
+    done = run(installed("metrics") / "barfeed", *hour, folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    if extra == "inference":
-        help_told = run(installed(extra) / "python", "-m", "lgbm_inference", "infer", "--help", folder=tmp_path)
-        assert help_told.returncode == 0
+    told = (tmp_path / "feed.prom").read_text()
+    assert 'barfeed_bars_appended_total{interval="1h",symbol="BTCUSDT"} 726.0' in told
+
+
+def test_the_extra_inference_learns_from_a_history_and_predicts(
+    installed: Callable[[str], Path], feeding: Machine, tmp_path: Path
+) -> None:
+    programs, exchange = installed("inference"), ("--base-url", feeding.url)
+    for words in (["run", "--catch-up", "--max-skew-sec", "1e10"], ["backfill", "--from", "2024-01-01"]):
+        done = run(programs / "barfeed", *words, *exchange, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+    consumer = (programs / "python", "-W", "error::ImportWarning", "-m", "lgbm_inference")
+    train = ["train", "--source", "data/ohlcv.duckdb", "--horizon-hours", "1", "--rounds", "5", "--timeframes", "1H"]
+    latest = "data/feed/BINANCE_BTCUSDT.P_60/latest_for_inference.csv"
+    infer = ["infer", "--input-csv", latest, "--model-root", "data/models", "--timeframes", "1H"]
+    for words in (train, infer):
+        done = run(*consumer, *words, folder=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert "@ 2024-02-10 13:00 -> y_pred=" in done.stdout

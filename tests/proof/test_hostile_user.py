@@ -23,6 +23,7 @@ from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.server import ReplayServer
 from barfeed.replay.tape import Tape
+from process import ROOT
 from world import BTCUSDT_1H, World, hours, made_up_bars, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
@@ -117,7 +118,7 @@ def desk(begun: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
 
 
 def spellings(word: str) -> list[tuple[str, ...]]:
-    """Every place of every command where a user can put a word; `replay` serves for ever and is not here."""
+    """Places of every command where a user can put a word; `replay` serves for ever and is not here."""
     return [
         ("run", "--dataset", word),
         ("run", "--persist-dir", f"feeds/{word}"),
@@ -142,8 +143,29 @@ def spellings(word: str) -> list[tuple[str, ...]]:
         ("prune", word),
         ("backfill", "--source", "csv", word),
         ("backfill", "--archive-url", word),
+        ("backfill", "--cache-dir", f"cache/{word}"),
+        ("run", "--metrics-file", f"{word}.prom"),
+        ("run", "--alert", word),
+        ("run", "--heartbeat-url", word),
+        ("run", "--stream-url", word),
+        ("run", "--listen", word),
+        ("run", "--log-format", word),
+        ("run", "--on-mismatch", word),
+        ("export", "x.csv", "--as-of", word),
+        ("verify", "--against", word),
+        ("doctor", "--dataset", word),
+        ("doctor", "--base-url", word),
+        ("doctor", "--duckdb", f"stores/{word}"),
+        ("doctor", "--metrics-file", f"{word}.prom"),
+        ("alert", "test", "--alert", word),
         (word,),
     ]
+
+
+def test_the_page_says_how_many_words_are_tried_and_where() -> None:
+    page = (ROOT / "docs" / "proof.md").read_text("utf-8")
+    assert f"{len(NASTY)} words" in page
+    assert f"in each of {len(spellings('x'))} places" in page
 
 
 def outside(desk: Desk) -> dict[str, bytes]:
