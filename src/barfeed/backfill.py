@@ -117,8 +117,8 @@ class Backfill:
 
     def _wanted(self) -> Gap | None:
         """The bars that were asked for and are closed; None where there are none."""
-        order, now_ms = self._order, self._tools.rest.now_ms
-        end_ms = grid.last_closed(now_ms, self._step_ms) + self._step_ms
+        order = self._order
+        end_ms = grid.last_closed(self._tools.rest.settled_ms, self._step_ms) + self._step_ms
         if order.to_ms is not None:
             end_ms = min(end_ms, order.to_ms)
         begin_ms = order.from_ms

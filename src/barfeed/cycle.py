@@ -13,7 +13,7 @@ from barfeed.bars import Bar, Pull, Series
 from barfeed.binance.rest import Conversation
 from barfeed.clock import Clock
 from barfeed.confirmation import Confirmed, confirm
-from barfeed.errors import ArtifactsUnusable, BarfeedError, Mismatch, StoreUnusable
+from barfeed.errors import ArtifactsUnusable, BarfeedError, Mismatch, StoreUnusable, Unrepaired
 from barfeed.record import Record
 from barfeed.rules import Asked
 from barfeed.store import Coverage, Store, Table
@@ -60,9 +60,18 @@ class _Plan(NamedTuple):
     asked: Asked
     judged_bars: int
 
+    @property
+    def judged_from_ms(self) -> int:
+        """The open_time of the first bar that is compared, whether the exchange shows it or not."""
+        return grid.window_start(self.asked.target_ms, self.judged_bars, self.asked.step_ms)
+
+    def judged(self, pull: Pull) -> Sequence[Bar]:
+        """What of the answer is compared with the store."""
+        return pull.bars[-self.judged_bars :]
+
 
 class _Overtaken(Exception):
-    """The hour turned and another process appended the next target meanwhile: live the new hour."""
+    """The hour turned meanwhile, or another process has appended a newer target: live the new hour."""
 
 
 def run_cycle(feed: Feed, order: Order, talk: Conversation) -> Record:
@@ -119,8 +128,11 @@ class _Cycle:
         plan = self._plan()
         pull, trouble = self._pull(plan.asked)
         self._save_evidence(run, pull)
-        verdict.trust_clock(plan.asked, self._talk.now_ms, self._talk.dated_ms, self._settle_sec)
-        verdict.accept_pull(pull, plan.asked, may_be_short=self._is_all_there_is(pull, plan.asked))
+        now_ms = self._talk.now_ms
+        verdict.trust_clock(plan.asked, now_ms, self._talk.dated_ms, self._settle_sec(now_ms))
+        self._refuse_overtaken(plan.asked)
+        is_all = self._is_all_there_is(pull, plan.asked)
+        verdict.accept_pull(pull, plan.asked, may_be_short=is_all, remedies=self._order.remedies)
         if trouble:
             raise trouble
         if self._order.inference_source == "api":
@@ -128,7 +140,7 @@ class _Cycle:
             pulled_window = pull.bars[-self._order.window_bars :]
             self._refuse_gaps(plan.asked, pulled_window)
             self._publish(run, pulled_window)
-        window = self._keep_or_accept(plan.asked, pull, pull.bars[-plan.judged_bars :])
+        window = self._keep_or_accept(plan, pull)
         self._refuse_gaps(plan.asked, window)
         if self._order.inference_source == "db":
             self._publish(run, window)
@@ -143,13 +155,20 @@ class _Cycle:
             if abs(time.skew_sec) > self._order.max_skew_sec:
                 self._record.warnings.append(time.skew_text)
                 _log.warning("%s; the exchange's is used", time.skew_text)
-            forming_sec = (self._talk.now_ms - grid.floor(self._talk.now_ms, self._step_ms)) / 1000
-            self._talk.patience.wait_aside(self._settle_sec - forming_sec)
+            self._settled_ms()
         return None
 
-    @property
-    def _settle_sec(self) -> float:
-        is_heard = grid.last_closed(self._talk.now_ms, self._step_ms) == self._order.heard_ms
+    def _settled_ms(self) -> int:
+        """The exchange's time, waited for until the newest bar that has closed by then has settled."""
+        while True:
+            now_ms = self._talk.now_ms
+            left_sec = self._settle_sec(now_ms) - (now_ms - grid.floor(now_ms, self._step_ms)) / 1000
+            if left_sec <= 0:
+                return now_ms
+            self._talk.patience.wait_aside(left_sec)
+
+    def _settle_sec(self, now_ms: int) -> float:
+        is_heard = grid.last_closed(now_ms, self._step_ms) == self._order.heard_ms
         # So near after a close as the exchange's time may be off, the close may still be ahead.
         uncertain_sec = self._talk.time.uncertain_sec if self._talk.time else 0.0
         return max(0.0 if is_heard else self._order.settle_sec, uncertain_sec)
@@ -197,7 +216,8 @@ class _Cycle:
         self._record.manifest_path = str(run.save_manifest(self._record.manifest(self._talk)))
 
     def _plan(self) -> _Plan:
-        order, now_ms = self._order, self._talk.now_ms
+        # Looked at once more: the hour may have turned since, and the target is of this very moment.
+        order, now_ms = self._order, self._settled_ms()
         self._record.now_ms, self._record.target_ms = now_ms, grid.last_closed(now_ms, self._step_ms)
         bars = order.n_recent
         if order.catch_up:
@@ -232,19 +252,23 @@ class _Cycle:
         with self._record.step("evidence"):
             self._record.pull = run.save_pull(pull.bars)
 
-    def _keep_or_accept(self, asked: Asked, pull: Pull, pulled: Sequence[Bar]) -> list[Bar]:
+    def _keep_or_accept(self, plan: _Plan, pull: Pull) -> list[Bar]:
         seen_at_ms = self._feed.clock.utc_ms()
         try:
-            return self._keep(asked, pulled)
+            return self._keep(plan, pull)
         except Mismatch as mismatch:
             if not self._order.accept:
                 raise
-            changes = acceptance.acceptable(mismatch, pulled, self._order.accept)
-            self._ask_again(asked, pull, mismatch, self._order.accept.pause_sec)
-        window = self._keep(asked, pulled, changes, seen_at_ms)
+            changes = acceptance.acceptable(mismatch, plan.judged(pull), self._order.accept)
+            self._ask_again(plan.asked, pull, mismatch, self._order.accept.pause_sec)
+        try:
+            window = self._keep(plan, pull, changes, seen_at_ms)
+        except Unrepaired:
+            # Another process changed the store during the pause: where it accepted the same, all is well.
+            return self._keep(plan, pull)
         self._record.revised = changes
         for change in changes:
-            _log.warning("%s: accepted the exchange's word, as --on-mismatch says: %s", asked.series, change)
+            _log.warning("%s: accepted the exchange's word, as --on-mismatch says: %s", plan.asked.series, change)
         return window
 
     def _ask_again(self, asked: Asked, first: Pull, mismatch: Mismatch, pause_sec: float) -> None:
@@ -258,12 +282,11 @@ class _Cycle:
             if second != first:
                 raise acceptance.not_accepted(mismatch, "asked again, the exchange said something else")
 
-    def _keep(
-        self, asked: Asked, pulled: Sequence[Bar], changes: Sequence[Change] = (), seen_at_ms: int = 0
-    ) -> list[Bar]:
+    def _keep(self, plan: _Plan, pull: Pull, changes: Sequence[Change] = (), seen_at_ms: int = 0) -> list[Bar]:
+        asked = plan.asked
         with self._record.step("store"):
             with self._open_store(changes, seen_at_ms) as table:
-                before, append = self._judge(table, asked, pulled, changes)
+                before, append = self._judge(table, plan, pull, changes)
                 window_start_ms = grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)
                 if self._order.dry_run:
                     self._record.would_append = len(append)
@@ -289,20 +312,26 @@ class _Cycle:
         return self._feed.store.appending(self._order.series, create=self._order.catch_up)
 
     def _judge(
-        self, table: Table, asked: Asked, pulled: Sequence[Bar], changes: Sequence[Change]
+        self, table: Table, plan: _Plan, pull: Pull, changes: Sequence[Change]
     ) -> tuple[Coverage, Sequence[Bar]]:
         order, coverage = self._order, table.coverage()
         self._record.coverage = coverage
-        self._refuse_overtaken(asked, coverage.last_ms)
-        held = Held(acceptance.with_changes(table.bars(pulled[0].open_time_ms), changes), coverage.last_ms)
-        decided = verdict.judge(asked, pulled, held, catch_up=order.catch_up, remedies=order.remedies)
+        self._refuse_overtaken(plan.asked, coverage.last_ms)
+        # From where it was asked, not from where the answer begins: what the exchange has forgotten is a mismatch, too.
+        held = Held(acceptance.with_changes(table.bars(plan.judged_from_ms), changes), coverage.last_ms)
+        pulled = plan.judged(pull)
+        decided = verdict.judge(plan.asked, pulled, held, catch_up=order.catch_up, remedies=order.remedies)
         self._record.validated = decided.validated
         return coverage, decided.append
 
-    def _refuse_overtaken(self, asked: Asked, newest_ms: int | None) -> None:
-        closed_ms = grid.last_closed(self._talk.now_ms, asked.step_ms)
-        if newest_ms is not None and asked.target_ms < newest_ms <= closed_ms:
-            raise _Overtaken("the hour turned and another process was quicker: the new hour is lived instead")
+    def _refuse_overtaken(self, asked: Asked, stored_ms: int | None = None) -> None:
+        now_ms = self._talk.now_ms
+        settled_ms = grid.last_closed(now_ms - round(self._settle_sec(now_ms) * 1000), asked.step_ms)
+        # What is stored beyond that, another process was quicker to append; or it is a store from the future.
+        is_appended = asked.target_ms < (stored_ms or 0) <= grid.last_closed(now_ms, asked.step_ms)
+        if settled_ms > asked.target_ms or is_appended:
+            # With this target, an old window would be published as the newest.
+            raise _Overtaken("the hour turned before this one was done: the new hour is lived instead")
 
     def _publish(self, run: Run, window: Sequence[Bar]) -> None:
         if not self._order.dry_run:

@@ -13,7 +13,7 @@ _DATE_RESOLUTION_MS = 1000
 
 
 class Held(NamedTuple):
-    """What the store holds: `bars` from the pull's first open_time on, and its newest open_time in ms."""
+    """What the store holds: `bars` from the first open_time that was asked for on, and its newest open_time in ms."""
 
     bars: Sequence[Bar]
     newest_ms: int | None
@@ -65,7 +65,7 @@ def trust_clock(asked: Asked, now_ms: int, dated_ms: int | None, settle_sec: flo
         )
 
 
-def accept_pull(pull: Pull, asked: Asked, *, may_be_short: bool) -> None:
+def accept_pull(pull: Pull, asked: Asked, *, may_be_short: bool, remedies: Remedies) -> None:
     """Return for a pull that keeps every rule and ends at the target.
 
     `may_be_short` allows fewer bars than asked for: a young symbol has no more.
@@ -79,16 +79,24 @@ def accept_pull(pull: Pull, asked: Asked, *, may_be_short: bool) -> None:
         if not findings:
             raise BarLate(late)
     if findings:
-        raise broken(asked.series, findings)
+        only_holes = {found.rule for found in findings} == {"one_interval_apart"}
+        raise broken(asked.series, findings, _around(pull, remedies) if only_holes else "")
 
 
-def broken(series: Series, findings: Sequence[Finding]) -> ContractBroken:
+def broken(series: Series, findings: Sequence[Finding], hint: str = "") -> ContractBroken:
     """The error for an answer that breaks rules."""
     return ContractBroken(
         f"{series}: {_count(findings, 'rule')} broken by the exchange's answer; first: {findings[0]}"
         f" ({findings[0].rule})",
+        hint=hint,
         findings=findings,
     )
+
+
+def _around(pull: Pull, remedies: Remedies) -> str:
+    # An hour that the exchange never had, as after an outage, stands in every pull that would catch up.
+    first = grid.text(pull.bars[0].open_time_ms)
+    return f"nothing was appended; if it stays so, append what there is around it: {remedies.backfill} --from '{first}'"
 
 
 def judge(asked: Asked, pulled: Sequence[Bar], held: Held, *, catch_up: bool, remedies: Remedies) -> Verdict:

@@ -10,10 +10,12 @@ from typing import Any
 import duckdb
 import pytest
 
+from barfeed.artifacts import keep_for
 from barfeed.binance.refusals import Answer
 from barfeed.cycle import record_of
 from barfeed.errors import Mismatch
 from barfeed.record import Record
+from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.tape import Tape
 from world import BTCUSDT_1H, World, hours, made_up_bars, ms
 
@@ -463,7 +465,8 @@ def test_an_older_duckdb_can_read_a_store_that_the_feed_made(world: World) -> No
     assert tags[0]["storage_version"].startswith("v1.0.0")
 
 
-def test_an_hour_that_turns_under_the_feed_is_lived_anew(started: World) -> None:
+@pytest.mark.parametrize(("settle_sec", "past_sec"), [(0.0, 60), (30.0, 20)])
+def test_an_hour_that_turns_under_the_feed_is_lived_anew(started: World, settle_sec: float, past_sec: int) -> None:
     # 13:00 is asked for, then the network is slow; meanwhile another process does 13:00 and 14:00.
     other = World(started.duckdb.parent, started.tapes, 0)
     transport = started.rest.transport
@@ -471,18 +474,77 @@ def test_an_hour_that_turns_under_the_feed_is_lived_anew(started: World) -> None
     def slow(url: str, left_sec: float) -> object:
         answer = transport(url, left_sec)
         if "klines" in url and started.clock.now_ms < TARGET_MS + hours(2):
-            other.clock.now_ms = TARGET_MS + hours(2) + 60_000
-            assert other.run(catch_up=True).appended == 2
-            started.clock.now_ms = TARGET_MS + hours(2) + 61_000
+            other.clock.now_ms = TARGET_MS + hours(2) + past_sec * 1000
+            assert other.run(catch_up=True, settle_sec=0.0).appended == 2
+            started.clock.now_ms = TARGET_MS + hours(2) + past_sec * 1000 + 1000
             started.clock._slept_sec += 3600
         return answer
 
     started.rest.transport = slow  # type: ignore[assignment]
-    record = started.run(settle_sec=0.0, max_wait_sec=3600.0)
+    record = started.run(settle_sec=settle_sec, max_wait_sec=3600.0)
     assert (record.exit_code, record.status, record.target) == (0, "up_to_date", "2024-02-10 14:00")
     passed_on = json.loads((started.feed.folder / "20240210_140030Z_run.json").read_text())
     assert (passed_on["status"], passed_on["exit_code"], passed_on["target"]) == ("overtaken", 0, TARGET)
-    assert passed_on["message"] == "the hour turned and another process was quicker: the new hour is lived instead"
+    assert passed_on["message"] == "the hour turned before this one was done: the new hour is lived instead"
+
+
+def test_an_hour_that_turns_while_the_exchange_is_out_of_reach_publishes_no_old_window(started: World) -> None:
+    started.run()
+    before = (started.feed.folder / "latest_for_inference.csv").read_bytes()
+    started.clock.go_to(TARGET_MS + hours(2) - 20_000)
+    outage = '[[fault]]\nkind = "status"\nstatus = 503\nuntil = 2024-02-10T15:00:40'
+    record = started.run(outage)
+    assert (record.status, record.target) == ("appended", "2024-02-10 14:00")
+    passed_on, lived = (
+        json.loads(path.read_text()) for path in sorted(started.feed.folder.glob("20240210_1[45]*_run.json"))[-2:]
+    )
+    assert (passed_on["target"], passed_on["files"]["for_inference"], lived["target"]) == (TARGET, None, record.target)
+    assert passed_on["status"] == "overtaken"
+    assert (started.feed.folder / "latest_for_inference.csv").read_bytes() != before
+
+
+@pytest.mark.parametrize(("out_sec", "before_ms"), [(0.0, 10), (2.0, 3020)])
+def test_an_hour_that_turns_between_two_looks_at_the_clock_is_left_to_settle(
+    started: World, monkeypatch: pytest.MonkeyPatch, out_sec: float, before_ms: int
+) -> None:
+    started.run()
+    asked: list[int] = []
+
+    def transport(url: str, left_sec: float) -> Answer:
+        started.clock.sleep(out_sec if "/time" in url else 0.05)
+        asked.append(started.clock.now_ms)
+        return started._transport(url, left_sec)
+
+    def slow_disk(folder: Path, series: str) -> None:
+        started.clock.sleep(0.03)
+        keep_for(folder, series)
+
+    monkeypatch.setattr(started.rest, "transport", transport)
+    monkeypatch.setattr("barfeed.cycle.keep_for", slow_disk)
+    close_ms = TARGET_MS + hours(2)
+    started.clock.go_to(close_ms - before_ms)
+    record = started.run()
+    assert (record.status, record.target) == ("appended", "2024-02-10 14:00")
+    # What was said 2 s before it came may be a second older than it seems.
+    assert asked[1] >= close_ms + 10_000 - out_sec * 500
+    assert started.bars()[-1] == started.taped()[TARGET_MS + hours(1)]
+
+
+@pytest.mark.parametrize(("hours_later", "shown", "differ"), [(1, 1, 5), (5, 2, 5), (5, 5, 5)])
+def test_an_exchange_that_has_forgotten_what_is_stored_is_a_mismatch(
+    started: World, hours_later: int, shown: int, differ: int
+) -> None:
+    started.run()
+    before = started.bars()
+    started.clock.go_to(TARGET_MS + hours(hours_later + 1) + 30_000)
+    newest_ms = TARGET_MS + hours(hours_later)
+    kept = [bar for bar in started.tapes[0].bars if bar.open_time_ms > newest_ms - hours(shown)]
+    started.exchange = ReplayExchange([Tape.of(BTCUSDT_1H, kept)], started.clock.exchange_ms)
+    record = started.run(catch_up=True)
+    assert (record.status, record.exit_code, record.pull and record.pull.rows) == ("mismatch", 1, shown)
+    assert record.failure
+    assert [found.rule for found in record.failure.findings] == ["unknown"] * differ
+    assert started.bars() == before
 
 
 def test_a_bug_is_told_of_the_hour_that_was_ordered(world: World) -> None:

@@ -207,6 +207,23 @@ def test_a_watch_accepts_too(due: World) -> None:
     assert [(record.status, len(record.revised)) for record in records] == [("appended", 1), ("appended", 0)]
 
 
+def test_of_two_feeds_that_accept_the_slower_finds_it_done(due: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault, sleep = volume_times(due, 11, 1.1), due.clock.sleep
+    others: list[str] = []
+
+    def sleeping(sec: float) -> None:
+        sleep(sec)
+        if sec == TERMS.pause_sec and not others:
+            others.append("begun")
+            others.append(due.run(fault, accept=TERMS).status)
+
+    monkeypatch.setattr(due.clock, "sleep", sleeping)
+    record = due.run(fault, accept=TERMS)
+    assert others == ["begun", "appended"]
+    assert (record.status, record.exit_code, record.revised) == ("up_to_date", 0, [])
+    assert len(listed(due)) == 1
+
+
 def test_the_pause_comes_on_top_of_what_the_exchange_may_take(due: World) -> None:
     now_ms = due.clock.now_ms
     record = due.run(volume_times(due, 11, 1.1), accept=TERMS._replace(pause_sec=60.0), max_wait_sec=10.0)

@@ -151,13 +151,26 @@ def test_a_catch_up_pulls_what_is_missed_and_an_overlap(newest_back: int | None,
 
 @pytest.mark.parametrize("may_be_short", [False, True])
 def test_a_pull_that_keeps_every_rule_is_accepted(may_be_short: bool) -> None:
-    verdict.accept_pull(pulled(PULLED), ASKED, may_be_short=may_be_short)
+    verdict.accept_pull(pulled(PULLED), ASKED, may_be_short=may_be_short, remedies=REMEDIES)
 
 
 def test_a_short_pull_is_accepted_only_where_the_symbol_may_be_young() -> None:
-    verdict.accept_pull(pulled(PULLED[3:]), ASKED, may_be_short=True)
+    verdict.accept_pull(pulled(PULLED[3:]), ASKED, may_be_short=True, remedies=REMEDIES)
     with pytest.raises(ContractBroken, match=r"1 rule broken by .*: 3 bars came, 6 were asked for \(count\)"):
-        verdict.accept_pull(pulled(PULLED[3:]), ASKED, may_be_short=False)
+        verdict.accept_pull(pulled(PULLED[3:]), ASKED, may_be_short=False, remedies=REMEDIES)
+
+
+def test_an_hour_that_the_exchange_never_had_is_told_with_what_goes_around_it() -> None:
+    with pytest.raises(ContractBroken) as told:
+        verdict.accept_pull(pulled(bars(6, 5, 3, 2, 1, 0)), ASKED, may_be_short=False, remedies=REMEDIES)
+    assert told.value.hint == (
+        "nothing was appended; if it stays so, append what there is around it:"
+        " the backfill command --from '2024-01-15 07:00'"
+    )
+    holed = [*bars(6, 5, 3, 2, 1), bar(0)._replace(high=1.0)]
+    with pytest.raises(ContractBroken) as told:
+        verdict.accept_pull(pulled(holed), ASKED, may_be_short=False, remedies=REMEDIES)
+    assert told.value.hint == ContractBroken.default_hint
 
 
 def test_all_broken_rules_are_told() -> None:
@@ -165,7 +178,7 @@ def test_all_broken_rules_are_told() -> None:
     with pytest.raises(
         ContractBroken, match="2 rules broken by the exchange's answer; first: 2024-01-15 08:00"
     ) as told:
-        verdict.accept_pull(pulled(wrong), ASKED, may_be_short=False)
+        verdict.accept_pull(pulled(wrong), ASKED, may_be_short=False, remedies=REMEDIES)
     assert [found.rule for found in told.value.findings] == ["high_low", "not_negative"]
 
 
@@ -176,17 +189,17 @@ def test_all_broken_rules_are_told() -> None:
 )
 def test_a_pull_that_ends_before_the_target_is_late(shown: list[Bar], newest: str, may_be_short: bool) -> None:
     with pytest.raises(BarLate, match=f"does not show 2024-01-15 13:00 yet; its newest is {newest}"):
-        verdict.accept_pull(pulled(shown), ASKED, may_be_short=may_be_short)
+        verdict.accept_pull(pulled(shown), ASKED, may_be_short=may_be_short, remedies=REMEDIES)
 
 
 def test_a_late_pull_that_breaks_a_rule_is_broken() -> None:
     with pytest.raises(ContractBroken, match="1 rule broken"):
-        verdict.accept_pull(pulled([bar(2)._replace(low=200.0), bar(1)]), ASKED, may_be_short=False)
+        verdict.accept_pull(pulled([bar(2)._replace(low=200.0), bar(1)]), ASKED, may_be_short=False, remedies=REMEDIES)
 
 
 def test_a_forming_bar_is_never_accepted() -> None:
     with pytest.raises(ContractBroken, match="still forming"):
-        verdict.accept_pull(pulled(bars(4, 3, 2, 1, 0, -1)), ASKED, may_be_short=False)
+        verdict.accept_pull(pulled(bars(4, 3, 2, 1, 0, -1)), ASKED, may_be_short=False, remedies=REMEDIES)
 
 
 def test_a_window_with_many_gaps_names_five() -> None:
@@ -248,7 +261,7 @@ def test_a_catch_up_pulls_whole_bars_though_the_store_ends_off_the_grid() -> Non
 
 def test_a_broken_pull_and_an_empty_store_are_told_with_their_series() -> None:
     with pytest.raises(ContractBroken, match=r"^BTCUSDT 1h: "):
-        verdict.accept_pull(pulled(PULLED[::-1]), ASKED, may_be_short=False)
+        verdict.accept_pull(pulled(PULLED[::-1]), ASKED, may_be_short=False, remedies=REMEDIES)
     with pytest.raises(StoreEmpty, match=r"^BTCUSDT 1h: the store holds no bar to validate against$"):
         verdict.judge(ASKED, PULLED, Held([], None), catch_up=False, remedies=REMEDIES)
 

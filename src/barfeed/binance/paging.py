@@ -26,6 +26,8 @@ _PAGE_WEIGHT = 2
 _LIGHT = 1
 # Two clocks that differ by less at the turn of an hour are both right enough for history.
 _SETTLE_SEC = 60.0
+# As the feed does: just after a close a bar may still change, and the exchange's time is known only so well.
+SETTLED_AFTER_SEC = 10.0
 # Below this no page would ever pass.
 WEIGHT_BUDGET_MIN = 10
 
@@ -97,6 +99,12 @@ class RestHistory:
     def now_ms(self) -> int:
         """The exchange's time in ms since 1970-01-01 UTC."""
         return self._talk.now_ms
+
+    @property
+    def settled_ms(self) -> int:
+        """By when what has closed is final and has surely closed: what is newer is the feed's, which waits for it."""
+        uncertain_sec = self._talk.time.uncertain_sec if self._talk.time else 0.0
+        return self.now_ms - round(max(SETTLED_AFTER_SEC, uncertain_sec) * 1000)
 
     def start(self, weight_budget: int | None) -> None:
         """Ask the exchange what time it is, and what it allows where no budget is given: half of that.
