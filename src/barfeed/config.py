@@ -259,7 +259,8 @@ def _click_type(field: "dataclasses.Field[Any]", kind: Any) -> Any:
     if kind is float:
         return click.FloatRange(low, high)
     if kind in {Path, Path | None}:
-        return click.Path(path_type=Path)
+        # Who may not read it is told by whoever opens it, as any other trouble with the disk.
+        return click.Path(path_type=Path, readable=False)
     if kind == _MANY:
         return str
     if typing.get_origin(kind) is Literal:

@@ -61,7 +61,7 @@ _MISMATCHES_SHOWN = 20
 @click.option("--archive-url", default="https://data.binance.vision", show_default=True, help="The public archive.")
 @click.option(
     "--cache-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path, readable=False),
     help="Keep the archive's zips here; they are proven again when used again.",
 )
 @options_of(
