@@ -78,6 +78,20 @@ def test_the_command_in_the_hint_of_the_module_helps_too(feeding: Machine) -> No
     assert " appended=726 " in done.stdout
 
 
+WATCHS_OWN = {"listen": "0.0.0.0:9464", "stream": True}
+
+
+@pytest.mark.parametrize("name", WATCHS_OWN)
+def test_a_single_cycle_lives_in_the_environment_and_with_the_file_of_a_watch(feeding: Machine, name: str) -> None:
+    value = json.dumps(WATCHS_OWN[name])
+    file = feeding.folder / "feed.toml"
+    file.write_text(f"{name} = {value}\n")
+    by_file = feeding.feed("--catch-up", "--config", str(file))
+    assert (by_file.code, by_file.err) == (0, "")
+    by_variable = feeding.feed("--catch-up", **{f"BARFEED_{name.upper()}": value.strip('"')})
+    assert (by_variable.code, by_variable.err) == (0, "")
+
+
 @pytest.mark.parametrize("redirect", ["> /dev/full", "> /dev/full 2>&1", ">&-", ">&- 2>&-"])
 def test_a_good_hour_is_good_though_nobody_can_hear_of_it(feeding: Machine, redirect: str) -> None:
     command = shlex.join(feeding.command("--catch-up")) + f" {redirect}"

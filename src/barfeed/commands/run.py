@@ -1,5 +1,6 @@
 """`barfeed run`: the hourly feed, once or for ever."""
 
+import dataclasses
 import json
 import shlex
 import sys
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from barfeed.verdict import Remedies
 
 _KNOWN_TO_ALL = ("config", "duckdb", "symbol", "interval", "base_url")
+# What only a watch has a use for, and why.
+_WATCHS_OWN = {
+    "listen": "one cycle ends before anybody asks; --metrics-file is for that",
+    "stream": "a single cycle starts when it is called",
+}
 
 EXIT_CODES = """\b
 Exit codes:
@@ -51,9 +57,16 @@ def run(**values: Any) -> int:
     log_to_stderr(settings)
     if settings.watch:
         return _watch(settings)
-    if settings.stream:
-        raise UsageError("--stream is of no use without --watch: a single cycle starts when it is called")
-    return _once(settings)
+    return _once(_of_one_cycle(settings))
+
+
+def _of_one_cycle(settings: Settings) -> Settings:
+    """What is only for a watch is left alone in the environment and the file, which may serve both; no flag is."""
+    context = click.get_current_context()
+    for name, why in _WATCHS_OWN.items():
+        if getattr(settings, name) and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"--{name} is of no use without --watch: {why}", hint="add --watch")
+    return dataclasses.replace(settings, listen="", stream=False)
 
 
 def _once(settings: Settings) -> int:
