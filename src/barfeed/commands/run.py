@@ -4,7 +4,7 @@ import dataclasses
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -153,19 +153,23 @@ def _sister(name: str) -> str:
 
 
 def _catch_up_command() -> str:
-    """The command that is running, with the flag that mends missed hours."""
-    words = (word for word in _without_secrets(sys.argv[1:]) if word not in {"--watch", "--dry-run"})
-    return shlex.join([*_program(), *words, "--catch-up"])
+    """The command that is running, as a single cycle with the flag that mends missed hours."""
+    words = _without(sys.argv[1:], {"watch", "dry_run", "stream"}, SECRETS | {"listen", "stream_url"})
+    settings, source = click.get_current_context().params, click.get_current_context().get_parameter_source("watch")
+    # A watch by the environment or the file stays one until it is told otherwise.
+    once = ["--once"] if settings["watch"] and source is not ParameterSource.COMMANDLINE else []
+    return shlex.join([*_program(), *words, *once, "--catch-up"])
 
 
-def _without_secrets(words: list[str]) -> Iterator[str]:
-    """The words of a command line, for a log: without the flags that may hold a token, and their values."""
-    flags = {f"--{name.replace('_', '-')}" for name in SECRETS}
+def _without(words: list[str], switches: Set[str], valued: Set[str]) -> Iterator[str]:
+    """The words of a command line without some flags, and without the values of those that have one."""
+    dropped = {f"--{name.replace('_', '-')}" for name in valued}
+    bare = {f"--{name.replace('_', '-')}" for name in switches}
     rest = iter(words)
     for word in rest:
-        if word in flags:
+        if word in dropped:
             next(rest, None)
-        elif word.partition("=")[0] not in flags:
+        elif word not in bare and word.partition("=")[0] not in dropped:
             yield word
 
 
