@@ -67,6 +67,10 @@ def main(command: click.Command = barfeed) -> NoReturn:
 
 
 def _show(error: click.ClickException) -> None:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        # Its message is the whole help.
+        say(*error.format_message().splitlines(), err=True)
+        return
     # As click shows it, but what was typed is not repeated as it was typed.
     context: click.Context | None = getattr(error, "ctx", None)
     if context:

@@ -43,6 +43,18 @@ def test_every_command_shows_examples_that_it_understands(
         command_of(name).make_context(name, words)
 
 
+@pytest.mark.parametrize("words", [[], ["alert"]], ids=["barfeed", "barfeed alert"])
+def test_a_command_that_needs_another_is_answered_with_its_help(words: list[str]) -> None:
+    bare, asked = (
+        subprocess.run(
+            [sys.executable, "-m", "barfeed", *words, *more], capture_output=True, text=True, timeout=60, check=False
+        )
+        for more in ([], ["--help"])
+    )
+    assert (bare.returncode, bare.stdout) == (2, "")
+    assert bare.stderr.rstrip() == asked.stdout.rstrip()
+
+
 @pytest.fixture
 def on_path(tmp_path: Path) -> dict[str, str]:
     """An environment in which `barfeed` is a command."""
