@@ -35,7 +35,7 @@ _MISMATCHES_SHOWN = 20
     epilog=examples(
         "barfeed backfill --from 2024-01-01",
         "barfeed backfill --from 2020-01-01 --source archive",
-        "barfeed backfill bars.parquet",
+        "barfeed backfill --source csv bars.csv.gz",
     )
     + EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
