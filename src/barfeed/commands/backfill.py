@@ -75,9 +75,11 @@ _MISMATCHES_SHOWN = 20
     json="Print the summary as one line of JSON instead.",
 )
 def backfill(**values: Any) -> int:
-    """Fill the bars that open in [--from, --to) into the store; what is there is compared and stays as it is.
+    """Fill the bars that open in [--from, --to) into the store; what is there stays as it is.
 
-    Interrupted anywhere, the same command goes on where it ended.
+    Only what is missing is asked for, so a stored bar is compared where a page or file of the source holds it beside a
+    missing one, or a FILE has it; barfeed verify --against rest compares all. Interrupted anywhere, the same command
+    goes on where it ended.
     """
     own = {name: values.pop(name) for name in _OWN}
     settings = Settings(**values)
