@@ -271,6 +271,8 @@ def test_nan_is_in_no_range(ask: Ask, name: str) -> None:
         (["--base-url", "https://x/?a=1"], ["--base-url", "'https://x/?a=1'"]),
         (["--base-url", "https://x/#a"], ["--base-url", "'https://x/#a'"]),
         (["--base-url", ""], ["--base-url", "''"]),
+        (["--metrics-file", "feed.txt"], ["--metrics-file", "'feed.txt'", ".prom"]),
+        (["--metrics-file", "/var/prom"], ["--metrics-file", "'/var/prom'", ".prom"]),
         (["--n-recnt", "6"], ["--n-recnt", "--n-recent"]),
         (["--config", "/nowhere.toml"], ["--config", "/nowhere.toml"]),
         (["--config", "/"], ["--config", "'/'"]),
