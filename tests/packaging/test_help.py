@@ -60,6 +60,15 @@ def test_a_command_that_needs_another_is_answered_with_its_help(words: list[str]
     assert bare.stderr.rstrip() == asked.stdout.rstrip()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full on this machine")
+@pytest.mark.parametrize("words", ["--help", "--version", "run --help"])
+@pytest.mark.parametrize("redirect", ["> /dev/full", ">&-"])
+def test_help_that_nobody_can_hear_is_no_bug(words: str, redirect: str) -> None:
+    command = f"{shlex.quote(sys.executable)} -m barfeed {words} {redirect}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.fixture
 def on_path(tmp_path: Path) -> dict[str, str]:
     """An environment in which `barfeed` is a command."""
