@@ -69,12 +69,29 @@ def test_help_that_nobody_can_hear_is_no_bug(words: str, redirect: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+ENTRIES = {
+    "barfeed": ["-c", "from barfeed.__main__ import main; main()"],
+    "module": ["-m", "barfeed"],
+} | {path.name: [str(path)] for path in sorted((ROOT / "run").glob("*_*.py"))}
+
+
+@pytest.mark.parametrize("words", ENTRIES.values(), ids=ENTRIES)
+def test_ctrl_c_while_it_is_still_imported_ends_it_without_a_word(words: list[str], tmp_path: Path) -> None:
+    # Each of them imports this first.
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT / 'src'}"}
+    done = subprocess.run(
+        [sys.executable, *words], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 @pytest.fixture
 def on_path(tmp_path: Path) -> dict[str, str]:
     """An environment in which `barfeed` is a command."""
     script = tmp_path / "barfeed"
     # As pip makes it.
-    script.write_text(f"#!{sys.executable}\nfrom barfeed.cli import main\nmain()\n")
+    script.write_text(f"#!{sys.executable}\nfrom barfeed.__main__ import main\nmain()\n")
     script.chmod(0o755)
     return os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "src")}
 
