@@ -17,7 +17,8 @@ Every setting of `barfeed run` can be given in three ways: as a flag, as a varia
 TOML file that `--config` (or `BARFEED_CONFIG`) names. A flag counts before its variable, the variable before the file,
 the file before the default. The other commands know those settings that concern them, by the same names, so one
 environment or one file serves all of them. A key that a command has no use for is left alone; a key that is no setting
-at all is refused.
+at all is refused. So a watch's environment serves a single cycle, too: `listen` and `stream` are then left alone, while
+`--listen` or `--stream` without `--watch` on the command line is wrong usage.
 
 An empty variable counts as not given. A switch is `1`, `true` or `yes` in a variable, `true` in the file. An unknown
 name, a value of the wrong type or one out of its range ends with exit 2, and names the flag, the variable or the key.

@@ -1,6 +1,10 @@
-"""`python -m barfeed` is the `barfeed` command."""
+"""`python -m barfeed` is the `barfeed` command, and what an installed `barfeed` begins with."""
 
-from barfeed.cli import main
+try:
+    from barfeed.cli import main
+except KeyboardInterrupt:
+    # Ctrl-C before there is anybody who could treat it.
+    raise SystemExit(130) from None
 
 if __name__ == "__main__":
     main()

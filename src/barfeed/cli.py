@@ -4,6 +4,7 @@ import importlib
 import logging
 import os
 import sys
+import traceback
 from contextlib import suppress
 from typing import NoReturn
 
@@ -56,6 +57,8 @@ def main(command: click.Command = barfeed) -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         sys.exit(_CTRL_C_EXIT_CODE)
     except Exception as error:
+        if _is_unheard(error):
+            _leave(code)
         _log.debug("traceback", exc_info=True)
         complain(
             f"this is a bug in barfeed: {type(error).__name__}: {error}",
@@ -67,12 +70,22 @@ def main(command: click.Command = barfeed) -> NoReturn:
 
 
 def _show(error: click.ClickException) -> None:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        # Its message is the whole help.
+        say(*error.format_message().splitlines(), err=True)
+        return
     # As click shows it, but what was typed is not repeated as it was typed.
     context: click.Context | None = getattr(error, "ctx", None)
     if context:
         help_line = f"Try '{context.command_path} --help' for help."
         say(*context.get_usage().splitlines(), help_line, "", err=True)
     say(f"Error: {error.format_message()}", err=True)
+
+
+def _is_unheard(error: Exception) -> bool:
+    """Whether click could not print its help: a full stdout is no bug, as it is none where we print ourselves."""
+    *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
+    return isinstance(error, OSError) and frame.f_code is click.echo.__code__
 
 
 def _leave(code: int) -> NoReturn:

@@ -96,7 +96,7 @@ class Settings:
         (), "Where trouble is told: an address that apprise knows. Repeatable.", secret=True
     )
     heartbeat_url: str = _setting("", "Called after each cycle that ended well.", secret=True)
-    metrics_file: Path | None = _setting(None, "Metrics for node_exporter's textfile collector, after each cycle.")
+    metrics_file: Path | None = _setting(None, "File .prom for node_exporter's textfile collector, after each cycle.")
     listen: str = _setting("", "Watch: serve /metrics and /healthz here, as 127.0.0.1:9464.")
     log_format: Literal["text", "json"] = _setting("text", "Log for people, or one JSON object a line.")
 
@@ -116,6 +116,9 @@ class Settings:
             raise UsageError(f"--settle-sec {self.settle_sec:g} must be shorter than --interval {series.interval}")
         if len(self.dataset) > 200:  # noqa: PLR2004 - what file systems hold as a name, with room for the slug
             raise UsageError(f"--dataset has {len(self.dataset)} characters, expected at most 200")
+        if self.metrics_file and not self.metrics_file.name.endswith(".prom"):
+            name = str(self.metrics_file)[:120]
+            raise UsageError(f"--metrics-file {name!r} does not end in .prom: node_exporter reads no other")
         check_address("--base-url", self.base_url)
         check_address("--stream-url", self.stream_url, STREAM_URL)
         if self.stream and self.stream_url == STREAM_URL and not _is_binance(self.base_url):
@@ -259,7 +262,8 @@ def _click_type(field: "dataclasses.Field[Any]", kind: Any) -> Any:
     if kind is float:
         return click.FloatRange(low, high)
     if kind in {Path, Path | None}:
-        return click.Path(path_type=Path)
+        # Who may not read it is told by whoever opens it, as any other trouble with the disk.
+        return click.Path(path_type=Path, readable=False)
     if kind == _MANY:
         return str
     if typing.get_origin(kind) is Literal:

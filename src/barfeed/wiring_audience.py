@@ -77,11 +77,6 @@ def dismiss(hearers: list[Hear]) -> None:
 
 
 def _meter(settings: Settings, feed: Feed, stream: "Stream | None") -> "Meter":
-    if settings.listen and not settings.watch:
-        raise UsageError(
-            f"--listen {settings.listen} without --watch: one cycle ends before anybody asks",
-            hint="add --watch, or write --metrics-file for a collector of text files",
-        )
     try:
         # Imported only here: most feeds have no metrics, and the library takes longer than an hour's work.
         from barfeed.meter import Meter  # noqa: PLC0415

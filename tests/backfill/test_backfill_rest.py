@@ -56,6 +56,15 @@ def test_a_gap_in_the_middle_is_filled_and_its_neighbours_stay(tmp_path: Path) -
     assert history.held() == closed
 
 
+def test_a_stored_bar_beside_nothing_that_is_missing_is_not_compared(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    closed = history.closed()
+    # A page is 499 bars: from the one that is missing it does not reach the one that differs.
+    history.fill([closed[0]._replace(volume=0.125), *closed[1:700], *closed[701:]])
+    report = history.run().report
+    assert (report.appended, report.mismatches, report.exit_code) == (1, [], 0)
+
+
 def test_a_stored_bar_that_differs_is_told_and_stays(tmp_path: Path) -> None:
     history = History(tmp_path)
     closed = history.closed()

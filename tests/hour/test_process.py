@@ -78,6 +78,43 @@ def test_the_command_in_the_hint_of_the_module_helps_too(feeding: Machine) -> No
     assert " appended=726 " in done.stdout
 
 
+@pytest.mark.parametrize("by", ["flag", "variable"])
+def test_the_command_in_the_hint_of_a_watch_helps_beside_it(feeding: Machine, by: str) -> None:
+    stream = feeding.url.replace("http", "ws", 1) + "/market"
+    flags = ["--listen", "127.0.0.1:0", "--listen=127.0.0.1:0", "--stream", "--stream-url", stream, "--sleep-sec", "60"]
+    environment = {"BARFEED_WATCH": "1"} if by == "variable" else {}
+    watch = subprocess.Popen(
+        feeding.command(*flags, *(["--watch"] if by == "flag" else [])),
+        env=feeding.environment(**environment),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert watch.stderr is not None
+        hinted = next(filter(None, (re.search(r"\(start it: (.*)\)", line) for line in watch.stderr)))[1]
+        ran = feeding.call(shlex.split(hinted), **environment)
+        assert (ran.code, ran.err) == (0, "")
+        assert " appended=726 " in ran.out
+    finally:
+        watch.terminate()
+        watch.communicate(timeout=30)
+
+
+WATCHS_OWN = {"listen": "0.0.0.0:9464", "stream": True}
+
+
+@pytest.mark.parametrize("name", WATCHS_OWN)
+def test_a_single_cycle_lives_in_the_environment_and_with_the_file_of_a_watch(feeding: Machine, name: str) -> None:
+    value = json.dumps(WATCHS_OWN[name])
+    file = feeding.folder / "feed.toml"
+    file.write_text(f"{name} = {value}\n")
+    by_file = feeding.feed("--catch-up", "--config", str(file))
+    assert (by_file.code, by_file.err) == (0, "")
+    by_variable = feeding.feed("--catch-up", **{f"BARFEED_{name.upper()}": value.strip('"')})
+    assert (by_variable.code, by_variable.err) == (0, "")
+
+
 @pytest.mark.parametrize("redirect", ["> /dev/full", "> /dev/full 2>&1", ">&-", ">&- 2>&-"])
 def test_a_good_hour_is_good_though_nobody_can_hear_of_it(feeding: Machine, redirect: str) -> None:
     command = shlex.join(feeding.command("--catch-up")) + f" {redirect}"

@@ -93,7 +93,7 @@ def test_killed_at_each_step_of_writing_the_file_is_the_old_one_or_the_new_one(f
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (("--listen", "127.0.0.1:9464"), "--listen 127.0.0.1:9464 without --watch"),
+        (("--listen", "127.0.0.1:9464"), "--listen is of no use without --watch: one cycle"),
         (("--watch", "--listen", "9464"), "--listen '9464' is not an address like 127.0.0.1:9464"),
         (("--watch", "--listen", "192.0.2.1:9464"), "--listen 192.0.2.1:9464 cannot be had: Cannot assign"),
     ],

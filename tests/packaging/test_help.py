@@ -12,6 +12,8 @@ import click
 import pytest
 
 from barfeed.cli import COMMANDS, barfeed
+from barfeed.commands import backfill
+from barfeed.config import Settings
 from process import ROOT
 
 PAGE = (ROOT / "docs" / "install.md").read_text()
@@ -35,12 +37,53 @@ def test_every_command_shows_examples_that_it_understands(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for file in ("bars.parquet", "feed.duckdb"):
+    for file in ("bars.csv.gz", "feed.duckdb"):
         Path(file).touch()
     for example in examples_of(name):
         program, command, *words = shlex.split(example)
         assert (program, command) == ("barfeed", name), example
-        command_of(name).make_context(name, words)
+        given = command_of(name).make_context(name, words).params
+        if name == "backfill":
+            # What it is asked to do must fit together, too.
+            backfill._order(Settings(), given)
+
+
+@pytest.mark.parametrize("words", [[], ["alert"]], ids=["barfeed", "barfeed alert"])
+def test_a_command_that_needs_another_is_answered_with_its_help(words: list[str]) -> None:
+    bare, asked = (
+        subprocess.run(
+            [sys.executable, "-m", "barfeed", *words, *more], capture_output=True, text=True, timeout=60, check=False
+        )
+        for more in ([], ["--help"])
+    )
+    assert (bare.returncode, bare.stdout) == (2, "")
+    assert bare.stderr.rstrip() == asked.stdout.rstrip()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full on this machine")
+@pytest.mark.parametrize("words", ["--help", "--version", "run --help"])
+@pytest.mark.parametrize("redirect", ["> /dev/full", ">&-"])
+def test_help_that_nobody_can_hear_is_no_bug(words: str, redirect: str) -> None:
+    command = f"{shlex.quote(sys.executable)} -m barfeed {words} {redirect}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+ENTRIES = {
+    "barfeed": ["-c", "from barfeed.__main__ import main; main()"],
+    "module": ["-m", "barfeed"],
+} | {path.name: [str(path)] for path in sorted((ROOT / "run").glob("*_*.py"))}
+
+
+@pytest.mark.parametrize("words", ENTRIES.values(), ids=ENTRIES)
+def test_ctrl_c_while_it_is_still_imported_ends_it_without_a_word(words: list[str], tmp_path: Path) -> None:
+    # Each of them imports this first.
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT / 'src'}"}
+    done = subprocess.run(
+        [sys.executable, *words], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 @pytest.fixture
@@ -48,7 +91,7 @@ def on_path(tmp_path: Path) -> dict[str, str]:
     """An environment in which `barfeed` is a command."""
     script = tmp_path / "barfeed"
     # As pip makes it.
-    script.write_text(f"#!{sys.executable}\nfrom barfeed.cli import main\nmain()\n")
+    script.write_text(f"#!{sys.executable}\nfrom barfeed.__main__ import main\nmain()\n")
     script.chmod(0o755)
     return os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "src")}
 

@@ -100,7 +100,7 @@ def test_the_wheel_tells_what_it_is(wheel: Path) -> None:
     assert told.get_payload().startswith("# barfeed\n")  # type: ignore[union-attr] # one part, and a text
     assert {"alerts", "metrics", "inference"} <= set(told.get_all("Provides-Extra", ()))
     entries = archive.read(f"barfeed-{__version__}.dist-info/entry_points.txt").decode()
-    assert "barfeed = barfeed.cli:main" in entries
+    assert "barfeed = barfeed.__main__:main" in entries
 
 
 def test_the_sdist_holds_what_the_tests_need(built: Path) -> None:

@@ -417,17 +417,55 @@ def test_a_read_only_artifact_folder_is_refused(words: list[str], world: Exchang
         assert_good_hour(world, disk)
 
 
+LESS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+less_than_root = pytest.mark.skipif(
+    shutil.which("setpriv") is None or os.geteuid() != 0, reason="needs root to be less than root"
+)
+
+
 @pytest.mark.long
-@pytest.mark.skipif(shutil.which("setpriv") is None or os.geteuid() != 0, reason="needs root to be less than root")
+@less_than_root
 @pytest.mark.parametrize(("folder", "said"), [("feed", SLUG), ("store", "ohlcv.duckdb")])
 def test_a_folder_without_leave_to_write_is_refused(folder: str, said: str, world: Exchange, disk: Path) -> None:
     for path in [disk / folder, *(disk / folder).rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    less = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
-    assert_refused(run(world, disk, feed_words(), *less), said)
+    assert_refused(run(world, disk, feed_words(), *LESS), said)
     for path in [disk / folder, *(disk / folder).rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
     assert_good_hour(world, disk)
+
+
+@contextmanager
+def closed(path: Path) -> Iterator[None]:
+    """What nobody without root's powers may read, as another user's."""
+    mode = path.stat().st_mode
+    path.chmod(0)
+    try:
+        yield
+    finally:
+        path.chmod(mode)
+
+
+@less_than_root
+@pytest.mark.parametrize(("name", "status"), [("store/ohlcv.duckdb", "store_unusable"), ("feed", "artifacts_unusable")])
+def test_what_may_not_be_read_is_refused(name: str, status: str, world: Exchange, disk: Path) -> None:
+    with closed(disk / name):
+        ran = run(world, disk, feed_words(), *LESS)
+        assert_refused(ran, str(disk / name))
+        assert f"failed={status}" in ran.out
+        looked = run(world, disk, barfeed_words("doctor"), *LESS)
+    assert (looked.code, "Usage:" in looked.err) == (1, False), looked.err
+    assert str(disk / name) in looked.out
+    assert_good_hour(world, disk)
+
+
+@less_than_root
+def test_a_metrics_file_that_may_not_be_read_is_a_warning(world: Exchange, disk: Path) -> None:
+    file = disk / "feed.prom"
+    file.touch()
+    with closed(file):
+        ran = run(world, disk, feed_words("--metrics-file", str(file)), *LESS)
+    assert (ran.code, "cannot be read, the counters begin anew" in ran.err) == (0, True), ran.err
 
 
 def replace(name: str, harm: Harm) -> Harm:

@@ -1,6 +1,8 @@
 import gzip
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPResponse, IncompleteRead, RemoteDisconnected
@@ -220,3 +222,18 @@ def test_a_client_of_the_stream_is_pinged_and_cut_where_it_does_not_answer(
             # The clock stands: there is no frame to hear.
             line.recv(timeout=2)
     assert (len(pongs) > 1) == answers
+
+
+@pytest.mark.parametrize(
+    ("host", "hint"),
+    [("127.0.0.1", "--port 0 takes a free one"), ("192.0.2.1", "name an address"), ("é" * 70, "name an address")],
+)
+def test_an_address_that_cannot_be_listened_on_is_told_with_what_helps(host: str, hint: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        flags = ["--generate", "BTCUSDT-1h", "--host", host, "--port", str(taken.getsockname()[1])]
+        ran = subprocess.run(
+            [sys.executable, "-m", "barfeed", "replay", *flags], capture_output=True, text=True, timeout=60, check=False
+        )
+    assert ran.returncode == 2
+    assert "cannot be listened on: " in ran.stderr
+    assert f"  hint: {hint}" in ran.stderr

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from barfeed import config
+from barfeed.cli import COMMANDS, barfeed
 from barfeed.config import Settings, settings_options
 from barfeed.errors import UsageError
 
@@ -270,6 +271,8 @@ def test_nan_is_in_no_range(ask: Ask, name: str) -> None:
         (["--base-url", "https://x/?a=1"], ["--base-url", "'https://x/?a=1'"]),
         (["--base-url", "https://x/#a"], ["--base-url", "'https://x/#a'"]),
         (["--base-url", ""], ["--base-url", "''"]),
+        (["--metrics-file", "feed.txt"], ["--metrics-file", "'feed.txt'", ".prom"]),
+        (["--metrics-file", "/var/prom"], ["--metrics-file", "'/var/prom'", ".prom"]),
         (["--n-recnt", "6"], ["--n-recnt", "--n-recent"]),
         (["--config", "/nowhere.toml"], ["--config", "/nowhere.toml"]),
         (["--config", "/"], ["--config", "'/'"]),
@@ -399,3 +402,11 @@ def test_the_help_names_every_flag_variable_default_and_range() -> None:
         assert f"BARFEED_{name.upper()}" in said
     for fact in ("2<=x<=1500", "0<=x<=8760", "[db|api]", "default: 300.0", "default: BTCUSDT", "--once", "--config"):
         assert fact in said
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_a_command_may_make_itself_is_not_wrong_usage_where_it_may_not_be_read(name: str) -> None:
+    made = barfeed.get_command(click.Context(barfeed), name)
+    assert made is not None
+    paths = {each.name: each.type for each in made.params if isinstance(each.type, click.Path)}
+    assert [name for name, kind in paths.items() if kind.readable and not kind.exists] == []

@@ -120,6 +120,9 @@ def fault(url: str, left_sec: float = 1.0) -> tuple[str, float]:
     begin_sec = time.perf_counter()
     with pytest.raises(TryAgain) as told:
         get(url, left_sec)
+    if told.value.reason == "timeout":
+        # Ours: the other side did not end it.
+        assert not any(name in str(told.value) for name in ("RemoteDisconnected", "IncompleteRead", "ProtocolError"))
     return told.value.reason, time.perf_counter() - begin_sec
 
 
@@ -373,5 +376,15 @@ def test_name_and_password_of_the_proxy_are_sent(
 @pytest.mark.parametrize("address", ["socks5://127.0.0.1:1", "gopher://127.0.0.1:1", "http://[::1"])
 def test_a_proxy_that_cannot_be_used_is_a_usage_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", address)
-    with pytest.raises(UsageError, match="the proxy from the environment cannot be used"):
+    with pytest.raises(UsageError, match="the proxy from the environment cannot be used") as told:
         open_transport("http://exchange.invalid", SystemClock())
+    assert "http_proxy" in told.value.hint
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_is_not_there_is_told_in_plain_words(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    monkeypatch.setenv(f"{scheme}_proxy", f"http://127.0.0.1:{port}")
+    with pytest.raises(TryAgain, match=r"^ProxyError: Unable to connect to proxy: .*Connection refused$"):
+        get(f"{scheme}://exchange.invalid")

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import HTTPError, NewConnectionError, ProxyError
 from urllib3.exceptions import TimeoutError as HttpTimeoutError
 
 from barfeed import __version__
@@ -23,6 +23,7 @@ CHUNK_BYTES = 64 * 1024
 CONNECT_TIMEOUT_SEC = 5.0
 READ_TIMEOUT_SEC = 10.0
 _CUT_AGAIN_SEC = 0.05
+_MEND_PROXY = "mend http_proxy, https_proxy or all_proxy in the environment, or name the host in no_proxy"
 
 # A plain function: a URL and how many seconds it may take in all.
 Transport = Callable[[str, float], Answer]
@@ -123,7 +124,8 @@ def _pool(base_url: str) -> urllib3.PoolManager:
         return urllib3.ProxyManager(address, num_pools=1, headers=headers, proxy_headers=_proxy_headers(address))
     except (HTTPError, ValueError) as problem:
         # Its text may hold a password.
-        raise UsageError(f"the proxy from the environment cannot be used: {type(problem).__name__}") from None
+        said = f"the proxy from the environment cannot be used: {type(problem).__name__}"
+        raise UsageError(said, hint=_MEND_PROXY) from None
 
 
 def _proxy_headers(address: str) -> dict[str, str]:
@@ -143,7 +145,7 @@ def proxy_shown(base_url: str) -> str:
         return f"{url.scheme}://{url.hostname}" + (f":{url.port}" if url.port else "")
     except ValueError:
         # Its text may hold a password.
-        raise UsageError("the proxy from the environment is no address") from None
+        raise UsageError("the proxy from the environment is no address", hint=_MEND_PROXY) from None
 
 
 def _proxy_of(base_url: str) -> str | None:
@@ -185,11 +187,19 @@ def _read(response: urllib3.BaseHTTPResponse, clock: Clock, end_sec: float) -> b
 
 
 def _broken(problem: Exception, *, in_time: bool) -> TryAgain:
+    if not in_time and not isinstance(problem, NewConnectionError):
+        # It was cut by ourselves: what the library takes for the other side's doing is none.
+        return TryAgain("timeout", "the answer was not whole in time")
     timed_out = isinstance(problem, HttpTimeoutError | TimeoutError) and not isinstance(problem, NewConnectionError)
-    reason = "timeout" if timed_out or not in_time else "connection"
+    return TryAgain("timeout" if timed_out or not in_time else "connection", _told(problem)[:300])
+
+
+def _told(problem: Exception) -> str:
+    name = type(problem).__name__
+    if isinstance(problem, ProxyError):
+        return f"{name}: {problem.args[0]}: {_told(problem.original_error)}"
     # urllib3 begins with its own object's repr.
-    said = str(problem).rpartition("): ")[2] or str(problem)
-    return TryAgain(reason, f"{type(problem).__name__}: {said[:300]}")
+    return f"{name}: {str(problem).rpartition('): ')[2] or problem}"
 
 
 def _is_untrusted(problem: Exception) -> bool:

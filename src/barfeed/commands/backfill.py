@@ -35,7 +35,7 @@ _MISMATCHES_SHOWN = 20
     epilog=examples(
         "barfeed backfill --from 2024-01-01",
         "barfeed backfill --from 2020-01-01 --source archive",
-        "barfeed backfill bars.parquet",
+        "barfeed backfill --source csv bars.csv.gz",
     )
     + EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -61,7 +61,7 @@ _MISMATCHES_SHOWN = 20
 @click.option("--archive-url", default="https://data.binance.vision", show_default=True, help="The public archive.")
 @click.option(
     "--cache-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path, readable=False),
     help="Keep the archive's zips here; they are proven again when used again.",
 )
 @options_of(
@@ -75,9 +75,11 @@ _MISMATCHES_SHOWN = 20
     json="Print the summary as one line of JSON instead.",
 )
 def backfill(**values: Any) -> int:
-    """Fill the bars that open in [--from, --to) into the store; what is there is compared and stays as it is.
+    """Fill the bars that open in [--from, --to) into the store; what is there stays as it is.
 
-    Interrupted anywhere, the same command goes on where it ended.
+    Only what is missing is asked for, so a stored bar is compared where a page or file of the source holds it beside a
+    missing one, or a FILE has it; barfeed verify --against rest compares all. Interrupted anywhere, the same command
+    goes on where it ended.
     """
     own = {name: values.pop(name) for name in _OWN}
     settings = Settings(**values)

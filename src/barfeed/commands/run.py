@@ -1,9 +1,10 @@
 """`barfeed run`: the hourly feed, once or for ever."""
 
+import dataclasses
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from barfeed.verdict import Remedies
 
 _KNOWN_TO_ALL = ("config", "duckdb", "symbol", "interval", "base_url")
+# What only a watch has a use for, and why.
+_WATCHS_OWN = {
+    "listen": "one cycle ends before anybody asks; --metrics-file is for that",
+    "stream": "a single cycle starts when it is called",
+}
 
 EXIT_CODES = """\b
 Exit codes:
@@ -51,9 +57,16 @@ def run(**values: Any) -> int:
     log_to_stderr(settings)
     if settings.watch:
         return _watch(settings)
-    if settings.stream:
-        raise UsageError("--stream is of no use without --watch: a single cycle starts when it is called")
-    return _once(settings)
+    return _once(_of_one_cycle(settings))
+
+
+def _of_one_cycle(settings: Settings) -> Settings:
+    """What is only for a watch is left alone in the environment and the file, which may serve both; no flag is."""
+    context = click.get_current_context()
+    for name, why in _WATCHS_OWN.items():
+        if getattr(settings, name) and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"--{name} is of no use without --watch: {why}", hint="add --watch")
+    return dataclasses.replace(settings, listen="", stream=False)
 
 
 def _once(settings: Settings) -> int:
@@ -140,19 +153,23 @@ def _sister(name: str) -> str:
 
 
 def _catch_up_command() -> str:
-    """The command that is running, with the flag that mends missed hours."""
-    words = (word for word in _without_secrets(sys.argv[1:]) if word not in {"--watch", "--dry-run"})
-    return shlex.join([*_program(), *words, "--catch-up"])
+    """The command that is running, as a single cycle with the flag that mends missed hours."""
+    words = _without(sys.argv[1:], {"watch", "dry_run", "stream"}, SECRETS | {"listen", "stream_url"})
+    settings, source = click.get_current_context().params, click.get_current_context().get_parameter_source("watch")
+    # A watch by the environment or the file stays one until it is told otherwise.
+    once = ["--once"] if settings["watch"] and source is not ParameterSource.COMMANDLINE else []
+    return shlex.join([*_program(), *words, *once, "--catch-up"])
 
 
-def _without_secrets(words: list[str]) -> Iterator[str]:
-    """The words of a command line, for a log: without the flags that may hold a token, and their values."""
-    flags = {f"--{name.replace('_', '-')}" for name in SECRETS}
+def _without(words: list[str], switches: Set[str], valued: Set[str]) -> Iterator[str]:
+    """The words of a command line without some flags, and without the values of those that have one."""
+    dropped = {f"--{name.replace('_', '-')}" for name in valued}
+    bare = {f"--{name.replace('_', '-')}" for name in switches}
     rest = iter(words)
     for word in rest:
-        if word in flags:
+        if word in dropped:
             next(rest, None)
-        elif word.partition("=")[0] not in flags:
+        elif word not in bare and word.partition("=")[0] not in dropped:
             yield word
 
 

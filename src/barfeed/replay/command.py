@@ -1,5 +1,6 @@
 """`barfeed replay`: the exchange put together from its flags, and served until it is stopped."""
 
+import errno
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -94,9 +95,13 @@ def _archive_tapes(data: Sequence[str], tapes: Sequence[Tape]) -> list[Tape]:
 def _listening(served: Answering, exchange: ReplayExchange, host: str, port: int) -> ReplayServer:
     try:
         return ReplayServer(served, host, port, streams=exchange)
-    except OSError as problem:
+    except (OSError, UnicodeError, TypeError) as problem:
+        # The latter two are names that cannot be written as a host's.
+        taken = isinstance(problem, OSError) and problem.errno == errno.EADDRINUSE
+        said = getattr(problem, "strerror", None) or problem
         raise UsageError(
-            f"--host {host} --port {port} cannot be listened on: {problem.strerror}", hint="--port 0 takes a free one"
+            f"--host {host[:120]} --port {port} cannot be listened on: {said}",
+            hint="--port 0 takes a free one" if taken else "name an address of this machine, and a port you may use",
         ) from None
 
 
