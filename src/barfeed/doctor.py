@@ -15,7 +15,7 @@ from barfeed.checks import Check
 from barfeed.clock import Clock, ExchangeTime
 from barfeed.errors import BarfeedError, ExchangeBlocked, ExchangeUnavailable, StoreAhead
 from barfeed.runs import Folder
-from barfeed.store import Store, has_unique_key, storage_version
+from barfeed.store import Store, has_unique_key, read_whole, storage_version
 
 # All in all at most ten seconds, with the start of Python.
 LIMIT_SEC = 8.5
@@ -137,9 +137,11 @@ def _store(patient: Patient, now_ms: Callable[[], int]) -> list[Check]:
     store, series = patient.store, patient.series
     if not store.exists():
         return [Check("store", "bad", f"{store.path} is not there", "start it: barfeed run --catch-up")]
+    bars = status.look(store, [series])[series]
     with store.session(write=False) as connection:
         version, is_unique = storage_version(connection), has_unique_key(connection, series)
-    bars = status.look(store, [series])[series]
+        if bars.coverage.rows:
+            read_whole(connection, series)
     library = premises.versions(["duckdb"])["duckdb"]
     seen = f"{store.path}, whole, a file of DuckDB {version.removeprefix('v')}, used with {library}"
     told = [Check("store", "good", seen)] if premises.may_write(store.path) else [_read_only(store.path)]

@@ -16,11 +16,12 @@ import pytest
 import trustme
 
 from barfeed.commands.doctor import doctor
+from barfeed.commands.verify import verify
 from barfeed.replay.faults import parse_faults
 from docs.pages import without_numbers
 from operate.operate_world import BARS, call, execute, make_store
 from process import ROOT, Machine
-from storage import of_the_future
+from storage import break_column, of_the_future
 from world import hours
 
 TABLE = "ohlcv_btcusdt_1h"
@@ -198,6 +199,25 @@ def test_a_broken_file_and_another_shape_are_told(feeding: Machine) -> None:
     assert "another shape: close is missing" in told(feeding)["store"]["seen"]
     feeding.duckdb.write_bytes(b"not a database at all " * 1000)
     assert "cannot be used" in told(feeding)["store"]["seen"]
+
+
+@pytest.mark.parametrize("column", ["open", "volume", "created_at"])
+def test_a_store_with_one_broken_block_is_not_whole(feeding: Machine, column: str) -> None:
+    execute(
+        feeding.duckdb,
+        f"INSERT INTO {TABLE} SELECT timestamp '1980-01-01' + to_hours(i::INT), 1 + random(), 3, 0, 1 + random(),"
+        " random(), now()::TIMESTAMP + to_microseconds((random() * 1e9)::BIGINT) FROM range(200000) AS hours(i)",
+        "CHECKPOINT",
+    )
+    assert told(feeding)["store"]["state"] == "good"
+    break_column(feeding.duckdb, TABLE, column)
+    store = told(feeding)["store"]
+    assert store["state"] == "bad"
+    assert "checksum" in store["seen"]
+    assert "restore it from a backup" in store["fix"]
+    if column != "created_at":
+        proven = call(verify, "--duckdb", feeding.duckdb, "--persist-dir", feeding.folder / "feed")
+        assert (proven.code, proven.err) == (4, store["seen"])
 
 
 @pytest.mark.parametrize(
