@@ -1,5 +1,6 @@
 """Look at everything the feed stands on, each thing in a thread of its own, and all within a time."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from pathlib import Path
@@ -32,14 +33,16 @@ _Value = TypeVar("_Value")
 class Patient(NamedTuple):
     """The feed that is looked at.
 
-    `extras` are each extra's packages, and the flags given that need it; `folders` are what the feed writes to.
+    `extras` are each extra's packages, and the flags given that need it. The feed writes to `made`, folders that it
+    makes itself, and to `metrics_folder`, which another program reads and a person makes.
     """
 
     series: Series
     window_bars: int
     store: Store
     persist_dir: Path
-    folders: Sequence[Path]
+    made: Sequence[Path]
+    metrics_folder: Path | None
     base_url: str
     stream_url: str
     max_skew_sec: float
@@ -69,8 +72,9 @@ def _looks(patient: Patient, clock: Clock, time: "Future[ExchangeTime]") -> dict
     }
     if patient.stream_url:
         looks["stream"] = lambda: [_reached("stream", patient, patient.stream_url)]
-    for folder in dict.fromkeys(patient.folders):
-        looks[f"folder {folder}"] = lambda folder=folder: [_folder(folder)]  # type: ignore[misc] # a default binds
+    folders = [*patient.made, *([patient.metrics_folder] if patient.metrics_folder else [])]
+    for folder in dict.fromkeys(folders):
+        looks[f"folder {folder}"] = lambda folder=folder: [_folder(folder, patient.made)]  # type: ignore[misc] # a default binds
     return looks | {
         "space": lambda: [_room(patient)],
         "scheduler": lambda: [checks.scheduler(premises.schedulers(patient.root, patient.home))],
@@ -178,7 +182,7 @@ def _last_cycle(patient: Patient) -> Check:
     return Check("last cycle", "good", f"{last.run_time} {last.status}")
 
 
-def _folder(folder: Path) -> Check:
+def _folder(folder: Path, made: Sequence[Path]) -> Check:
     name = f"folder {folder}"
     try:
         there = premises.nearest(folder)
@@ -187,7 +191,11 @@ def _folder(folder: Path) -> Check:
         said = problem.strerror or type(problem).__name__
         fix = "check that it is a folder, its owner and mode, and that its disk is neither full nor read-only"
         return Check(name, "bad", f"cannot be written: {said}", fix)
-    return Check(name, "good", "writable" if there == folder.absolute() else f"to be made; {there} is writable")
+    if there == folder.absolute():
+        return Check(name, "good", "writable")
+    if any(each.absolute().is_relative_to(folder.absolute()) for each in made):
+        return Check(name, "good", f"to be made; {there} is writable")
+    return Check(name, "bad", "is not there, and the feed does not make it", shlex.join(["mkdir", "-p", str(folder)]))
 
 
 def _room(patient: Patient) -> Check:

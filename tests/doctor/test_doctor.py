@@ -262,11 +262,28 @@ def test_bars_that_are_not_closed_yet_are_not_caught_up_with(feeding: Machine) -
 
 def test_a_folder_that_is_a_file_cannot_be_written(feeding: Machine, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    folder = tmp_path / "metrics"
-    checks = told(feeding, "--persist-dir", tmp_path / "file" / "feed", "--metrics-file", folder / "barfeed.prom")
+    checks = told(feeding, "--persist-dir", tmp_path / "file" / "feed")
     assert "Not a directory" in checks[f"folder {tmp_path / 'file' / 'feed'}"]["seen"]
-    assert checks[f"folder {folder}"]["seen"] == f"to be made; {tmp_path} is writable"
+
+
+def test_the_folder_of_the_metrics_is_not_made_and_has_to_be_there(feeding: Machine, tmp_path: Path) -> None:
+    folder, store, root = tmp_path / "the metrics", tmp_path / "data" / "new.duckdb", tmp_path / "data" / "feed"
+    places = ("--duckdb", store, "--persist-dir", root, "--metrics-file", folder / "barfeed.prom")
+    checks = told(feeding, *places)
+    assert bad(checks) == {"store", f"folder {folder}"}
+    assert checks[f"folder {folder}"]["fix"] == f"mkdir -p '{folder}'"
+    assert checks[f"folder {root}"]["seen"] == f"to be made; {tmp_path} is writable"
     assert not folder.exists()
+    ran = feeding.feed("--catch-up", *map(str, places))
+    assert (ran.code, "barfeed.prom cannot be written" in ran.err) == (0, True)
+    subprocess.run(checks[f"folder {folder}"]["fix"], shell=True, check=True)
+    assert bad(told(feeding, *places)) == set()
+
+
+def test_the_metrics_may_stand_in_a_folder_that_the_feed_makes(feeding: Machine, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    checks = told(feeding, "--persist-dir", data / "feed", "--metrics-file", data / "barfeed.prom")
+    assert checks[f"folder {data}"]["state"] == "good"
 
 
 AS_NOBODY = """

@@ -71,14 +71,13 @@ def _patient(settings: Settings) -> "Patient":
     if settings.stream:
         # A stream is at an address like any other, but for the scheme.
         check_address("--stream-url", settings.stream_url.replace("ws", "http", 1))
-    folders = [settings.persist_dir, settings.duckdb.parent]
-    folders += [settings.metrics_file.parent] if settings.metrics_file else []
     return Patient(
         series=series,
         window_bars=grid.inference_bars(settings.buffer_hours, series.interval.ms),
         store=Store(settings.duckdb, SystemClock(), _LOCK_SEC),
         persist_dir=settings.persist_dir,
-        folders=folders,
+        made=[settings.persist_dir, settings.duckdb.parent],
+        metrics_folder=settings.metrics_file.parent if settings.metrics_file else None,
         base_url=settings.base_url,
         stream_url=settings.stream_url if settings.stream else "",
         max_skew_sec=settings.max_skew_sec,
