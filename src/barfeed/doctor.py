@@ -22,6 +22,8 @@ from barfeed.store import Store, has_unique_key, read_whole, storage_version
 LIMIT_SEC = 8.5
 _ANSWER_SEC = 4.0
 _DAY_MS = 86_400_000
+# A day of an hourly feed; there is to be room for the largest of them.
+_RUNS_WEIGHED = 24
 
 _UNREACHABLE = "check the address, the network, the firewall and the certificates (SSL_CERT_FILE)"
 
@@ -200,10 +202,11 @@ def _folder(folder: Path, made: Sequence[Path]) -> Check:
 
 def _room(patient: Patient) -> Check:
     ran = status.runs_of(patient.persist_dir, patient.series)
-    names = runs.runs(Folder(ran.folder)) if ran.last else []
-    day_bytes = None
-    if names:
-        day_bytes = premises.size_bytes(ran.folder, f"{names[-1]}_") * _DAY_MS // patient.series.interval.ms
+    names = runs.runs(Folder(ran.folder))[-_RUNS_WEIGHED:] if ran.last else []
+    # A failed run leaves a fraction of a good one: after a night of nothing else, the last good one tells.
+    names += [ran.inference.removesuffix(runs.inference_name(""))] if ran.inference else []
+    run_bytes = max((premises.size_bytes(ran.folder, f"{name}_") for name in names), default=None)
+    day_bytes = None if run_bytes is None else run_bytes * _DAY_MS // patient.series.interval.ms
     return checks.room(premises.free_bytes(premises.nearest(patient.persist_dir)), day_bytes)
 
 

@@ -260,6 +260,20 @@ def test_bars_that_are_not_closed_yet_are_not_caught_up_with(feeding: Machine) -
     assert "find out what wrote those bars" in newest["fix"]
 
 
+def test_a_night_of_failed_hours_makes_no_day_smaller(feeding: Machine) -> None:
+    seen = told(feeding)["space"]["seen"]
+    a_day = seen.partition(" days at ")[2]
+    assert re.fullmatch(r"[1-9]\.\d MB a day", a_day)
+    (good,) = feeding.artifacts.glob("*_run.json")
+    for number in range(2, 40):
+        failed = good.stem.replace("_run", f"-{number}")
+        told_of = json.loads(good.read_text()) | {"run_time": failed, "exit_code": 3, "files": {}}
+        good.with_name(f"{failed}_run.json").write_text(json.dumps(told_of))
+    checks = told(feeding)
+    assert checks["last cycle"]["state"] == "bad"
+    assert checks["space"]["seen"].endswith(f" days at {a_day}")
+
+
 def test_a_folder_that_is_a_file_cannot_be_written(feeding: Machine, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     checks = told(feeding, "--persist-dir", tmp_path / "file" / "feed")
