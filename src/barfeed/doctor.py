@@ -68,12 +68,12 @@ def _looks(patient: Patient, clock: Clock, time: "Future[ExchangeTime]") -> dict
     looks: dict[str, Look] = {
         "exchange": lambda: _exchange(patient, time),
         "proxy": lambda: [Check("proxy", "good", proxy_shown(patient.base_url) or "none in the environment")],
-        "tls": lambda: [_reached("tls", patient, patient.base_url)],
+        "tls": lambda: [_reached("tls", patient.base_url)],
         "store": lambda: _store(patient, lambda: _now_ms(clock, time)),
         "last cycle": lambda: [_last_cycle(patient)],
     }
     if patient.stream_url:
-        looks["stream"] = lambda: [_reached("stream", patient, patient.stream_url)]
+        looks["stream"] = lambda: [_reached("stream", patient.stream_url)]
     folders = [*patient.made, *([patient.metrics_folder] if patient.metrics_folder else [])]
     for folder in dict.fromkeys(folders):
         looks[f"folder {folder}"] = lambda folder=folder: [_folder(folder, patient.made)]  # type: ignore[misc] # a default binds
@@ -130,9 +130,10 @@ def _exchange(patient: Patient, time: "Future[ExchangeTime]") -> list[Check]:
     return [Check("exchange", "good", seen), checks.clock(answered.skew_sec, patient.max_skew_sec)]
 
 
-def _reached(name: str, patient: Patient, address: str) -> Check:
-    if proxy_shown(patient.base_url):
-        return Check(name, "good", f"{address}: through the proxy; not looked at by itself")
+def _reached(name: str, address: str) -> Check:
+    if proxy := proxy_shown(address):
+        seen = f"{address}: through the proxy {proxy}; not looked at"
+        return Check(name, "note", seen, "the feed's own log tells when it cannot be reached there")
     try:
         return checks.certificate(name, address, certificate_until(address, _ANSWER_SEC))
     except (OSError, ValueError) as problem:

@@ -23,6 +23,14 @@ CHUNK_BYTES = 64 * 1024
 CONNECT_TIMEOUT_SEC = 5.0
 READ_TIMEOUT_SEC = 10.0
 _CUT_AGAIN_SEC = 0.05
+# The variables that name a proxy, by an address's scheme. For a stream they are those of the websockets library, which
+# knows no ALL_PROXY.
+_PROXIES = {
+    "http": ("http", "all"),
+    "https": ("https", "all"),
+    "ws": ("ws", "socks", "https", "http"),
+    "wss": ("wss", "socks", "https"),
+}
 
 # A plain function: a URL and how many seconds it may take in all.
 Transport = Callable[[str, float], Answer]
@@ -133,9 +141,9 @@ def _proxy_headers(address: str) -> dict[str, str]:
     return dict(urllib3.make_headers(proxy_basic_auth=f"{unquote(url.username)}:{unquote(url.password or '')}"))
 
 
-def proxy_shown(base_url: str) -> str:
-    """The proxy that is used for this address, without what it is opened with; empty where there is none."""
-    proxy = _proxy_of(base_url)
+def proxy_shown(address: str) -> str:
+    """The proxy that this address, a stream's too, is reached through, without what it is opened with; empty without."""
+    proxy = _proxy_of(address)
     if not proxy:
         return ""
     try:
@@ -146,17 +154,17 @@ def proxy_shown(base_url: str) -> str:
         raise UsageError("the proxy from the environment is no address") from None
 
 
-def _proxy_of(base_url: str) -> str | None:
+def _proxy_of(address: str) -> str | None:
     if not any(name.lower().endswith("_proxy") for name in os.environ):
         return None
     # Imported only here: most machines have no proxy, and it costs a fifth of an hour's start.
     from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415
 
-    url = urlsplit(base_url)
+    url = urlsplit(address)
     if proxy_bypass(url.netloc):
         return None
     proxies = getproxies()
-    return proxies.get(url.scheme) or proxies.get("all")
+    return next((proxies[name] for name in _PROXIES[url.scheme] if proxies.get(name)), None)
 
 
 def _get(pool: urllib3.PoolManager, url: str, clock: Clock, end_sec: float) -> Answer:
