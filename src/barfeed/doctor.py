@@ -203,7 +203,7 @@ def _folder(folder: Path, made: Sequence[Path]) -> Check:
 
 def _room(patient: Patient) -> Check:
     ran = status.runs_of(patient.persist_dir, patient.series)
-    names = runs.runs(Folder(ran.folder))[-_RUNS_WEIGHED:] if ran.last else []
+    names = runs.as_written(Folder(ran.folder))[-_RUNS_WEIGHED:] if ran.last else []
     # A failed run leaves a fraction of a good one: after a night of nothing else, the last good one tells.
     names += [ran.inference.removesuffix(runs.inference_name(""))] if ran.inference else []
     run_bytes = max((premises.size_bytes(ran.folder, f"{name}_") for name in names), default=None)
