@@ -142,7 +142,7 @@ def _proxy_headers(address: str) -> dict[str, str]:
 
 
 def proxy_shown(address: str) -> str:
-    """The proxy that this address, a stream's too, is reached through, without what it is opened with; empty without."""
+    """The proxy that this address, a stream's too, is reached through, without its password; empty without one."""
     proxy = _proxy_of(address)
     if not proxy:
         return ""
