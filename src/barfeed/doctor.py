@@ -32,6 +32,14 @@ Look = Callable[[], list[Check]]
 _Value = TypeVar("_Value")
 
 
+class Commands(NamedTuple):
+    """What mends this feed, as it is typed."""
+
+    catch_up: str
+    fill: str
+    prune: str
+
+
 class Patient(NamedTuple):
     """The feed that is looked at.
 
@@ -51,6 +59,7 @@ class Patient(NamedTuple):
     extras: Mapping[str, tuple[Sequence[str], Sequence[str]]]
     root: Path
     home: Path
+    commands: Commands
 
 
 def examine(patient: Patient, clock: Clock) -> list[Check]:
@@ -143,7 +152,7 @@ def _reached(name: str, address: str) -> Check:
 def _store(patient: Patient, now_ms: Callable[[], int]) -> list[Check]:
     store, series = patient.store, patient.series
     if not store.exists():
-        return [Check("store", "bad", f"{store.path} is not there", "start it: barfeed run --catch-up")]
+        return [Check("store", "bad", f"{store.path} does not exist", f"start it: {patient.commands.catch_up}")]
     bars = status.look(store, [series])[series]
     with store.session(write=False) as connection:
         version, is_unique = storage_version(connection), has_unique_key(connection, series)
@@ -154,32 +163,32 @@ def _store(patient: Patient, now_ms: Callable[[], int]) -> list[Check]:
     told = [Check("store", "good", seen)] if premises.may_write(store.path) else [_read_only(store.path)]
     if bars.coverage.rows:
         told.append(checks.key(series.table, is_unique=is_unique))
-    return [*told, _newest(series, bars, now_ms()), _window(patient, bars)]
+    return [*told, _newest(patient, bars, now_ms()), _window(patient, bars)]
 
 
 def _read_only(path: Path) -> Check:
     return Check("store", "bad", f"{path} may not be written by this user", "check its owner and mode")
 
 
-def _newest(series: Series, bars: status.Bars, now_ms: int) -> Check:
-    newest_ms = bars.coverage.last_ms
+def _newest(patient: Patient, bars: status.Bars, now_ms: int) -> Check:
+    series, newest_ms = patient.series, bars.coverage.last_ms
     if trouble := status.behind(series, newest_ms, now_ms):
         ahead = newest_ms is not None and newest_ms > grid.last_closed(now_ms, series.interval.ms)
-        fix = StoreAhead.default_hint if ahead else "catch up: barfeed run --catch-up"
+        fix = StoreAhead.default_hint if ahead else f"catch up: {patient.commands.catch_up}"
         return Check("newest bar", "bad", f"{series}: {trouble}", fix)
     return Check("newest bar", "good", f"{series}: {grid.text(newest_ms or 0)}, one of {bars.coverage.rows}")
 
 
 def _window(patient: Patient, bars: status.Bars) -> Check:
     if trouble := status.window_gap(patient.series, bars, patient.window_bars):
-        return Check("window", "bad", trouble, "see the plan to fill it: barfeed repair --only gaps --dry-run")
+        return Check("window", "bad", trouble, f"see the plan to fill it: {patient.commands.fill}")
     return Check("window", "good", f"no gap in the newest {patient.window_bars} bars")
 
 
 def _last_cycle(patient: Patient) -> Check:
     last = status.runs_of(patient.persist_dir, patient.series).last
     if last is None:
-        return Check("last cycle", "note", "none yet", "run one: barfeed run --catch-up")
+        return Check("last cycle", "note", "none yet", f"run one: {patient.commands.catch_up}")
     if trouble := status.failed(last):
         return Check("last cycle", "bad", trouble, f"docs/operating.md tells what to do about {last.status}")
     return Check("last cycle", "good", f"{last.run_time} {last.status}")
@@ -208,7 +217,7 @@ def _room(patient: Patient) -> Check:
     names += [ran.inference.removesuffix(runs.inference_name(""))] if ran.inference else []
     run_bytes = max((premises.size_bytes(ran.folder, f"{name}_") for name in names), default=None)
     day_bytes = None if run_bytes is None else run_bytes * _DAY_MS // patient.series.interval.ms
-    return checks.room(premises.free_bytes(premises.nearest(patient.persist_dir)), day_bytes)
+    return checks.room(premises.free_bytes(premises.nearest(patient.persist_dir)), day_bytes, patient.commands.prune)
 
 
 def _extras(patient: Patient) -> list[Check]:

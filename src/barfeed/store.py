@@ -183,6 +183,11 @@ class Store:
             raise StoreUnusable(f"{self.path} is {what}, expected a DuckDB file", hint="point --duckdb at a file")
         return True
 
+    def expect_file(self) -> None:
+        """Return where there is a file; `StoreUnusable` where there is none, for those who only look."""
+        if not self.exists():
+            raise StoreUnusable(f"{self.path} does not exist", hint="point --duckdb at the store")
+
     def _make(self) -> None:
         """A new file under its name; killed before it is whole, there is none that later calls would stumble over."""
         with new_file(self.path) as unfinished:

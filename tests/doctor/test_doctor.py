@@ -202,7 +202,9 @@ def test_the_streams_address_is_tried_only_with_stream(feeding: Machine, silent:
 
 def test_a_store_that_is_not_there_is_bad_and_stays_absent(feeding: Machine, tmp_path: Path) -> None:
     store = told(feeding, "--duckdb", tmp_path / "new" / "none.duckdb")["store"]
-    assert (store["state"], store["fix"]) == ("bad", "start it: barfeed run --catch-up")
+    assert store["seen"].endswith("none.duckdb does not exist")
+    there = f"--base-url {feeding.url} --persist-dir {feeding.folder / 'feed'}"
+    assert store["fix"] == f"start it: barfeed run --duckdb {tmp_path / 'new' / 'none.duckdb'} {there} --catch-up"
     assert not (tmp_path / "new").exists()
 
 
@@ -283,7 +285,9 @@ def test_a_feed_that_stopped_has_a_hole_or_failed_is_told_with_the_command(feedi
     checks = told(feeding)
     assert bad(checks) == {"newest bar", "window", "last cycle"}
     assert checks["newest bar"]["seen"].endswith("the store is 3 bars behind 2024-02-10 16:00")
-    assert checks["newest bar"]["fix"] == "catch up: barfeed run --catch-up"
+    assert checks["newest bar"]["fix"].startswith(f"catch up: barfeed run --duckdb {feeding.duckdb} ")
+    there = f"--duckdb {feeding.duckdb} --base-url {feeding.url}"
+    assert checks["window"]["fix"] == f"see the plan to fill it: barfeed repair {there} --only gaps --dry-run"
     assert checks["window"]["seen"].endswith("have a gap: 2024-02-01 00:00")
     assert checks["last cycle"]["fix"] == "docs/operating.md tells what to do about mismatch"
 

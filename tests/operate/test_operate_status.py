@@ -166,7 +166,9 @@ def test_a_store_that_is_not_there_is_not_healthy_and_stays_absent(tmp_path: Pat
     done = call(status, "--duckdb", tmp_path / "none.duckdb", "--persist-dir", tmp_path, "--base-url", NOWHERE)
     assert done.code == 1
     assert "  bars        none\n" in done.out
-    assert "  trouble     the store holds no bar\n" in done.out
+    store = tmp_path / "none.duckdb"
+    command = f"barfeed run --duckdb {store} --base-url {NOWHERE} --persist-dir {tmp_path} --catch-up"
+    assert f"  trouble     {store} does not exist; start it: {command}, or point --duckdb at the store\n" in done.out
     assert list(tmp_path.iterdir()) == []
 
 

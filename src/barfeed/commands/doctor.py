@@ -11,6 +11,7 @@ import click
 
 from barfeed import __version__, grid
 from barfeed.commands.examples import examples
+from barfeed.commands.sisters import sister
 from barfeed.commands.terminal import log_to_stderr, say
 from barfeed.config import Settings, check_address, options_of
 
@@ -64,7 +65,7 @@ def doctor(*, json: bool, **values: Any) -> int:
 
 def _patient(settings: Settings) -> "Patient":
     from barfeed.clock import SystemClock  # noqa: PLC0415
-    from barfeed.doctor import Patient  # noqa: PLC0415
+    from barfeed.doctor import Commands, Patient  # noqa: PLC0415
     from barfeed.store import Store  # noqa: PLC0415
 
     series = settings.series()
@@ -84,6 +85,11 @@ def _patient(settings: Settings) -> "Patient":
         extras={name: (packages, _wanting(settings).get(name, ())) for name, packages in _EXTRAS.items()},
         root=Path("/"),
         home=Path.home(),
+        commands=Commands(
+            catch_up=sister("run", "--catch-up"),
+            fill=sister("repair", "--only", "gaps", "--dry-run"),
+            prune=sister("prune", "--keep-days", "90"),
+        ),
     )
 
 

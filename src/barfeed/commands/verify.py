@@ -13,9 +13,10 @@ from barfeed import grid
 from barfeed.bars import Series
 from barfeed.commands.examples import examples
 from barfeed.commands.moments import MOMENT
+from barfeed.commands.sisters import sister
 from barfeed.commands.terminal import complain, log_to_stderr, say
 from barfeed.config import Settings, check_address, options_of
-from barfeed.errors import BarfeedError, UsageError
+from barfeed.errors import BarfeedError, StoreEmpty, UsageError
 
 if TYPE_CHECKING:
     from barfeed.binance.archive import Archive
@@ -103,7 +104,10 @@ def _prove(settings: Settings, store: "Store", series: Series) -> _Report:
     from barfeed.artifacts import slug  # noqa: PLC0415
     from barfeed.verification import check_runs, check_table  # noqa: PLC0415
 
-    held, findings = check_table(store, series)
+    try:
+        held, findings = check_table(store, series)
+    except StoreEmpty as problem:
+        raise StoreEmpty(str(problem), hint=f"fill it: {sister('backfill')}") from problem
     folder = settings.persist_dir / slug(settings.dataset or series.dataset)
     return _Report(series, held, findings, check_runs(folder))
 
@@ -242,8 +246,8 @@ def _repair(report: _Report, rules: Collection[str]) -> str:
     """The command that looks at every finding of these rules."""
     opens = [each.open_time_ms for each in report.all_findings if each.rule in rules and each.open_time_ms is not None]
     if not opens or report.held.span is None:
-        return "barfeed repair --dry-run"
+        return sister("repair", "--dry-run")
     end_ms = min(max(opens), report.held.span.last_ms) + report.series.interval.ms
     # A gap is named by where it begins: what is to be looked at reaches to the last bar.
     end_ms = report.held.span.last_ms + report.series.interval.ms if "gap" in rules else end_ms
-    return f"barfeed repair --from '{grid.text(min(opens))}' --to '{grid.text(end_ms)}' --dry-run"
+    return sister("repair", "--from", grid.text(min(opens)), "--to", grid.text(end_ms), "--dry-run")
