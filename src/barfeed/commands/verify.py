@@ -230,9 +230,20 @@ def _hint(report: _Report) -> str:
     hints = {
         "gap": f"see the plan to fill what is missing: {_repair(report, _OF_TIME)} --only gaps",
         "mismatch": _mismatch_hint(report),
-        "file": "a changed or lost file comes back from a backup only; its manifest says what it was",
+        "file": _file_hint(report),
     }
     return "; ".join(hint for rule, hint in hints.items() if rule in rules)
+
+
+def _file_hint(report: _Report) -> str:
+    messages = [each.message for each in report.proven.findings if each.rule == "file"]
+    # Imported here, as what else the proof needs.
+    from barfeed.artifacts import LATEST_NAME  # noqa: PLC0415
+
+    of_latest = [LATEST_NAME in each for each in messages]
+    hints = [] if all(of_latest) else ["a changed or lost file of a run comes back from a backup only"]
+    hints += [f"the next good hour writes {LATEST_NAME} anew: {sister('run', '--catch-up')}"] if any(of_latest) else []
+    return "; ".join(hints)
 
 
 def _mismatch_hint(report: _Report) -> str:
