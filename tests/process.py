@@ -16,6 +16,8 @@ from world import BTCUSDT_1H, hours, made_up_bars
 
 ROOT = Path(__file__).resolve().parent.parent
 FEED = (sys.executable, str(ROOT / "run" / "ohlcv_feed_binance.py"))
+# What the feed's hints name: the command beside the Python that it runs in.
+BARFEED = Path(sys.executable).with_name("barfeed")
 
 
 class Ran(NamedTuple):

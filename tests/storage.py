@@ -1,8 +1,13 @@
 """DuckDB files as other DuckDBs write them."""
 
 import struct
+from pathlib import Path
+
+import duckdb
 
 _HEADER_BYTES = 4096
+_BLOCK_BYTES = 262_144
+_BLOCKS = "SELECT DISTINCT block_id FROM pragma_storage_info('{table}') WHERE column_name {sign} ? AND block_id >= 0"
 _WORD = (1 << 64) - 1
 
 
@@ -10,6 +15,23 @@ def of_the_future(whole: bytes) -> bytes:
     """The same file with a storage version that no DuckDB has yet, its header's checksum made anew."""
     header = whole[8:12] + b"\xc8" + whole[13:_HEADER_BYTES]
     return _checksum(header).to_bytes(8, "little") + header + whole[_HEADER_BYTES:]
+
+
+def break_column(path: Path, table: str, column: str) -> None:
+    """Turn one bit in the middle of the last block that holds values of this column and of no other."""
+    with duckdb.connect(path, read_only=True) as connection:
+        blocks = {
+            each: {
+                block for (block,) in connection.execute(_BLOCKS.format(table=table, sign=sign), [column]).fetchall()
+            }
+            for each, sign in (("own", "="), ("others", "<>"))
+        }
+    at = 3 * _HEADER_BYTES + max(blocks["own"] - blocks["others"]) * _BLOCK_BYTES + _BLOCK_BYTES // 2
+    with path.open("r+b") as file:
+        file.seek(at)
+        (byte,) = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte ^ 1]))
 
 
 def _checksum(block: bytes) -> int:

@@ -51,15 +51,18 @@ def certificate(name: str, address: str, until_ms: int | None) -> Check:
     return Check(name, "good", f"{address}: {trusted}")
 
 
-def room(free_bytes: int, day_bytes: int | None) -> Check:
-    """Free space, and how many days of artifacts fit in it; `day_bytes` is None before the first run."""
+def room(free_bytes: int, day_bytes: int | None, prune: str) -> Check:
+    """Free space, and how many days of artifacts fit in it; `day_bytes` is None before the first run.
+
+    `prune` is the command that makes room.
+    """
     days = free_bytes / day_bytes if day_bytes else None
     seen = f"{free_bytes / _MEGABYTE:,.0f} MB free"
     if day_bytes and days is not None:
         seen += f", {days:,.0f} days at {day_bytes / _MEGABYTE:.1f} MB a day"
     if free_bytes >= ROOM_BYTES_MIN and (days is None or days >= ROOM_DAYS_MIN):
         return Check("space", "good", seen)
-    return Check("space", "bad", seen, "make room, or fold old runs into zips: barfeed prune --keep-days 90")
+    return Check("space", "bad", seen, f"make room, or fold old runs into zips: {prune}")
 
 
 def scheduler(found: Sequence[Scheduled]) -> Check:

@@ -55,8 +55,7 @@ def export(store: Store, wanted: Wanted, path: Path) -> Exported:
     """
     options = _format(path)
     _check_span(wanted)
-    if not store.exists():
-        raise _empty(store, wanted)
+    store.expect_file()
     try:
         with whole_file(path) as unfinished:
             return _copied(store, wanted, path, unfinished, options)
@@ -113,10 +112,7 @@ def _empty(store: Store, wanted: Wanted) -> StoreEmpty:
     from_, to = (None if ms is None else grid.text(ms) for ms in (wanted.from_ms, wanted.to_ms))
     span = "" if from_ is None and to is None else f" from {from_ or 'its beginning'} to before {to or 'its end'}"
     as_of = "" if wanted.as_of_ms is None else f" as of {grid.text(wanted.as_of_ms)}"
-    return StoreEmpty(
-        f"{wanted.series}: {store.path} holds no bar{span}{as_of}; nothing was written",
-        hint="see what it holds: barfeed status",
-    )
+    return StoreEmpty(f"{wanted.series}: {store.path} holds no bar{span}{as_of}; nothing was written")
 
 
 def _unwritable(path: Path, said: str) -> ArtifactsUnusable:

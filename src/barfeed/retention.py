@@ -94,7 +94,7 @@ def retain(path: Path, now_ms: int, days: int) -> Pruned | None:
     To add one run to a month's zip costs as much as to add a day's: the hour stays as short as it is.
     """
     try:
-        newest = sorted(run[:_DAY_CHARS] for run in runs.named(Folder(path)))[-2:]
+        newest = [run[:_DAY_CHARS] for run in runs.as_written(Folder(path))[-2:]]
         is_first = len(set(newest)) > 1
         done = prune(path, now_ms, Keep(days)) if is_first else None
     except Exception as problem:

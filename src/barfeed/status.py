@@ -131,9 +131,13 @@ def _whole(series: Series, coverage: Coverage) -> Gap | None:
 
 
 def runs_of(root: Path, series: Series) -> Runs:
-    """The series' artifact folder below `root`, by what the newest manifests say; the one written to last."""
+    """The series' artifact folder below `root`, by what the manifests written last say; the one written to last."""
     found = [ran for path in _folders(root) if (ran := _read(path)).last and _is_of(ran.last, series)]
-    return max(found, key=lambda ran: ran.last.run_time if ran.last else "", default=Runs(root, None, None))
+    return max(found, key=_written_ns, default=Runs(root, None, None))
+
+
+def _written_ns(ran: Runs) -> int:
+    return Folder(ran.folder).written_ns(ran.last.run_time) if ran.last else 0
 
 
 def _folders(root: Path) -> list[Path]:
@@ -147,7 +151,7 @@ def _folders(root: Path) -> list[Path]:
 
 def _read(path: Path) -> Runs:
     folder = Folder(path)
-    names = runs.runs(folder)
+    names = runs.as_written(folder)
     for run in reversed(names):
         # One that cannot be read is for `verify` to tell.
         with suppress(ArtifactsUnusable):

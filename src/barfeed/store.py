@@ -183,6 +183,11 @@ class Store:
             raise StoreUnusable(f"{self.path} is {what}, expected a DuckDB file", hint="point --duckdb at a file")
         return True
 
+    def expect_file(self) -> None:
+        """Return where there is a file; `StoreUnusable` where there is none, for those who only look."""
+        if not self.exists():
+            raise StoreUnusable(f"{self.path} does not exist", hint="point --duckdb at the store")
+
     def _make(self) -> None:
         """A new file under its name; killed before it is whole, there is none that later calls would stumble over."""
         with new_file(self.path) as unfinished:
@@ -277,6 +282,12 @@ def storage_version(connection: duckdb.DuckDBPyConnection) -> str:
     """The oldest DuckDB that can read a session's file, `v1.0.0+`."""
     rows = connection.execute("SELECT tags FROM duckdb_databases() WHERE database_name = 'store'").fetchall()
     return str(rows[0][0].get("storage_version", "unknown"))
+
+
+def read_whole(connection: duckdb.DuckDBPyConnection, series: Series) -> None:
+    """Read every block of every column: DuckDB sees that one is broken only when it comes to it."""
+    # Of a hash no column's statistics know anything, as they do of a count, a least or a greatest.
+    connection.execute(f'SELECT bit_xor(hash(COLUMNS(*))) FROM store.main."{series.table}"').fetchall()  # noqa: S608 - a checked name
 
 
 def has_unique_key(connection: duckdb.DuckDBPyConnection, series: Series) -> bool:

@@ -93,8 +93,7 @@ def check_table(store: Store, series: Series) -> tuple[Held, list[Finding]]:
 
     Raises `StoreEmpty` where there is no bar, `StoreUnusable`.
     """
-    if not store.exists():
-        raise _empty(store, series)
+    store.expect_file()
     with store.session(write=False) as connection:
         if not store.table(connection, series).exists:
             raise _empty(store, series)
@@ -288,4 +287,4 @@ def asked_span(held: Held, series: Series, from_ms: int | None, to_ms: int | Non
 
 
 def _empty(store: Store, series: Series) -> StoreEmpty:
-    return StoreEmpty(f"{series}: {store.path} holds no bar to verify", hint="fill it: barfeed backfill")
+    return StoreEmpty(f"{series}: {store.path} holds no bar to verify")

@@ -69,7 +69,7 @@ def split(whole: Dataset, horizon: int) -> Parts:
         needed = BASE_HOURS - 1 + 3 * horizon + -int(-PART_ROWS_MIN // VALID_SHARE)
         raise DataError(
             f"{len(whole.hours)} hours with features and a target are too few for three parts {horizon} hours apart",
-            hint=f"give at least {needed} bars, or a shorter --horizon-hours",
+            hint=f"give at least {needed} bars: a longer history of the series, or a shorter --horizon-hours",
         )
     valid_from = train + horizon
     test_from = valid_from + valid + horizon

@@ -34,8 +34,13 @@ def feeding(tmp_path: Path, lived: Path) -> Iterator[Machine]:
         yield each
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For an exchange that never answers. On a busy machine a handshake takes longer than this.
+
+    Cut before its handshake, a connection also stays open until Python collects it: `SSLSocket._create` does not close
+    what was reset so early, and the warning of that comes in whatever test is next.
+    """
     monkeypatch.setattr("barfeed.doctor._ANSWER_SEC", 0.7)
 
 

@@ -14,13 +14,17 @@ from typing import Any
 import duckdb
 import pytest
 import trustme
+import websockets.sync.client
+from websockets.uri import parse_uri
 
+from barfeed.binance.transport import proxy_shown
 from barfeed.commands.doctor import doctor
+from barfeed.commands.verify import verify
 from barfeed.replay.faults import parse_faults
 from docs.pages import without_numbers
 from operate.operate_world import BARS, call, execute, make_store
 from process import ROOT, Machine
-from storage import of_the_future
+from storage import break_column, of_the_future
 from world import hours
 
 TABLE = "ohlcv_btcusdt_1h"
@@ -100,6 +104,7 @@ REFUSALS = {
 }
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("status", REFUSALS)
 def test_an_exchange_that_refuses_is_told_in_its_own_words(feeding: Machine, status: int) -> None:
     feeding.exchange.faults = parse_faults(
@@ -120,6 +125,7 @@ def test_a_clock_that_is_off_is_told_with_how_much(feeding: Machine) -> None:
     assert "timedatectl set-ntp true" in clock["fix"]
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_proxy_is_named_without_its_password(feeding: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://somebody:secret-word@127.0.0.1:1")
     done = call(doctor, *words_of(feeding, "--json"))
@@ -131,6 +137,36 @@ def test_a_proxy_is_named_without_its_password(feeding: Machine, monkeypatch: py
     done = call(doctor, *words_of(feeding))
     assert "the proxy from the environment is no address" in done.out
     assert "secret-word" not in done.out + done.err
+
+
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "WS_PROXY", "WSS_PROXY", "SOCKS_PROXY")
+
+
+@pytest.mark.parametrize("variable", PROXIES)
+@pytest.mark.parametrize("address", ["ws://127.0.0.1:1/market", "wss://fstream.binance.com/market"])
+def test_the_proxy_of_a_stream_is_the_one_that_it_is_opened_through(
+    monkeypatch: pytest.MonkeyPatch, variable: str, address: str
+) -> None:
+    monkeypatch.setenv(variable, "socks5h://127.0.0.1:9")
+    opened = websockets.sync.client.get_proxy(parse_uri(address))  # type: ignore[attr-defined]
+    assert proxy_shown(address) == (opened or "")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,.binance.com")
+    assert proxy_shown(address) == ""
+
+
+def test_what_is_behind_a_proxy_is_a_note_and_the_stream_has_a_proxy_of_its_own(
+    feeding: Machine, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = ("--stream", "--stream-url", f"ws://{silent}/market")
+    monkeypatch.setenv("WS_PROXY", "http://127.0.0.1:1")
+    checks = told(feeding, *stream)
+    assert (checks["tls"]["state"], checks["stream"]["state"]) == ("good", "note")
+    assert checks["stream"]["seen"].endswith("/market: through the proxy http://127.0.0.1:1; not looked at")
+    monkeypatch.delenv("WS_PROXY")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setattr("barfeed.doctor._ANSWER_SEC", 0.7)
+    checks = told(feeding, *stream)
+    assert (checks["tls"]["state"], checks["stream"]["state"]) == ("note", "good")
 
 
 def test_a_certificate_that_nobody_trusts_is_told(feeding: Machine, secured: str) -> None:
@@ -166,7 +202,9 @@ def test_the_streams_address_is_tried_only_with_stream(feeding: Machine, silent:
 
 def test_a_store_that_is_not_there_is_bad_and_stays_absent(feeding: Machine, tmp_path: Path) -> None:
     store = told(feeding, "--duckdb", tmp_path / "new" / "none.duckdb")["store"]
-    assert (store["state"], store["fix"]) == ("bad", "start it: barfeed run --catch-up")
+    assert store["seen"].endswith("none.duckdb does not exist")
+    there = f"--base-url {feeding.url} --persist-dir {feeding.folder / 'feed'}"
+    assert store["fix"] == f"start it: barfeed run --duckdb {tmp_path / 'new' / 'none.duckdb'} {there} --catch-up"
     assert not (tmp_path / "new").exists()
 
 
@@ -200,6 +238,25 @@ def test_a_broken_file_and_another_shape_are_told(feeding: Machine) -> None:
     assert "cannot be used" in told(feeding)["store"]["seen"]
 
 
+@pytest.mark.parametrize("column", ["open", "volume", "created_at"])
+def test_a_store_with_one_broken_block_is_not_whole(feeding: Machine, column: str) -> None:
+    execute(
+        feeding.duckdb,
+        f"INSERT INTO {TABLE} SELECT timestamp '1980-01-01' + to_hours(i::INT), 1 + random(), 3, 0, 1 + random(),"
+        " random(), now()::TIMESTAMP + to_microseconds((random() * 1e9)::BIGINT) FROM range(200000) AS hours(i)",
+        "CHECKPOINT",
+    )
+    assert told(feeding)["store"]["state"] == "good"
+    break_column(feeding.duckdb, TABLE, column)
+    store = told(feeding)["store"]
+    assert store["state"] == "bad"
+    assert "checksum" in store["seen"]
+    assert "restore it from a backup" in store["fix"]
+    if column != "created_at":
+        proven = call(verify, "--duckdb", feeding.duckdb, "--persist-dir", feeding.folder / "feed")
+        assert (proven.code, proven.err) == (4, store["seen"])
+
+
 @pytest.mark.parametrize(
     ("make", "state"),
     [
@@ -228,7 +285,9 @@ def test_a_feed_that_stopped_has_a_hole_or_failed_is_told_with_the_command(feedi
     checks = told(feeding)
     assert bad(checks) == {"newest bar", "window", "last cycle"}
     assert checks["newest bar"]["seen"].endswith("the store is 3 bars behind 2024-02-10 16:00")
-    assert checks["newest bar"]["fix"] == "catch up: barfeed run --catch-up"
+    assert checks["newest bar"]["fix"].startswith(f"catch up: barfeed run --duckdb {feeding.duckdb} ")
+    there = f"--duckdb {feeding.duckdb} --base-url {feeding.url}"
+    assert checks["window"]["fix"] == f"see the plan to fill it: barfeed repair {there} --only gaps --dry-run"
     assert checks["window"]["seen"].endswith("have a gap: 2024-02-01 00:00")
     assert checks["last cycle"]["fix"] == "docs/operating.md tells what to do about mismatch"
 
@@ -240,13 +299,44 @@ def test_bars_that_are_not_closed_yet_are_not_caught_up_with(feeding: Machine) -
     assert "find out what wrote those bars" in newest["fix"]
 
 
+def test_a_night_of_failed_hours_makes_no_day_smaller(feeding: Machine) -> None:
+    seen = told(feeding)["space"]["seen"]
+    a_day = seen.partition(" days at ")[2]
+    assert re.fullmatch(r"[1-9]\.\d MB a day", a_day)
+    (good,) = feeding.artifacts.glob("*_run.json")
+    for number in range(2, 40):
+        failed = good.stem.replace("_run", f"-{number}")
+        told_of = json.loads(good.read_text()) | {"run_time": failed, "exit_code": 3, "files": {}}
+        good.with_name(f"{failed}_run.json").write_text(json.dumps(told_of))
+    checks = told(feeding)
+    assert checks["last cycle"]["state"] == "bad"
+    assert checks["space"]["seen"].endswith(f" days at {a_day}")
+
+
 def test_a_folder_that_is_a_file_cannot_be_written(feeding: Machine, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    folder = tmp_path / "metrics"
-    checks = told(feeding, "--persist-dir", tmp_path / "file" / "feed", "--metrics-file", folder / "barfeed.prom")
+    checks = told(feeding, "--persist-dir", tmp_path / "file" / "feed")
     assert "Not a directory" in checks[f"folder {tmp_path / 'file' / 'feed'}"]["seen"]
-    assert checks[f"folder {folder}"]["seen"] == f"to be made; {tmp_path} is writable"
+
+
+def test_the_folder_of_the_metrics_is_not_made_and_has_to_be_there(feeding: Machine, tmp_path: Path) -> None:
+    folder, store, root = tmp_path / "the metrics", tmp_path / "data" / "new.duckdb", tmp_path / "data" / "feed"
+    places = ("--duckdb", store, "--persist-dir", root, "--metrics-file", folder / "barfeed.prom")
+    checks = told(feeding, *places)
+    assert bad(checks) == {"store", f"folder {folder}"}
+    assert checks[f"folder {folder}"]["fix"] == f"mkdir -p '{folder}'"
+    assert checks[f"folder {root}"]["seen"] == f"to be made; {tmp_path} is writable"
     assert not folder.exists()
+    ran = feeding.feed("--catch-up", *map(str, places))
+    assert (ran.code, "barfeed.prom cannot be written" in ran.err) == (0, True)
+    subprocess.run(checks[f"folder {folder}"]["fix"], shell=True, check=True)
+    assert bad(told(feeding, *places)) == set()
+
+
+def test_the_metrics_may_stand_in_a_folder_that_the_feed_makes(feeding: Machine, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    checks = told(feeding, "--persist-dir", data / "feed", "--metrics-file", data / "barfeed.prom")
+    assert checks[f"folder {data}"]["state"] == "good"
 
 
 AS_NOBODY = """
@@ -276,12 +366,12 @@ def test_another_user_is_told_what_it_may_not_write(feeding: Machine) -> None:
 def test_what_hangs_is_told_and_the_rest_too(feeding: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
     monkeypatch.setattr("socket.getaddrinfo", lambda *_args, **_more: over.wait(30))
-    monkeypatch.setattr("barfeed.doctor.LIMIT_SEC", 1.0)
+    monkeypatch.setattr("barfeed.doctor.LIMIT_SEC", 2.0)
     try:
         checks = told(feeding, "--base-url", "http://exchange.test")
     finally:
         over.set()
-    late = {name for name, each in checks.items() if each["seen"] == "not known after 1 s"}
+    late = {name for name, each in checks.items() if each["seen"] == "not known after 2 s"}
     # The newest bar needs the time.
     assert late == {"exchange", "tls", "store"}
     assert checks["last cycle"]["state"] == checks["space"]["state"] == "good"

@@ -100,7 +100,7 @@ def test_whoever_starts_the_feed_is_enough(seen: list[Scheduled], state: str) ->
     ],
 )
 def test_room_is_counted_in_bytes_and_days(free: int, a_day: int | None, state: str, seen: str) -> None:
-    check = checks.room(free, a_day)
+    check = checks.room(free, a_day, "barfeed prune")
     assert (check.state, check.seen) == (state, seen)
 
 

@@ -59,7 +59,7 @@ def test_parts_too_small_to_mean_anything_are_refused() -> None:
         DataError, match="400 hours with features and a target are too few for three parts 168 hours"
     ) as refused:
         split(hours_only(400), 168)
-    assert refused.value.hint == "give at least 1357 bars, or a shorter --horizon-hours"
+    assert refused.value.hint == "give at least 1357 bars: a longer history of the series, or a shorter --horizon-hours"
     split(hours_only(1357 - 719 - 168), 168)
 
 

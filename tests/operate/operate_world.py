@@ -1,9 +1,11 @@
 """Stores, artifact folders and commands for the tests of verify, status, export and prune."""
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import click
 import duckdb
@@ -29,6 +31,7 @@ class Ended(NamedTuple):
     code: int
     out: str
     err: str
+    hint: str = ""
 
     @property
     def told(self) -> dict[str, Any]:
@@ -39,9 +42,10 @@ class Ended(NamedTuple):
 
 def call(command: click.Command, *words: object) -> Ended:
     """Run a command in this process; its errors count as the exit code that `main` would make of them."""
-    done = CliRunner().invoke(command, [str(word) for word in words], standalone_mode=False)
+    with patch.object(sys, "argv", ["barfeed"]):
+        done = CliRunner().invoke(command, [str(word) for word in words], standalone_mode=False)
     if isinstance(done.exception, BarfeedError):
-        return Ended(done.exception.exit_code, done.stdout, str(done.exception))
+        return Ended(done.exception.exit_code, done.stdout, str(done.exception), done.exception.hint)
     if isinstance(done.exception, click.ClickException):
         return Ended(2, done.stdout, done.exception.format_message())
     if done.exception:

@@ -169,7 +169,9 @@ def test_what_cannot_be_exported_is_told_and_leaves_nothing(
 
 
 def test_a_store_that_is_not_there_stays_absent(tmp_path: Path) -> None:
-    assert exported(tmp_path / "none.duckdb", tmp_path / "all.csv").code == 1
+    done = exported(tmp_path / "none.duckdb", tmp_path / "all.csv")
+    assert (done.code, done.err) == (4, f"{tmp_path / 'none.duckdb'} does not exist")
+    assert done.hint == "point --duckdb at the store"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -45,6 +45,14 @@ def test_a_cycle_that_published_nothing_does_not_take_the_last_good_file(feeding
     assert "20240210_140030Z_for_inference.csv" in names(feeding.artifacts)
 
 
+def test_failures_that_the_machines_clock_named_keep_no_day_from_its_prune(feeding: Machine) -> None:
+    for _ in range(2):
+        # The exchange lives in 2024, the machine does not.
+        assert feeding.feed("--base-url", "http://127.0.0.1:1", "--max-wait-sec", "1").code == 3
+    assert feeding.feed("--catch-up", "--retain-days", "1").code == 0
+    assert "20240210_140030Z_run.json" not in runs_in(feeding.artifacts)
+
+
 def test_a_dry_run_folds_nothing(feeding: Machine) -> None:
     assert feeding.feed("--catch-up", "--retain-days", "1", "--dry-run").code == 0
     assert len(runs_in(feeding.artifacts)) == 2

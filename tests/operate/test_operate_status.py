@@ -109,6 +109,25 @@ def test_a_failed_last_cycle_is_not_healthy(feeding: Machine) -> None:
     assert "  trouble     the last cycle failed: BTCUSDT 1h: 1 of 6 stored bars differ from the exchange" in done.out
 
 
+def test_a_failure_that_the_machines_clock_named_is_over_with_the_next_good_hour(feeding: Machine) -> None:
+    # The exchange lives in 2024, the machine does not.
+    assert feeding.feed("--base-url", NOWHERE, "--max-wait-sec", "1").code == 3
+    done = told(feeding)
+    assert "trouble     the last cycle failed: http://127.0.0.1:1 did not answer" in done.out
+    feeding.clock.advance(hours(1))
+    assert feeding.feed().code == 0
+    done = told(feeding)
+    assert (done.code, "last cycle  20240210_150030Z appended" in done.out) == (0, True)
+
+
+def test_of_two_folders_the_one_written_to_last_is_told(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "ohlcv.duckdb")
+    add_run(tmp_path / "feed" / "before", NOW_MS + hours(9000))
+    add_run(tmp_path / "feed" / "now", NOW_MS)
+    done = call(status, "--duckdb", store, "--persist-dir", tmp_path / "feed", "--base-url", NOWHERE, "--json")
+    assert done.told["series"][0]["last_cycle"]["run_time"] == "20240210_140030Z"
+
+
 def test_an_exchange_that_does_not_answer_is_told_and_the_rest_too(feeding: Machine) -> None:
     done = told(feeding, "--base-url", NOWHERE)
     assert done.code == 1
@@ -147,7 +166,9 @@ def test_a_store_that_is_not_there_is_not_healthy_and_stays_absent(tmp_path: Pat
     done = call(status, "--duckdb", tmp_path / "none.duckdb", "--persist-dir", tmp_path, "--base-url", NOWHERE)
     assert done.code == 1
     assert "  bars        none\n" in done.out
-    assert "  trouble     the store holds no bar\n" in done.out
+    store = tmp_path / "none.duckdb"
+    command = f"barfeed run --duckdb {store} --base-url {NOWHERE} --persist-dir {tmp_path} --catch-up"
+    assert f"  trouble     {store} does not exist; start it: {command}, or point --duckdb at the store\n" in done.out
     assert list(tmp_path.iterdir()) == []
 
 

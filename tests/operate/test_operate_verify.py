@@ -117,10 +117,8 @@ def test_findings_come_in_the_order_of_time(store: Path) -> None:
 
 def test_a_gap_names_the_command_that_shows_how_to_fill_it(store: Path) -> None:
     execute(store, f"DELETE FROM {TABLE} {AT_NOON}")
-    assert (
-        "hint: see the plan to fill what is missing:"
-        " barfeed repair --from '2024-02-10 12:00' --to '2024-02-10 14:00' --dry-run --only gaps" in verified(store).err
-    )
+    plan = f"barfeed repair --duckdb {store} --from '2024-02-10 12:00' --to '2024-02-10 14:00' --dry-run --only gaps"
+    assert f"hint: see the plan to fill what is missing: {plan}" in verified(store).err
 
 
 def test_nothing_of_the_store_changes(store: Path) -> None:
@@ -130,10 +128,18 @@ def test_nothing_of_the_store_changes(store: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [(), ("--symbol", "ETHUSDT")])
-def test_a_store_without_a_bar_is_told(tmp_path: Path, words: tuple[str, ...]) -> None:
-    done = verified(make_store(tmp_path / "ohlcv.duckdb", BARS[:0]) if not words else tmp_path / "none.duckdb", *words)
+def test_a_store_without_a_bar_is_told_with_what_fills_it(tmp_path: Path, words: tuple[str, ...]) -> None:
+    store = make_store(tmp_path / "ohlcv.duckdb", BARS[:0])
+    done = verified(store, *words)
     assert done.code == 1
     assert "holds no bar to verify" in done.err
+    assert done.hint == " ".join(["fill it: barfeed backfill --duckdb", str(store), *words])
+
+
+def test_a_store_that_is_not_there_is_told_as_that(tmp_path: Path) -> None:
+    done = verified(tmp_path / "typo.duckdb")
+    assert (done.code, done.err) == (4, f"{tmp_path / 'typo.duckdb'} does not exist")
+    assert done.hint == "point --duckdb at the store"
 
 
 def test_real_history_has_no_finding(tmp_path: Path) -> None:
@@ -197,7 +203,10 @@ def test_a_manifest_that_is_none_is_found(store: Path, folder: Path) -> None:
 def test_a_latest_that_no_run_published_is_found(store: Path, folder: Path) -> None:
     add_run(folder, LAST_MS)
     (folder / "latest_for_inference.csv").write_text("timestamp\n")
-    assert findings(verified(store)) == [f"file: {folder}/latest_for_inference.csv is not what any run published"]
+    done = verified(store)
+    assert findings(done) == [f"file: {folder}/latest_for_inference.csv is not what any run published"]
+    mends = "hint: the next good hour writes latest_for_inference.csv anew: barfeed run --duckdb"
+    assert (mends in done.err, "backup" in done.err) == (True, False)
 
 
 def test_a_zip_that_is_none_is_found(store: Path, folder: Path) -> None:
@@ -266,7 +275,8 @@ def test_a_bar_that_the_exchange_revised_is_shown_with_both_values(store: Path, 
         "exchange": {"close": bar.close, "volume": bar.volume},
     }
     assert found["message"] == f"close stored {bar.low}, exchange {bar.close}; volume stored 7.5, exchange {bar.volume}"
-    assert "barfeed repair --from '2024-02-01 05:00' --to '2024-02-01 06:00' --dry-run" in done.err
+    where = f"--duckdb {store} --base-url {served.server.url}"
+    assert f"barfeed repair {where} --from '2024-02-01 05:00' --to '2024-02-01 06:00' --dry-run" in done.err
 
 
 def test_a_stored_nan_differs_and_is_null_in_json(store: Path, served: Served) -> None:

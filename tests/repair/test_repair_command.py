@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 from barfeed.replay.faults import parse_faults
-from process import Machine, Ran, machine
+from process import BARFEED, Machine, Ran, machine
 from world import hours, made_up_bars, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
@@ -200,7 +200,7 @@ def test_the_feeds_hint_is_the_very_command_that_mends(feeding: Machine, barfeed
     assert ran.code == 1
     assert ran.err.splitlines()[1] == (
         "  hint: nothing was appended; see both versions, and take the exchange's if it is right:"
-        f" barfeed repair --duckdb {feeding.duckdb}"
+        f" {BARFEED} repair --duckdb {feeding.duckdb}"
     )
     assert barfeed(feeding, "repair", "--yes", *QUICK).code == 0
     assert feeding.feed().code == 0
@@ -214,7 +214,7 @@ def test_the_hint_knows_the_file_with_the_settings_and_their_series(feeding: Mac
     revise_and_delete(feeding)
     ran = feeding.feed("--config", str(file), "--symbol", "BTCUSDT", "--max-wait-sec", "20")
     assert ran.err.splitlines()[1].endswith(
-        f": barfeed repair --config '{file}' --duckdb {feeding.duckdb} --symbol BTCUSDT"
+        f": {BARFEED} repair --config '{file}' --duckdb {feeding.duckdb} --symbol BTCUSDT"
     )
 
 

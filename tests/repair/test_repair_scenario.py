@@ -19,7 +19,7 @@ from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.faults import parse_faults
 from barfeed.replay.server import ReplayServer
 from barfeed.replay.tape import Tape
-from process import Machine, Ran
+from process import BARFEED, Machine, Ran
 from world import BTCUSDT_1H, hours, made_up_bars, ms
 
 TARGET_MS = ms(2025, 1, 14, 18)
@@ -80,7 +80,7 @@ def live_through_it(feeding: Machine, barfeed: Barfeed) -> None:
     first = "2025-01-14 13:00 volume stored 19827.845, exchange 21800.976"
     complaint, hint = stopped.err.splitlines()
     assert complaint == f"barfeed: BTCUSDT 1h: 2 of 5 stored bars differ from the exchange; first: {first}"
-    assert hint.endswith(f": barfeed repair --duckdb {feeding.duckdb}")
+    assert hint.endswith(f": {BARFEED} repair --duckdb {feeding.duckdb}")
 
     # Verify shows both bars with both values.
     folder = {"BARFEED_PERSIST_DIR": str(feeding.folder / "feed")}

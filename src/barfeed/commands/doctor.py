@@ -11,6 +11,7 @@ import click
 
 from barfeed import __version__, grid
 from barfeed.commands.examples import examples
+from barfeed.commands.sisters import sister
 from barfeed.commands.terminal import log_to_stderr, say
 from barfeed.config import Settings, check_address, options_of
 
@@ -64,27 +65,31 @@ def doctor(*, json: bool, **values: Any) -> int:
 
 def _patient(settings: Settings) -> "Patient":
     from barfeed.clock import SystemClock  # noqa: PLC0415
-    from barfeed.doctor import Patient  # noqa: PLC0415
+    from barfeed.doctor import Commands, Patient  # noqa: PLC0415
     from barfeed.store import Store  # noqa: PLC0415
 
     series = settings.series()
     if settings.stream:
         # A stream is at an address like any other, but for the scheme.
         check_address("--stream-url", settings.stream_url.replace("ws", "http", 1))
-    folders = [settings.persist_dir, settings.duckdb.parent]
-    folders += [settings.metrics_file.parent] if settings.metrics_file else []
     return Patient(
         series=series,
         window_bars=grid.inference_bars(settings.buffer_hours, series.interval.ms),
         store=Store(settings.duckdb, SystemClock(), _LOCK_SEC),
         persist_dir=settings.persist_dir,
-        folders=folders,
+        made=[settings.persist_dir, settings.duckdb.parent],
+        metrics_folder=settings.metrics_file.parent if settings.metrics_file else None,
         base_url=settings.base_url,
         stream_url=settings.stream_url if settings.stream else "",
         max_skew_sec=settings.max_skew_sec,
         extras={name: (packages, _wanting(settings).get(name, ())) for name, packages in _EXTRAS.items()},
         root=Path("/"),
         home=Path.home(),
+        commands=Commands(
+            catch_up=sister("run", "--catch-up"),
+            fill=sister("repair", "--only", "gaps", "--dry-run"),
+            prune=sister("prune", "--keep-days", "90"),
+        ),
     )
 
 

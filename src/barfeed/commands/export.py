@@ -9,8 +9,10 @@ import click
 from barfeed import grid
 from barfeed.commands.examples import examples
 from barfeed.commands.moments import MOMENT
+from barfeed.commands.sisters import sister
 from barfeed.commands.terminal import log_to_stderr, say
 from barfeed.config import Settings, options_of
+from barfeed.errors import StoreEmpty
 
 if TYPE_CHECKING:
     from barfeed.export import Exported
@@ -40,7 +42,10 @@ def export(file: Path, from_ms: int | None, to_ms: int | None, as_of_ms: int | N
     from barfeed.store import Store  # noqa: PLC0415
 
     store = Store(settings.duckdb, SystemClock(), settings.lock_timeout_sec)
-    done = write(store, Wanted(series, from_ms, to_ms, as_of_ms), file)
+    try:
+        done = write(store, Wanted(series, from_ms, to_ms, as_of_ms), file)
+    except StoreEmpty as problem:
+        raise StoreEmpty(str(problem), hint=f"see what it holds: {sister('status')}") from problem
     say(json_text.dumps(_facts(done)) if json else _line(done))
 
 

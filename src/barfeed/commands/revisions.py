@@ -11,7 +11,6 @@ from barfeed.bars import VALUE_COLUMNS, Series
 from barfeed.commands.examples import examples
 from barfeed.commands.terminal import log_to_stderr, say
 from barfeed.config import Settings, options_of
-from barfeed.errors import StoreUnusable
 
 if TYPE_CHECKING:
     from barfeed.revisions import Revision
@@ -55,8 +54,7 @@ def _listed(settings: Settings, series: Series) -> "list[Revision]":
     from barfeed.store import Store  # noqa: PLC0415
 
     store = Store(settings.duckdb, SystemClock(), settings.lock_timeout_sec)
-    if not store.exists():
-        raise StoreUnusable(f"{store.path} does not exist", hint="point --duckdb at the store")
+    store.expect_file()
     with store.session(write=False) as connection:
         return listed(connection, series)
 

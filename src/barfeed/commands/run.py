@@ -8,9 +8,9 @@ from collections.abc import Iterator, Set
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from barfeed.commands.examples import examples
+from barfeed.commands.sisters import sister
 from barfeed.commands.terminal import Stopped, complain, log_to_stderr, say, stop_on_signals
 from barfeed.config import SECRETS, Settings, settings_options
 from barfeed.errors import UsageError
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from barfeed.record import Record
     from barfeed.verdict import Remedies
 
-_KNOWN_TO_ALL = ("config", "duckdb", "symbol", "interval", "base_url")
 # What only a watch has a use for, and why.
 _WATCHS_OWN = {
     "listen": "one cycle ends before anybody asks; --metrics-file is for that",
@@ -139,17 +138,7 @@ def _retain(settings: Settings, feed: "Feed", talk: "Conversation") -> None:
 def _remedies() -> "Remedies":
     from barfeed.verdict import Remedies  # noqa: PLC0415
 
-    return Remedies(_catch_up_command(), _sister("repair"), _sister("backfill"))
-
-
-def _sister(name: str) -> str:
-    """Another command on the same store and exchange: the flags that both know, as they were given to this one."""
-    context = click.get_current_context()
-    given = [each for each in _KNOWN_TO_ALL if context.get_parameter_source(each) is ParameterSource.COMMANDLINE]
-    values = context.params | context.meta
-    words = [word for each in given for word in (f"--{each.replace('_', '-')}", str(values[each]))]
-    program = "barfeed" if sys.argv[0].endswith(".py") else sys.argv[0]
-    return shlex.join([program, name, *words])
+    return Remedies(_catch_up_command(), sister("repair"), sister("backfill"))
 
 
 def _catch_up_command() -> str:

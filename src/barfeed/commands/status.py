@@ -8,6 +8,7 @@ from click.core import ParameterSource
 
 from barfeed import grid
 from barfeed.commands.examples import examples
+from barfeed.commands.sisters import sister
 from barfeed.commands.terminal import log_to_stderr, say
 from barfeed.config import Settings, options_of
 
@@ -79,12 +80,18 @@ def _now(settings: Settings) -> _Now:
 def _conditions(settings: Settings, store: "Store", asked: "list[Series]", now: _Now) -> "list[Condition]":
     from barfeed.status import judge, look, runs_of  # noqa: PLC0415
 
+    is_there = store.exists()
     held = look(store, asked) or look(store, [settings.series()])
     conditions = []
     for series, bars in held.items():
         window_bars = grid.inference_bars(settings.buffer_hours, series.interval.ms)
-        conditions.append(judge(series, bars, runs_of(settings.persist_dir, series), now.ms, window_bars))
+        condition = judge(series, bars, runs_of(settings.persist_dir, series), now.ms, window_bars)
+        conditions.append(condition if is_there else condition._replace(troubles=(_absent(store),)))
     return conditions
+
+
+def _absent(store: "Store") -> str:
+    return f"{store.path} does not exist; start it: {sister('run', '--catch-up')}, or point --duckdb at the store"
 
 
 def _lines(store: "Store", now: _Now, conditions: "list[Condition]") -> list[str]:

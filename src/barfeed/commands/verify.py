@@ -13,9 +13,10 @@ from barfeed import grid
 from barfeed.bars import Series
 from barfeed.commands.examples import examples
 from barfeed.commands.moments import MOMENT
+from barfeed.commands.sisters import sister
 from barfeed.commands.terminal import complain, log_to_stderr, say
 from barfeed.config import Settings, check_address, options_of
-from barfeed.errors import BarfeedError, UsageError
+from barfeed.errors import BarfeedError, StoreEmpty, UsageError
 
 if TYPE_CHECKING:
     from barfeed.binance.archive import Archive
@@ -103,7 +104,10 @@ def _prove(settings: Settings, store: "Store", series: Series) -> _Report:
     from barfeed.artifacts import slug  # noqa: PLC0415
     from barfeed.verification import check_runs, check_table  # noqa: PLC0415
 
-    held, findings = check_table(store, series)
+    try:
+        held, findings = check_table(store, series)
+    except StoreEmpty as problem:
+        raise StoreEmpty(str(problem), hint=f"fill it: {sister('backfill')}") from problem
     folder = settings.persist_dir / slug(settings.dataset or series.dataset)
     return _Report(series, held, findings, check_runs(folder))
 
@@ -226,9 +230,20 @@ def _hint(report: _Report) -> str:
     hints = {
         "gap": f"see the plan to fill what is missing: {_repair(report, _OF_TIME)} --only gaps",
         "mismatch": _mismatch_hint(report),
-        "file": "a changed or lost file comes back from a backup only; its manifest says what it was",
+        "file": _file_hint(report),
     }
     return "; ".join(hint for rule, hint in hints.items() if rule in rules)
+
+
+def _file_hint(report: _Report) -> str:
+    messages = [each.message for each in report.proven.findings if each.rule == "file"]
+    # Imported here, as what else the proof needs.
+    from barfeed.artifacts import LATEST_NAME  # noqa: PLC0415
+
+    of_latest = [LATEST_NAME in each for each in messages]
+    hints = [] if all(of_latest) else ["a changed or lost file of a run comes back from a backup only"]
+    hints += [f"the next good hour writes {LATEST_NAME} anew: {sister('run', '--catch-up')}"] if any(of_latest) else []
+    return "; ".join(hints)
 
 
 def _mismatch_hint(report: _Report) -> str:
@@ -242,8 +257,8 @@ def _repair(report: _Report, rules: Collection[str]) -> str:
     """The command that looks at every finding of these rules."""
     opens = [each.open_time_ms for each in report.all_findings if each.rule in rules and each.open_time_ms is not None]
     if not opens or report.held.span is None:
-        return "barfeed repair --dry-run"
+        return sister("repair", "--dry-run")
     end_ms = min(max(opens), report.held.span.last_ms) + report.series.interval.ms
     # A gap is named by where it begins: what is to be looked at reaches to the last bar.
     end_ms = report.held.span.last_ms + report.series.interval.ms if "gap" in rules else end_ms
-    return f"barfeed repair --from '{grid.text(min(opens))}' --to '{grid.text(end_ms)}' --dry-run"
+    return sister("repair", "--from", grid.text(min(opens)), "--to", grid.text(end_ms), "--dry-run")

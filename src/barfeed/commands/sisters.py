@@ -1,0 +1,33 @@
+"""Another command, as a hint prints it: on the same store and the same exchange as the one that is running."""
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+_KNOWN_TO_MOST = ("config", "duckdb", "symbol", "interval", "base_url")
+_KNOWN = {
+    "prune": ("config", "persist_dir", "dataset", "symbol", "interval"),
+    "run": (*_KNOWN_TO_MOST, "persist_dir", "dataset"),
+    "status": (*_KNOWN_TO_MOST, "persist_dir"),
+}
+
+
+def sister(name: str, *more: str) -> str:
+    """The command with the flags that both know, as they were given to this one, and `more` words."""
+    context = click.get_current_context()
+    known = _KNOWN.get(name, _KNOWN_TO_MOST)
+    given = [each for each in known if context.get_parameter_source(each) is ParameterSource.COMMANDLINE]
+    values = context.params | context.meta
+    words = [word for each in given for word in (f"--{each.replace('_', '-')}", str(values[each]))]
+    return shlex.join([_program(), name, *words, *more])
+
+
+def _program() -> str:
+    if not sys.argv[0].endswith(".py"):
+        return sys.argv[0]
+    # Started by Python itself, whose own folder need not be on the PATH.
+    beside = Path(sys.executable).with_name("barfeed")
+    return str(beside) if beside.exists() else "barfeed"
