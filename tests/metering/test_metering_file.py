@@ -1,5 +1,6 @@
 """The file goes on where it was left, and what cannot be read of it begins anew."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,20 @@ def test_a_file_that_cannot_be_written_is_a_warning(
 def test_a_folder_in_its_place_is_a_warning(world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Meter(BTCUSDT_1H, world.clock, world.duckdb, tmp_path)
     assert "cannot be read" in caplog.text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no pipes with a name, no devices with one")
+@pytest.mark.parametrize("what", ["a pipe", "a link to a device"])
+def test_what_is_no_regular_file_is_left_as_it_is(
+    world: World, file: Path, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    os.mkfifo(file) if what == "a pipe" else file.symlink_to("/dev/null")
+    metered = Metered(world, file)
+    assert f"--metrics-file {file} cannot be read, the counters begin anew: " in caplog.text
+    assert metered.live(13, 0, 30, catch_up=True).exit_code == 0
+    assert f"--metrics-file {file} cannot be written: it is no regular file" in caplog.text
+    assert file.is_fifo() if what == "a pipe" else file.is_char_device()
+    assert [each for each in file.parent.iterdir() if each.name.endswith(".unfinished")] == []
 
 
 SEEN = Followed(2, 100, 3, 1, 1, is_connected=True, frame_age_sec=0.5)
