@@ -93,6 +93,19 @@ def test_numbers_that_no_cycle_can_have_written_begin_anew(world: World, file: P
     assert Metered(world, file).says()["barfeed_bars_appended_total"] == 0
 
 
+@pytest.mark.parametrize("number", ["1e308", "1e17", "-1e17", "253402300800"])
+def test_a_newest_bar_that_is_no_moment_begins_anew(world: World, file: Path, number: str) -> None:
+    metered = Metered(world, file)
+    metered.live(13, 0, 30, catch_up=True)
+    (line,) = [each for each in file.read_text().splitlines() if each.startswith("barfeed_newest_bar_timestamp_")]
+    file.write_text(file.read_text().replace(line, f"{line.rpartition(' ')[0]} {number}"))
+    second = Metered(world, file)
+    assert second.meter.health().newest_ms is None
+    second.live(14, 0, 30, fault='[[fault]]\nkind = "status"\nstatus = 451\npath = "*"')
+    assert not second.meter.health().is_well
+    assert second.says()["barfeed_bars_appended_total"] == 726
+
+
 def test_a_file_that_cannot_be_written_is_a_warning(
     world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
