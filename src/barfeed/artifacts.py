@@ -83,8 +83,12 @@ class Run:
         with _translated(path):
             content = path.read_bytes()
         latest = self.folder / LATEST_NAME
-        with _translated(latest), locked(self._working / _LATEST_LOCK, wait=True):
-            ends = _end(latest)
+        lock = self._working / _LATEST_LOCK
+        with _translated(lock), locked(lock, wait=True) as is_ours:
+            if not is_ours:
+                raise _held(lock)
+            with _translated(latest):
+                ends = _end(latest)
             # One that ends after the newest closed bar is of another exchange's time.
             if not grid.timestamp(end_ms) < ends <= grid.timestamp(newest_ms):
                 self._save(LATEST_NAME, content)
@@ -119,7 +123,7 @@ def keep_for(folder: Path, series: str) -> None:
     mark = folder / _SERIES_NAME
     with _translated(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        owner = mark.read_text("utf-8", "replace").strip() if mark.exists() else ""
+        owner = _owner(mark)
         if not owner:
             # Killed before it is written, it is empty, and the folder nobody's yet.
             mark.write_text(f"{series}\n", "utf-8")
@@ -128,6 +132,12 @@ def keep_for(folder: Path, series: str) -> None:
             f"{folder} holds the runs of {owner[:60]!r}, not of {series}",
             hint="give each series a folder of its own: another --dataset or another --persist-dir",
         )
+
+
+def _owner(mark: Path) -> str:
+    with _translated(mark), suppress(FileNotFoundError), open_regular(mark) as file:
+        return file.read().decode("utf-8", "replace").strip()
+    return ""
 
 
 @contextmanager
@@ -147,6 +157,12 @@ def run_files(folder: Path, run_time_ms: int) -> Iterator[Run]:
         # Told to ignore errors it still lets some through; what stays is swept later.
         with suppress(OSError):
             shutil.rmtree(working / name, ignore_errors=True)
+
+
+def _held(lock: Path) -> ArtifactsUnusable:
+    return ArtifactsUnusable(
+        f"{lock} is held by another process that does not let go of it", hint="find that process with fuser, and end it"
+    )
 
 
 def _end(csv_path: Path) -> str:

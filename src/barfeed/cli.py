@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import re
 import sys
 import traceback
 from contextlib import suppress
@@ -79,7 +80,12 @@ def _show(error: click.ClickException) -> None:
     if context:
         help_line = f"Try '{context.command_path} --help' for help."
         say(*context.get_usage().splitlines(), help_line, "", err=True)
-    say(f"Error: {error.format_message()}", err=True)
+    say(f"Error: {_masked(error.format_message())}", err=True)
+
+
+def _masked(message: str) -> str:
+    # A stray argument may be a channel's or a heartbeat's address, and that its token.
+    return re.sub(r"://\S+", "://...", message)
 
 
 def _is_unheard(error: Exception) -> bool:

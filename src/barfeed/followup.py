@@ -4,13 +4,16 @@ import logging
 import os
 import signal
 import subprocess
-import tempfile
+from threading import Thread
 from typing import IO
 
 from barfeed.record import Ended
 
-# What a command says is kept in the log, but not without end.
+# What a command says is kept in the log, but not without end: the last of it, where its error stands.
 OUTPUT_BYTES_MAX = 64 * 1024
+OUTPUT_LINES_MAX = 1000
+# All that it said is in the pipe when it ends; a grandchild that outlives it may keep the pipe open for ever.
+_LAST_WORDS_SEC = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -19,7 +22,7 @@ def run_command(command: str, variables: dict[str, str], timeout_sec: float) -> 
     """Run a shell command with `variables` added to its environment, for at most `timeout_sec` seconds.
 
     The exit code is negative where a signal ended it, None where it could not be run or time ran out:
-    then the command and all it started are killed. What it prints goes to the log, line by line.
+    then the command and all it started are killed. The last of what it prints goes to the log, line by line.
     """
     try:
         return _run(command, variables, timeout_sec)
@@ -29,28 +32,54 @@ def run_command(command: str, variables: dict[str, str], timeout_sec: float) -> 
 
 
 def _run(command: str, variables: dict[str, str], timeout_sec: float) -> Ended:
-    # A file, not a pipe: a grandchild that outlives the command cannot keep us waiting for its end.
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(  # noqa: S602 - it is the user's own shell command
-            command,
-            shell=True,
-            env=os.environ | variables,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            exit_code: int | None = process.wait(timeout_sec)
-        except subprocess.TimeoutExpired:
-            _log.warning("--then: not done after %g s, killed", timeout_sec)
-            exit_code = None
-        finally:
-            _kill_all(process)
-        _log_output(output)
+    process = subprocess.Popen(  # noqa: S602 - it is the user's own shell command
+        command,
+        shell=True,
+        env=os.environ | variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    output = _Output(process.stdout)
+    try:
+        exit_code: int | None = process.wait(timeout_sec)
+    except subprocess.TimeoutExpired:
+        _log.warning("--then: not done after %g s, killed", timeout_sec)
+        exit_code = None
+    finally:
+        _kill_all(process)
+    output.log()
     if exit_code:
         _log.warning("--then: ended with exit code %d", exit_code)
     return Ended(command, exit_code)
+
+
+class _Output:
+    """Reads all that a command prints, beside it, and keeps the last of it: in memory, so that it fills no disk."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._kept = b""
+        self._is_cut = False
+        self._thread = Thread(target=self._read, args=(pipe,), daemon=True, name="barfeed-then")
+        self._thread.start()
+
+    def log(self) -> None:
+        """Say what it said, once it has ended."""
+        self._thread.join(_LAST_WORDS_SEC)
+        lines = self._kept.decode("utf-8", "replace").splitlines()
+        if self._is_cut or len(lines) > OUTPUT_LINES_MAX:
+            _log.info("--then: what it printed before this is left out")
+        for line in lines[-OUTPUT_LINES_MAX:]:
+            _log.info("--then: %s", line)
+
+    def _read(self, pipe: IO[bytes]) -> None:
+        with pipe:
+            while chunk := os.read(pipe.fileno(), OUTPUT_BYTES_MAX):
+                said = self._kept + chunk
+                self._is_cut = self._is_cut or len(said) > OUTPUT_BYTES_MAX
+                self._kept = said[-OUTPUT_BYTES_MAX:]
 
 
 def _kill_all(process: "subprocess.Popen[bytes]") -> None:
@@ -60,10 +89,3 @@ def _kill_all(process: "subprocess.Popen[bytes]") -> None:
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.wait()
-
-
-def _log_output(output: IO[bytes]) -> None:
-    size = output.seek(0, os.SEEK_END)
-    output.seek(max(0, size - OUTPUT_BYTES_MAX))
-    for line in output.read().decode("utf-8", "replace").splitlines():
-        _log.info("--then: %s", line)

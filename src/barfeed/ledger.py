@@ -13,7 +13,7 @@ import msgspec
 
 from barfeed.locks import locked
 from barfeed.troubles import Ledger
-from barfeed.whole import whole_file
+from barfeed.whole import open_regular, whole_file
 
 FILE_NAME = "alerts.json"
 LOCK_NAME = ".alerts.lock"
@@ -78,7 +78,8 @@ class LedgerFile:
     def _locked(self) -> Iterator[None]:
         with ExitStack() as held:
             for path in self._paths:
-                # Where nothing can be written or locked, there is nothing to keep apart.
+                # Where nothing can be written or locked, there is nothing to keep apart; and what another process
+                # holds for ever is changed all the same: to tell a trouble twice is better than not at all.
                 with suppress(OSError):
                     held.enter_context(locked(path.with_name(LOCK_NAME), wait=True))
                     break
@@ -87,7 +88,8 @@ class LedgerFile:
 
 def _read(path: Path) -> Ledger | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Ledger)
+        with open_regular(path) as file:
+            return msgspec.json.decode(file.read(), type=Ledger)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as problem:

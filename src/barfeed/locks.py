@@ -1,4 +1,4 @@
-"""A lock on a file, between processes; it ends with the block or with the process."""
+"""A lock on a file, between processes; it ends with the block or with the process, and is not waited for for ever."""
 
 import sys
 from collections.abc import Iterator
@@ -6,27 +6,45 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from barfeed.clock import SystemClock
+from barfeed.whole import open_regular
+
+# Held for a file's writing: whoever has it for longer is stopped, or no process of ours.
+WAIT_SEC = 10.0
+_LOOK_EVERY_SEC = 0.02
+
 
 @contextmanager
 def locked(path: Path, *, wait: bool) -> Iterator[bool]:
     """Hold the lock of the file `path`, which is made where it is missing.
 
-    Yields whether it is held: without `wait` another process may have it. Raises `OSError`.
+    Yields whether it is held: another process may have it, with `wait` for over `WAIT_SEC` seconds.
+    Raises `OSError`, also for a pipe in its place.
     """
-    with path.open("ab") as file:
-        yield _lock(file, wait=wait)
+    with open_regular(path, "ab") as file:
+        yield _lock_within(WAIT_SEC if wait else 0.0, file)
 
 
-def _lock(file: IO[bytes], *, wait: bool) -> bool:
+def _lock_within(sec: float, file: IO[bytes]) -> bool:
+    clock = SystemClock()
+    end_sec = clock.steady_sec() + sec
+    while not _lock(file):
+        if clock.steady_sec() >= end_sec:
+            return False
+        clock.sleep(_LOOK_EVERY_SEC)
+    return True
+
+
+def _lock(file: IO[bytes]) -> bool:
     try:
         if sys.platform == "win32":
             import msvcrt  # noqa: PLC0415
 
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
             import fcntl  # noqa: PLC0415
 
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
     return True

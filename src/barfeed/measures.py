@@ -201,6 +201,9 @@ METRICS = (
     ),
 )  # fmt: skip
 
+# The end of year 9999, the last that a date can have.
+_MOMENT_SEC_MAX = 253_402_300_799
+
 _LAG = Sample("barfeed_lag_seconds")
 _NEWEST = Sample("barfeed_newest_bar_timestamp_seconds")
 
@@ -284,5 +287,8 @@ def _is_ours(metric: Metric, samples: Samples) -> bool:
     if metric.kind == "gauge" and metric.label:
         return False
     values = {dict(sample.labels).get(metric.label, "") for sample in samples}
+    # Of what is no moment nobody could say how long ago it was.
+    if metric.name == _NEWEST.name and not all(0 <= each <= _MOMENT_SEC_MAX for each in samples.values()):
+        return False
     expected = {sample for value in values for sample, _ in _filed(metric, value, 0.0)}
     return expected == set(samples) and all(math.isfinite(each) for each in samples.values())

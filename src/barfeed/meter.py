@@ -12,7 +12,7 @@ from barfeed.binance.stream_wire import Followed
 from barfeed.clock import Clock, ExchangeTime
 from barfeed.measures import Cycle, Samples
 from barfeed.record import Record
-from barfeed.whole import whole_file
+from barfeed.whole import open_regular, whole_file
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,8 @@ class Meter:
 
     def _left_off(self, file: Path) -> Samples:
         try:
-            return measures.continued(metrics.read(file.read_text("utf-8"), self._labels))
+            with open_regular(file) as left:
+                return measures.continued(metrics.read(left.read().decode(), self._labels))
         except FileNotFoundError:
             return measures.before_any()
         except (OSError, UnicodeDecodeError, metrics.NotMetrics) as problem:

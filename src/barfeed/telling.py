@@ -47,7 +47,7 @@ class Alerts:
     def __init__(
         self, channels: Sequence[Channel], ledger: LedgerFile, clock: Clock, max_skew_sec: float, wait_sec: float
     ) -> None:
-        self._channels = {channel: Errand(channel.name) for channel in channels}
+        self._channels = {channel: Errand(channel.name, clock) for channel in channels}
         self._ledger = ledger
         self._clock = clock
         self._max_skew_sec = max_skew_sec
@@ -56,11 +56,17 @@ class Alerts:
     def __call__(self, record: Record, talk: Conversation) -> None:
         """Hear of a cycle."""
         told = heard(record, talk, self._max_skew_sec)
-        if self._ledger.read() == Ledger() and not any(each.status for each in told):
+        if self._ledger.read().is_empty and not any(each.status for each in told):
             # So are most hours.
             return
         names = [channel.name for channel in self._channels]
-        self._ledger.change(lambda ledger: (None, troubles.note(ledger, told, names, talk.now_ms)))
+        exchange_ms = talk.now_ms if talk.time else None
+
+        def note(ledger: Ledger) -> tuple[None, Ledger]:
+            ledger, now_ms = troubles.by_the_exchange(ledger, self._clock.utc_ms(), exchange_ms)
+            return None, troubles.note(ledger, told, names, now_ms)
+
+        self._ledger.change(note)
         self._deliver(self._wait_sec)
 
     def close(self) -> None:
@@ -99,7 +105,7 @@ def try_out(channels: Sequence[Channel], series: str, clock: Clock, wait_sec: fl
     message = Message("cycle", "success", f"barfeed {series}: test", "barfeed can reach you here", clock.utc_ms())
     answers = {channel.name: f"no answer in {wait_sec:g} s" for channel in channels}
     patience = Patience(clock, wait_sec)
-    errands = [Errand(channel.name) for channel in channels]
+    errands = [Errand(channel.name, clock) for channel in channels]
     for channel, errand in zip(channels, errands, strict=True):
         errand.start(lambda channel=channel: answers.update({channel.name: channel.send(message)}))  # type: ignore[misc] # bound now
     for errand in errands:
@@ -120,11 +126,11 @@ def _warn(channel: Channel, why: str, *, first: bool) -> None:
 class Heartbeat:
     """Calls an address after each cycle that ended well, so that somebody hears when none does."""
 
-    def __init__(self, url: str, transport: Transport, wait_sec: float) -> None:
+    def __init__(self, url: str, transport: Transport, clock: Clock, wait_sec: float) -> None:
         self._url = url
         self._transport = transport
         self._wait_sec = wait_sec
-        self._errand = Errand("heartbeat")
+        self._errand = Errand("heartbeat", clock)
 
     def __call__(self, record: Record, _talk: Conversation) -> None:
         """Hear of a cycle."""

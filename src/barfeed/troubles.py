@@ -64,10 +64,34 @@ class Letter:
 
 @dataclass(frozen=True)
 class Ledger:
-    """All that must be remembered from cycle to cycle: spells by their matter, and letters not delivered."""
+    """All that must be remembered from cycle to cycle: spells by their matter, and letters not delivered.
+
+    `ahead_ms` is how far the exchange's clock was ahead of the machine's; None until it tells, once there is trouble.
+    """
 
     spells: dict[str, Spell] = field(default_factory=dict)
     letters: tuple[Letter, ...] = ()
+    ahead_ms: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no trouble, and nothing to deliver."""
+        return not self.spells and not self.letters
+
+
+def by_the_exchange(ledger: Ledger, machine_ms: int, exchange_ms: int | None) -> tuple[Ledger, int]:
+    """The ledger and the time now by one clock, the exchange's; None where it does not tell.
+
+    Then it is the machine's, set as the exchange last told: a machine that is days off would take each change from one
+    clock to the other for days that have passed.
+    """
+    if ledger.is_empty:
+        # The machine's clock may have been set since.
+        ledger = Ledger()
+    ahead_ms = ledger.ahead_ms if exchange_ms is None else exchange_ms - machine_ms
+    if ledger.ahead_ms is None and ahead_ms is not None:
+        ledger = _moved(ledger, ahead_ms)
+    return replace(ledger, ahead_ms=ahead_ms), machine_ms + (ahead_ms or 0)
 
 
 def note(ledger: Ledger, heard: Sequence[Heard], channels: Sequence[str], now_ms: int) -> Ledger:
@@ -124,6 +148,17 @@ def span(ms: int) -> str:
         count, left = divmod(left, sec)
         words += [f"{count} {unit}"] if count else []
     return " ".join(words[:2]) or "0 s"
+
+
+def _moved(ledger: Ledger, ms: int) -> Ledger:
+    spells = {
+        matter: Spell(spell.since_ms + ms, spell.cycles, {kind: at_ms + ms for kind, at_ms in spell.told_ms.items()})
+        for matter, spell in ledger.spells.items()
+    }
+    letters = (
+        replace(each, message=replace(each.message, made_ms=each.message.made_ms + ms)) for each in ledger.letters
+    )
+    return replace(ledger, spells=spells, letters=tuple(letters))
 
 
 def _is_free(letter: Letter, channel: str, now_ms: int) -> bool:

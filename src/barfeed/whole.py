@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 # Nothing is written for as long: an older unfinished file was left by a killed process.
 ABANDONED_AFTER_SEC = 24 * 3600
@@ -21,8 +21,10 @@ _UNFINISHED = re.compile(rf"\..+\.\d+{re.escape(UNFINISHED_SUFFIX)}", re.DOTALL)
 def whole_file(path: Path) -> Iterator[Path]:
     """An empty file beside `path` to write to; at the end it is flushed to the disk and takes the name.
 
-    After any exception `path` is what it was. Raises `OSError`.
+    After any exception `path` is what it was. Raises `OSError`, also for a pipe or a device in its place: whoever
+    reads it would lose it. A link is replaced, not followed.
     """
+    _refuse_special(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED_SUFFIX}")
     unfinished.write_bytes(b"")
     try:
@@ -60,12 +62,12 @@ def sweep(path: Path) -> None:
             left.unlink()
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path, mode: Literal["rb", "ab"] = "rb") -> IO[bytes]:
     """A file's bytes; `OSError` for a pipe, which would be waited at for ever, or a device."""
-    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115 - the caller closes it
+    file = open(path, mode, opener=_open_at_once)  # noqa: SIM115 - the caller closes it
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise OSError(errno.EINVAL, "it is no regular file")
+        raise _special()
     return file
 
 
@@ -82,6 +84,20 @@ def flush_entries(folder: Path) -> None:
 def _open_at_once(path: str, flags: int) -> int:
     # Windows has no such pipes.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _special() -> OSError:
+    return OSError(errno.EINVAL, "it is no regular file")
+
+
+def _refuse_special(path: Path) -> None:
+    # What is not there, or leads nowhere, is neither; a folder cannot be replaced anyway.
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise _special()
 
 
 def _link(unfinished: Path, path: Path) -> None:
@@ -104,7 +120,7 @@ def _sweep_old(own: Path) -> None:
     now_sec = own.stat().st_mtime
     for left in own.parent.iterdir():
         if _UNFINISHED.fullmatch(left.name):
-            # Another process may be sweeping, too.
-            with suppress(FileNotFoundError):
+            # Another process may be sweeping, too; and what is another user's may not be ours to take away.
+            with suppress(OSError):
                 if now_sec - left.stat().st_mtime > ABANDONED_AFTER_SEC:
                     left.unlink()

@@ -57,7 +57,8 @@ def _heartbeat(settings: Settings, feed: Feed) -> list[Hear]:
     from barfeed.telling import HEARTBEAT_TIMEOUT_SEC, Heartbeat  # noqa: PLC0415
 
     wait_sec = 0.0 if settings.watch else HEARTBEAT_TIMEOUT_SEC
-    return [Heartbeat(settings.heartbeat_url, open_transport(settings.heartbeat_url, feed.clock), wait_sec)]
+    transport = open_transport(settings.heartbeat_url, feed.clock)
+    return [Heartbeat(settings.heartbeat_url, transport, feed.clock, wait_sec)]
 
 
 def tell(hearers: list[Hear], record: Record, talk: Conversation) -> None:

@@ -1,5 +1,6 @@
 """The file that remembers what was told."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from barfeed.ledger import LedgerFile
+from barfeed.locks import locked
 from barfeed.troubles import Heard, Ledger, Letter, Message, Spell, note
 from world import hours, ms
 
@@ -19,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from barfeed.clock import SystemClock
 from barfeed.ledger import LedgerFile
+from barfeed.locks import locked
 from barfeed.troubles import Spell
 
 file = LedgerFile(Path(sys.argv[1]))
@@ -75,3 +78,20 @@ def test_processes_change_it_one_after_another(tmp_path: Path) -> None:
     adding = [subprocess.Popen([sys.executable, "-c", ADDING, str(tmp_path)]) for _ in range(3)]
     assert [each.wait(60) for each in adding] == [0, 0, 0]
     assert LedgerFile(tmp_path).read().spells["n"].cycles == 75
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name")
+@pytest.mark.parametrize("name", ["alerts.json", ".alerts.lock"])
+def test_a_pipe_in_its_place_or_its_locks_keeps_nobody_waiting(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    file = saved(tmp_path, note(Ledger(), TROUBLE, ["channel 1"], NOON_MS))
+    assert file.read().spells == {"cycle": Spell(NOON_MS, 1, {"mismatch": NOON_MS})}
+    assert (tmp_path / name).is_fifo()
+
+
+def test_a_lock_that_another_process_keeps_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("barfeed.locks.WAIT_SEC", 0.2)
+    ledger = note(Ledger(), TROUBLE, ["channel 1"], NOON_MS)
+    with locked(tmp_path / ".alerts.lock", wait=False):
+        saved(tmp_path, ledger)
+    assert LedgerFile(tmp_path).read() == ledger

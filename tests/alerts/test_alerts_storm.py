@@ -1,11 +1,14 @@
 """Days of trouble, hour by hour, and what people were told of them."""
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from alerts.webhook import SECRET, Webhook
+from barfeed import errands
 from barfeed.alerts import channels
 from barfeed.cycle import record_of
 from barfeed.ledger import LedgerFile
@@ -34,7 +37,7 @@ class Feeding:
         self._addresses = addresses
         self._hour = 0
 
-    def live(self, fault: str = "", off_sec: float = 0.0, count: int = 1) -> None:
+    def live(self, fault: str = "", off_sec: float = 0.0, count: int = 1, *, is_time_told: bool = False) -> None:
         """Hours with this fault. Each is heard of as by a process of its own: nothing is kept but files."""
         for _ in range(count):
             self.world.clock.go_to(TARGET_MS + hours(1 + self._hour) + 30_000)
@@ -42,7 +45,7 @@ class Feeding:
             record = self.world.run(fault, catch_up=True)
             alerts = self.alerts()
             talk = self.world.rest.conversation(1)
-            if not fault:
+            if is_time_told or not fault:
                 talk.ask_time()
             alerts(record, talk)
             self._hour += 1
@@ -93,6 +96,41 @@ def test_two_days_of_trouble_are_exactly_these_messages(world: World, webhook: W
     assert said[5][0].startswith("well again after 1 d 3 h, 27 failed cycles (exchange_unavailable, exchange_blocked);")
     assert said[6][0] == "the machine's clock is 600.0 s ahead of the exchange's"
     assert said[7][0].startswith("well again after 2 h, 2 cycles (clock_skew)")
+
+
+@pytest.mark.parametrize("off_sec", [-3 * 86_400.0, 3 * 86_400.0])
+def test_a_machine_that_is_days_off_tells_a_trouble_once_though_the_exchange_tells_the_time_now_and_then(
+    world: World, webhook: Webhook, off_sec: float
+) -> None:
+    feeding = Feeding(world, webhook.channel)
+    for is_time_told in (False, True, False, True, False):
+        feeding.live(DOWN, off_sec, is_time_told=is_time_told)
+    feeding.live(off_sec=off_sec)
+    assert [each.removeprefix("barfeed BTCUSDT 1h: ") for each in webhook.titles] == [
+        "exchange_unavailable", "clock_skew", "well again",
+    ]  # fmt: skip
+    assert webhook.posted[-1]["message"].startswith(
+        "well again after 4 h 58 min, 5 failed cycles (exchange_unavailable);"
+    )
+
+
+def test_a_watch_tells_the_end_though_a_channel_hangs_at_the_trouble(world: World, webhook: Webhook) -> None:
+    alerts = Alerts(channels((webhook.channel,)), LedgerFile(world.feed.folder), world.clock, 5.0, 0.0)
+    webhook.hangs = True
+    for hour in range(1, 9):
+        world.clock.go_to(TARGET_MS + hours(hour) + 30_000)
+        alerts(world.run(DOWN, catch_up=True), world.rest.conversation(1))
+        time.sleep(0.05)
+    hanging = [each for each in threading.enumerate() if each.name == "barfeed-channel 1 (json)"]
+    assert 1 < len(hanging) <= errands.HANGING_MAX
+    alerts = Alerts(channels((webhook.channel,)), LedgerFile(world.feed.folder), world.clock, 5.0, 0.0)
+    alerts(world.run(DOWN, catch_up=True), world.rest.conversation(1))
+    time.sleep(0.5)
+    webhook.hangs = False
+    world.clock.go_to(TARGET_MS + hours(9) + 30_000)
+    alerts(world.run(catch_up=True), world.rest.conversation(1))
+    webhook.wait_for(1)
+    assert webhook.titles == ["barfeed BTCUSDT 1h: well again"]
 
 
 def test_good_hours_leave_no_file(world: World, webhook: Webhook) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import tempfile
 import time
 from pathlib import Path
 
@@ -37,6 +38,28 @@ def test_what_it_prints_is_in_the_log(started: World, caplog: pytest.LogCaptureF
     with caplog.at_level(logging.INFO):
         started.run(then="echo spoken; echo complained >&2")
     assert {"--then: spoken", "--then: complained"} <= set(caplog.messages)
+
+
+def test_of_much_that_it_prints_the_last_is_in_the_log_and_nothing_on_the_disk(
+    started: World, caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Where a temporary file would be made there is room for none.
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.setenv(name, str(tmp_path / "absent"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with caplog.at_level(logging.INFO):
+        record = started.run(then="yes | head -c 50000000; echo the last")
+    said = [each for each in caplog.messages if each.startswith("--then: ")]
+    assert then_of(record)["exit_code"] == 0
+    assert said[0] == "--then: what it printed before this is left out"
+    assert said[1:] == ["--then: y"] * 999 + ["--then: the last"]
+
+
+def test_a_command_that_prints_for_ever_is_killed_in_time(started: World, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        record = started.run(then="yes", then_timeout_sec=1.0)
+    assert (record.exit_code, then_of(record)["exit_code"]) == (0, None)
+    assert len([each for each in caplog.messages if each == "--then: y"]) in {999, 1000}
 
 
 def test_a_failing_command_does_not_fail_the_hour(started: World) -> None:

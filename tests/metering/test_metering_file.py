@@ -1,5 +1,6 @@
 """The file goes on where it was left, and what cannot be read of it begins anew."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,19 @@ def test_numbers_that_no_cycle_can_have_written_begin_anew(world: World, file: P
     assert Metered(world, file).says()["barfeed_bars_appended_total"] == 0
 
 
+@pytest.mark.parametrize("number", ["1e308", "1e17", "-1e17", "253402300800"])
+def test_a_newest_bar_that_is_no_moment_begins_anew(world: World, file: Path, number: str) -> None:
+    metered = Metered(world, file)
+    metered.live(13, 0, 30, catch_up=True)
+    (line,) = [each for each in file.read_text().splitlines() if each.startswith("barfeed_newest_bar_timestamp_")]
+    file.write_text(file.read_text().replace(line, f"{line.rpartition(' ')[0]} {number}"))
+    second = Metered(world, file)
+    assert second.meter.health().newest_ms is None
+    second.live(14, 0, 30, fault='[[fault]]\nkind = "status"\nstatus = 451\npath = "*"')
+    assert not second.meter.health().is_well
+    assert second.says()["barfeed_bars_appended_total"] == 726
+
+
 def test_a_file_that_cannot_be_written_is_a_warning(
     world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -104,6 +118,20 @@ def test_a_file_that_cannot_be_written_is_a_warning(
 def test_a_folder_in_its_place_is_a_warning(world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Meter(BTCUSDT_1H, world.clock, world.duckdb, tmp_path)
     assert "cannot be read" in caplog.text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no pipes with a name, no devices with one")
+@pytest.mark.parametrize("what", ["a pipe", "a link to a device"])
+def test_what_is_no_regular_file_is_left_as_it_is(
+    world: World, file: Path, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    os.mkfifo(file) if what == "a pipe" else file.symlink_to("/dev/null")
+    metered = Metered(world, file)
+    assert f"--metrics-file {file} cannot be read, the counters begin anew: " in caplog.text
+    assert metered.live(13, 0, 30, catch_up=True).exit_code == 0
+    assert f"--metrics-file {file} cannot be written: it is no regular file" in caplog.text
+    assert file.is_fifo() if what == "a pipe" else file.is_char_device()
+    assert [each for each in file.parent.iterdir() if each.name.endswith(".unfinished")] == []
 
 
 SEEN = Followed(2, 100, 3, 1, 1, is_connected=True, frame_age_sec=0.5)

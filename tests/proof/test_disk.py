@@ -573,6 +573,17 @@ def test_what_a_killed_writer_left_is_swept_whatever_file_is_written_next(tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mine", ".young.zip.4712.unfinished", "b.zip"]
 
 
+def test_what_may_not_be_taken_away_keeps_nobody_from_writing(tmp_path: Path) -> None:
+    # As another user's is, in a folder with the sticky bit; a folder cannot be unlinked even by root.
+    left = tmp_path / ".x.prom.4242.unfinished"
+    left.mkdir()
+    os.utime(left, (time.time() - 48 * 3600,) * 2)
+    with whole_file(tmp_path / "feed.prom") as unfinished:
+        unfinished.write_bytes(b"whole")
+    assert (tmp_path / "feed.prom").read_bytes() == b"whole"
+    assert left.exists()
+
+
 def test_the_next_hour_takes_away_the_other_name_of_a_store_whose_maker_was_killed(world: Exchange, disk: Path) -> None:
     other = disk / "store" / ".ohlcv.duckdb.4711.unfinished"
     other.hardlink_to(store_file(disk))

@@ -322,6 +322,14 @@ def test_a_proxys_password_is_told_nobody(proxy: str, desk: Desk, monkeypatch: p
     assert SECRET not in str(told.value)
 
 
+@pytest.mark.parametrize("words", [("run", "--alert", "json://a"), ("run", "--max-wait-sec"), (), ("alert",)])
+def test_an_address_astray_is_not_repeated(words: tuple[str, ...], desk: Desk) -> None:
+    ran = desk.type(*words, "json://hook.example/sesame")
+    assert ran.code == 2
+    assert "json://..." in ran.err
+    assert "sesame" not in ran.out + ran.err
+
+
 @pytest.mark.parametrize(
     "text", ["http://h/\nX: y", " http://h", "http://h/\x1b[31m", "http://h/ü", "http://h\t/"], ids=ascii
 )

@@ -267,10 +267,48 @@ def test_a_host_that_is_no_name_and_a_proxy_that_is_none_are_told(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number, (url, proxy) in enumerate([("ws://" + "a" * 70, ""), ("ws://x", "gopher://x"), ("ws://x", "http://")]):
-        monkeypatch.setenv("ws_proxy", proxy)
+        monkeypatch.setenv("http_proxy", proxy)
         stream = Stream(url, BTCUSDT_1H, print, SystemClock())
         stream.start()
         until(partial(_has, caplog.records, number + 1))
         stream.stop()
     assert {record.levelname for record in caplog.records} == {"WARNING"}
+    assert "bug" not in caplog.text
+
+
+@pytest.mark.parametrize("scheme", ["", "http://"])
+def test_the_stream_takes_the_proxy_that_rest_does_as_it_is_written(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.settimeout(8.0)
+        monkeypatch.setenv("http_proxy", f"{scheme}user:sesame@127.0.0.1:{proxy.getsockname()[1]}")
+        stream = Stream("ws://exchange.invalid/market", BTCUSDT_1H, print, SystemClock())
+        stream.start()
+        line, _ = proxy.accept()
+        asked = line.recv(4096)
+        line.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        line.close()
+        until(lambda: caplog.records)
+    stream.stop()
+    assert asked.startswith(b"CONNECT exchange.invalid:80 HTTP/1.1\r\n")
+    assert b"Proxy-Authorization: Basic dXNlcjpzZXNhbWU=\r\n" in asked
+    assert "the proxy refused with HTTP 407;" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    ["gopher://user:sesame@127.0.0.1:1", "sesame@127.0.0.1:1", "user:se/sesame@127.0.0.1:1", "http://[sesame"],
+)
+def test_the_password_of_a_proxy_that_cannot_be_used_is_told_nowhere(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("http_proxy", proxy)
+    stream = Stream("ws://exchange.invalid/market", BTCUSDT_1H, print, SystemClock())
+    stream.start()
+    until(lambda: caplog.records)
+    stream.stop()
+    assert "the proxy from the environment " in caplog.text
+    assert "sesame" not in caplog.text
     assert "bug" not in caplog.text

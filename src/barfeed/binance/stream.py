@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
-from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.exceptions import InvalidProxy, InvalidProxyStatus, InvalidStatus, ProxyError, WebSocketException
 from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 
@@ -24,6 +24,7 @@ from barfeed.binance.stream_wire import (
     should_renew,
     stream_address,
 )
+from barfeed.binance.transport import proxy_for
 from barfeed.clock import Clock
 
 # A frame is some 400 bytes: more is none of this stream.
@@ -133,6 +134,7 @@ class Stream:
     def _connection(self) -> Iterator[Connection]:
         with connect(
             self.address,
+            proxy=_proxy(self.address),
             open_timeout=OPEN_TIMEOUT_SEC,
             close_timeout=CLOSE_TIMEOUT_SEC,
             ping_interval=PING_EVERY_SEC,
@@ -198,6 +200,14 @@ class Stream:
         return self._clock.steady_sec() - self._opened_sec
 
 
+def _proxy(address: str) -> str | None:
+    try:
+        return proxy_for(address)
+    except ValueError:
+        # Its text may hold a password.
+        raise _Down("the proxy from the environment is no address") from None
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
@@ -205,6 +215,11 @@ def _translated() -> Iterator[None]:
     except InvalidStatus as refused:
         status = refused.response.status_code
         raise _Down(f"refused with HTTP {status}", status) from refused
+    except InvalidProxyStatus as refused:
+        raise _Down(f"the proxy refused with HTTP {refused.response.status_code}") from refused
+    except (InvalidProxy, ProxyError) as problem:
+        # Its text may hold a password.
+        raise _Down(f"the proxy from the environment cannot be used: {type(problem).__name__}") from None
     except ssl.SSLCertVerificationError as problem:
         raise _Down(f"its TLS certificate cannot be trusted: {problem.verify_message!r}") from problem
     # websockets asks for python-socks by an ImportError, and a host's name may be none by a UnicodeError.

@@ -115,12 +115,10 @@ class _Line:
 
 def _pool(base_url: str) -> urllib3.PoolManager:
     headers = {"User-Agent": f"barfeed/{__version__}", "Accept-Encoding": "gzip"}
-    proxy = _proxy_of(base_url)
-    if not proxy:
-        return urllib3.PoolManager(num_pools=1, headers=headers)
-    # As curl does: an address without a scheme is spoken to over HTTP.
-    address = proxy if "://" in proxy else f"http://{proxy}"
     try:
+        address = proxy_for(base_url)
+        if not address:
+            return urllib3.PoolManager(num_pools=1, headers=headers)
         return urllib3.ProxyManager(address, num_pools=1, headers=headers, proxy_headers=_proxy_headers(address))
     except (HTTPError, ValueError) as problem:
         # Its text may hold a password.
@@ -135,13 +133,27 @@ def _proxy_headers(address: str) -> dict[str, str]:
     return dict(urllib3.make_headers(proxy_basic_auth=f"{unquote(url.username)}:{unquote(url.password or '')}"))
 
 
+def proxy_for(url: str) -> str | None:
+    """The proxy that leads to this address, an exchange's or a stream's; with its password, so it is never told.
+
+    Raises `ValueError` for one that is no address; its text may hold the password, too.
+    """
+    proxy = _proxy_of(url)
+    if not proxy:
+        return None
+    # As curl does: an address without a scheme is spoken to over HTTP.
+    address = proxy if "://" in proxy else f"http://{proxy}"
+    _ = urlsplit(address).port
+    return address
+
+
 def proxy_shown(base_url: str) -> str:
     """The proxy that is used for this address, without what it is opened with; empty where there is none."""
-    proxy = _proxy_of(base_url)
-    if not proxy:
-        return ""
     try:
-        url = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        proxy = proxy_for(base_url)
+        if not proxy:
+            return ""
+        url = urlsplit(proxy)
         return f"{url.scheme}://{url.hostname}" + (f":{url.port}" if url.port else "")
     except ValueError:
         # Its text may hold a password.
@@ -158,7 +170,9 @@ def _proxy_of(base_url: str) -> str | None:
     if proxy_bypass(url.netloc):
         return None
     proxies = getproxies()
-    return proxies.get(url.scheme) or proxies.get("all")
+    # A stream begins as a request over HTTP does.
+    scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
+    return proxies.get(scheme) or proxies.get("all")
 
 
 def _get(pool: urllib3.PoolManager, url: str, clock: Clock, end_sec: float) -> Answer:

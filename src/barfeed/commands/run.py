@@ -8,6 +8,7 @@ from collections.abc import Iterator, Set
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from barfeed.commands.examples import examples
 from barfeed.commands.sisters import sister
