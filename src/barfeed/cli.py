@@ -14,6 +14,7 @@ import click
 from barfeed import __version__
 from barfeed.commands.terminal import complain, say
 from barfeed.errors import INTERRUPTED_EXIT_CODE, BarfeedError, UsageError
+from barfeed.stopping import Stopped
 
 # What a shell says of a process that ended by Ctrl-C.
 _CTRL_C_EXIT_CODE = 130
@@ -57,6 +58,9 @@ def main(command: click.Command = barfeed) -> NoReturn:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(_CTRL_C_EXIT_CODE)
+    except Stopped as stopped:
+        # Asked to end while it was ending.
+        _leave(stopped.exit_code)
     except Exception as error:
         if _is_unheard(error):
             _leave(code)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
+from barfeed import stopping
 from barfeed.bars import COLUMNS, Bar, Series
 from barfeed.clock import Clock
 from barfeed.errors import StoreUnusable
@@ -237,6 +238,8 @@ class Store:
                 self._clock.sleep(pause_sec)
                 pause_sec = min(2 * pause_sec, _LONGEST_LOCK_PAUSE_SEC)
             except RuntimeError as problem:
+                if _is_interrupted(problem):
+                    raise
                 # How a file name that is no UTF-8 comes back from DuckDB.
                 raise _unusable(self.path, problem) from problem
             else:
@@ -319,7 +322,11 @@ def _connect() -> duckdb.DuckDBPyConnection:
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
-    except (duckdb.Error, OSError) as problem:
+    except (duckdb.Error, OSError, RuntimeError) as problem:
+        if _is_interrupted(problem):
+            raise stopping.asked() from None
+        if isinstance(problem, RuntimeError):
+            raise
         raise _unusable(path, problem) from problem
 
 
@@ -330,6 +337,11 @@ def _refuse_lost_link(path: Path) -> None:
             f"{path} is a link to {str(path.readlink())!r}, which is not there",
             hint="mount the disk that it is on, or take the link away",
         )
+
+
+def _is_interrupted(problem: BaseException) -> bool:
+    # What DuckDB makes of whatever a signal's handler raises while it works.
+    return isinstance(problem, duckdb.InterruptException) or str(problem) == "Query interrupted"
 
 
 def _is_locked(problem: BaseException) -> bool:

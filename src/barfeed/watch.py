@@ -46,6 +46,12 @@ def awaited_ms(now_ms: int, done_ms: int | None, step_ms: int) -> int:
     return newest_ms if done_ms is None else max(newest_ms, done_ms + step_ms)
 
 
+def next_due_in_sec(now_ms: int, done_ms: int | None, step_ms: int, settle_sec: float) -> float:
+    """Seconds until a bar becomes due: the awaited one or, where that is due already, the one after it."""
+    sec = due_in_sec(now_ms, done_ms, step_ms, settle_sec)
+    return sec if sec > 0 else due_in_sec(now_ms, awaited_ms(now_ms, done_ms, step_ms), step_ms, settle_sec)
+
+
 def is_news(frame_ms: int, now_ms: int, done_ms: int | None, step_ms: int) -> bool:
     """Whether a closing frame is about the bar that is awaited: newest closed, or about to be, and not done yet."""
     return frame_ms == grid.last_closed(now_ms + _EARLY_FRAME_MS, step_ms) and (done_ms is None or frame_ms > done_ms)
@@ -95,20 +101,31 @@ class _Watcher:
         # The last bar whose closing frame was worth a look, and the last whose frame the exchange's clock agreed with.
         self._looked_ms: int | None = None
         self._heard_ms: int | None = None
+        # What the exchange asked to be left alone with, and until when by the steady clock.
+        self._refusal: BarfeedError | None = None
+        self._alone_until_sec = 0.0
 
     def look(self, frame_ms: int | None) -> float:
         """Run a cycle if a bar is due, `frame_ms` one whose closing frame came; how many seconds to sleep then."""
-        talk = self._rest.conversation(self._pace.max_wait_sec)
+        talk = self._conversation()
         try:
             self._time = talk.ask_time()
         except BarfeedError as error:
             # Where a bar is due, the cycle tells it and leaves a manifest; a block, too, which may outlast many bars.
             if not self._is_due() and not isinstance(error, ExchangeBlocked):
-                return self._after_failure(error, error.retry_after_sec)
+                return self._after_failure(talk, error)
             return self._cycle(talk)
         if frame_ms is not None and self._is_news(frame_ms):
             self._heard_ms = frame_ms
         return self._cycle(talk) if self._is_due() else self._until_due_sec()
+
+    def _conversation(self) -> Conversation:
+        left_sec = self._alone_until_sec - self._feed.clock.steady_sec()
+        if self._refusal is None or left_sec <= 0:
+            return self._rest.conversation(self._pace.max_wait_sec)
+        # A bar that is missed meanwhile is told, but the exchange is left alone.
+        self._refusal.retry_after_sec = left_sec
+        return self._rest.conversation(self._pace.max_wait_sec, self._refusal)
 
     def listen(self, listen: Listen, sec: float) -> int | None:
         """Sleep, until a closing frame comes that is worth a look; the bar that it is about."""
@@ -141,10 +158,10 @@ class _Watcher:
             _log.exception("this is a bug in barfeed; report it")
             if record is None:
                 self._tell_bug(bug, talk)
-            return self._after_failure(bug, None, logging.ERROR)
+            return self._after_failure(talk, bug, logging.ERROR)
         if failure := record.failure:
             said = f"{failure.message} ({failure.hint})"
-            return self._after_failure(said, failure.retry_after_sec, level_of(failure.exit_code))
+            return self._after_failure(talk, said, level_of(failure.exit_code))
         self.failures = 0
         self._done_ms = record.target_ms
         return self._until_due_sec()
@@ -154,9 +171,14 @@ class _Watcher:
         with suppress(Exception):
             self._tell(record_of(bug, self._feed, self._order), talk)
 
-    def _after_failure(self, what: object, asked_sec: float | None, level: int = logging.WARNING) -> float:
+    def _after_failure(self, talk: Conversation, what: object, level: int = logging.WARNING) -> float:
         self.failures += 1
+        self._refusal = talk.refusal
+        asked_sec = self._refusal.retry_after_sec if self._refusal else None
+        self._alone_until_sec = self._feed.clock.steady_sec() + (asked_sec or 0.0)
         pause_sec = failure_pause_sec(self.failures, asked_sec, self._pace.sleep_sec)
+        # However long it is: no bar may become due in it and nobody say so.
+        pause_sec = min(pause_sec, self._next_due_in_sec() + _WAKE_AFTER_DUE_SEC)
         _log.log(level, "%s; looking again in %.0f s", what, pause_sec)
         return pause_sec
 
@@ -172,3 +194,9 @@ class _Watcher:
         now_ms, step_ms = self._time.now_ms(self._feed.clock), self._order.series.interval.ms
         is_heard = self._heard_ms == awaited_ms(now_ms, self._done_ms, step_ms)
         return due_in_sec(now_ms, self._done_ms, step_ms, 0.0 if is_heard else self._order.settle_sec)
+
+    def _next_due_in_sec(self) -> float:
+        step_ms = self._order.series.interval.ms
+        if self._time is None:
+            return step_ms / 1000
+        return next_due_in_sec(self._time.now_ms(self._feed.clock), self._done_ms, step_ms, self._order.settle_sec)

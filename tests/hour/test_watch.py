@@ -2,9 +2,10 @@
 
 import pytest
 
+from barfeed.binance.rest import Conversation
 from barfeed.record import Record
 from barfeed.replay.faults import parse_faults
-from barfeed.watch import Pace, due_in_sec, failure_pause_sec, watch
+from barfeed.watch import Pace, due_in_sec, failure_pause_sec, next_due_in_sec, watch
 from world import HourIsOver, World, ends_after, hours, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
@@ -36,6 +37,23 @@ def watched(world: World, cycles: int, fault: str = "", pace: Pace = PACE) -> li
 )
 def test_a_bar_is_due_when_it_is_closed_settled_and_not_done(now: int, done: int | None, expected_sec: float) -> None:
     assert due_in_sec(now, done, HOUR_MS, settle_sec=10.0) == expected_sec
+
+
+@pytest.mark.parametrize(
+    ("now", "done", "expected_sec"),
+    [
+        (ms(2024, 2, 10, 13, 59, 30), ms(2024, 2, 10, 12), 40.0),
+        (ms(2024, 2, 10, 14, 0, 3), ms(2024, 2, 10, 12), 7.0),
+        # The 13:00 bar is due and not done: the next to become due is that of 14:00.
+        (ms(2024, 2, 10, 14, 0, 30), ms(2024, 2, 10, 12), 3580.0),
+        (ms(2024, 2, 10, 14, 0, 30), None, 3580.0),
+        (ms(2024, 2, 10, 14, 0, 30), ms(2024, 2, 10, 13), 3580.0),
+    ],
+)
+def test_the_next_to_become_due_is_ahead_though_one_is_due_already(
+    now: int, done: int | None, expected_sec: float
+) -> None:
+    assert next_due_in_sec(now, done, HOUR_MS, settle_sec=10.0) == expected_sec
 
 
 @pytest.mark.parametrize(
@@ -144,6 +162,39 @@ def test_a_ban_is_left_alone_until_it_ends(started: World) -> None:
     assert [record.status for record in records] == ["exchange_blocked", "appended"]
     assert started.clock.now_ms - began_ms >= 1_800_000
     assert started.exchange.requests.total() == 3
+
+
+@pytest.mark.parametrize("status", [503, 429, 418])
+def test_what_is_missed_in_a_long_pause_is_told_when_due_and_the_exchange_is_left_alone(
+    started: World, status: int
+) -> None:
+    asked_for = f'kind = "status"\nstatus = {status}\nretry_after = 14400\npath = "*"'
+    started.exchange.faults = parse_faults(
+        f"[[fault]]\n{asked_for}\nfrom = 2024-02-10T14:30:00\nuntil = 2024-02-10T16:00:00", "the test"
+    )
+    started.order = started.order._replace(catch_up=True)
+    failed: list[tuple[int, int]] = []
+
+    def tell(record: Record, _talk: Conversation) -> None:
+        if record.exit_code:
+            failed.append(((started.clock.now_ms - TARGET_MS - hours(1)) // 60_000, started.exchange.requests.total()))
+        elif failed:
+            raise HourIsOver
+
+    with pytest.raises(HourIsOver):
+        watch(started.feed, started.order, started.rest, PACE, tell)
+    assert [minute for minute, _ in failed if minute != 30] == [60, 120, 180, 240]
+    assert len({requests for _, requests in failed}) == 1
+    assert started.clock.now_ms - TARGET_MS - hours(1) >= hours(4.5)
+
+
+def test_an_outage_that_ends_before_the_close_does_not_put_the_bar_off(started: World) -> None:
+    watched(started, 1)
+    down = (
+        '[[fault]]\nkind = "status"\nstatus = 503\npath = "*"\nfrom = 2024-02-10T14:05:00\nuntil = 2024-02-10T14:58:30'
+    )
+    assert watched(started, 2, down)[-1].status == "appended"
+    assert started.clock.now_ms - TARGET_MS - hours(2) - 10_000 in range(100)
 
 
 def test_a_look_that_fails_while_nothing_is_due_leaves_no_manifest(started: World) -> None:

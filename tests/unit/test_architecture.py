@@ -27,6 +27,7 @@ ADAPTERS = {
     "metrics",
     "listening",
     "premises",
+    "stopping",
 }
 HAPPENS = {
     "record",
@@ -54,8 +55,8 @@ TOP = {"config", "wiring", "cli", "commands", "replay", "__main__", "__init__", 
 # What a room may import of barfeed besides itself; "" is the version in barfeed/__init__.py.
 ALLOWED = (
     dict.fromkeys(PURE, PURE)
-    # A file that is whole or absent, a lock, and the time, are what adapters stand on themselves.
-    | dict.fromkeys(ADAPTERS, PURE | {"clock", "whole", "locks", ""})
+    # A file that is whole or absent, a lock, the time, and being asked to end, are what adapters stand on themselves.
+    | dict.fromkeys(ADAPTERS, PURE | {"clock", "whole", "locks", "stopping", ""})
     | dict.fromkeys(HAPPENS, PURE | ADAPTERS | HAPPENS | {""})
     | {"config": PURE | {""}, "replay": PURE | {"clock", "config", ""}}
     | dict.fromkeys(TOP - {"config", "replay"}, PURE | ADAPTERS | HAPPENS | TOP | {""})

@@ -18,7 +18,7 @@ from barfeed.binance.refusals import Answer, TryAgain
 from barfeed.binance.transport import Transport
 from barfeed.binance.wire import KLINES_LIMIT_MAX
 from barfeed.clock import Clock, ExchangeTime, Patience
-from barfeed.errors import ExchangeBlocked, ExchangeRefused, ExchangeUnavailable
+from barfeed.errors import BarfeedError, ExchangeBlocked, ExchangeRefused, ExchangeUnavailable
 from barfeed.rules import Asked
 
 _ABSURD_DIGITS = 10
@@ -40,15 +40,15 @@ class Rest:
         self.clock = clock
         self.jitter = jitter
 
-    def conversation(self, max_wait_sec: float) -> "Conversation":
-        """Everything one cycle asks, within one patience."""
-        return Conversation(self, Patience(self.clock, max_wait_sec))
+    def conversation(self, max_wait_sec: float, refusal: BarfeedError | None = None) -> "Conversation":
+        """Everything one cycle asks, within one patience; nothing, where a `refusal` of before still holds."""
+        return Conversation(self, Patience(self.clock, max_wait_sec), refusal)
 
 
 class Conversation:
     """One cycle's requests: they share a patience, and are counted for the manifest."""
 
-    def __init__(self, rest: Rest, patience: Patience) -> None:
+    def __init__(self, rest: Rest, patience: Patience, refusal: BarfeedError | None = None) -> None:
         self._rest = rest
         self.patience = patience
         self.requests = 0
@@ -57,7 +57,8 @@ class Conversation:
         self.time: ExchangeTime | None = None
         # When the last answer was sent, by the clock of whoever sent it: coarse, but not /time's.
         self.dated_ms: int | None = None
-        self._refusal: ExchangeBlocked | ExchangeRefused | None = None
+        # Why nothing more is asked: calling on cannot help, and would make a block longer.
+        self.refusal = refusal
 
     @property
     def base_url(self) -> str:
@@ -130,8 +131,8 @@ class Conversation:
                 attempt += 1
 
     def _ask_once(self, path: str, query: Query, read: Callable[[Answer, float], _Value]) -> _Value:
-        if self._refusal:
-            raise self._refusal
+        if self.refusal:
+            raise self.refusal.with_traceback(None)
         url = f"{self._rest.base_url}{path}?{urlencode(query)}" if query else f"{self._rest.base_url}{path}"
         self.requests += 1
         sent_sec = self._rest.clock.steady_sec()
@@ -143,8 +144,7 @@ class Conversation:
             refusals.check_status(answer, self.now_ms)
             return read(answer, sent_sec)
         except (ExchangeBlocked, ExchangeRefused) as refusal:
-            # Calling on cannot help, and would make a block longer.
-            self._refusal = refusal
+            self.refusal = refusal
             raise
         except wire.NotJson as problem:
             raise TryAgain("not_json", f"HTTP 200, {problem}") from None
@@ -158,11 +158,13 @@ class Conversation:
         self.retries[fault.reason] += 1
         pause_sec = refusals.pause_sec(attempt, fault.after_sec, self._rest.jitter())
         if pause_sec >= self.patience.left_sec:
-            raise ExchangeUnavailable(
+            unavailable = ExchangeUnavailable(
                 f"{self._rest.base_url} did not answer {path} in {self.patience.total_sec:g} s"
                 f" ({attempt + 1} attempts); last: {fault}",
                 retry_after_sec=fault.after_sec,
-            ) from None
+            )
+            self.refusal = unavailable if fault.after_sec else None
+            raise unavailable from None
         # Once is a warning; how often it was is in the error, if it comes to one.
         _log.log(logging.DEBUG if attempt else logging.WARNING, "%s: %s; asking again", path, fault)
         self.patience.pause(pause_sec)

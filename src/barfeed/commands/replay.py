@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from barfeed.commands.examples import examples
-from barfeed.commands.terminal import Stopped, log_to_stderr, stop_on_signals
+from barfeed.commands.terminal import log_to_stderr
 from barfeed.config import Settings, options_of
+from barfeed.stopping import Stopped, stop_on_signals
 
 
 @click.command(

@@ -12,9 +12,10 @@ from click.core import ParameterSource
 
 from barfeed.commands.examples import examples
 from barfeed.commands.sisters import sister
-from barfeed.commands.terminal import Stopped, complain, log_to_stderr, say, stop_on_signals
+from barfeed.commands.terminal import complain, log_to_stderr, say
 from barfeed.config import SECRETS, Settings, settings_options
 from barfeed.errors import UsageError
+from barfeed.stopping import Stopped, stop_on_signals
 
 if TYPE_CHECKING:
     from barfeed.binance.rest import Conversation

@@ -1,9 +1,7 @@
-"""What every command says to a person: the log, a complaint, and how it is asked to stop."""
+"""What every command says to a person: the log, a remark, a complaint."""
 
 import logging
-import signal
 from contextlib import suppress
-from typing import NoReturn
 
 import click
 
@@ -11,14 +9,6 @@ from barfeed import logs
 from barfeed.config import Settings
 
 _log = logging.getLogger(__name__)
-
-
-class Stopped(BaseException):
-    """SIGTERM or SIGINT asked the command to end; `exit_code` is what a shell says of that signal."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"signal {number}")
-        self.exit_code = 128 + number
 
 
 def log_to_stderr(settings: Settings) -> None:
@@ -48,16 +38,3 @@ def complain(message: str, hint: str) -> None:
     say(f"barfeed: {message}", err=True)
     if hint:
         say(f"  hint: {hint}", err=True)
-
-
-def stop_on_signals() -> None:
-    """Let SIGTERM and SIGINT raise `Stopped`, once."""
-
-    def stop(number: int, _frame: object) -> NoReturn:
-        # Once is enough: a second signal must not break into the end.
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_IGN)
-        raise Stopped(number)
-
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, stop)

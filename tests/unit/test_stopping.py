@@ -1,0 +1,88 @@
+"""A signal ends a command, wherever it strikes and however often it comes."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from barfeed import stopping
+from barfeed.bars import Bar
+from barfeed.clock import SystemClock
+from barfeed.store import Store, transaction
+from world import BTCUSDT_1H, ms
+
+# Minutes of work.
+LONG = "SELECT sum(a.range * b.range) FROM range(3000000) a, range(3000) b WHERE (a.range * b.range) % 7 = 3"
+STRUCK = [signal.SIGTERM, signal.SIGINT]
+
+
+@pytest.fixture(autouse=True)
+def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in STRUCK}
+    monkeypatch.setattr(stopping, "_Wish", type("_Wish", (), dict(vars(stopping._Wish))))
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def strike_soon(number: int) -> None:
+    threading.Timer(0.3, lambda: os.kill(os.getpid(), number)).start()
+
+
+def store_of_one_bar(folder: Path) -> Store:
+    store = Store(folder / "ohlcv.duckdb", SystemClock(), 0.0)
+    with store.appending(BTCUSDT_1H, create=True) as table:
+        table.append([Bar(ms(2024, 2, 10, 13), 1.0, 1.0, 1.0, 1.0, 1.0)])
+    return store
+
+
+def work_long(store: Store) -> None:
+    with store.session(write=True) as connection, transaction(connection):
+        store.table(connection, BTCUSDT_1H).append([Bar(ms(2024, 2, 10, 14), 1.0, 1.0, 1.0, 1.0, 1.0)])
+        connection.execute(LONG)
+
+
+@pytest.mark.parametrize("number", STRUCK)
+def test_a_signal_while_duckdb_works_is_the_stop_that_it_asks_for_and_rolls_back(tmp_path: Path, number: int) -> None:
+    store = store_of_one_bar(tmp_path)
+    stopping.stop_on_signals()
+    strike_soon(number)
+    with pytest.raises(stopping.Stopped) as stopped:
+        work_long(store)
+    assert stopped.value.exit_code == 128 + number
+    with store.reading(BTCUSDT_1H) as table:
+        assert table.coverage().rows == 1
+
+
+def test_ctrl_c_while_duckdb_works_is_ctrl_c_for_a_command_that_minds_no_signals(tmp_path: Path) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    store = store_of_one_bar(tmp_path)
+    strike_soon(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        work_long(store)
+
+
+def test_a_signal_while_the_file_is_opened_does_not_make_it_unusable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_of_one_bar(tmp_path)
+    monkeypatch.setattr("barfeed.store._attach_statement", lambda *_: LONG)
+    stopping.stop_on_signals()
+    strike_soon(signal.SIGTERM)
+    with pytest.raises(stopping.Stopped), store.reading(BTCUSDT_1H):
+        pass
+
+
+def test_two_signals_for_one_wish_are_one_and_a_later_one_is_heard_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_sec = 1000.0
+    monkeypatch.setattr(SystemClock, "steady_sec", lambda _self: now_sec)
+    stopping.stop_on_signals()
+    with pytest.raises(stopping.Stopped):
+        signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGTERM)
+    now_sec += 1.0
+    with pytest.raises(stopping.Stopped, match="signal 15"):
+        signal.raise_signal(signal.SIGTERM)
