@@ -310,7 +310,8 @@ def _columns(connection: duckdb.DuckDBPyConnection, series: Series) -> dict[str,
 
 
 def _connect() -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
+    # With more threads than one the main thread may wait inside DuckDB for the others, where no signal reaches it.
+    connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "threads": "1"})
     # CURRENT_TIMESTAMP becomes a TIMESTAMP in the session's zone, which is the machine's unless told.
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     # It would be drawn into a command's own output.
