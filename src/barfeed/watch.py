@@ -107,7 +107,7 @@ class _Watcher:
 
     def look(self, frame_ms: int | None) -> float:
         """Run a cycle if a bar is due, `frame_ms` one whose closing frame came; how many seconds to sleep then."""
-        talk = self._conversation()
+        talk = self._conversation(frame_ms)
         try:
             self._time = talk.ask_time()
         except BarfeedError as error:
@@ -119,13 +119,17 @@ class _Watcher:
             self._heard_ms = frame_ms
         return self._cycle(talk) if self._is_due() else self._until_due_sec()
 
-    def _conversation(self) -> Conversation:
-        left_sec = self._alone_until_sec - self._feed.clock.steady_sec()
-        if self._refusal is None or left_sec <= 0:
-            return self._rest.conversation(self._pace.max_wait_sec)
-        # A bar that is missed meanwhile is told, but the exchange is left alone.
-        self._refusal.retry_after_sec = left_sec
-        return self._rest.conversation(self._pace.max_wait_sec, self._refusal)
+    def _conversation(self, frame_ms: int | None) -> Conversation:
+        now_sec, unsettled_sec = self._feed.clock.steady_sec(), max(0.0, self._settled_in_sec())
+        # A frame must not make a bar later, nor its patience end sooner, than the clock alone would.
+        heard_sec = unsettled_sec if frame_ms is not None and self._is_news(frame_ms) else 0.0
+        talk = self._rest.conversation(self._pace.max_wait_sec + heard_sec)
+        talk.settled_sec = now_sec + unsettled_sec + _WAKE_AFTER_DUE_SEC
+        if self._refusal and now_sec < self._alone_until_sec:
+            # A bar that is missed meanwhile is told, but the exchange is left alone.
+            self._refusal.retry_after_sec = self._alone_until_sec - now_sec
+            talk.refusal = self._refusal
+        return talk
 
     def listen(self, listen: Listen, sec: float) -> int | None:
         """Sleep, until a closing frame comes that is worth a look; the bar that it is about."""
@@ -191,9 +195,14 @@ class _Watcher:
     def _due_in_sec(self) -> float:
         if self._time is None:
             return 0.0
+        awaited = awaited_ms(self._time.now_ms(self._feed.clock), self._done_ms, self._order.series.interval.ms)
+        return self._settled_in_sec() - (self._order.settle_sec if self._heard_ms == awaited else 0.0)
+
+    def _settled_in_sec(self) -> float:
+        if self._time is None:
+            return 0.0
         now_ms, step_ms = self._time.now_ms(self._feed.clock), self._order.series.interval.ms
-        is_heard = self._heard_ms == awaited_ms(now_ms, self._done_ms, step_ms)
-        return due_in_sec(now_ms, self._done_ms, step_ms, 0.0 if is_heard else self._order.settle_sec)
+        return due_in_sec(now_ms, self._done_ms, step_ms, self._order.settle_sec)
 
     def _next_due_in_sec(self) -> float:
         step_ms = self._order.series.interval.ms

@@ -131,6 +131,35 @@ def test_a_bar_that_rest_does_not_show_yet_is_asked_for_until_it_does(started: W
     assert 3000 <= late_by(seen)[1] < 6000
 
 
+@pytest.mark.parametrize("jitter", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize("sec", [5, 8, 10, 11, 30])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        'kind = "late"\nrows = 2\nsec = {sec}',
+        'kind = "status"\nstatus = 503\npath = "*"\nuntil = 2024-02-10T{hour}:00:{sec:02}',
+    ],
+    ids=["late", "503"],
+)
+def test_a_frame_never_makes_a_bar_later_than_the_clock(started: World, fault: str, sec: int, jitter: float) -> None:
+    started.rest.jitter = lambda: jitter
+
+    def late(hour: int, frames: Frames) -> int:
+        faults = f"[[fault]]\nfrom = 2024-02-10T{{hour}}:00:00\n{fault}".format(sec=sec, hour=hour)
+        return late_by(watched(started, 2, frames, faults, catch_up=True))[1]
+
+    by_the_clock, by_the_frame = late(15, []), late(16, closes(2))
+    # This clock rounds each pause to a millisecond.
+    assert by_the_frame <= by_the_clock + 1
+
+
+def test_the_patience_of_a_heard_bar_counts_from_when_it_has_settled(started: World) -> None:
+    never = '[[fault]]\nkind = "late"\nrows = 2\nsec = 900\nfrom = 2024-02-10T15:00:00'
+    (_, (status, _, after_ms)) = watched(started, 2, closes(1), never)
+    assert status == "bar_late"
+    assert after_ms >= 110_000
+
+
 def test_a_pause_that_the_exchange_asked_for_is_not_cut_short(started: World) -> None:
     banned = '[[fault]]\nkind = "status"\nstatus = 418\npath = "*"\nretry_after = 3600\nuntil = 2024-02-10T15:00:30'
     started.exchange.requests.clear()

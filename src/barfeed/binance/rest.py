@@ -40,15 +40,15 @@ class Rest:
         self.clock = clock
         self.jitter = jitter
 
-    def conversation(self, max_wait_sec: float, refusal: BarfeedError | None = None) -> "Conversation":
-        """Everything one cycle asks, within one patience; nothing, where a `refusal` of before still holds."""
-        return Conversation(self, Patience(self.clock, max_wait_sec), refusal)
+    def conversation(self, max_wait_sec: float) -> "Conversation":
+        """Everything one cycle asks, within one patience."""
+        return Conversation(self, Patience(self.clock, max_wait_sec))
 
 
 class Conversation:
     """One cycle's requests: they share a patience, and are counted for the manifest."""
 
-    def __init__(self, rest: Rest, patience: Patience, refusal: BarfeedError | None = None) -> None:
+    def __init__(self, rest: Rest, patience: Patience) -> None:
         self._rest = rest
         self.patience = patience
         self.requests = 0
@@ -58,7 +58,9 @@ class Conversation:
         # When the last answer was sent, by the clock of whoever sent it: coarse, but not /time's.
         self.dated_ms: int | None = None
         # Why nothing more is asked: calling on cannot help, and would make a block longer.
-        self.refusal = refusal
+        self.refusal: BarfeedError | None = None
+        # When the clock alone would begin to ask, by the steady clock: no pause of ours goes across it.
+        self.settled_sec = 0.0
 
     @property
     def base_url(self) -> str:
@@ -95,13 +97,12 @@ class Conversation:
         attempt = 0
         while True:
             pull = self.newest_bars(asked.series, end_ms, asked.bars)
-            pause_sec = refusals.pause_sec(attempt, None, self._rest.jitter())
+            pause_sec, attempt = self._next_pause(attempt, None)
             if not rules.is_late(pull, asked) or pause_sec >= self.patience.left_sec:
                 return pull
             _log.info("%s: the target is not shown yet; asking again in %.1f s", asked.series, pause_sec)
             self.retries["late"] += 1
             self.patience.pause(pause_sec)
-            attempt += 1
 
     def newest_bars(self, series: Series, end_ms: int, bars: int) -> Pull:
         """The `bars` newest rows that open at or before `end_ms` (ms), oldest first, paged where they must be.
@@ -122,13 +123,14 @@ class Conversation:
         return self._ask("/fapi/v1/klines", query, lambda answer, _sent_sec: wire.read_klines(answer.body))
 
     def _ask(self, path: str, query: Query, read: Callable[[Answer, float], _Value]) -> _Value:
-        attempt = 0
+        attempts = attempt = 0
         while True:
             try:
                 return self._ask_once(path, query, read)
             except TryAgain as fault:
-                self._wait_after(fault, attempt, path)
-                attempt += 1
+                attempts += 1
+                pause_sec, attempt = self._next_pause(attempt, fault.after_sec)
+                self._wait_after(fault, attempts, pause_sec, path)
 
     def _ask_once(self, path: str, query: Query, read: Callable[[Answer, float], _Value]) -> _Value:
         if self.refusal:
@@ -154,17 +156,24 @@ class Conversation:
         if weight.isascii() and weight.isdigit() and len(weight) < _ABSURD_DIGITS:
             self.used_weight = int(weight)
 
-    def _wait_after(self, fault: TryAgain, attempt: int, path: str) -> None:
+    def _next_pause(self, attempt: int, asked_sec: float | None) -> tuple[float, int]:
+        """How long to wait after `attempt`, and which attempt it is then: the first anew, once the bar has settled."""
+        pause_sec = refusals.pause_sec(attempt, asked_sec, self._rest.jitter())
+        unsettled_sec = self.settled_sec - self._rest.clock.steady_sec()
+        if asked_sec is None and 0 < unsettled_sec < pause_sec:
+            return unsettled_sec, 0
+        return pause_sec, attempt + 1
+
+    def _wait_after(self, fault: TryAgain, attempts: int, pause_sec: float, path: str) -> None:
         self.retries[fault.reason] += 1
-        pause_sec = refusals.pause_sec(attempt, fault.after_sec, self._rest.jitter())
         if pause_sec >= self.patience.left_sec:
             unavailable = ExchangeUnavailable(
                 f"{self._rest.base_url} did not answer {path} in {self.patience.total_sec:g} s"
-                f" ({attempt + 1} attempts); last: {fault}",
+                f" ({attempts} attempts); last: {fault}",
                 retry_after_sec=fault.after_sec,
             )
             self.refusal = unavailable if fault.after_sec else None
             raise unavailable from None
         # Once is a warning; how often it was is in the error, if it comes to one.
-        _log.log(logging.DEBUG if attempt else logging.WARNING, "%s: %s; asking again", path, fault)
+        _log.log(logging.DEBUG if attempts > 1 else logging.WARNING, "%s: %s; asking again", path, fault)
         self.patience.pause(pause_sec)
