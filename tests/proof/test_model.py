@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from barfeed import artifacts, grid, revisions, rules, verdict
+from barfeed import artifacts, cycle, grid, revisions, rules, verdict
 from proof.ground import ERA_MS, TAPE, WINDOW_BARS, Ended, Ground, order
 from proof.model import HOUR_MS, Model, check_evidence
 from proof.storm import ANY_PATH, EXITS, FAULTS
@@ -216,6 +216,7 @@ def test_no_promise_breaks_in_many_lives() -> None:
 def _forming_too(monkeypatch: pytest.MonkeyPatch) -> None:
     # An hour too late, for all: what to ask for, what counts as closed.
     monkeypatch.setattr(grid, "floor", lambda now_ms, step_ms: now_ms - now_ms % step_ms + step_ms)
+    monkeypatch.setattr(cycle._Cycle, "_settled_ms", lambda self: self._talk.now_ms)
     monkeypatch.setattr(rules, "check_pull", lambda *_: [])
     monkeypatch.setattr(verdict, "trust_clock", lambda *_: None)
 

@@ -107,6 +107,12 @@ def test_the_exchange_tells_the_time_and_the_machine_only_until_then() -> None:
     assert scene.talk.used_weight == 17
 
 
+def test_a_time_that_took_a_minute_to_come_is_asked_for_again() -> None:
+    scene = Scene(Answer(200, {}, b'{"serverTime":1705327000000}'), takes_sec=61.0)
+    scene.talk.ask_time()
+    assert (len(scene.asked), dict(scene.talk.retries)) == (2, {"timeout": 1})
+
+
 @pytest.mark.parametrize("weight", ["", "x", "-1", "٣"])
 def test_a_weight_that_is_no_number_is_ignored(weight: str) -> None:
     scene = Scene(Answer(200, {"x-mbx-used-weight-1m": weight}, b"[]"))

@@ -22,6 +22,8 @@ from barfeed.errors import BarfeedError, ExchangeBlocked, ExchangeRefused, Excha
 from barfeed.rules import Asked
 
 _ABSURD_DIGITS = 10
+# An answer that took so long may be off by half an interval of a minute, and no bar of that would ever be settled.
+_USELESS_TIME_AFTER_SEC = 60.0
 
 Query = dict[str, str | int]
 
@@ -82,6 +84,8 @@ class Conversation:
 
         def stamped(answer: Answer, sent_sec: float) -> ExchangeTime:
             received_sec, machine_ms = clock.steady_sec(), clock.utc_ms()
+            if received_sec - sent_sec > _USELESS_TIME_AFTER_SEC:
+                raise TryAgain("timeout", f"the answer took {received_sec - sent_sec:.0f} s, and is of no use by now")
             return ExchangeTime.answered(wire.read_server_time(answer.body), sent_sec, received_sec, machine_ms)
 
         self.time = self._ask("/fapi/v1/time", {}, stamped)
