@@ -98,11 +98,11 @@ def barfeed(feeding: Machine, *words: str) -> "subprocess.CompletedProcess[str]"
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (("verify", "--duckdb", "absent.duckdb"), 1),
+        (("verify", "--duckdb", "absent.duckdb"), 4),
         (("status", "--symbol", "no/symbol"), 2),
         (("backfill", "--from", "2024-02-10", "--source", "rest", "--base-url", "http://127.0.0.1:9"), 3),
         (("prune", "--symbol", "no/symbol"), 2),
-        (("export", "--duckdb", "absent.duckdb", "x.csv"), 1),
+        (("export", "--duckdb", "absent.duckdb", "x.csv"), 4),
         (("alert", "test"), 2),
     ],
 )

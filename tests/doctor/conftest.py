@@ -1,6 +1,5 @@
 """A feed that has lived one hour, and servers that are not what they should be."""
 
-import logging
 import shutil
 import socket
 import ssl
@@ -42,15 +41,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     what was reset so early, and the warning of that comes in whatever test is next.
     """
     monkeypatch.setattr("barfeed.doctor._ANSWER_SEC", 0.7)
-
-
-@pytest.fixture(autouse=True)
-def _the_log_as_it_was() -> Iterator[None]:
-    """In this process the command silences the log of every test after it."""
-    log = logging.getLogger("barfeed")
-    level = log.level
-    yield
-    log.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """Another command, as a hint prints it: on the same store and the same exchange as the one that is running."""
 
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -30,4 +31,5 @@ def _program() -> str:
         return sys.argv[0]
     # Started by Python itself, whose own folder need not be on the PATH.
     beside = Path(sys.executable).with_name("barfeed")
-    return str(beside) if beside.exists() else "barfeed"
+    is_found = not beside.exists() or shutil.which("barfeed") == str(beside)
+    return "barfeed" if is_found else str(beside)
