@@ -97,6 +97,7 @@ class _Watcher:
         self._pace = pace
         self._tell = tell
         self._time: ExchangeTime | None = None
+        self._is_skewed = False
         self._done_ms: int | None = None
         # The last bar whose closing frame was worth a look, and the last whose frame the exchange's clock agreed with.
         self._looked_ms: int | None = None
@@ -117,7 +118,17 @@ class _Watcher:
             return self._cycle(talk)
         if frame_ms is not None and self._is_news(frame_ms):
             self._heard_ms = frame_ms
-        return self._cycle(talk) if self._is_due() else self._until_due_sec()
+        if self._is_due():
+            return self._cycle(talk)
+        self._warn_of_skew(self._time)
+        return self._until_due_sec()
+
+    def _warn_of_skew(self, time: ExchangeTime) -> None:
+        # A cycle tells it too; but where the exchange's clock has fallen back there may be none for hours.
+        is_skewed = abs(time.skew_sec) > self._order.max_skew_sec
+        if is_skewed and not self._is_skewed:
+            _log.warning("%s; by the exchange's no bar is due", time.skew_text)
+        self._is_skewed = is_skewed
 
     def _conversation(self, frame_ms: int | None) -> Conversation:
         now_sec, unsettled_sec = self._feed.clock.steady_sec(), max(0.0, self._settled_in_sec())

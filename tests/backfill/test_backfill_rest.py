@@ -162,6 +162,16 @@ def test_a_forming_bar_gets_in_by_no_clock_but_the_exchanges(tmp_path: Path) -> 
     assert history.held()[-1].open_time_ms == history.now_ms - 30_000 - hours(1)
 
 
+def test_a_bar_that_has_not_settled_is_left_to_the_feed(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    history.clock.go_to(ms(2024, 2, 10, 14) + 9_000)
+    history.run()
+    assert history.held()[-1].open_time_ms == ms(2024, 2, 10, 12)
+    history.clock.go_to(ms(2024, 2, 10, 14) + 11_000)
+    history.run()
+    assert history.held()[-1].open_time_ms == ms(2024, 2, 10, 13)
+
+
 def test_a_symbol_without_a_bar_is_no_success(tmp_path: Path) -> None:
     with pytest.raises(ExchangeUnavailable, match="no bar"):
         History(tmp_path, []).run()

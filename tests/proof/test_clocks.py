@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import random
 import shutil
 import sys
@@ -182,22 +183,32 @@ def test_a_backfill_by_an_exchange_clock_that_is_ahead_stores_no_forming_bar(tmp
     assert not history.duckdb.exists()
 
 
-def test_an_exchange_clock_that_jumps_back_in_a_watch_doubles_no_hour(tmp_path: Path) -> None:
+def test_an_exchange_clock_that_jumps_back_in_a_watch_is_told_and_skips_and_doubles_no_hour(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     world = World(tmp_path, [Tape.of(BTCUSDT_1H, BARS)], TARGET_MS + hours(1) + 30_000)
     world.run(catch_up=True)
     records: list[Record] = []
 
     def tell(record: Record, talk: object) -> None:
-        # Right after the third hour the exchange's clock falls back by two, and comes right two hours later.
+        # Right after the fourth hour the exchange's clock falls back by two, and comes right behind two closes.
         if len(records) == 3:
-            text = '[[fault]]\nkind = "skew"\nms = -7200000\nuntil = 2024-02-10T18:00:00'
+            text = '[[fault]]\nkind = "skew"\nms = -7200000\nuntil = 2024-02-10T19:30:00'
             world.exchange.faults = parse_faults(text, "the test")
         ends_after(records, 6)(record, talk)
 
     with pytest.raises(HourIsOver):
         watch(world.feed, world.order._replace(catch_up=True), world.rest, Pace(300.0, 120.0), tell)
+    lived = [(record.status, ((record.target_ms or 0) - TARGET_MS) // hours(1), record.appended) for record in records]
+    assert lived == [
+        ("up_to_date", 0, 0),
+        *[("appended", hour, 1) for hour in (1, 2, 3)],
+        ("appended", 5, 2),
+        ("appended", 6, 1),
+    ]
     assert_continuous_and_true(world, records[-1].target_ms or 0)
-    assert [record.status for record in records].count("appended") + 1 >= len({r.target_ms for r in records}) - 1
+    (told,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert told == "the machine's clock is 7200.0 s ahead of the exchange's; by the exchange's no bar is due"
 
 
 ZONES = {
