@@ -25,6 +25,8 @@ from barfeed.whole import new_file, sweep
 NEW_FILE = "STORAGE_VERSION 'v1.0.0'"
 EXISTING_FILE = "READ_WRITE"
 
+# Of each file that was attached and detached DuckDB keeps some hundred bytes, until all of it is let go.
+_ATTACHED_TIMES_MAX = 200
 _FIRST_LOCK_PAUSE_SEC = 0.01
 _LONGEST_LOCK_PAUSE_SEC = 0.25
 _COLUMN_TYPES = {"timestamp": "TIMESTAMP"} | dict.fromkeys(COLUMNS[1:], "DOUBLE")
@@ -129,6 +131,7 @@ class Store:
         self._clock = clock
         self._lock_timeout_sec = lock_timeout_sec
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._attached_times = 0
 
     @contextmanager
     def reading(self, series: Series) -> Iterator[Table]:
@@ -251,11 +254,15 @@ class Store:
         return self._connection
 
     def _detach(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._attached_times += 1
         try:
             connection.execute("DETACH store")
+            is_worn = self._attached_times >= _ATTACHED_TIMES_MAX
         except duckdb.Error:
             # A database that broke while open cannot be let go by itself: let go of all of it.
-            self._connection = None
+            is_worn = True
+        if is_worn:
+            self._connection, self._attached_times = None, 0
             connection.close()
 
 

@@ -1,3 +1,4 @@
+import ctypes
 import hashlib
 import math
 import os
@@ -512,3 +513,32 @@ def test_only_the_store_has_statements_and_none_rewrites_a_row() -> None:
     text = Path(store_module.__file__).read_text("utf-8").upper()
     assert "INSERT INTO" in text
     assert not [word for word in ("UPDATE ", "DELETE ", "DO UPDATE", "OR REPLACE", "DROP ", "TRUNCATE") if word in text]
+
+
+class MallInfo(ctypes.Structure):
+    """glibc's `struct mallinfo2`."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in (*"123456", "fsmblks", "used_bytes", "free_bytes", "keepcost")]
+
+
+def used_kb() -> float:
+    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if mallinfo is None:
+        pytest.skip("this C library does not tell how much memory is in use")
+    mallinfo.restype = MallInfo
+    return float(mallinfo().used_bytes) / 1000
+
+
+def test_years_of_hours_take_no_more_memory_than_weeks(tmp_path: Path) -> None:
+    path = tmp_path / "ohlcv.duckdb"
+    append(path, 0)
+    store = opened(path)
+
+    def open_and_close(times: int) -> float:
+        for _ in range(times):
+            with store.reading(SERIES) as table:
+                table.coverage()
+        return used_kb()
+
+    after_weeks = open_and_close(200)
+    assert open_and_close(600) < after_weeks + 100
