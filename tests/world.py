@@ -1,8 +1,10 @@
 """A whole world for one feed, in process: an exchange, a machine's clock, a disk. Everything in it works."""
 
 import calendar
+import shutil
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -46,6 +48,7 @@ def shared(name: str) -> Path:
     return path
 
 
+@lru_cache(maxsize=8)
 def made_up_bars(end_ms: int, bars: int, symbol: str = "BTCUSDT", interval: str = "1h") -> tuple[Bar, ...]:
     """`bars` generated bars, the last of which opens at `end_ms`."""
     series = Series.of(symbol, interval)
@@ -111,6 +114,15 @@ class World:
         self.exchange.faults = parse_faults(fault, "the test")
         order = self.order._replace(**changes)
         return run_cycle(self.feed, order, self.rest.conversation(max_wait_sec))
+
+    def live_first_hour(self, template: Path) -> None:
+        """Start the store; what that leaves is kept in `template`, and copied from there the next time."""
+        folder = self.duckdb.parent
+        if template.exists():
+            shutil.copytree(template, folder, dirs_exist_ok=True)
+            return
+        assert self.run(catch_up=True).exit_code == 0
+        shutil.copytree(folder, template)
 
     def bars(self, table: str = "ohlcv_btcusdt_1h") -> list[Bar]:
         """What the store holds, read by nobody's code but DuckDB's."""

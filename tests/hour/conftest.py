@@ -18,9 +18,9 @@ def world(tmp_path: Path) -> World:
 
 
 @pytest.fixture
-def started(world: World) -> World:
+def started(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
     """The same, with a store that ends at 12:00: one hour behind."""
     world.clock.go_to(TARGET_MS + 30_000)
-    assert world.run(catch_up=True).exit_code == 0
+    world.live_first_hour(tmp_path_factory.getbasetemp() / "hour")
     world.clock.go_to(TARGET_MS + hours(1) + 30_000)
     return world

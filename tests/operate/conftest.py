@@ -11,9 +11,9 @@ TARGET_MS = ms(2024, 2, 10, 13)
 
 
 @pytest.fixture
-def started(tmp_path: Path) -> World:
+def started(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
     """A store that ends at 12:00, one hour behind an exchange with a thousand bars."""
     world = World(tmp_path, [Tape.of(BTCUSDT_1H, made_up_bars(TARGET_MS + hours(10), 1010))], TARGET_MS + 30_000)
-    assert world.run(catch_up=True).exit_code == 0
+    world.live_first_hour(tmp_path_factory.getbasetemp() / "operate")
     world.clock.go_to(TARGET_MS + hours(1) + 30_000)
     return world

@@ -18,11 +18,11 @@ Barfeed = Callable[..., Ran]
 
 
 @pytest.fixture
-def lived(tmp_path: Path) -> World:
+def lived(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
     """A store of 726 bars that ends at 13:00; it is 14:00:30 on the exchange."""
     bars = made_up_bars(TARGET_MS + hours(10), 2010)
     world = World(tmp_path, [Tape.of(BTCUSDT_1H, bars)], TARGET_MS + hours(1) + 30_000)
-    assert world.run(catch_up=True).exit_code == 0
+    world.live_first_hour(tmp_path_factory.getbasetemp() / "repair")
     return world
 
 
