@@ -23,7 +23,7 @@ from barfeed.grid import Gap
 from barfeed.parts import Note, Part, Rows
 from barfeed.rules import Finding
 from barfeed.staging import Difference, SourceUnreadable, Staging, gaps, stored
-from barfeed.store import Store, transaction
+from barfeed.store import Store, heard, transaction
 
 SourceName = Literal["auto", "rest", "archive", "csv"]
 
@@ -106,7 +106,8 @@ class Backfill:
                 return
             self._open(wanted)
             try:
-                self._fill(wanted)
+                with heard():
+                    self._fill(wanted)
             except (BarfeedError, KeyboardInterrupt):
                 self._keep_what_came()
                 raise

@@ -136,6 +136,7 @@ class Store:
     @contextmanager
     def reading(self, series: Series) -> Iterator[Table]:
         """The table, read-only: not a byte of the file changes, and a missing file stays missing."""
+        self._let_go_if_worn()
         if not self.exists():
             yield self._nothing(series)
             return
@@ -148,6 +149,7 @@ class Store:
 
         A missing file is made only with `create`; without, there is an empty table to look at.
         """
+        self._let_go_if_worn()
         if not (create or self.exists()):
             yield self._nothing(series)
             return
@@ -257,13 +259,19 @@ class Store:
         self._attached_times += 1
         try:
             connection.execute("DETACH store")
-            is_worn = self._attached_times >= _ATTACHED_TIMES_MAX
         except duckdb.Error:
             # A database that broke while open cannot be let go by itself: let go of all of it.
-            is_worn = True
-        if is_worn:
-            self._connection, self._attached_times = None, 0
-            connection.close()
+            self._let_go()
+
+    def _let_go_if_worn(self) -> None:
+        # Not after each session: a backfill keeps what it has staged in the memory of its connection.
+        if self._attached_times >= _ATTACHED_TIMES_MAX:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self._attached_times = None, 0
 
 
 def _attach_statement(path: Path, options: str) -> str:
@@ -327,14 +335,22 @@ def _connect() -> duckdb.DuckDBPyConnection:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def heard() -> Iterator[None]:
+    """A signal while DuckDB works is what its handler raised, not what DuckDB made of that."""
     try:
         yield
-    except (duckdb.Error, OSError, RuntimeError) as problem:
+    except (duckdb.Error, RuntimeError) as problem:
         if _is_interrupted(problem):
             raise stopping.asked() from None
-        if isinstance(problem, RuntimeError):
-            raise
+        raise
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        with heard():
+            yield
+    except (duckdb.Error, OSError) as problem:
         raise _unusable(path, problem) from problem
 
 

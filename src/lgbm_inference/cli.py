@@ -136,7 +136,10 @@ def main(command: click.Command = lgbm_inference) -> NoReturn:
         sys.exit(UsageError.exit_code)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(CTRL_C_EXIT_CODE)
-    except Exception:
+    except Exception as bug:
+        # What DuckDB makes of Ctrl-C while it works.
+        if str(bug) == "Query interrupted":
+            sys.exit(CTRL_C_EXIT_CODE)
         traceback.print_exc()
         _complain("this is a bug in lgbm_inference", "report what stands above")
         sys.exit(BUG_EXIT_CODE)

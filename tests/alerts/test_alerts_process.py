@@ -123,6 +123,7 @@ def test_a_run_that_is_ended_while_it_waits_for_a_channel_ends_at_once(feeding: 
     assert "Traceback" not in said
 
 
+@pytest.mark.long
 def test_a_bug_is_told_and_the_process_ends_though_a_channel_does_not_answer(
     feeding: Machine, webhook: Webhook, other_webhook: Webhook
 ) -> None:

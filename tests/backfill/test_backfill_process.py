@@ -197,6 +197,7 @@ def held_after_a_kill(path: Path) -> list[Bar]:
         return []
 
 
+@pytest.mark.long
 def test_a_kill_loses_no_stored_bar_and_the_next_call_goes_on(tmp_path: Path) -> None:
     tapes = [Tape.of(BTCUSDT_1H, made_up_bars(ms(2024, 2, 10, 20), 20_000))]
     with shop(tmp_path, tapes, tapes, ms(2024, 2, 10, 14) + 30_000, latency_sec=0.2) as machine:
@@ -223,7 +224,7 @@ def test_ctrl_c_keeps_what_came_and_says_so(tmp_path: Path) -> None:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "the same command goes on where it ended" in err
     assert "Traceback" not in err
     assert len(stored_bars(machine.duckdb)) >= 499

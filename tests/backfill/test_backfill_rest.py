@@ -97,6 +97,7 @@ def test_every_request_is_a_page_of_499_that_starts_before_it_ends(tmp_path: Pat
     assert all(int(query["startTime"][0]) <= int(query["endTime"][0]) for query in asked)
 
 
+@pytest.mark.long
 def test_the_weight_stays_under_half_of_what_the_exchange_allows(tmp_path: Path) -> None:
     bars = hourly(ms(2019, 11, 20), ms(2024, 2, 10, 20))
     history = History(tmp_path, bars, weight_limit=40)

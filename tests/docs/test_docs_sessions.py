@@ -18,8 +18,8 @@ from docs.sandbox import Sandbox, sandbox
 from process import ROOT
 
 MINE = [block for block in BLOCKS if claimed_by(block) == Path(__file__).name]
-# Over thirty commands, a process each: as long as all other pages together.
-LONG = {"docs/operating.md"}
+# Over thirty commands, a process each: as long as all other pages together. To learn and to draw takes its time, too.
+LONG = {"docs/inference.md", "docs/operating.md"}
 PAGES = [
     pytest.param(page, marks=[pytest.mark.long] * (page in LONG)) for page in sorted({block.page for block in MINE})
 ]

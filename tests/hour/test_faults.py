@@ -129,6 +129,7 @@ def test_a_fault_that_lasts_leaves_the_store_as_it_is_and_exits_as_documented(st
     assert started.clock.now_ms - began_ms <= 121_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_once_the_fault_is_over_the_next_hour_goes_on(started: World, case: Case) -> None:
     started.run(f"[[fault]]\n{case.fault}\n")

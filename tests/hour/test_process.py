@@ -178,15 +178,15 @@ def test_an_exchange_that_is_not_there_is_exit_3_and_leaves_a_manifest(feeding: 
     ("fault", "code"),
     [
         ('kind = "reset"', 3),
-        ('kind = "truncate"', 3),
-        ('kind = "hang"\nsec = 30', 3),
-        ('kind = "drip"\nbytes_per_sec = 20', 3),
-        ('kind = "html"', 3),
+        pytest.param('kind = "truncate"', 3, marks=pytest.mark.long),
+        pytest.param('kind = "hang"\nsec = 30', 3, marks=pytest.mark.long),
+        pytest.param('kind = "drip"\nbytes_per_sec = 20', 3, marks=pytest.mark.long),
+        pytest.param('kind = "html"', 3, marks=pytest.mark.long),
         ('kind = "redirect"\nto = "http://127.0.0.1:9/"', 5),
         ('kind = "status"\nstatus = 418', 3),
         ('kind = "reset"\nrequests = "1-2"', 0),
-        ('kind = "truncate"\nrequests = "1-2"', 0),
-        ('kind = "header_case"\ncase = "upper"', 0),
+        pytest.param('kind = "truncate"\nrequests = "1-2"', 0, marks=pytest.mark.long),
+        pytest.param('kind = "header_case"\ncase = "upper"', 0, marks=pytest.mark.long),
     ],
 )
 def test_faults_on_a_real_wire_end_as_documented(feeding: Machine, fault: str, code: int) -> None:

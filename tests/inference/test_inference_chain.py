@@ -70,6 +70,7 @@ def test_a_simulated_week_gives_168_predictions_each_from_what_was_known(tmp_pat
     assert stored(order) == list(zip(known.hours[-168:].tolist(), expected, strict=True))
 
 
+@pytest.mark.long
 def test_a_few_hours_of_the_chain_are_each_predicted_from_what_was_known(tmp_path: Path, model_root: Path) -> None:
     first_ms = ms(2024, 2, 10, 13)
     tape = made_up_bars(first_ms + hours(11 + 10), 900)

@@ -41,6 +41,7 @@ def changed(bars: Bars, rows: slice, factor: float) -> Bars:
     return Bars(bars.hours, values)
 
 
+@pytest.mark.long
 def test_each_vectorised_row_is_to_the_bit_what_inference_says_of_that_hour(history: Bars) -> None:
     rows = feature_rows(history, ALL)
     assert rows.shape == (2281, 144)

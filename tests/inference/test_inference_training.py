@@ -83,6 +83,7 @@ def test_skill_is_to_beat_both_baselines(predicted: list[float], skilled: bool) 
     assert measure(np.array([0.1, -0.1, 0.3]), np.array(predicted), training_mean=0.1).has_skill is skilled
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
     command: Command, history: Bars, write: Write, tmp_path: Path
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_run_folder_tells_everything(model_root: Path, history: Bars) -> None:
         assert (run / name).read_bytes().startswith(b"\x89PNG\r\n")
 
 
+@pytest.mark.long
 def test_skill_is_printed_as_it_is(command: Command, history: Bars, write: Write, tmp_path: Path) -> None:
     ran = command(
         "train", "--source", write(history[-2000:]), "--model-root", tmp_path / "models", "--horizon-hours", 12
@@ -130,6 +132,7 @@ def test_skill_is_printed_as_it_is(command: Command, history: Bars, write: Write
     assert ran.err == ""
 
 
+@pytest.mark.long
 def test_what_can_be_learned_is_learned(command: Command, history: Bars, write: Write, tmp_path: Path) -> None:
     # The close swings once a day, so that the next 6 hours follow from the hour.
     swing = 40_000 * np.exp(0.02 * np.sin(2 * np.pi * history.hours / 24))

@@ -81,6 +81,7 @@ def assert_old_or_new(feeding: Machine, steps_back: range) -> None:
     assert seen == {0, 1}
 
 
+@pytest.mark.long
 def test_killed_while_it_writes_the_file_is_the_old_one_or_the_new_one(feeding: Machine) -> None:
     assert_old_or_new(feeding, range(2, 23, 20))
 

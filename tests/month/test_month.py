@@ -114,6 +114,7 @@ def assert_hours_began_in_time(month: Month) -> None:
     assert (begun.count("0000Z"), begun.count("0010Z")) == (month.heard, month.settled)
 
 
+@pytest.mark.long
 def test_two_days_of_showers_are_told_exactly(tmp_path: Path, webhook: Webhook) -> None:
     with Month(tmp_path, webhook, 80, max_wait_sec=100).begun() as month:
         for scene in SHOWER:

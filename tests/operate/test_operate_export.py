@@ -210,6 +210,7 @@ def test_a_killed_exports_file_is_swept_a_day_later(store: Path, tmp_path: Path)
     assert (left.exists(), young.exists()) == (False, True)
 
 
+@pytest.mark.long
 def test_a_million_bars_leave_nothing_but_the_summary_on_stdout(tmp_path: Path) -> None:
     store = tmp_path / "ohlcv.duckdb"
     make_store(store, made_up_bars(ms(2024, 2, 10, 13), 2))

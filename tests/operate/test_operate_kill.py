@@ -93,10 +93,12 @@ def live_killed_prunes(tmp_path: Path, every: int, *words: str) -> int:
     return kills
 
 
+@pytest.mark.long
 def test_a_prune_killed_at_some_steps_loses_nothing(tmp_path: Path) -> None:
     assert live_killed_prunes(tmp_path, 110) >= 2
 
 
+@pytest.mark.long
 def test_a_discarding_prune_killed_at_some_steps_leaves_no_halves(tmp_path: Path) -> None:
     assert live_killed_prunes(tmp_path, 50, "--discard") >= 2
 
@@ -142,6 +144,7 @@ def live_killed_exports(tmp_path: Path, kills: int, suffix: str) -> int:
     return killed
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_a_killed_export_is_whole_or_absent(tmp_path: Path, suffix: str) -> None:
     assert live_killed_exports(tmp_path, 6, suffix) > 0

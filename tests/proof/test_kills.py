@@ -17,6 +17,7 @@ def count(found: Iterator[Struck]) -> int:
     return len(list(found))
 
 
+@pytest.mark.long
 def test_a_feed_killed_while_it_is_at_work_loses_nothing() -> None:
     with arena([Scene]) as (scenes, disk):
         assert count(random_kills(scenes, disk, kills=2, seed=1)) == 2

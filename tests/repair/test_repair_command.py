@@ -170,9 +170,12 @@ def at_a_terminal(feeding: Machine, typed: bytes) -> tuple[int, str]:
     return process.wait(30), said.decode()
 
 
+MORE_ANSWERS = [(b"no\n", 1, 725), (b"\n", 1, 725), (b"\x04", 130, 725)]
+
+
 @pytest.mark.parametrize(
     ("typed", "code", "rows"),
-    [(b"yes\n", 0, 726), (b"no\n", 1, 725), (b"\n", 1, 725), (b"y\n", 1, 725), (b"\x04", 130, 725)],
+    [(b"yes\n", 0, 726), (b"y\n", 1, 725), *(pytest.param(*each, marks=pytest.mark.long) for each in MORE_ANSWERS)],
 )
 def test_at_a_terminal_only_a_typed_yes_repairs(feeding: Machine, typed: bytes, code: int, rows: int) -> None:
     revise_and_delete(feeding)

@@ -131,8 +131,10 @@ def test_a_bar_that_rest_does_not_show_yet_is_asked_for_until_it_does(started: W
     assert 3000 <= late_by(seen)[1] < 6000
 
 
-@pytest.mark.parametrize("jitter", [0.0, 0.5, 0.99])
-@pytest.mark.parametrize("sec", [5, 8, 10, 11, 30])
+@pytest.mark.parametrize("jitter", [0.0, pytest.param(0.5, marks=pytest.mark.long), 0.99])
+@pytest.mark.parametrize(
+    "sec", [pytest.param(5, marks=pytest.mark.long), 8, 10, pytest.param(30, marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize(
     "fault",
     [

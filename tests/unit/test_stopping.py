@@ -5,12 +5,15 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from backfill.backfill_world import History
 from barfeed import stopping
 from barfeed.bars import Bar
 from barfeed.clock import SystemClock
+from barfeed.staging import Staging
 from barfeed.store import Store, transaction
 from world import BTCUSDT_1H, ms
 
@@ -63,6 +66,24 @@ def test_ctrl_c_while_duckdb_works_is_ctrl_c_for_a_command_that_minds_no_signals
     strike_soon(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         work_long(store)
+
+
+def test_ctrl_c_while_a_backfill_stages_keeps_what_had_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    history = History(tmp_path)
+    put = Staging.put
+
+    def put_and_work_on(self: Staging, data: Any) -> None:
+        is_first = not self.rows()
+        put(self, data)
+        if not is_first:
+            strike_soon(signal.SIGINT)
+            self._connection.execute(LONG)
+
+    monkeypatch.setattr(Staging, "put", put_and_work_on)
+    with pytest.raises(KeyboardInterrupt):
+        history.run()
+    assert len(history.held()) >= 499
 
 
 def test_a_signal_while_the_file_is_opened_does_not_make_it_unusable(
