@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
 if __name__ == "__main__":
@@ -73,13 +72,15 @@ def arena(scenes: Iterable[type[Scene]]) -> Iterator[tuple[list[Scene], Path]]:
 def random_kills(scenes: Sequence[Scene], disk: Path, kills: int, seed: int) -> Iterator[Struck]:
     """So many kills, shared out over the commands: most while it is at work, some before that."""
     dice = random.Random(seed)
-    paces = {scene.name: _pace(scene, disk) for scene in scenes}
     plan = [scene for scene in scenes for _ in range(SHARES.get(scene.name, 2))]
     made = number = 0
+    paced: Scene | None = None
     while made < kills:
         scene, number = plan[made % len(plan)], number + 1
+        if scene is not paced:
+            # Measured each time: on a machine that is busier by now all kills would come too early.
+            paced, pace = scene, _measured(scene, disk, number)
         at_work, part = dice.random() < _AT_WORK, dice.uniform(0, 1.05)
-        pace = paces[scene.name]
         ran = _killed(
             scene, disk, number, at_work=at_work, after_sec=part * (pace.work_sec if at_work else pace.start_sec)
         )
@@ -148,11 +149,6 @@ def _refuse_bad_end(scene: Scene, disk: Path, ran: Ran, how: str) -> None:
 def _points(scene: Scene, disk: Path, calls: Sequence[str]) -> list[syscalls.Point]:
     scene.world.set_minute(0)
     return syscalls.points(scene, copy(scene.start, disk), calls)
-
-
-def _pace(scene: Scene, disk: Path) -> Pace:
-    paces = [_measured(scene, disk, number) for number in range(3)]
-    return Pace(median(each.start_sec for each in paces), median(each.work_sec for each in paces))
 
 
 def _measured(scene: Scene, disk: Path, number: int) -> Pace:
