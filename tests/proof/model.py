@@ -44,6 +44,8 @@ class Model:
         self._changes: list[Change] = []
         self._seen: dict[str, str] = {}
         self._latest = ""
+        # By the hash of a published window: whether it may be the exchange's own, rather than the store's.
+        self._pulled: dict[str, bool] = {}
 
     def may_say(self, at_ms: int, values: Values) -> None:
         """The exchange may show the bar so, for a while."""
@@ -101,12 +103,14 @@ class Model:
     ) -> list[str]:
         """Look at what is new; where the windows end that were published."""
         now = {path.name: _sha256(path) for path in folder.glob("*") if path.is_file() and path.name[0] != "."}
-        changed = [name for name, sha256 in now.items() if self._seen.get(name) != sha256]
+        # Sorted, so that the latest comes behind the run that it is of.
+        changed = sorted(name for name, sha256 in now.items() if self._seen.get(name) != sha256)
         ends = []
         for name in changed:
             _hold(name.startswith("latest") or name.endswith(".zip") or name not in self._seen, f"{name} was changed")
             if name.endswith("_for_inference.csv"):
-                ends.append(self._check_window(folder / name, bars, moments))
+                is_pulled = self._pulled.setdefault(now[name], _is_pulled(folder / name))
+                ends.append(self._check_window(folder / name, bars, moments, is_pulled=is_pulled))
             elif name.endswith("_run.json"):
                 _check_manifest(folder, json.loads((folder / name).read_text()))
         if not discards:
@@ -116,7 +120,9 @@ class Model:
         self._seen = now
         return ends
 
-    def _check_window(self, path: Path, bars: Mapping[int, Values], moments: tuple[int, int]) -> str:
+    def _check_window(
+        self, path: Path, bars: Mapping[int, Values], moments: tuple[int, int], *, is_pulled: bool
+    ) -> str:
         with path.open(newline="") as file:
             header, *rows = csv.reader(file)
         _hold(header == ["timestamp", "open", "high", "low", "close", "volume"], f"{path.name}: {header}")
@@ -127,13 +133,20 @@ class Model:
         _hold(earliest <= times[-1] <= newest, f"{path.name} ends at {rows[-1][0]}, the target is {_text(newest)}")
         for at, row in zip(times, rows, strict=True):
             values = tuple(map(float, row[1:]))
-            # A bar that another process stored meanwhile was only the exchange's word when an API window was published.
-            may_be = {self.stored[at], bars.get(at)} if at in self.stored else self.versions[at]
-            _hold(values in may_be, f"{path.name} {row} is unlike the store's")
+            # What was stored and revised in one step may have been published in between.
+            is_known = at in self.stored and not is_pulled
+            may_be = {self.stored[at], bars.get(at)} if is_known else self.versions[at]
+            _hold(values in may_be, f"{path.name} {row} is unlike {'the exchange' if is_pulled else 'the store'}'s")
         if path.name == "latest_for_inference.csv":
             _hold(rows[-1][0] >= self._latest, f"the latest went back from {self._latest} to {rows[-1][0]}")
             self._latest = rows[-1][0]
         return rows[-1][0]
+
+
+def _is_pulled(window: Path) -> bool:
+    """Whether the exchange alone vouches for a window: so says its manifest. A run that was killed says nothing."""
+    manifest = window.with_name(window.name.replace("_for_inference.csv", "_run.json"))
+    return not manifest.exists() or json.loads(manifest.read_text())["inference_source"] == "api"
 
 
 def check_evidence(record: Any) -> None:
