@@ -12,7 +12,7 @@ from barfeed.errors import (
     StoreEmpty,
     WindowGap,
 )
-from barfeed.rules import Asked, gap_findings
+from barfeed.rules import Asked, Finding, gap_findings
 from barfeed.verdict import Held, Remedies
 
 HOUR = 3_600_000
@@ -294,3 +294,10 @@ def test_a_window_that_is_not_whole_names_five_findings_at_most(count: int) -> N
         "BTCUSDT 1h: the inference window is not whole: 2024-01-15 13:00 is missing; 2024-01-15 15:00"
     )
     assert said.endswith("2024-01-15 21:00 is missing" + ("; ..." if count > 5 else ""))
+
+
+def test_rules_that_are_broken_have_the_usual_hint_where_there_is_no_better_one() -> None:
+    series = Series.of("BTCUSDT", "1h")
+    error = verdict.broken(series, [Finding("enclose", None, "a bar's low is above its high")])
+    assert error.hint == ContractBroken("").hint
+    assert "report it" in error.hint
