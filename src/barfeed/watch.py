@@ -131,7 +131,7 @@ class _Watcher:
         self._is_skewed = is_skewed
 
     def _conversation(self, frame_ms: int | None) -> Conversation:
-        now_sec, unsettled_sec = self._feed.clock.steady_sec(), max(0.0, self._settled_in_sec())
+        now_sec, unsettled_sec = self._feed.clock.steady_sec(), max(0.0, self._due_in_sec(None))
         # A frame must not make a bar later, nor its patience end sooner, than the clock alone would.
         heard_sec = unsettled_sec if frame_ms is not None and self._is_news(frame_ms) else 0.0
         talk = self._rest.conversation(self._pace.max_wait_sec + heard_sec)
@@ -198,22 +198,18 @@ class _Watcher:
         return pause_sec
 
     def _is_due(self) -> bool:
-        return self._due_in_sec() <= 0
+        return self._due_in_sec(self._heard_ms) <= 0
 
     def _until_due_sec(self) -> float:
-        return min(self._due_in_sec() + _WAKE_AFTER_DUE_SEC, self._pace.sleep_sec)
+        return min(self._due_in_sec(self._heard_ms) + _WAKE_AFTER_DUE_SEC, self._pace.sleep_sec)
 
-    def _due_in_sec(self) -> float:
-        if self._time is None:
-            return 0.0
-        awaited = awaited_ms(self._time.now_ms(self._feed.clock), self._done_ms, self._order.series.interval.ms)
-        return self._settled_in_sec() - (self._order.settle_sec if self._heard_ms == awaited else 0.0)
-
-    def _settled_in_sec(self) -> float:
+    def _due_in_sec(self, heard_ms: int | None) -> float:
+        """Until a bar is due: settled, unless it is the one that was heard to have closed."""
         if self._time is None:
             return 0.0
         now_ms, step_ms = self._time.now_ms(self._feed.clock), self._order.series.interval.ms
-        return due_in_sec(now_ms, self._done_ms, step_ms, self._order.settle_sec)
+        is_heard = heard_ms == awaited_ms(now_ms, self._done_ms, step_ms)
+        return due_in_sec(now_ms, self._done_ms, step_ms, 0.0 if is_heard else self._order.settle_sec)
 
     def _next_due_in_sec(self) -> float:
         step_ms = self._order.series.interval.ms
