@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from barfeed.replay.server import ReplayServer
 from barfeed.replay.session import LIFE_MS, Session
 from barfeed.replay.tape import Tape
 from metering.metering_world import get, samples
+from metering.prometheus import free_port
 from month.ledger import Ledger
 from process import Machine
 from world import BTCUSDT_1H, hours, made_up_bars, ms, written
@@ -39,11 +39,6 @@ FLAGS = (
     "--watch", "--stream", "--catch-up", "--json", "--log-format", "json", "--sleep-sec", "0.05",
     "--lock-timeout-sec", "0.3",
 )  # fmt: skip
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 class Gate(ReplayExchange):

@@ -1,14 +1,8 @@
 """A watch with everything on lives through a storm: what it tells anybody is what happened, no more and no less."""
 
 import json
-import re
-import shutil
-import subprocess
 import time
-import urllib.parse
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,10 +12,9 @@ pytest.importorskip("prometheus_client", reason="extra `metrics`")
 
 from alerts.webhook import SECRET, Webhook
 from barfeed.bars import Bar
-from metering.metering_world import get
-from month.month_world import COUNTERS, FIRST_MS, TABLE, Month, free_port
+from metering.prometheus import Prometheus, needs_prometheus, prometheus
+from month.month_world import COUNTERS, FIRST_MS, TABLE, Month
 from month.weather import SHOWER, STORM
-from process import ROOT
 from world import hours
 
 # What Prometheus must raise by each scene, if it has not yet; it lasts two of its own hours, so to the end.
@@ -29,67 +22,6 @@ RAISES = {
     "taken_back": "BarfeedMismatch", "banned": "BarfeedBlocked", "unwritable": "BarfeedDisk", "holed": "BarfeedGap",
 }  # fmt: skip
 LASTING = "Barfeed(Mismatch|Gap|Blocked|Disk|NoSuccess|Weight|StoreGrows|StreamDown)"
-
-
-class Prometheus:
-    """A real one, with the shipped configuration and rules; its minutes are seconds, as this month's hours are less."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def asked(self, query: str) -> dict[str, float]:
-        answer = get(f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': query})}")
-        return {_named(each["metric"]): float(each["value"][1]) for each in json.loads(answer.body)["data"]["result"]}
-
-    def firing(self, names: str = LASTING) -> set[str]:
-        found = self.asked(f'ALERTS{{alertname=~"{names}",alertstate="firing"}}')
-        return {name.partition("alertname=")[2].split(",")[0].rstrip("}") for name in found}
-
-    def tells(self, query: str, due: object) -> None:
-        """Until it tells this."""
-        self._until(lambda: self.asked(query), due)
-
-    def raises(self, due: set[str], names: str = LASTING) -> None:
-        """Until these alerts fire, and no other of the names."""
-        self._until(lambda: self.firing(names), due)
-
-    def _until(self, ask: Callable[[], object], due: object) -> None:
-        end = time.monotonic() + 60
-        said: object = None
-        while time.monotonic() < end:
-            with suppress(OSError):
-                if (said := ask()) == due:
-                    return
-            time.sleep(0.2)
-        pytest.fail(f"{said} instead of {due}")
-
-
-def _named(labels: dict[str, str]) -> str:
-    kept = {name: value for name, value in sorted(labels.items()) if name not in UNTOLD}
-    inner = ",".join(f"{name}={value}" for name, value in kept.items())
-    return labels.get("__name__", "") + (f"{{{inner}}}" if inner else "")
-
-
-UNTOLD = {"__name__", "symbol", "interval", "instance", "job", "severity"}
-
-
-@contextmanager
-def prometheus(folder: Path, feed: int) -> Iterator[Prometheus]:
-    port = free_port()
-    folder.mkdir()
-    shipped = (ROOT / "deploy" / "prometheus.yml").read_text()
-    hurried = shipped.replace("15s", "1s").replace("127.0.0.1:9464", f"127.0.0.1:{feed}")
-    (folder / "prometheus.yml").write_text(hurried.replace("127.0.0.1:9100", f"127.0.0.1:{port}"))
-    rules = (ROOT / "deploy" / "alert-rules.yml").read_text()
-    (folder / "alert-rules.yml").write_text(re.sub(r"for: (\d+)m", r"for: \1s", rules))
-    flags = (f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/tsdb", "--log.level=error")
-    with (folder / "prometheus.log").open("w") as log:
-        server = subprocess.Popen(["prometheus", *flags, f"--web.listen-address=127.0.0.1:{port}"], stderr=log)
-        try:
-            yield Prometheus(f"http://127.0.0.1:{port}")
-        finally:
-            server.terminate()
-            server.wait(timeout=30)
 
 
 def assert_the_store_is_the_exchanges(month: Month, revised: int) -> None:
@@ -154,9 +86,7 @@ def unreachable(month: Month, server: Prometheus) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.skipif(
-    shutil.which("prometheus") is None, reason="prometheus, of Debian's package, is not on this machine"
-)
+@needs_prometheus
 def test_a_month_of_storms_is_told_exactly(tmp_path: Path, webhook: Webhook) -> None:
     begin = time.monotonic()
     feed, raised = tmp_path / "feed", set[str]()
@@ -171,12 +101,12 @@ def test_a_month_of_storms_is_told_exactly(tmp_path: Path, webhook: Webhook) -> 
             month.check()
             if name := RAISES.get(scene.__name__):
                 raised.add(name)
-                server.raises(raised)
+                server.raises(raised, LASTING)
         behind(month, server)
         unreachable(month, server)
         month.check()
         scraped(month, server)
-        server.raises(raised)
+        server.raises(raised, LASTING)
         assert month.health()[0] == 200
         assert month.target_ms - FIRST_MS >= hours(720)
         assert month.says()["barfeed_stream_connections_total"] == month.followed()
