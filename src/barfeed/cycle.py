@@ -170,8 +170,7 @@ class _Cycle:
     def _settle_sec(self, now_ms: int) -> float:
         is_heard = grid.last_closed(now_ms, self._step_ms) == self._order.heard_ms
         # So near after a close as the exchange's time may be off, the close may still be ahead.
-        uncertain_sec = self._talk.time.uncertain_sec if self._talk.time else 0.0
-        return max(0.0 if is_heard else self._order.settle_sec, uncertain_sec)
+        return max(0.0 if is_heard else self._order.settle_sec, self._talk.uncertain_sec)
 
     @contextmanager
     def _manifest(self, run: Run) -> Iterator[None]:
@@ -255,7 +254,7 @@ class _Cycle:
     def _keep_or_accept(self, plan: _Plan, pull: Pull) -> list[Bar]:
         seen_at_ms = self._feed.clock.utc_ms()
         try:
-            return self._keep(plan, pull)
+            return self._keep(plan, pull, (), seen_at_ms)
         except Mismatch as mismatch:
             if not self._order.accept:
                 raise
@@ -265,7 +264,7 @@ class _Cycle:
             window = self._keep(plan, pull, changes, seen_at_ms)
         except Unrepaired:
             # Another process changed the store during the pause: where it accepted the same, all is well.
-            return self._keep(plan, pull)
+            return self._keep(plan, pull, (), seen_at_ms)
         self._record.revised = changes
         for change in changes:
             _log.warning("%s: accepted the exchange's word, as --on-mismatch says: %s", plan.asked.series, change)
@@ -282,7 +281,7 @@ class _Cycle:
             if second != first:
                 raise acceptance.not_accepted(mismatch, "asked again, the exchange said something else")
 
-    def _keep(self, plan: _Plan, pull: Pull, changes: Sequence[Change] = (), seen_at_ms: int = 0) -> list[Bar]:
+    def _keep(self, plan: _Plan, pull: Pull, changes: Sequence[Change], seen_at_ms: int) -> list[Bar]:
         asked = plan.asked
         with self._record.step("store"):
             with self._open_store(changes, seen_at_ms) as table:

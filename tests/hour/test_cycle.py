@@ -6,14 +6,17 @@ import json
 import logging
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import duckdb
 import pytest
 
+from barfeed import grid
 from barfeed.artifacts import keep_for
 from barfeed.binance.refusals import Answer
 from barfeed.cycle import record_of
 from barfeed.errors import Mismatch
+from barfeed.logs import JsonLines
 from barfeed.record import Record
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.tape import Tape
@@ -165,6 +168,39 @@ def test_a_young_symbol_starts_its_store_and_says_what_the_window_lacks(tmp_path
     assert record.failure.hint.endswith("barfeed backfill --from '2024-01-11 08:00'")
     young.clock.sleep(3600)
     assert young.run(catch_up=True).appended == 1
+
+
+def test_an_answer_that_is_too_short_is_asked_whether_there_is_a_bar_before_it(tmp_path: Path, world: World) -> None:
+    young = World(tmp_path / "young", [Tape.of(BTCUSDT_1H, world.tapes[0].bars[900:])], world.clock.now_ms)
+    transport, asked = young.rest.transport, list[dict[str, list[str]]]()
+
+    def told(url: str, left_sec: float) -> Answer:
+        asked.append(parse_qs(urlsplit(url).query))
+        return transport(url, left_sec)
+
+    young.rest.transport = told
+    assert young.run(catch_up=True).appended == 100
+    first_ms = young.bars()[0].open_time_ms
+    assert (asked[-1]["endTime"], asked[-1]["limit"]) == ([str(first_ms - 1)], ["1"])
+
+
+def test_an_answer_with_a_hole_names_the_command_that_fills_what_is_around_it(started: World) -> None:
+    record = started.run('[[fault]]\nkind = "hide"\nbar = 2024-02-10T11:00:00')
+    assert record.status == "contract_broken"
+    assert record.failure is not None
+    assert record.failure.hint == (
+        "nothing was appended; if it stays so, append what there is around it:"
+        " barfeed backfill --from '2024-02-10 07:00'"
+    )
+
+
+def test_an_answer_that_is_too_long_is_refused(started: World) -> None:
+    transport = started.rest.transport
+    started.rest.transport = lambda url, left_sec: transport(url.replace("limit=6", "limit=7"), left_sec)
+    record = started.run()
+    assert (record.status, record.pull and record.pull.rows, record.appended) == ("contract_broken", 7, 0)
+    assert record.failure is not None
+    assert record.failure.message.endswith("(count)")
 
 
 def test_missed_hours_without_catch_up_are_told_with_the_command_that_mends_them(started: World) -> None:
@@ -449,6 +485,17 @@ def test_why_a_cycle_failed_is_in_the_debug_log(started: World, caplog: pytest.L
     assert told.exc_info[0] is Mismatch
 
 
+def test_what_is_logged_in_a_cycle_tells_which_cycle_it_was(
+    started: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caplog.handler, "formatter", JsonLines())
+    with caplog.at_level(logging.DEBUG, "barfeed.cycle"):
+        started.run('[[fault]]\nkind = "revise"\nbar = 2024-02-10T11:00:00\nlow = 1.0')
+    told = [json.loads(line) for line in caplog.text.splitlines()]
+    (failed,) = [event for event in told if event["event"] == "the cycle failed"]
+    assert (failed["series"], failed["target"], failed["cycle"]) == ("BTCUSDT 1h", TARGET, "20240210_140030Z")
+
+
 def test_a_machine_clock_that_is_fast_does_not_let_a_forming_bar_in(started: World) -> None:
     started.clock.now_ms = TARGET_MS + hours(2) - 300_000
     started.clock.off_sec = 600.0
@@ -465,6 +512,17 @@ def test_an_older_duckdb_can_read_a_store_that_the_feed_made(world: World) -> No
     assert tags[0]["storage_version"].startswith("v1.0.0")
 
 
+def test_the_bar_after_a_heard_one_is_left_to_settle(started: World) -> None:
+    record = started.run(heard_ms=TARGET_MS - hours(1), settle_sec=60.0)
+    assert (record.status, started.clock.now_ms - TARGET_MS - hours(1)) == ("appended", 60_000)
+
+
+def test_the_heard_bar_is_not_left_to_settle(started: World) -> None:
+    started.clock.go_to(TARGET_MS + hours(1) + 5)
+    record = started.run(heard_ms=TARGET_MS, settle_sec=60.0)
+    assert (record.status, started.clock.now_ms - TARGET_MS - hours(1)) == ("appended", 5)
+
+
 @pytest.mark.parametrize(("settle_sec", "past_sec"), [(0.0, 60), (30.0, 20)])
 def test_an_hour_that_turns_under_the_feed_is_lived_anew(started: World, settle_sec: float, past_sec: int) -> None:
     # 13:00 is asked for, then the network is slow; meanwhile another process does 13:00 and 14:00.
@@ -476,8 +534,7 @@ def test_an_hour_that_turns_under_the_feed_is_lived_anew(started: World, settle_
         if "klines" in url and started.clock.now_ms < TARGET_MS + hours(2):
             other.clock.now_ms = TARGET_MS + hours(2) + past_sec * 1000
             assert other.run(catch_up=True, settle_sec=0.0).appended == 2
-            started.clock.now_ms = TARGET_MS + hours(2) + past_sec * 1000 + 1000
-            started.clock._slept_sec += 3600
+            started.clock.go_to(TARGET_MS + hours(2) + past_sec * 1000 + 1000)
         return answer
 
     started.rest.transport = slow  # type: ignore[assignment]
@@ -486,6 +543,23 @@ def test_an_hour_that_turns_under_the_feed_is_lived_anew(started: World, settle_
     passed_on = json.loads((started.feed.folder / "20240210_140030Z_run.json").read_text())
     assert (passed_on["status"], passed_on["exit_code"], passed_on["target"]) == ("overtaken", 0, TARGET)
     assert passed_on["message"] == "the hour turned before this one was done: the new hour is lived instead"
+
+
+@pytest.mark.parametrize(("past_ms", "target"), [(29_999, TARGET), (30_000, "2024-02-10 14:00")])
+def test_an_hour_that_turns_under_the_feed_is_still_the_last_until_the_next_has_settled(
+    started: World, past_ms: int, target: str
+) -> None:
+    transport = started.rest.transport
+
+    def slow(url: str, left_sec: float) -> Answer:
+        answer = transport(url, left_sec)
+        if "klines" in url and started.clock.now_ms < TARGET_MS + hours(2):
+            started.clock.go_to(TARGET_MS + hours(2) + past_ms)
+        return answer
+
+    started.rest.transport = slow
+    record = started.run(settle_sec=30.0, max_wait_sec=3600.0, catch_up=True)
+    assert (record.status, record.target, grid.text(started.bars()[-1].open_time_ms)) == ("appended", target, target)
 
 
 def test_an_hour_that_turns_while_the_exchange_is_out_of_reach_publishes_no_old_window(started: World) -> None:

@@ -191,13 +191,3 @@ def test_a_heard_bar_is_confirmed_after_it_has_settled(started: World) -> None:
     seen = watched(started, 2, closes(1), confirm_sec=10.0)
     assert seen[1][0] == "appended"
     assert late_by(seen)[1] == 10_005
-
-
-def test_the_bar_after_a_heard_one_is_left_to_settle(started: World) -> None:
-    record = started.run(heard_ms=TARGET_MS - hours(1), settle_sec=60.0)
-    assert (record.status, started.clock.now_ms - TARGET_MS - hours(1)) == ("appended", 60_000)
-
-
-def test_the_heard_bar_is_not_left_to_settle(started: World) -> None:
-    record = started.run(heard_ms=TARGET_MS, settle_sec=60.0)
-    assert (record.status, started.clock.now_ms - TARGET_MS - hours(1)) == ("appended", 30_000)

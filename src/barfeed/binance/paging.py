@@ -103,8 +103,7 @@ class RestHistory:
     @property
     def settled_ms(self) -> int:
         """By when what has closed is final and has surely closed: what is newer is the feed's, which waits for it."""
-        uncertain_sec = self._talk.time.uncertain_sec if self._talk.time else 0.0
-        return self.now_ms - round(max(SETTLED_AFTER_SEC, uncertain_sec) * 1000)
+        return self.now_ms - round(max(SETTLED_AFTER_SEC, self._talk.uncertain_sec) * 1000)
 
     def start(self, weight_budget: int | None) -> None:
         """Ask the exchange what time it is, and what it allows where no budget is given: half of that.

@@ -75,6 +75,11 @@ class Conversation:
         clock = self._rest.clock
         return self.time.now_ms(clock) if self.time else clock.utc_ms()
 
+    @property
+    def uncertain_sec(self) -> float:
+        """How far the true time may be behind `now_ms`; 0 until the exchange has told its own."""
+        return self.time.uncertain_sec if self.time else 0.0
+
     def ask_time(self) -> ExchangeTime:
         """The exchange's clock, compared with the machine's. Weight 1.
 
