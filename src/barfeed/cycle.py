@@ -254,7 +254,7 @@ class _Cycle:
     def _keep_or_accept(self, plan: _Plan, pull: Pull) -> list[Bar]:
         seen_at_ms = self._feed.clock.utc_ms()
         try:
-            return self._keep(plan, pull, (), seen_at_ms)
+            return self._keep(plan, pull)
         except Mismatch as mismatch:
             if not self._order.accept:
                 raise
@@ -264,7 +264,7 @@ class _Cycle:
             window = self._keep(plan, pull, changes, seen_at_ms)
         except Unrepaired:
             # Another process changed the store during the pause: where it accepted the same, all is well.
-            return self._keep(plan, pull, (), seen_at_ms)
+            return self._keep(plan, pull)
         self._record.revised = changes
         for change in changes:
             _log.warning("%s: accepted the exchange's word, as --on-mismatch says: %s", plan.asked.series, change)
@@ -281,7 +281,7 @@ class _Cycle:
             if second != first:
                 raise acceptance.not_accepted(mismatch, "asked again, the exchange said something else")
 
-    def _keep(self, plan: _Plan, pull: Pull, changes: Sequence[Change], seen_at_ms: int) -> list[Bar]:
+    def _keep(self, plan: _Plan, pull: Pull, changes: Sequence[Change] = (), seen_at_ms: int = 0) -> list[Bar]:
         asked = plan.asked
         with self._record.step("store"):
             with self._open_store(changes, seen_at_ms) as table:
