@@ -1,6 +1,8 @@
 # Everything starts from Python 3.11+ and make; the rest is set up in .venv at first use.
 PYTHON ?= python3
 BIN := .venv/bin
+# The suite starts hundreds of processes: what each would compile anew is kept, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run test lint types unit docs site long model soak twenty month kills kills-syscalls fuzz mutants audit peers bench wheel image clean
@@ -83,10 +85,10 @@ twenty: .venv/installed-dev ## twenty feeds and two readers on one store for a d
 month: .venv/installed-dev ## a month of storms for a watch with everything on, under a real Prometheus: some minutes
 	@$(BIN)/pytest -m long -s tests/month
 
-kills: .venv/installed-dev ## 500 SIGKILLs at random moments of every command; half an hour
+kills: .venv/installed-dev ## 500 SIGKILLs at random moments of every command; a quarter of an hour
 	@$(BIN)/python tests/proof/kills.py --write
 
-kills-syscalls: .venv/installed-dev ## a kill, and every error, at each system call of the feed that touches the disk; needs strace
+kills-syscalls: .venv/installed-dev ## a kill, and every error, at each system call of the feed that touches the disk; half an hour, needs strace
 	@$(BIN)/python tests/proof/kills.py --syscalls kill --write
 	@$(BIN)/python tests/proof/kills.py --syscalls fail --write
 

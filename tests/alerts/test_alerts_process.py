@@ -63,6 +63,7 @@ def test_the_command_in_a_hint_goes_without_the_addresses(feeding: Machine, webh
     assert webhook.titles == ["barfeed BTCUSDT 1h: missed_bars"] * 2
 
 
+@pytest.mark.long
 def test_two_processes_on_one_folder_send_one_message(feeding: Machine, webhook: Webhook) -> None:
     revise(feeding)
     both = [feeding.start("--alert", webhook.channel) for _ in range(2)]
@@ -72,6 +73,7 @@ def test_two_processes_on_one_folder_send_one_message(feeding: Machine, webhook:
     assert webhook.titles == [MISMATCH]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("store", ["stands", "gone, too"])
 def test_cron_tells_once_that_the_folder_is_unusable_and_that_it_is_mended(
     feeding: Machine, webhook: Webhook, tmp_path: Path, store: str
@@ -174,6 +176,7 @@ def test_a_heartbeat_that_never_answers_is_left_behind(feeding: Machine, webhook
     assert (ran.code, ran.err) == (0, "WARNING the heartbeat was not taken: no answer in 5 s\n")
 
 
+@pytest.mark.long
 def test_a_watch_tells_beside_its_cycles_and_what_is_left_when_it_is_stopped(
     feeding: Machine, webhook: Webhook, other_webhook: Webhook
 ) -> None:

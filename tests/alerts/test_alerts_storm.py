@@ -114,6 +114,7 @@ def test_a_machine_that_is_days_off_tells_a_trouble_once_though_the_exchange_tel
     )
 
 
+@pytest.mark.long
 def test_a_watch_tells_the_end_though_a_channel_hangs_at_the_trouble(world: World, webhook: Webhook) -> None:
     alerts = Alerts(channels((webhook.channel,)), LedgerFile(world.feed.folder), world.clock, 5.0, 0.0)
     webhook.hangs = True

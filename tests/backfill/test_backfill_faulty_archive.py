@@ -33,31 +33,42 @@ def test_a_sound_archive_is_taken_by_months_then_days_and_the_last_two_days_by_r
     assert report.notes == []
 
 
+FAULTY_MONTHS = [
+    ('kind = "missing"', ["is not in the archive"]),
+    ('kind = "bomb"\nmegabytes = 20', ["more than 744 bars can take"]),
+    (
+        'kind = "lacks"\nbar = 2023-12-05T00:00:00\nuntil_bar = 2023-12-05T23:00:00',
+        ["lacks 2023-12-05 00:00..2023-12-05 23:00 (24 bars)"],
+    ),
+]
+MORE_FAULTY_MONTHS = [
+    ('kind = "wrong_checksum"', ["but its CHECKSUM says"]),
+    ('kind = "truncated"', ["no whole zip"]),
+    ('kind = "member"\nvalue = "../../etc/passwd"', ["'../../etc/passwd'"]),
+    ('kind = "member"\nvalue = "BTCUSDT-1h-2023-11.csv"', ["'BTCUSDT-1h-2023-11.csv'"]),
+    ('kind = "text"\nvalue = "n/a"', ["a row is no bar", "n/a"]),
+    ('kind = "text"\nvalue = "NaN"', ["NaN or infinity"]),
+    ('kind = "revise"\nbar = 2023-12-05T00:00:00\nlow = 999999', ["2023-12-05 00:00", "enclose"]),
+    (
+        'kind = "lacks"\nbar = 2023-12-20T00:00:00\nuntil_bar = 2023-12-31T23:00:00',
+        ["lacks 2023-12-20 00:00..2023-12-31 23:00 (288 bars)"],
+    ),
+    (
+        'kind = "flat"\nbar = 2023-12-05T01:00:00\nuntil_bar = 2023-12-05T03:00:00',
+        ["nothing was traded in 2023-12-05 01:00..2023-12-05 03:00 (3 bars)", "REST says so of 0"],
+    ),
+]
+ODD = ['kind = "microseconds"', 'kind = "status"\nstatus = 503\nrequests = "1"']
+MORE_ODD = [
+    'kind = "header"\nthere = false',
+    'kind = "header"\nthere = true',
+    'kind = "wrong_checksum"\nrequests = "1"',
+]
+
+
 @pytest.mark.parametrize(
     ("fault", "says"),
-    [
-        ('kind = "missing"', ["is not in the archive"]),
-        ('kind = "wrong_checksum"', ["but its CHECKSUM says"]),
-        ('kind = "truncated"', ["no whole zip"]),
-        ('kind = "member"\nvalue = "../../etc/passwd"', ["'../../etc/passwd'"]),
-        ('kind = "member"\nvalue = "BTCUSDT-1h-2023-11.csv"', ["'BTCUSDT-1h-2023-11.csv'"]),
-        ('kind = "bomb"\nmegabytes = 20', ["more than 744 bars can take"]),
-        ('kind = "text"\nvalue = "n/a"', ["a row is no bar", "n/a"]),
-        ('kind = "text"\nvalue = "NaN"', ["NaN or infinity"]),
-        ('kind = "revise"\nbar = 2023-12-05T00:00:00\nlow = 999999', ["2023-12-05 00:00", "enclose"]),
-        (
-            'kind = "lacks"\nbar = 2023-12-05T00:00:00\nuntil_bar = 2023-12-05T23:00:00',
-            ["lacks 2023-12-05 00:00..2023-12-05 23:00 (24 bars)"],
-        ),
-        (
-            'kind = "lacks"\nbar = 2023-12-20T00:00:00\nuntil_bar = 2023-12-31T23:00:00',
-            ["lacks 2023-12-20 00:00..2023-12-31 23:00 (288 bars)"],
-        ),
-        (
-            'kind = "flat"\nbar = 2023-12-05T01:00:00\nuntil_bar = 2023-12-05T03:00:00',
-            ["nothing was traded in 2023-12-05 01:00..2023-12-05 03:00 (3 bars)", "REST says so of 0"],
-        ),
-    ],
+    [*FAULTY_MONTHS, *(pytest.param(*each, marks=pytest.mark.long) for each in MORE_FAULTY_MONTHS)],
 )
 def test_a_faulty_month_is_told_and_filled_by_rest(fault: str, says: list[str], tmp_path: Path) -> None:
     (note,) = told(f'[[archive]]\nfile = "{DECEMBER}"\n{fault}', tmp_path)
@@ -66,16 +77,7 @@ def test_a_faulty_month_is_told_and_filled_by_rest(fault: str, says: list[str], 
         assert each in note
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        'kind = "microseconds"',
-        'kind = "header"\nthere = false',
-        'kind = "header"\nthere = true',
-        'kind = "wrong_checksum"\nrequests = "1"',
-        'kind = "status"\nstatus = 503\nrequests = "1"',
-    ],
-)
+@pytest.mark.parametrize("fault", [*ODD, *(pytest.param(each, marks=pytest.mark.long) for each in MORE_ODD)])
 def test_what_is_only_odd_is_read_as_it_is_meant(fault: str, tmp_path: Path) -> None:
     assert told(f"[[archive]]\n{fault}", tmp_path) == []
 
@@ -113,6 +115,7 @@ def test_flat_hours_that_the_exchange_has_too_are_stored(tmp_path: Path) -> None
     assert "2023-12-06 16:00; REST says so of 1 of them" in str(note)
 
 
+@pytest.mark.long
 def test_a_month_that_is_not_published_yet_is_taken_by_its_days(tmp_path: Path) -> None:
     history = History(tmp_path)
     report = history.run("archive", archive_fault='[[archive]]\nkind = "missing"\nfile = "BTCUSDT-1h-2024-01"').report
@@ -156,6 +159,7 @@ def test_the_cache_keeps_each_zip_and_saves_its_download(tmp_path: Path) -> None
     assert history.held() == history.closed()
 
 
+@pytest.mark.long
 def test_a_zip_in_the_cache_that_rotted_or_was_replaced_in_the_archive_is_fetched_anew(tmp_path: Path) -> None:
     history = History(tmp_path)
     history.cache_dir = tmp_path / "cache"

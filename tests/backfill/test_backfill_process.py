@@ -215,6 +215,7 @@ def test_a_kill_loses_no_stored_bar_and_the_next_call_goes_on(tmp_path: Path) ->
     assert stored_bars(machine.duckdb) == [bar for bar in tapes[0].bars if bar.open_time_ms <= ms(2024, 2, 10, 13)]
 
 
+@pytest.mark.long
 def test_ctrl_c_keeps_what_came_and_says_so(tmp_path: Path) -> None:
     tapes = [Tape.of(BTCUSDT_1H, made_up_bars(ms(2024, 2, 10, 20), 20_000))]
     with shop(tmp_path, tapes, tapes, ms(2024, 2, 10, 14) + 30_000, latency_sec=0.3) as machine:

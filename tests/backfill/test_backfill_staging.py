@@ -112,6 +112,7 @@ opens = st.sampled_from([NOON, NOON + 1, NOON + 60_000, NOW, NOW - HOUR_MS, NOW 
 
 
 SHARED = Staging(connected())
+TABLES = connected()
 
 
 @settings(max_examples=150, deadline=None)
@@ -157,12 +158,10 @@ def test_a_stored_null_or_a_time_that_is_none_is_found() -> None:
 @settings(max_examples=100, deadline=None)
 @given(held=st.sets(st.integers(-3, 23)), first=st.integers(0, 10), length=st.integers(1, 10))
 def test_gaps_are_what_is_not_held(held: set[int], first: int, length: int) -> None:
-    connection = connected()
-    connection.execute("CREATE TABLE t (timestamp TIMESTAMP)")
-    if held:
-        connection.executemany("INSERT INTO t VALUES (make_timestamp_ms(?))", [[NOON + n * HOUR_MS] for n in held])
+    at_ms = [NOON + n * HOUR_MS for n in held]
+    TABLES.execute("CREATE OR REPLACE TABLE t AS SELECT make_timestamp_ms(unnest(?::BIGINT[])) AS timestamp", [at_ms])
     span = Gap(NOON + first * HOUR_MS, NOON + (first + length - 1) * HOUR_MS, length)
-    found = gaps(connection, "t", span, HOUR_MS)
+    found = gaps(TABLES, "t", span, HOUR_MS)
     missing = [at for each in found for at in range(each.first_ms, each.last_ms + 1, HOUR_MS)]
     assert missing == [NOON + n * HOUR_MS for n in range(first, first + length) if n not in held]
     assert sum(each.bars for each in found) == len(missing)

@@ -61,10 +61,6 @@ def live_killed_hours(tmp_path: Path, every: int) -> int:
     return kills
 
 
-def test_a_kill_at_some_steps_loses_nothing(tmp_path: Path) -> None:
-    assert live_killed_hours(tmp_path, every=80) >= 2
-
-
 # Each call by which a cycle changes the disk is killed at by tests/proof/kills.py.
 @pytest.mark.long
 def test_a_kill_at_every_fifth_step_loses_nothing(tmp_path: Path) -> None:

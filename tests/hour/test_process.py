@@ -33,6 +33,7 @@ def newest(store: Path) -> str:
     return str(row[0])
 
 
+@pytest.mark.long
 def test_an_afternoon_of_cold_hours(feeding: Machine) -> None:
     first = feeding.feed("--catch-up")
     assert first.code == 0, first.err
@@ -78,6 +79,7 @@ def test_the_command_in_the_hint_of_the_module_helps_too(feeding: Machine) -> No
     assert " appended=726 " in done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("by", ["flag", "variable"])
 def test_the_command_in_the_hint_of_a_watch_helps_beside_it(feeding: Machine, by: str) -> None:
     stream = feeding.url.replace("http", "ws", 1) + "/market"
@@ -177,7 +179,7 @@ def test_an_exchange_that_is_not_there_is_exit_3_and_leaves_a_manifest(feeding: 
 @pytest.mark.parametrize(
     ("fault", "code"),
     [
-        ('kind = "reset"', 3),
+        pytest.param('kind = "reset"', 3, marks=pytest.mark.long),
         pytest.param('kind = "truncate"', 3, marks=pytest.mark.long),
         pytest.param('kind = "hang"\nsec = 30', 3, marks=pytest.mark.long),
         pytest.param('kind = "drip"\nbytes_per_sec = 20', 3, marks=pytest.mark.long),
@@ -217,6 +219,7 @@ def test_the_machines_time_zone_changes_nothing_in_the_store(feeding: Machine, z
     assert row == ("2024-02-10 14:00:00", True)
 
 
+@pytest.mark.long
 def test_two_feeds_at_the_same_moment_append_once_and_both_are_content(feeding: Machine) -> None:
     feeding.feed("--catch-up")
     for _hour in range(3):
@@ -227,6 +230,7 @@ def test_two_feeds_at_the_same_moment_append_once_and_both_are_content(feeding: 
         assert sorted(" appended=1 " in out for out in outs) == [False, True]
 
 
+@pytest.mark.long
 def test_a_store_held_by_another_process_is_waited_for_then_its_holder_is_named(feeding: Machine) -> None:
     feeding.feed("--catch-up")
     feeding.clock.advance(hours(1))

@@ -28,6 +28,7 @@ def manifests(feeding: Machine) -> list[dict[str, dict[str, int]]]:
     return [json.loads(path.read_text()) for path in feeding.artifacts.glob("*_run.json")]
 
 
+@pytest.mark.long
 def test_counters_go_on_from_process_to_process(feeding: Machine) -> None:
     file = feeding.folder / "feed.prom"
     for index in range(3):

@@ -131,6 +131,7 @@ def test_it_listens_on_ipv6() -> None:
     each.stop()
 
 
+@pytest.mark.long
 def test_those_who_say_nothing_are_few_and_not_there_for_long(
     listener: Listener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -193,6 +193,7 @@ def test_revisions_are_counted(feeding: Machine) -> None:
     assert "gaps 0, revisions 1\n" in told(feeding).out
 
 
+@pytest.mark.long
 def test_status_works_while_the_feed_writes_and_reads(feeding: Machine) -> None:
     feeding.clock.advance(hours(1))
     running = [feeding.start("--watch", "--catch-up")]

@@ -23,6 +23,7 @@ def test_a_feed_killed_while_it_is_at_work_loses_nothing() -> None:
         assert count(random_kills(scenes, disk, kills=2, seed=1)) == 2
 
 
+@pytest.mark.long
 @traced
 def test_a_first_start_killed_while_it_makes_its_store_starts_again() -> None:
     with arena([FirstStart]) as (scenes, disk):

@@ -185,6 +185,7 @@ def test_at_a_terminal_only_a_typed_yes_repairs(feeding: Machine, typed: bytes, 
     assert len(held(feeding)) == rows
 
 
+@pytest.mark.long
 def test_a_span_can_be_named(feeding: Machine, barfeed: Barfeed) -> None:
     revise_and_delete(feeding)
     span = ("--from", "2024-02-10 02:00", "--to", "2024-02-10 11:00")
@@ -196,6 +197,7 @@ def test_a_span_can_be_named(feeding: Machine, barfeed: Barfeed) -> None:
     assert (wrong.code, wrong.err.splitlines()[0]) == (2, "barfeed: --from must be before --to")
 
 
+@pytest.mark.long
 def test_the_feeds_hint_is_the_very_command_that_mends(feeding: Machine, barfeed: Barfeed) -> None:
     revise_and_delete(feeding)
     feeding.clock.advance(hours(1))

@@ -61,6 +61,7 @@ def tape() -> Tape:
     return Tape.of(BTCUSDT_1H, [real.get(bar.open_time_ms, bar) for bar in made_up_bars(TARGET_MS + hours(5), 1000)])
 
 
+@pytest.mark.long
 def test_the_revision_of_2025_01_14_stops_the_feed_and_is_mended(tmp_path: Path, tape: Tape, barfeed: Barfeed) -> None:
     clock = HandClock(TARGET_MS + 30_000)
     exchange = ReplayExchange([tape], clock.now_ms)

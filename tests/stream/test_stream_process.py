@@ -140,6 +140,7 @@ def test_without_the_closing_frame_the_clock_starts_the_cycle_once_it_is_settled
         assert watch.lived(2) == [FIRST, SETTLED]
 
 
+@pytest.mark.long
 def test_a_closing_frame_that_comes_twice_is_lived_once(tmp_path: Path) -> None:
     with listening(tmp_path, f"[[fault]]\n{DOUBLE}") as watch:
         watch.reach(1, 5)
@@ -165,6 +166,7 @@ def test_where_nobody_streams_the_clock_is_enough(tmp_path: Path) -> None:
     assert watch.log.read_text().count("ConnectionRefusedError") == 1
 
 
+@pytest.mark.long
 def test_a_heard_bar_that_must_be_said_twice_is_appended_when_it_was(tmp_path: Path) -> None:
     with listening(tmp_path, "", "--confirm-reads", "2", "--settle-sec", "1") as watch:
         watch.reach(1, 5)
