@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The suite starts hundreds of processes: what each would compile anew is kept, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
+# One more than there are cores: much of it waits, for pauses, time limits and processes.
+WORKERS := $(shell expr 1 + `getconf _NPROCESSORS_ONLN`)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run test lint types unit docs site long model soak twenty month kills kills-syscalls fuzz mutants audit peers bench wheel image clean
@@ -46,7 +48,7 @@ types: .venv/installed-dev
 	@$(BIN)/mypy
 
 unit: .venv/installed-dev
-	@$(BIN)/pytest -n auto --dist worksteal -m 'not long and not peers'
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not long and not peers'
 
 docs: .venv/installed-dev ## write the generated pages anew, each from the script of its name, and the pictures
 	@for page in docs/*.py; do test ! -e "$${page%.py}.md" || $(BIN)/python "$$page" > "$${page%.py}.md"; done

@@ -115,7 +115,7 @@ SHARED = Staging(connected())
 TABLES = connected()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     rows=st.lists(
         st.tuples(st.builds(Bar, opens, prices, prices, prices, prices, prices), st.sampled_from([-1, 0, 1, HOUR_MS])),

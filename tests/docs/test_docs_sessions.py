@@ -18,10 +18,10 @@ from docs.sandbox import Sandbox, sandbox
 from process import ROOT
 
 MINE = [block for block in BLOCKS if claimed_by(block) == Path(__file__).name]
-# Over thirty commands, a process each: as long as all other pages together. To learn and to draw takes its time, too.
-LONG = {"docs/inference.md", "docs/operating.md"}
+# Each command is a process or more: only what everybody runs first is of the ordinary suite.
 PAGES = [
-    pytest.param(page, marks=[pytest.mark.long] * (page in LONG)) for page in sorted({block.page for block in MINE})
+    pytest.param(page, marks=[pytest.mark.long] * (page != "README.md"))
+    for page in sorted({block.page for block in MINE})
 ]
 
 # How a command may end besides well, and what it then says; and what is not told by an exit code.

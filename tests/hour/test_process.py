@@ -205,6 +205,7 @@ def test_faults_on_a_real_wire_end_as_documented(feeding: Machine, fault: str, c
     assert (feeding.duckdb.read_bytes() == before) == (code != 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kolkata"])
 def test_the_machines_time_zone_changes_nothing_in_the_store(feeding: Machine, zone: str) -> None:
     assert feeding.feed("--catch-up", TZ=zone).code == 0

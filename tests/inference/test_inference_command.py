@@ -430,6 +430,7 @@ def environment(**more: str) -> dict[str, str]:
     return os.environ | more
 
 
+@pytest.mark.long
 def test_the_script_runs_cold_far_from_utc(bench: Bench) -> None:
     done = subprocess.run(
         [sys.executable, SCRIPT, *bench.flags()],

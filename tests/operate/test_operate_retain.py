@@ -45,6 +45,7 @@ def test_a_cycle_that_published_nothing_does_not_take_the_last_good_file(feeding
     assert "20240210_140030Z_for_inference.csv" in names(feeding.artifacts)
 
 
+@pytest.mark.long
 def test_failures_that_the_machines_clock_named_keep_no_day_from_its_prune(feeding: Machine) -> None:
     for _ in range(2):
         # The exchange lives in 2024, the machine does not.

@@ -109,6 +109,7 @@ def test_a_failed_last_cycle_is_not_healthy(feeding: Machine) -> None:
     assert "  trouble     the last cycle failed: BTCUSDT 1h: 1 of 6 stored bars differ from the exchange" in done.out
 
 
+@pytest.mark.long
 def test_a_failure_that_the_machines_clock_named_is_over_with_the_next_good_hour(feeding: Machine) -> None:
     # The exchange lives in 2024, the machine does not.
     assert feeding.feed("--base-url", NOWHERE, "--max-wait-sec", "1").code == 3

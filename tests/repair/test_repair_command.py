@@ -211,6 +211,7 @@ def test_the_feeds_hint_is_the_very_command_that_mends(feeding: Machine, barfeed
     assert feeding.feed().code == 0
 
 
+@pytest.mark.long
 def test_the_hint_knows_the_file_with_the_settings_and_their_series(feeding: Machine) -> None:
     file = feeding.folder / "my feed.toml"
     file.write_text("n_recent = 7\n")
@@ -240,6 +241,7 @@ def test_a_store_that_was_never_repaired_has_no_revisions(feeding: Machine, barf
     assert feeding.duckdb.read_bytes() == before
 
 
+@pytest.mark.long
 def test_the_feed_accepts_where_it_is_told_to(feeding: Machine, barfeed: Barfeed) -> None:
     feeding.exchange.faults = parse_faults(REVISED, "the test")
     feeding.clock.advance(hours(1))

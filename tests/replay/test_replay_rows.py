@@ -86,6 +86,7 @@ def test_the_archives_twelve_columns_come_out_as_they_went_in() -> None:
         assert [Decimal(cell) for cell in row] == [Decimal(cell) for cell in line.split(",")]
 
 
+@pytest.mark.long
 @needs_data
 def test_every_real_bar_reads_back_as_the_same_doubles() -> None:
     [tape] = Tape.load([str(DATA / "rest" / "BTCUSDT-1h.parquet")])
