@@ -63,7 +63,7 @@ long: .venv/installed-dev ## the year of hours, cold processes, kill loop
 fuzz: .venv/installed-dev ## a hostile exchange for as long as you like (FUZZ=examples)
 	@BARFEED_FUZZ_EXAMPLES=$(or $(FUZZ),20000) $(BIN)/pytest tests/proof/test_hostile_exchange.py -m 'not long'
 
-mutants: .venv/installed-dev ## small changes to what decides, each of which a test must notice (GROUP=cycle: half an hour)
+mutants: .venv/installed-dev ## small changes to what decides, each of which a test must notice (GROUP=cycle: twenty minutes and more)
 	@$(BIN)/python tests/proof/mutants.py $(or $(GROUP),decisions acceptance)
 
 audit: .venv/installed-dev ## known weaknesses of what is installed; says so where there is no network
