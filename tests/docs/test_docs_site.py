@@ -64,6 +64,7 @@ def test_a_sound_site_is_built(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.long
 def test_broken_links_missing_pages_and_orphans_fail_the_build(tmp_path: Path) -> None:
     done = small_site(tmp_path, BROKEN)
     assert done.returncode != 0

@@ -68,6 +68,7 @@ def test_a_failing_command_does_not_fail_the_hour(started: World) -> None:
     assert then_of(record)["exit_code"] == 7
 
 
+@pytest.mark.long
 def test_a_hanging_command_is_killed_with_all_it_started(started: World, tmp_path: Path) -> None:
     alive = tmp_path / "alive"
     began = time.monotonic()

@@ -19,6 +19,7 @@ from process import Machine, machine
 from world import hours, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
+UNHEARD = ["> /dev/full", ">&-", ">&- 2>&-"]
 
 
 @pytest.fixture
@@ -117,7 +118,9 @@ def test_a_single_cycle_lives_in_the_environment_and_with_the_file_of_a_watch(fe
     assert (by_variable.code, by_variable.err) == (0, "")
 
 
-@pytest.mark.parametrize("redirect", ["> /dev/full", "> /dev/full 2>&1", ">&-", ">&- 2>&-"])
+@pytest.mark.parametrize(
+    "redirect", ["> /dev/full 2>&1", *(pytest.param(each, marks=pytest.mark.long) for each in UNHEARD)]
+)
 def test_a_good_hour_is_good_though_nobody_can_hear_of_it(feeding: Machine, redirect: str) -> None:
     command = shlex.join(feeding.command("--catch-up")) + f" {redirect}"
     done = subprocess.run(["sh", "-c", command], env=feeding.environment(), capture_output=True, text=True, check=False)

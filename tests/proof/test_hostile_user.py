@@ -345,6 +345,7 @@ def test_a_line_stays_one_line_that_a_terminal_only_shows(text: str) -> None:
     assert shown == ("币安" if text == "币安" else ascii(text)[1:-1])
 
 
+@pytest.mark.long
 def test_a_working_folder_that_is_gone_is_no_bug(tmp_path: Path) -> None:
     script = (
         "import os, sys; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); from barfeed.cli import main; main()"

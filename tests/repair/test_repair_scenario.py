@@ -120,6 +120,7 @@ def live_through_it(feeding: Machine, barfeed: Barfeed) -> None:
     assert barfeed(feeding, "verify", "--against", "rest", **folder).code == 0
 
 
+@pytest.mark.long
 def test_at_night_the_feed_mends_it_by_itself(tmp_path: Path, tape: Tape, barfeed: Barfeed) -> None:
     clock = HandClock(TARGET_MS + 30_000)
     exchange = ReplayExchange([tape], clock.now_ms)

@@ -159,6 +159,7 @@ def test_a_stream_that_is_down_from_the_start_is_told_once_and_the_clock_is_enou
     assert watch.log.read_text().count("WARNING the stream ws://") == 1
 
 
+@pytest.mark.long
 def test_where_nobody_streams_the_clock_is_enough(tmp_path: Path) -> None:
     with listening(tmp_path, stream_url="ws://127.0.0.1:9", connected=False) as watch:
         watch.reach(1, 10_000)
