@@ -8,6 +8,7 @@ from threading import Thread
 from typing import IO
 
 from barfeed.record import Ended
+from barfeed.stopping import put_off
 
 # What a command says is kept in the log, but not without end: the last of it, where its error stands.
 OUTPUT_BYTES_MAX = 64 * 1024
@@ -32,7 +33,25 @@ def run_command(command: str, variables: dict[str, str], timeout_sec: float) -> 
 
 
 def _run(command: str, variables: dict[str, str], timeout_sec: float) -> Ended:
-    process = subprocess.Popen(  # noqa: S602 - it is the user's own shell command
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        # A signal while it begins would leave a command that nobody knows of.
+        with put_off():
+            process = _started(command, variables)
+            assert process.stdout is not None
+            output = _Output(process.stdout)
+        exit_code = _exit_code(process, timeout_sec)
+    finally:
+        if process:
+            _kill_all(process)
+    output.log()
+    if exit_code:
+        _log.warning("--then: ended with exit code %d", exit_code)
+    return Ended(command, exit_code)
+
+
+def _started(command: str, variables: dict[str, str]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(  # noqa: S602 - it is the user's own shell command
         command,
         shell=True,
         env=os.environ | variables,
@@ -41,19 +60,14 @@ def _run(command: str, variables: dict[str, str], timeout_sec: float) -> Ended:
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    assert process.stdout is not None
-    output = _Output(process.stdout)
+
+
+def _exit_code(process: "subprocess.Popen[bytes]", timeout_sec: float) -> int | None:
     try:
-        exit_code: int | None = process.wait(timeout_sec)
+        return process.wait(timeout_sec)
     except subprocess.TimeoutExpired:
         _log.warning("--then: not done after %g s, killed", timeout_sec)
-        exit_code = None
-    finally:
-        _kill_all(process)
-    output.log()
-    if exit_code:
-        _log.warning("--then: ended with exit code %d", exit_code)
-    return Ended(command, exit_code)
+        return None
 
 
 class _Output:

@@ -1,6 +1,8 @@
 """How a command is asked to end: SIGTERM or SIGINT raises `Stopped` in whatever the main thread does just then."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from barfeed.clock import SystemClock
 
@@ -21,6 +23,9 @@ class _Wish:
 
     stopped: Stopped | None = None
     at_sec = float("-inf")
+    # While put off, a signal's `Stopped` waits here.
+    is_put_off = False
+    waiting: Stopped | None = None
 
 
 def stop_on_signals() -> None:
@@ -29,12 +34,28 @@ def stop_on_signals() -> None:
 
     def stop(number: int, _frame: object) -> None:
         now_sec = clock.steady_sec()
-        if now_sec - _Wish.at_sec >= _ONE_WISH_SEC:
-            _Wish.stopped, _Wish.at_sec = Stopped(number), now_sec
+        if now_sec - _Wish.at_sec < _ONE_WISH_SEC:
+            return
+        _Wish.stopped, _Wish.at_sec = Stopped(number), now_sec
+        if not _Wish.is_put_off:
             raise _Wish.stopped
+        _Wish.waiting = _Wish.stopped
 
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, stop)
+
+
+@contextmanager
+def put_off() -> Iterator[None]:
+    """Let a signal wait until the end of the block, which begins what only its end can name: raises `Stopped` there."""
+    _Wish.is_put_off = True
+    try:
+        yield
+    finally:
+        _Wish.is_put_off = False
+        waiting, _Wish.waiting = _Wish.waiting, None
+        if waiting:
+            raise waiting
 
 
 def asked() -> BaseException:

@@ -168,6 +168,13 @@ def test_a_single_run_that_is_ended_ends_its_command_too(feeding: Machine) -> No
     assert not is_alive(int(begun.read_text()))
 
 
+def test_a_signal_as_its_command_begins_ends_the_command_too(feeding: Machine) -> None:
+    begun = feeding.folder / "begun"
+    ran = feeding.feed("--catch-up", "--then", f"echo $$ > {begun}; kill -TERM $PPID; sleep 300")
+    assert ran.code == 143
+    assert not is_alive(int(begun.read_text()))
+
+
 def test_with_debug_there_is_a_traceback(feeding: Machine) -> None:
     assert "Traceback" in feeding.feed("--debug").err
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from backfill.backfill_world import History
 from barfeed import stopping
 from barfeed.bars import Bar
 from barfeed.clock import SystemClock
+from barfeed.followup import run_command
 from barfeed.staging import Staging
 from barfeed.store import Store, transaction
 from world import BTCUSDT_1H, ms
@@ -107,3 +109,46 @@ def test_two_signals_for_one_wish_are_one_and_a_later_one_is_heard_again(monkeyp
     now_sec += 1.0
     with pytest.raises(stopping.Stopped, match="signal 15"):
         signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_that_is_put_off_is_raised_once_and_when_the_block_is_done() -> None:
+    stopping.stop_on_signals()
+    done = []
+
+    def begin(number: int | None) -> None:
+        with stopping.put_off():
+            if number:
+                signal.raise_signal(number)
+            done.append(number)
+
+    with pytest.raises(stopping.Stopped):
+        begin(signal.SIGTERM)
+    begin(None)
+    assert done == [signal.SIGTERM, None]
+
+
+def test_after_a_block_that_put_signals_off_they_are_raised_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "_ONE_WISH_SEC", 0.0)
+    stopping.stop_on_signals()
+    with pytest.raises(OSError, match="as it began"), stopping.put_off():
+        raise OSError("as it began")
+    with pytest.raises(stopping.Stopped):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no process groups")
+def test_a_command_that_had_only_just_begun_is_ended_by_the_signal_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal comes when the process is there, and nobody holds it yet."""
+    begun: list[subprocess.Popen[bytes]] = []
+
+    class StruckAsItBegins(subprocess.Popen[bytes]):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            begun.append(self)
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(subprocess, "Popen", StruckAsItBegins)
+    stopping.stop_on_signals()
+    with pytest.raises(stopping.Stopped):
+        run_command("sleep 60", {}, 60.0)
+    assert begun[0].returncode == -signal.SIGKILL
