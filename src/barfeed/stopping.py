@@ -23,9 +23,7 @@ class _Wish:
 
     stopped: Stopped | None = None
     at_sec = float("-inf")
-    # While put off, a signal's `Stopped` waits here.
     is_put_off = False
-    waiting: Stopped | None = None
 
 
 def stop_on_signals() -> None:
@@ -39,7 +37,6 @@ def stop_on_signals() -> None:
         _Wish.stopped, _Wish.at_sec = Stopped(number), now_sec
         if not _Wish.is_put_off:
             raise _Wish.stopped
-        _Wish.waiting = _Wish.stopped
 
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, stop)
@@ -48,14 +45,14 @@ def stop_on_signals() -> None:
 @contextmanager
 def put_off() -> Iterator[None]:
     """Let a signal wait until the end of the block, which begins what only its end can name: raises `Stopped` there."""
+    before = _Wish.stopped
     _Wish.is_put_off = True
     try:
         yield
     finally:
         _Wish.is_put_off = False
-        waiting, _Wish.waiting = _Wish.waiting, None
-        if waiting:
-            raise waiting
+        if _Wish.stopped and _Wish.stopped is not before:
+            raise _Wish.stopped
 
 
 def asked() -> BaseException:
