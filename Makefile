@@ -51,7 +51,7 @@ unit: .venv/installed-dev
 	@$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not long and not peers'
 
 docs: .venv/installed-dev ## write the generated pages anew, each from the script of its name, and the pictures
-	@for page in docs/*.py; do test ! -e "$${page%.py}.md" || $(BIN)/python "$$page" > "$${page%.py}.md"; done
+	@for page in docs/*.md docs/*.svg; do test ! -e "$${page%.*}.py" || $(BIN)/python "$${page%.*}.py" > "$$page"; done
 	@$(BIN)/python -m benchmarks.plots
 
 site: .venv/installed-dev ## the documentation as a site, site/index.html; a link to nowhere fails (make test builds it too)
@@ -85,7 +85,7 @@ twenty: .venv/installed-dev ## twenty feeds and two readers on one store for a d
 	@PYTHONPATH=tests $(BIN)/python -m proof.twenty $(ARGS)
 
 month: .venv/installed-dev ## a month of storms for a watch with everything on, under a real Prometheus: some minutes
-	@$(BIN)/pytest -m long -s tests/month
+	@$(BIN)/pytest -m long -s tests/proof/month
 
 kills: .venv/installed-dev ## 500 SIGKILLs at random moments of every command; a quarter of an hour
 	@$(BIN)/python tests/proof/kills.py --write

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from barfeed.bars import HOUR_MS
-from barfeed.clock import SystemClock
+from barfeed.domain.bars import HOUR_MS
+from barfeed.machine.clock import SystemClock
 from barfeed.replay.archive import Far, ReplayArchive, WithArchive
 from barfeed.replay.clocks import ReplayClock
 from barfeed.replay.exchange import ReplayExchange
-from barfeed.replay.generator import generate
 from barfeed.replay.server import ReplayServer
-from barfeed.replay.tape import Tape
+from barfeed.replay.tapes.generator import generate
+from barfeed.replay.tapes.tape import Tape
 from benchmarks.ground import ROOT, SERIES, environment, rows_in
 from benchmarks.report import Bound, Ratio, Section, Timing
 
@@ -73,7 +73,7 @@ def measure(work: Path, rounds: int) -> Section:
 
 
 def _barfeed(source: str) -> tuple[str, ...]:
-    program = "from barfeed.cli import main; from barfeed.commands.backfill import backfill; main(backfill)"
+    program = "from barfeed.cli.main import main; from barfeed.cli.commands.backfill import backfill; main(backfill)"
     flags = ("--source", source, "--duckdb", "{store}", "--archive-url", "{url}")
     return (sys.executable, "-c", program, *flags, "--to", "2025-01-01")
 

@@ -10,11 +10,11 @@ import sys
 from types import TracebackType
 from typing import Self
 
-from barfeed.clock import SystemClock
-from barfeed.replay import session
+from barfeed.machine.clock import SystemClock
 from barfeed.replay.clocks import HandClock, ReplayClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.server import ReplayServer
+from barfeed.replay.stream import session
 from benchmarks.ground import ROOT, close_ms, tape
 
 

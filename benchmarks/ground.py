@@ -5,11 +5,11 @@ from pathlib import Path
 
 import duckdb
 
-from barfeed.bars import HOUR_MS, Bar, Series
-from barfeed.clock import SystemClock
-from barfeed.replay.generator import generate
-from barfeed.replay.tape import Tape
-from barfeed.store import Store
+from barfeed.domain.bars import HOUR_MS, Bar, Series
+from barfeed.machine.clock import SystemClock
+from barfeed.replay.tapes.generator import generate
+from barfeed.replay.tapes.tape import Tape
+from barfeed.store.duckdb import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 SERIES = Series.of("BTCUSDT", "1h")

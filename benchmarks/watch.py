@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from barfeed.clock import SystemClock
+from barfeed.machine.clock import SystemClock
 from benchmarks.exchange import Exchange
 from benchmarks.ground import ROOT, close_ms, environment, make_store
 from benchmarks.report import Section, Timing

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import click
 
-from barfeed.cli import COMMANDS, barfeed
+from barfeed.cli.main import COMMANDS, barfeed
 
 # What a line of the site holds.
 PAGE_CHARS = 86

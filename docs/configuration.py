@@ -6,7 +6,7 @@ import typing
 from pathlib import Path
 from typing import Any, Literal
 
-from barfeed.config import Settings, variable
+from barfeed.cli.settings import Settings, variable
 
 HEAD = """\
 # Configuration

@@ -2,13 +2,13 @@
 
 import sys
 
-from barfeed.measures import METRICS, Metric
+from barfeed.operate.metrics.definitions import METRICS, Metric
 
 _INTRO = """\
 # The metrics
 
-Written by `make docs` from `src/barfeed/measures.py`; `make test` tells when it is out of date. How to get them, and
-what to do with them: [monitoring.md](monitoring.md).
+Written by `make docs` from `src/barfeed/operate/metrics/definitions.py`; `make test` tells when it is out of date.
+How to get them, and what to do with them: [monitoring.md](monitoring.md).
 
 Every metric has the labels `symbol` and `interval`, and those of its row. Units are seconds and bytes; timestamps are
 seconds since 1970-01-01 UTC. What is not known yet is absent; what can be counted is there from the start, at zero."""

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from barfeed.bars import HOUR_MS, MINUTE_MS, Interval
+from barfeed.domain.bars import HOUR_MS, MINUTE_MS, Interval
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
-from barfeed.replay.faults import parse_faults
-from barfeed.replay.generator import generate
+from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.server import ReplayServer
+from barfeed.replay.tapes.generator import generate
 
 FOLDER = Path("demo-data")
 NOON_MS = calendar.timegm((2024, 2, 10, 12, 0, 0)) * 1000

@@ -1,6 +1,6 @@
 try:
-    from barfeed.cli import main
-    from barfeed.commands.run import run
+    from barfeed.cli.commands.run import run
+    from barfeed.cli.main import main
 except KeyboardInterrupt:
     # Ctrl-C before there is anybody who could treat it.
     raise SystemExit(130) from None

@@ -1,10 +1,16 @@
-"""What no test may leave to those after it."""
+"""What no test may leave to those after it, and a feed that many tests begin with."""
 
 import logging
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from barfeed.replay.tapes.tape import Tape
+from world import BTCUSDT_1H, World, hours, made_up_bars, ms
+
+TARGET_MS = ms(2024, 2, 10, 13)
 
 # Of a suite that a shell has started in the background every child would ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -18,3 +24,12 @@ def _the_log_as_it_was() -> Iterator[None]:
     level = log.level
     yield
     log.setLevel(level)
+
+
+@pytest.fixture
+def started(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A store that ends at 12:00, one hour behind an exchange with a thousand bars."""
+    world = World(tmp_path, [Tape.of(BTCUSDT_1H, made_up_bars(TARGET_MS + hours(10), 1010))], TARGET_MS + 30_000)
+    world.live_first_hour(tmp_path_factory.getbasetemp() / "started")
+    world.clock.go_to(TARGET_MS + hours(1) + 30_000)
+    return world

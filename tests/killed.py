@@ -21,7 +21,7 @@ IMPORTED_FIRST = ("artifacts", "cycle", "export", "repair", "retention", "revisi
 name, step = sys.argv.pop(1), int(sys.argv.pop(1))
 for each in IMPORTED_FIRST:
     importlib.import_module(f"barfeed.{each}")
-command = getattr(importlib.import_module(f"barfeed.commands.{name}"), name)
+command = getattr(importlib.import_module(f"barfeed.cli.commands.{name}"), name)
 seen = 0
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.server import ReplayServer
-from barfeed.replay.tape import Tape
+from barfeed.replay.tapes.tape import Tape
 from world import BTCUSDT_1H, hours, made_up_bars
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,18 +12,18 @@ from urllib.parse import urlsplit
 import duckdb
 import pytest
 
-from barfeed.bars import HOUR_MS, Bar, Series
-from barfeed.binance.refusals import Answer, TryAgain
-from barfeed.binance.rest import Rest
-from barfeed.cycle import Feed, Order, run_cycle
-from barfeed.record import Record
+from barfeed.domain.bars import HOUR_MS, Bar, Series
+from barfeed.domain.verdict import Remedies
+from barfeed.exchange.refusals import Answer, TryAgain
+from barfeed.exchange.rest import Rest
+from barfeed.feed.cycle import Feed, Order, run_cycle
+from barfeed.feed.record import Record
 from barfeed.replay.exchange import ReplayExchange, Request
-from barfeed.replay.faults import parse_faults
-from barfeed.replay.generator import generate
+from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.messages import Drip, Hang, Reply
-from barfeed.replay.tape import Tape
-from barfeed.store import Store
-from barfeed.verdict import Remedies
+from barfeed.replay.tapes.generator import generate
+from barfeed.replay.tapes.tape import Tape
+from barfeed.store.duckdb import Store
 
 BTCUSDT_1H = Series.of("BTCUSDT", "1h")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -15,11 +15,11 @@ from pathlib import Path
 import duckdb
 
 from barfeed.replay.archive import ReplayArchive, WithArchive
-from barfeed.replay.archive_faults import parse_archive_faults
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
+from barfeed.replay.faults.archive import parse_archive_faults
 from barfeed.replay.server import ReplayServer
-from barfeed.replay.tape import Tape
+from barfeed.replay.tapes.tape import Tape
 from process import ROOT
 from world import BTCUSDT_1H, hours, made_up_bars, ms
 

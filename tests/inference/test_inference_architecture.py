@@ -45,7 +45,7 @@ def test_it_knows_nothing_of_barfeed_and_few_libraries(path: Path) -> None:
 
 
 def test_the_check_of_imports_sees_what_it_looks_for() -> None:
-    assert imported(ast.walk(ast.parse("def f():\n    from barfeed.bars import Bar\n"))) == {"barfeed"}
+    assert imported(ast.walk(ast.parse("def f():\n    from barfeed.domain.bars import Bar\n"))) == {"barfeed"}
 
 
 @by_module

@@ -11,8 +11,8 @@ pytest.importorskip("lightgbm", reason="needs the extra `inference`")
 
 import numpy as np
 
-from barfeed.bars import Bar
-from barfeed.replay.tape import Tape
+from barfeed.domain.bars import Bar
+from barfeed.replay.tapes.tape import Tape
 from lgbm_inference import model
 from lgbm_inference.bars import Bars
 from lgbm_inference.dataset import feature_rows

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from barfeed.config import _NAMES, variable
+from barfeed.cli.settings import _NAMES, variable
 from process import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

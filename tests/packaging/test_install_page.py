@@ -6,7 +6,7 @@ import shlex
 import click
 import pytest
 
-from barfeed.cli import barfeed
+from barfeed.cli.main import barfeed
 from process import ROOT
 
 PAGES = {name: (ROOT / "docs" / name).read_text() for name in ("install.md", "doctor.md")}

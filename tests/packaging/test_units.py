@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import click
 import pytest
 
-from barfeed import config
-from barfeed.cli import barfeed
+from barfeed.cli import settings
+from barfeed.cli.main import barfeed
 from process import ROOT, Machine, machine
 from world import ms
 
@@ -54,7 +54,7 @@ def test_the_drop_in_on_the_page_lets_the_metrics_file_be_written(tmp_path: Path
     (drop_in,) = re.findall(r"```ini\n(.*?)```", page, re.DOTALL)
     (folder,) = re.findall(r"^ReadWritePaths=(.*)$", drop_in, re.MULTILINE)
     (variable, file) = re.findall(r"^Environment=(\w+)=(.*)$", drop_in, re.MULTILINE)[0]
-    assert (variable, str(Path(file).parent)) == (config.variable("metrics_file"), folder)
+    assert (variable, str(Path(file).parent)) == (settings.variable("metrics_file"), folder)
     assert f"`install -d -o barfeed {folder}`" in page
     # systemd itself takes every line of it.
     unit = tmp_path / "barfeed.service"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from alerts.webhook import Webhook, serving
 from barfeed import __version__
+from operate.alerts.webhook import Webhook, serving
 from process import ROOT, Machine, machine
 from world import ms
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import pytest
 
-from barfeed.bars import Bar
+from barfeed.domain.bars import Bar
 
 
 class Steps(NamedTuple):

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import duckdb
 import pytest
 
-from barfeed.bars import HOUR_MS, Bar
+from barfeed.domain.bars import HOUR_MS, Bar
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
-from barfeed.replay.generator import generate
 from barfeed.replay.server import ReplayServer
-from barfeed.replay.tape import Tape
+from barfeed.replay.tapes.generator import generate
+from barfeed.replay.tapes.tape import Tape
 from peers.clients import BinanceSdk, Ccxt, Peer, PythonBinance, Steps, Told
 
 pytestmark = [

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from barfeed.bars import HOUR_MS, Bar
-from barfeed.clock import SystemClock
+from barfeed.domain.bars import HOUR_MS, Bar
+from barfeed.machine.clock import SystemClock
 from barfeed.replay.clocks import ReplayClock
 from barfeed.replay.exchange import ReplayExchange
-from barfeed.replay.generator import generate
 from barfeed.replay.server import ReplayServer
+from barfeed.replay.tapes.generator import generate
 
 pytestmark = pytest.mark.peers
 

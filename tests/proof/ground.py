@@ -8,19 +8,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from barfeed.artifacts import retention
+
 # What a command imports when it is called stands here, so that no child of victim.py has to load it.
-from barfeed import acceptance, backfill, cycle, retention, revisions  # noqa: F401
-from barfeed.acceptance import Terms
-from barfeed.binance.archive import Archive
-from barfeed.binance.paging import RestHistory
-from barfeed.clock import SystemClock
-from barfeed.cycle import Feed, run_cycle
-from barfeed.errors import BarfeedError
-from barfeed.record import Record
-from barfeed.repair import Repair, Wanted
-from barfeed.replay.faults import Fault, parse_faults
-from barfeed.replay.tape import Tape
-from barfeed.store import Store
+from barfeed.domain import acceptance  # noqa: F401
+from barfeed.domain.acceptance import Terms
+from barfeed.domain.errors import BarfeedError
+from barfeed.exchange.archive import Archive
+from barfeed.exchange.paging import RestHistory
+from barfeed.feed import cycle  # noqa: F401
+from barfeed.feed.cycle import Feed, run_cycle
+from barfeed.feed.record import Record
+from barfeed.history import backfill
+from barfeed.history.repair import Repair, Wanted
+from barfeed.machine.clock import SystemClock
+from barfeed.replay.faults.script import Fault, parse_faults
+from barfeed.replay.tapes.tape import Tape
+from barfeed.store import revisions  # noqa: F401
+from barfeed.store.duckdb import Store
 from world import BTCUSDT_1H, SteppingClock, World, hours, made_up_bars, ms, written
 
 ERA_MS = ms(2024, 2, 10, 13)

@@ -33,23 +33,24 @@ class Group(NamedTuple):
 GROUPS = {
     # What decides is pure: its own tests alone must do, and take a minute.
     "decisions": Group(
-        ("rules", "grid", "verdict"), tuple(f"tests/unit/test_{name}.py" for name in ("rules", "grid", "verdict"))
+        ("domain/rules", "domain/grid", "domain/verdict"),
+        ("tests/domain/test_rules.py", "tests/domain/test_grid.py", "tests/domain/test_verdict.py"),
     ),
     "acceptance": Group(
-        ("acceptance", "confirmation"),
+        ("domain/acceptance", "feed/confirmation"),
         (
-            "tests/repair/test_repair_plan.py",
-            "tests/repair/test_repair_accept.py",
-            "tests/stream/test_stream_confirm.py",
+            "tests/history/repair/test_repair_plan.py",
+            "tests/history/repair/test_repair_accept.py",
+            "tests/feed/test_stream_confirm.py",
         ),
     ),
     "cycle": Group(
-        ("cycle",),
+        ("feed/cycle",),
         (
-            "tests/hour/test_cycle.py",
-            "tests/hour/test_followup.py",
-            "tests/repair/test_repair_accept.py",
-            "tests/stream/test_stream_confirm.py",
+            "tests/feed/test_cycle.py",
+            "tests/feed/test_followup.py",
+            "tests/history/repair/test_repair_accept.py",
+            "tests/feed/test_stream_confirm.py",
         ),
     ),
 }
@@ -116,7 +117,8 @@ def changes(diffs: str) -> Iterator[Lived]:
             " ".join(line[1:].strip() for line in diff if line.startswith(sign) and not line.startswith(sign * 3))
             for sign in "-+"
         )
-        yield Lived(told.split(".")[1], *differing(old, new))
+        dotted = told.partition(":")[0].split(".")
+        yield Lived("/".join(dotted[1:-1]), *differing(old, new))
 
 
 def configuration(group: Group) -> str:

@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import duckdb
 
-from barfeed.bars import COLUMNS, Bar
+from barfeed.domain.bars import COLUMNS, Bar
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.server import ReplayServer
-from barfeed.replay.tape import Tape
-from operate.operate_world import add_run
+from barfeed.replay.tapes.tape import Tape
+from commands import add_run
 from process import ROOT, Ran
 from world import BTCUSDT_1H, hours, made_up_bars, ms
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from barfeed.bars import Bar
+from barfeed.domain.bars import Bar
 from process import ROOT, Ran
 from proof import proof_world
 from proof.proof_world import (

@@ -22,17 +22,17 @@ from typing import Any
 
 import duckdb
 
-from barfeed.acceptance import Terms
-from barfeed.artifacts import LATEST_NAME
-from barfeed.bars import HOUR_MS, Bar
-from barfeed.cycle import run_cycle
-from barfeed.errors import BarfeedError
-from barfeed.record import Record
-from barfeed.repair import Repair, Wanted
-from barfeed.replay import view
-from barfeed.replay.faults import Fault, parse_faults
-from barfeed.replay.tape import Tape
-from barfeed.retention import retain
+from barfeed.artifacts.retention import retain
+from barfeed.artifacts.writing import LATEST_NAME
+from barfeed.domain.acceptance import Terms
+from barfeed.domain.bars import HOUR_MS, Bar
+from barfeed.domain.errors import BarfeedError
+from barfeed.feed.cycle import run_cycle
+from barfeed.feed.record import Record
+from barfeed.history.repair import Repair, Wanted
+from barfeed.replay.faults.script import Fault, parse_faults
+from barfeed.replay.rest import view
+from barfeed.replay.tapes.tape import Tape
 from proof.soak_report import Report, put
 from proof.storm import ABSURD, EXITS, REALISTIC, Climate, Storm, draw
 from world import BTCUSDT_1H, World, made_up_bars, ms, written

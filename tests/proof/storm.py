@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
-from barfeed.bars import HOUR_MS
+from barfeed.domain.bars import HOUR_MS
 from world import written
 
 ANY_PATH = ("klines", "time", "*")

@@ -14,13 +14,13 @@ from typing import Any
 import duckdb
 import pytest
 
-from backfill.backfill_world import History
-from barfeed.errors import ContractBroken
-from barfeed.record import Record
-from barfeed.replay.faults import parse_faults
-from barfeed.replay.tape import Tape
-from barfeed.retention import Keep, prune
-from barfeed.watch import Pace, watch
+from barfeed.artifacts.retention import Keep, prune
+from barfeed.domain.errors import ContractBroken
+from barfeed.feed.record import Record
+from barfeed.feed.watch import Pace, watch
+from barfeed.replay.faults.script import parse_faults
+from barfeed.replay.tapes.tape import Tape
+from history.backfill.backfill_world import History
 from process import Machine, machine
 from world import BTCUSDT_1H, HourIsOver, SteppingClock, World, ends_after, hours, made_up_bars, ms
 

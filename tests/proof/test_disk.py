@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from barfeed.artifacts import run_files
-from barfeed.binance.archive import _Cache
-from barfeed.retention import Keep, prune
-from barfeed.whole import new_file, whole_file
+from barfeed.artifacts.retention import Keep, prune
+from barfeed.artifacts.writing import run_files
+from barfeed.exchange.archive import _Cache
+from barfeed.machine.atomic import new_file, whole_file
 from lgbm_inference import files
 from process import Ran
 from proof.proof_world import (

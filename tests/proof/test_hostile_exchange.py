@@ -21,15 +21,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from barfeed.binance import archive
-from barfeed.binance.archive import FileBroken
-from barfeed.binance.refusals import Answer, dated_ms
-from barfeed.errors import BarfeedError
-from barfeed.record import Record
+from barfeed.domain.errors import BarfeedError
+from barfeed.exchange import archive
+from barfeed.exchange.archive import FileBroken
+from barfeed.exchange.refusals import Answer, dated_ms
+from barfeed.feed.record import Record
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.server import ReplayServer
-from barfeed.replay.tape import Tape
+from barfeed.replay.tapes.tape import Tape
 from process import FEED
 from world import BTCUSDT_1H, World, hours, made_up_bars, ms
 
@@ -367,9 +367,9 @@ def test_a_redirect_reaches_nobody(to: str, tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_a_storm_of_broken_heads_ends_as_documented() -> None:
-    from barfeed.binance.refusals import TryAgain  # noqa: PLC0415
-    from barfeed.binance.transport import open_transport  # noqa: PLC0415
-    from barfeed.clock import SystemClock  # noqa: PLC0415
+    from barfeed.exchange.refusals import TryAgain  # noqa: PLC0415
+    from barfeed.exchange.transport import open_transport  # noqa: PLC0415
+    from barfeed.machine.clock import SystemClock  # noqa: PLC0415
 
     chance = random.Random(7)
     pieces = [OK, b"HTTP/1.1 ", b"200", b"\r\n", b"\n", b"\r", b"\0", b": ", b"Content-Length: ", b"-1", b"3",

@@ -14,15 +14,16 @@ from typing import NamedTuple
 import duckdb
 import pytest
 
-from barfeed import cli, logs
-from barfeed.bars import Series
-from barfeed.binance.transport import open_transport
-from barfeed.clock import SystemClock
-from barfeed.errors import BarfeedError, UsageError
+from barfeed.cli import main
+from barfeed.domain.bars import Series
+from barfeed.domain.errors import BarfeedError, UsageError
+from barfeed.exchange.transport import open_transport
+from barfeed.machine.clock import SystemClock
+from barfeed.operate import logs
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.server import ReplayServer
-from barfeed.replay.tape import Tape
+from barfeed.replay.tapes.tape import Tape
 from process import ROOT
 from world import BTCUSDT_1H, World, hours, made_up_bars, ms
 
@@ -66,7 +67,7 @@ class Desk:
         code: object = None
         try:
             with redirect_stdout(out), redirect_stderr(err):
-                cli.main()
+                main.main()
         except (_Left, SystemExit) as end:
             code = end.args[0]
         finally:
@@ -86,7 +87,7 @@ def settle(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(desk.home)
     monkeypatch.setattr(os, "_exit", leave)
     monkeypatch.setattr(sys, "argv", sys.argv)
-    monkeypatch.setattr("barfeed.commands.run.stop_on_signals", lambda: None)
+    monkeypatch.setattr("barfeed.cli.commands.run.stop_on_signals", lambda: None)
     monkeypatch.setenv("BARFEED_BASE_URL", desk.url)
     monkeypatch.setenv("BARFEED_MAX_SKEW_SEC", "1e10")
     monkeypatch.setenv("BARFEED_MAX_WAIT_SEC", "1")
@@ -215,7 +216,7 @@ def test_every_hostile_word_is_used_or_refused_wherever_it_stands(word: str, des
 
 @pytest.mark.parametrize("label", NASTY, ids=ascii)
 def test_no_label_leaves_the_artifact_folder(label: str) -> None:
-    from barfeed.artifacts import slug  # noqa: PLC0415
+    from barfeed.artifacts.writing import slug  # noqa: PLC0415
 
     named = Path("root", slug(label))
     assert named.parent == Path("root")
@@ -348,7 +349,7 @@ def test_a_line_stays_one_line_that_a_terminal_only_shows(text: str) -> None:
 @pytest.mark.long
 def test_a_working_folder_that_is_gone_is_no_bug(tmp_path: Path) -> None:
     script = (
-        "import os, sys; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); from barfeed.cli import main; main()"
+        "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); from barfeed.cli.main import main; main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, "status"],

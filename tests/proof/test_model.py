@@ -13,7 +13,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from barfeed import artifacts, cycle, grid, revisions, rules, verdict
+from barfeed.artifacts import writing
+from barfeed.domain import grid, rules, verdict
+from barfeed.feed import cycle
+from barfeed.store import revisions
 from proof.ground import ERA_MS, TAPE, WINDOW_BARS, Ended, Ground, order
 from proof.model import HOUR_MS, Model, check_evidence
 from proof.storm import ANY_PATH, EXITS, FAULTS
@@ -237,11 +240,11 @@ def _silent_revision(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _short_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "csv_bytes", lambda bars, whole=artifacts.csv_bytes: whole([*bars][:-1]))
+    monkeypatch.setattr(writing, "csv_bytes", lambda bars, whole=writing.csv_bytes: whole([*bars][:-1]))
 
 
 def _old_latest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "_end", lambda _: "")
+    monkeypatch.setattr(writing, "_end", lambda _: "")
 
 
 def _blind_trust(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +252,7 @@ def _blind_trust(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts.Run, "save_pull", lambda _, bars: artifacts.Written("gone.csv", "", len(bars)))
+    monkeypatch.setattr(writing.Run, "save_pull", lambda _, bars: writing.Written("gone.csv", "", len(bars)))
 
 
 FAIR: list[Any] = []

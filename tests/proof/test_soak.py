@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from barfeed.replay import view
-from barfeed.replay.faults import KINDS, STREAM
+from barfeed.replay.faults.script import KINDS, STREAM
+from barfeed.replay.rest import view
 from proof.soak import soak
 from proof.soak_report import BEGIN, END, PAGE, put
 from proof.storm import EXITS, FAULTS, MAY_END

@@ -40,17 +40,17 @@ def test_a_mutant_is_known_by_what_it_changes() -> None:
 
 def test_a_comment_beside_a_mutant_is_none() -> None:
     diffs = """
-# barfeed.grid.x_floor__mutmut_1: survived
---- src/barfeed/grid.py
-+++ src/barfeed/grid.py
+# barfeed.domain.grid.x_floor__mutmut_1: survived
+--- src/barfeed/domain/grid.py
++++ src/barfeed/domain/grid.py
 # Why it is so.
 -    return a - b
 +    return a + b
-# barfeed.grid.x_floor__mutmut_2: survived
+# barfeed.domain.grid.x_floor__mutmut_2: survived
 -    return a - b
 +    return a - None
 """
     assert list(mutants.changes(diffs)) == [
-        mutants.Lived("grid", "return a - b", "return a + b"),
-        mutants.Lived("grid", "return a - b", "return a - None"),
+        mutants.Lived("domain/grid", "return a - b", "return a + b"),
+        mutants.Lived("domain/grid", "return a - b", "return a - None"),
     ]

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from barfeed.bars import Bar, Interval, Series
+from barfeed.domain.bars import Bar, Interval, Series
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange, Reply, Request
-from barfeed.replay.faults import Fault, parse_faults
-from barfeed.replay.session import Message, Out, Session
-from barfeed.replay.tape import Tape
+from barfeed.replay.faults.script import Fault, parse_faults
+from barfeed.replay.stream.session import Message, Out, Session
+from barfeed.replay.tapes.tape import Tape
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the real data is not here: {DATA}")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from barfeed.replay.exchange import Reply
-from barfeed.replay.faults import KINDS, parse_faults
+from barfeed.replay.faults.script import KINDS, parse_faults
 from barfeed.replay.messages import Drip, Hang, Reset, Truncate
-from barfeed.replay.session import Goodbye, Message
+from barfeed.replay.stream.session import Goodbye, Message
 from replay.replay_world import HOUR, World, at, connection, header, kline, stream
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "replay.md"

@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from barfeed.errors import UsageError
-from barfeed.replay import tampering, view
-from barfeed.replay.faults import KEYS, KINDS, WHEN, load_faults, parse_faults
+from barfeed.domain.errors import UsageError
+from barfeed.replay.faults import tampering
+from barfeed.replay.faults.script import KEYS, KINDS, WHEN, load_faults, parse_faults
+from barfeed.replay.rest import view
 from replay.replay_world import World, at
 
 HIDE = '[[fault]]\nkind = "hide"\nbar = 2024-01-15T12:00:00\n'

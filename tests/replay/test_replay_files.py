@@ -3,9 +3,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from barfeed.bars import Bar
-from barfeed.errors import UsageError
-from barfeed.replay.tape import Tape
+from barfeed.domain.bars import Bar
+from barfeed.domain.errors import UsageError
+from barfeed.replay.tapes.tape import Tape
 from replay.replay_world import BARS, DATA, HOURLY, World, at, needs_data
 
 PLAIN = """timestamp,open,high,low,close,volume

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from barfeed.bars import Bar, Interval, Series
-from barfeed.replay.tape import Tape
+from barfeed.domain.bars import Bar, Interval, Series
+from barfeed.replay.tapes.tape import Tape
 from replay.replay_world import BARS, DATA, HOUR, HOURLY, MINUTE, SEC, World, at, needs_data
 
 MINUTES = Series("BTCUSDT", Interval.ONE_MINUTE)

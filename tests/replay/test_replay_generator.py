@@ -2,8 +2,8 @@ from itertools import pairwise
 
 import pytest
 
-from barfeed.bars import Interval
-from barfeed.replay.generator import generate
+from barfeed.domain.bars import Interval
+from barfeed.replay.tapes.generator import generate
 from replay.replay_world import HOUR, World, at
 
 

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from barfeed.bars import Interval, Series
-from barfeed.replay.tape import Tape
+from barfeed.domain.bars import Interval, Series
+from barfeed.replay.tapes.tape import Tape
 from replay.replay_world import BARS, DATA, HOURLY, World, at, needs_data
 
 # An authentic symbol object of 2026-09-15; the numbers that follow from the tape are those of the tape.

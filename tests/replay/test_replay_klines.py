@@ -3,10 +3,10 @@ import json
 
 import pytest
 
-from barfeed.bars import Bar, Interval, Series
-from barfeed.errors import UsageError
+from barfeed.domain.bars import Bar, Interval, Series
+from barfeed.domain.errors import UsageError
 from barfeed.replay.exchange import Request
-from barfeed.replay.tape import Tape
+from barfeed.replay.tapes.tape import Tape
 from replay.replay_world import BARS, HOURLY, NOW, World, at, header
 
 WINDOWS = [

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from barfeed.bars import Bar
-from barfeed.replay.klines import decimals
-from barfeed.replay.tape import Tape
+from barfeed.domain.bars import Bar
+from barfeed.replay.tapes.klines import decimals
+from barfeed.replay.tapes.tape import Tape
 from replay.replay_world import DATA, HOURLY, World, at, needs_data
 
 TICKS = st.integers(1, 10_000_000)

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import connect
 
-from barfeed.replay.faults import parse_faults
+from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.server import ReplayServer
 from replay.replay_world import World
 
@@ -201,8 +201,8 @@ def test_a_client_that_leaves_in_the_middle_is_not_an_error(client: Client, capl
 def test_a_client_of_the_stream_is_pinged_and_cut_where_it_does_not_answer(
     monkeypatch: pytest.MonkeyPatch, answers: bool
 ) -> None:
-    monkeypatch.setattr("barfeed.replay.line.PING_EVERY_SEC", 0.1)
-    monkeypatch.setattr("barfeed.replay.line.PONG_WITHIN_SEC", 0.3)
+    monkeypatch.setattr("barfeed.replay.stream.socket.PING_EVERY_SEC", 0.1)
+    monkeypatch.setattr("barfeed.replay.stream.socket.PONG_WITHIN_SEC", 0.3)
     world, pongs, send = World(), [], ClientProtocol.send_frame
 
     def sending(self: ClientProtocol, frame: Frame) -> None:

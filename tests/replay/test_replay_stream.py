@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from barfeed.bars import Bar
+from barfeed.domain.bars import Bar
 from barfeed.replay.messages import Reply
-from barfeed.replay.session import Goodbye, Message, Out, Session
-from barfeed.replay.tape import Tape
+from barfeed.replay.stream.session import Goodbye, Message, Out, Session
+from barfeed.replay.tapes.tape import Tape
 from replay.replay_world import BARS, HOUR, HOURLY, World, at, connection, kline, stream
 
 

@@ -13,13 +13,13 @@ from http import HTTPStatus
 from threading import Lock
 from typing import NamedTuple
 
-from barfeed.bars import HOUR_MS
-from barfeed.replay.archive_faults import VALUES, ArchiveFault
-from barfeed.replay.klines import Kline
+from barfeed.domain.bars import HOUR_MS
+from barfeed.replay.faults.archive import VALUES, ArchiveFault
 from barfeed.replay.messages import Hang, Reply, Request
-from barfeed.replay.rows import filled, row
 from barfeed.replay.server import Answering
-from barfeed.replay.tape import Tape
+from barfeed.replay.tapes.klines import Kline
+from barfeed.replay.tapes.rows import filled, row
+from barfeed.replay.tapes.tape import Tape
 
 PREFIX = "/data/futures/um/"
 # What the archive has begins here, and is published at about this time of the next day.

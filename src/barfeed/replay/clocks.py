@@ -1,6 +1,6 @@
 """The replay exchange's own time."""
 
-from barfeed.clock import Clock
+from barfeed.machine.clock import Clock
 
 
 class ReplayClock:

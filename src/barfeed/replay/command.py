@@ -6,18 +6,18 @@ from datetime import UTC, datetime
 
 import click
 
-from barfeed import grid
-from barfeed.bars import HOUR_MS, Series
-from barfeed.clock import SystemClock
-from barfeed.errors import UsageError
+from barfeed.domain import grid
+from barfeed.domain.bars import HOUR_MS, Series
+from barfeed.domain.errors import UsageError
+from barfeed.machine.clock import SystemClock
 from barfeed.replay.archive import Far, ReplayArchive, WithArchive
-from barfeed.replay.archive_faults import load_archive_faults
 from barfeed.replay.clocks import ReplayClock
 from barfeed.replay.exchange import ReplayExchange
-from barfeed.replay.faults import load_faults
-from barfeed.replay.generator import generate
+from barfeed.replay.faults.archive import load_archive_faults
+from barfeed.replay.faults.script import load_faults
 from barfeed.replay.server import Answering, ReplayServer
-from barfeed.replay.tape import Tape
+from barfeed.replay.tapes.generator import generate
+from barfeed.replay.tapes.tape import Tape
 
 # What is made up: more than an inference window behind the start, and as much to come ahead of it.
 HOURS_AROUND_START = 1000

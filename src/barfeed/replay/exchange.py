@@ -9,18 +9,20 @@ from functools import partial
 from http import HTTPStatus
 from threading import Lock
 
-from barfeed.bars import Series
-from barfeed.replay import frames, query, tampering
-from barfeed.replay.faults import STREAM, Fault
-from barfeed.replay.limits import Limiter, Weighed, kline_weight
+from barfeed.domain.bars import Series
+from barfeed.replay.faults import tampering
+from barfeed.replay.faults.script import STREAM, Fault
+from barfeed.replay.faults.tampering import Case
 from barfeed.replay.messages import Reply, Request
-from barfeed.replay.query import Ask
 from barfeed.replay.refusals import refused
-from barfeed.replay.session import Session, door
-from barfeed.replay.tampering import Case
-from barfeed.replay.tape import Tape
-from barfeed.replay.venue import ENDPOINTS, Venue
-from barfeed.replay.view import EDITS, View
+from barfeed.replay.rest import query
+from barfeed.replay.rest.limits import Limiter, Weighed, kline_weight
+from barfeed.replay.rest.query import Ask
+from barfeed.replay.rest.venue import ENDPOINTS, Venue
+from barfeed.replay.rest.view import EDITS, View
+from barfeed.replay.stream import frames
+from barfeed.replay.stream.session import Session, door
+from barfeed.replay.tapes.tape import Tape
 
 __all__ = ["ReplayExchange", "Reply", "Request"]
 

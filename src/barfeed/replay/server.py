@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from barfeed.replay.messages import Drip, Hang, Reply, Request, Reset, Truncate
-from barfeed.replay.session import Session
+from barfeed.replay.stream.session import Session
 
 logger = logging.getLogger("barfeed.replay")
 
@@ -161,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _open(self, streams: Streaming, request: Request) -> None:
         # Imported only here: an exchange that is only asked needs no websockets.
-        from barfeed.replay.line import talk  # noqa: PLC0415
+        from barfeed.replay.stream.socket import talk  # noqa: PLC0415
 
         opened = streams.open(request)
         if isinstance(opened, Reply):

@@ -1,0 +1,1 @@
+"""The files of runs: written, read back, and kept for as long as they shall stay."""

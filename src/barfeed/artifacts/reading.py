@@ -1,0 +1,239 @@
+"""The runs that an artifact folder holds: their manifests and CSVs, there or folded away in monthly zips."""
+
+import calendar
+import hashlib
+import re
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, NamedTuple, Protocol
+
+import msgspec
+
+from barfeed.domain.errors import ArtifactsUnusable
+from barfeed.machine.atomic import open_regular
+
+ZIP_SUFFIX = "_runs.zip"
+KINDS = ("api_pull", "for_inference")
+# The manifest of 1,500 findings has half a megabyte.
+MANIFEST_BYTES_MAX = 64 * 1024 * 1024
+
+_MANIFEST_SUFFIX = "_run.json"
+_RUN = re.compile(r"(\d{8}_\d{6}Z)(?:-(\d{1,9}))?", re.ASCII)
+_ZIP = re.compile(r"\d{4}-\d{2}" + re.escape(ZIP_SUFFIX), re.ASCII)
+_FILE = re.compile(rf"({_RUN.pattern})_(?:api_pull\.csv|for_inference\.csv|run\.json)", re.ASCII)
+_CHUNK_BYTES = 1024 * 1024
+_UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError)
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A CSV as its manifest tells it: name, sha256 in hex, number of bars."""
+
+    file: str
+    sha256: str
+    rows: int
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What is read back of a manifest; `target` is a bar's open_time as messages write it."""
+
+    manifest_version: int
+    run_time: str
+    dataset: str
+    series: dict[str, str]
+    status: str
+    exit_code: int
+    files: dict[str, Told | None]
+    message: str = ""
+    target: str | None = None
+
+    @property
+    def csvs(self) -> list[Told]:
+        """The CSVs that the run wrote."""
+        return [told for told in self.files.values() if told]
+
+
+class Shelf(Protocol):
+    """Where files of runs stand. What cannot be read raises `ArtifactsUnusable`."""
+
+    path: Path
+
+    def names(self) -> set[str]:
+        """The files there."""
+        ...
+
+    def open(self, name: str) -> IO[bytes]:
+        """One of them; `OSError` and what a broken zip raises."""
+        ...
+
+
+class Folder:
+    """An artifact folder, which may be absent."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._names: set[str] | None = None
+
+    def names(self) -> set[str]:
+        """Every file's name; looked up once."""
+        if self._names is None:
+            try:
+                self._names = {each.name for each in self.path.iterdir()}
+            except FileNotFoundError:
+                self._names = set()
+            except OSError as problem:
+                raise unreadable(self.path, problem) from problem
+        return self._names
+
+    def written_ns(self, run: str) -> int:
+        """When the run's manifest was written, by the file's own time in ns; 0 where it is gone."""
+        with suppress(OSError):
+            return (self.path / manifest_name(run)).stat().st_mtime_ns
+        return 0
+
+    def open(self, name: str) -> IO[bytes]:
+        """The file's bytes."""
+        return open_regular(self.path / name)
+
+
+class Zip:
+    """A month's runs, folded away."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            # zipfile itself would wait at a pipe.
+            open_regular(path).close()
+            self._zip = zipfile.ZipFile(path)
+        except _UNREADABLE as problem:
+            raise unreadable(path, problem) from problem
+
+    def names(self) -> set[str]:
+        """Every entry's name."""
+        return set(self._zip.namelist())
+
+    def open(self, name: str) -> IO[bytes]:
+        """The entry's bytes."""
+        return self._zip.open(name)
+
+    def close(self) -> None:
+        """Let go of the file; `OSError`."""
+        self._zip.close()
+
+
+class Age(NamedTuple):
+    """When a run began, in ms since 1970-01-01 UTC, and its number among those of that second."""
+
+    ms: int
+    number: int
+
+
+def age(run: str) -> Age | None:
+    """Read a run's name, `20240115_142345Z` or `20240115_142345Z-2`; None where it is no such name."""
+    named = _RUN.fullmatch(run)
+    if not named:
+        return None
+    try:
+        moment = time.strptime(named[1], "%Y%m%d_%H%M%SZ")
+    except ValueError:
+        return None
+    return Age(calendar.timegm(moment) * 1000, int(named[2] or 1))
+
+
+def named(shelf: Shelf) -> list[str]:
+    """The runs whose manifest stands there, by nothing but their names, in no order."""
+    manifests = (name.removesuffix(_MANIFEST_SUFFIX) for name in shelf.names() if name.endswith(_MANIFEST_SUFFIX))
+    return [run for run in manifests if _RUN.fullmatch(run)]
+
+
+def runs(shelf: Shelf) -> list[str]:
+    """The runs whose manifest stands there, oldest first."""
+    aged = [(when, run) for run in named(shelf) if (when := age(run))]
+    return [run for _, run in sorted(aged)]
+
+
+def as_written(folder: Folder) -> list[str]:
+    """The runs whose manifest stands there, in the order that the manifests were written in.
+
+    By its name, a run that the exchange did not tell its time is as old as the machine's clock says: years off, maybe.
+    """
+    return sorted(named(folder), key=lambda run: (folder.written_ns(run), run))
+
+
+def without_manifest(shelf: Shelf) -> list[tuple[str, str]]:
+    """Run and name of each file that is named like a run's, but has no manifest beside it."""
+    named = ((match[1], name) for name in sorted(shelf.names()) if (match := _FILE.fullmatch(name)))
+    return [(run, name) for run, name in named if age(run) and manifest_name(run) not in shelf.names()]
+
+
+def zips(folder: Folder) -> list[Path]:
+    """The monthly zips in a folder, oldest first."""
+    return [folder.path / name for name in sorted(folder.names()) if _ZIP.fullmatch(name)]
+
+
+def zip_name(run: str) -> str:
+    """The monthly zip that a run belongs in, `2024-01_runs.zip`."""
+    return f"{run[:4]}-{run[4:6]}{ZIP_SUFFIX}"
+
+
+def manifest_name(run: str) -> str:
+    """The manifest's file name."""
+    return f"{run}{_MANIFEST_SUFFIX}"
+
+
+def inference_name(run: str) -> str:
+    """The file name of what the run published."""
+    return f"{run}_for_inference.csv"
+
+
+def read_manifest(shelf: Shelf, run: str) -> Manifest:
+    """A run's manifest; `ArtifactsUnusable` where it is none, or tells of files that are not its own."""
+    name = manifest_name(run)
+    try:
+        with shelf.open(name) as file:
+            manifest = msgspec.json.decode(file.read(MANIFEST_BYTES_MAX), type=Manifest)
+    except (*_UNREADABLE, msgspec.DecodeError) as problem:
+        raise unreadable(shelf.path / name, problem) from problem
+    own = {kind: f"{run}_{kind}.csv" for kind in KINDS}
+    if manifest.run_time != run or any(own.get(kind) != told.file for kind, told in manifest.files.items() if told):
+        raise unreadable(shelf.path / name, ValueError("it tells of another run's files"))
+    return manifest
+
+
+def sha256(shelf: Shelf, name: str) -> str:
+    """A file's sha256 in hex; `ArtifactsUnusable` where it cannot be read to its end."""
+    digest = hashlib.sha256()
+    try:
+        with shelf.open(name) as file:
+            for chunk in _chunks(file):
+                digest.update(chunk)
+    except _UNREADABLE as problem:
+        raise unreadable(shelf.path / name, problem) from problem
+    return digest.hexdigest()
+
+
+def newest_good(folder: Folder, names: Sequence[str]) -> str | None:
+    """The newest of these runs whose inference file is there and what its manifest says."""
+    for run in reversed(names):
+        with suppress(ArtifactsUnusable):
+            told = read_manifest(folder, run).files.get("for_inference")
+            if told and told.file in folder.names() and sha256(folder, told.file) == told.sha256:
+                return run
+    return None
+
+
+def unreadable(path: Path, problem: Exception) -> ArtifactsUnusable:
+    """The error for a file of a run that cannot be read."""
+    said = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
+    return ArtifactsUnusable(
+        f"{path} cannot be read: {said[:200]!r}",
+        hint="check its owner and mode; restore it from a backup, or move it out of the folder",
+    )
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    while chunk := file.read(_CHUNK_BYTES):
+        yield chunk

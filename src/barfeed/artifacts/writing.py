@@ -1,0 +1,205 @@
+"""The files of a run: whole under their name, or absent.
+
+A file is written in a hidden working folder beside its place, flushed to the disk, renamed, and the
+folder's entry flushed too. What a killed process left in its working folder is swept later.
+"""
+
+import csv
+import hashlib
+import io
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from barfeed.domain import grid
+from barfeed.domain.bars import COLUMNS, Bar
+from barfeed.domain.errors import ArtifactsUnusable
+from barfeed.machine.atomic import flush_entries, open_regular
+from barfeed.machine.locks import locked
+
+LATEST_NAME = "latest_for_inference.csv"
+# No cycle lives as long: what is older in the working folder was left by a killed process.
+ABANDONED_AFTER_SEC = 24 * 3600
+
+_WORKING_FOLDER = ".unfinished"
+_SERIES_NAME = ".series"
+_LATEST_LOCK = "latest.lock"
+_KINDS = ("api_pull.csv", "for_inference.csv", "run.json")
+
+
+class Written(NamedTuple):
+    """One CSV of a run, as the manifest tells it: file name, sha256 in hex, number of bars."""
+
+    file: str
+    sha256: str
+    rows: int
+
+
+def slug(dataset: str) -> str:
+    """The folder name of a dataset label: `BINANCE_BTCUSDT.P, 60` is `BINANCE_BTCUSDT.P_60`."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", dataset.replace(",", ""))
+    return re.sub(r"^\.{0,2}$", "_", name)
+
+
+def csv_bytes(bars: Iterable[Bar]) -> bytes:
+    """`bars` as a CSV whose numbers read back as the very same doubles."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    rows.writerows((grid.timestamp(bar.open_time_ms), *bar.values) for bar in bars)
+    return text.getvalue().encode()
+
+
+class Run:
+    """The files of one run, under a name that no other run has."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self.name = name
+        self._working = folder / _WORKING_FOLDER
+
+    def save_pull(self, bars: Sequence[Bar]) -> Written:
+        """The evidence: what the exchange said, before anything is decided."""
+        return self._save_csv("api_pull.csv", csv_bytes(bars), len(bars))
+
+    def publish(self, bars: Sequence[Bar]) -> Written:
+        """The inference CSV, under its own name."""
+        return self._save_csv("for_inference.csv", csv_bytes(bars), len(bars))
+
+    def replace_latest(self, published: Written, end_ms: int, newest_ms: int) -> None:
+        """Let what was published be the latest: it ends at the bar `end_ms`, the newest closed one is `newest_ms`.
+
+        The latest only goes forward: one that a quicker process published of a newer hour stays. A link of that
+        name is replaced, not followed.
+        """
+        path = self.folder / published.file
+        with _translated(path):
+            content = path.read_bytes()
+        latest = self.folder / LATEST_NAME
+        lock = self._working / _LATEST_LOCK
+        with _translated(lock), locked(lock, wait=True) as is_ours:
+            if not is_ours:
+                raise _held(lock)
+            with _translated(latest):
+                ends = _end(latest)
+            # One that ends after the newest closed bar is of another exchange's time.
+            if not grid.timestamp(end_ms) < ends <= grid.timestamp(newest_ms):
+                self._save(LATEST_NAME, content)
+
+    def save_manifest(self, manifest: dict[str, Any]) -> Path:
+        """The record of the run, as JSON."""
+        return self._save(f"{self.name}_run.json", msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+
+    def _save_csv(self, kind: str, content: bytes, rows: int) -> Written:
+        path = self._save(f"{self.name}_{kind}", content)
+        return Written(path.name, hashlib.sha256(content).hexdigest(), rows)
+
+    def _save(self, name: str, content: bytes) -> Path:
+        path = self.folder / name
+        with _translated(path):
+            unfinished = self._working / self.name / name
+            with unfinished.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+            flush_entries(self.folder)
+        return path
+
+
+def keep_for(folder: Path, series: str) -> None:
+    """Return for the folder of a series, or one that nobody has yet: then it is that series' from now on.
+
+    Two labels may have one slug, and one series' CSV must never stand under the name of another's.
+    Raises `ArtifactsUnusable`.
+    """
+    mark = folder / _SERIES_NAME
+    with _translated(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        owner = _owner(mark)
+        if not owner:
+            # Killed before it is written, it is empty, and the folder nobody's yet.
+            mark.write_text(f"{series}\n", "utf-8")
+    if owner not in {"", series}:
+        raise ArtifactsUnusable(
+            f"{folder} holds the runs of {owner[:60]!r}, not of {series}",
+            hint="give each series a folder of its own: another --dataset or another --persist-dir",
+        )
+
+
+def _owner(mark: Path) -> str:
+    with _translated(mark), suppress(FileNotFoundError), open_regular(mark) as file:
+        return file.read().decode("utf-8", "replace").strip()
+    return ""
+
+
+@contextmanager
+def run_files(folder: Path, run_time_ms: int) -> Iterator[Run]:
+    """A run's files in `folder`, named after `run_time_ms` (UTC); a second run in a second gets its own name.
+
+    Raises `ArtifactsUnusable`, and nothing else, for what is wrong with the folder.
+    """
+    with _translated(folder):
+        working = folder / _WORKING_FOLDER
+        working.mkdir(parents=True, exist_ok=True)
+        name = _claim(folder, time.strftime("%Y%m%d_%H%M%SZ", time.gmtime(run_time_ms // 1000)))
+        _sweep(working, name)
+    try:
+        yield Run(folder, name)
+    finally:
+        # Told to ignore errors it still lets some through; what stays is swept later.
+        with suppress(OSError):
+            shutil.rmtree(working / name, ignore_errors=True)
+
+
+def _held(lock: Path) -> ArtifactsUnusable:
+    return ArtifactsUnusable(
+        f"{lock} is held by another process that does not let go of it", hint="find that process with fuser, and end it"
+    )
+
+
+def _end(csv_path: Path) -> str:
+    """The last timestamp of a CSV of bars, as it is written there; empty where there is none."""
+    with suppress(FileNotFoundError), open_regular(csv_path) as file:
+        last_line = file.read().rpartition(b"\n")[0].rpartition(b"\n")[2]
+        return last_line.partition(b",")[0].decode("ascii", "replace")
+    return ""
+
+
+def _claim(folder: Path, run_time: str) -> str:
+    number = 1
+    while True:
+        name = run_time if number == 1 else f"{run_time}-{number}"
+        working = folder / _WORKING_FOLDER / name
+        with suppress(FileExistsError):
+            # First the folder, which only one process can make, then the look: a run that ended
+            # in between has its files in place before it lets go of its folder.
+            working.mkdir()
+            if not any((folder / f"{name}_{kind}").exists() for kind in _KINDS):
+                return name
+            working.rmdir()
+        number += 1
+
+
+def _sweep(working: Path, own_name: str) -> None:
+    now_sec = (working / own_name).stat().st_mtime
+    for left in working.iterdir():
+        # Another process may be sweeping, too.
+        with suppress(FileNotFoundError):
+            if now_sec - left.stat().st_mtime > ABANDONED_AFTER_SEC:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise ArtifactsUnusable(f"{path} cannot be written: {problem.strerror or problem}") from problem

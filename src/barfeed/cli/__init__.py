@@ -1,0 +1,1 @@
+"""What a person types: settings, commands, and the feed put together from them."""

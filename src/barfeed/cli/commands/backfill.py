@@ -1,0 +1,150 @@
+"""`barfeed backfill`: years of history into the store."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from barfeed.cli.examples import examples
+from barfeed.cli.moments import MOMENT
+from barfeed.cli.progress import shown
+from barfeed.cli.settings import Settings, check_address, options_of
+from barfeed.cli.terminal import complain, log_to_stderr, say
+from barfeed.domain import grid
+from barfeed.domain.errors import BarfeedError, UsageError
+
+if TYPE_CHECKING:
+    from barfeed.history.backfill import Backfill, Order, Tools
+    from barfeed.history.backfill_report import Report
+
+EXIT_CODES = """\b
+Exit codes:
+  0   done: the span is filled as far as the source has it
+  1   some stored bars differ from the source; they stay as they are
+  2   wrong usage, configuration, or a file that is no CSV of bars
+  3   the exchange or the archive could not be reached in time, or limits us
+  4   the store or the cache cannot be used
+  5   the exchange refused, or broke its own contract
+  70  a bug in barfeed
+"""
+_MISMATCHES_SHOWN = 20
+
+
+@click.command(
+    epilog=examples(
+        "barfeed backfill --from 2024-01-01",
+        "barfeed backfill --from 2020-01-01 --source archive",
+        "barfeed backfill --source csv bars.csv.gz",
+    )
+    + EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--from", "begin", type=MOMENT, help="First open_time, UTC.  [default: the symbol's first bar]")
+@click.option("--to", "end", type=MOMENT, help="Up to this open_time, not included.  [default: the target's end]")
+@click.option(
+    "--source",
+    type=click.Choice(["auto", "rest", "archive", "csv"]),
+    default="auto",
+    show_default=True,
+    help="Where the bars come from; auto: the archive where it saves time, REST for the rest; csv: FILE...",
+)
+@click.option(
+    "--weight-budget",
+    type=click.IntRange(10, 100_000),
+    help="Request weight a minute.  [default: half of what the exchange allows]",
+)
+@click.option(
+    "--connections", type=click.IntRange(1, 16), default=4, show_default=True, help="Requests in flight at once."
+)
+@click.option("--archive-url", default="https://data.binance.vision", show_default=True, help="The public archive.")
+@click.option(
+    "--cache-dir",
+    type=click.Path(file_okay=False, path_type=Path, readable=False),
+    help="Keep the archive's zips here; they are proven again when used again.",
+)
+@options_of(
+    "duckdb",
+    "symbol",
+    "interval",
+    "base_url",
+    "lock_timeout_sec",
+    "debug",
+    max_wait_sec="How long to wait for one answer of the exchange or the archive in total.",
+    json="Print the summary as one line of JSON instead.",
+)
+def backfill(**values: Any) -> int:
+    """Fill the bars that open in [--from, --to) into the store; what is there stays as it is.
+
+    Only what is missing is asked for, so a stored bar is compared where a page or file of the source holds it beside a
+    missing one, or a FILE has it; barfeed verify --against rest compares all. Interrupted anywhere, the same command
+    goes on where it ended.
+    """
+    own = {name: values.pop(name) for name in _OWN}
+    settings = Settings(**values)
+    log_to_stderr(settings)
+    work, tools = _prepared(settings, own)
+    meter = shown(settings.series(), tools.clock)
+    work.watch(meter)
+    try:
+        work.run()
+    except BarfeedError as error:
+        meter.close()
+        _tell(settings, work.report, str(error))
+        raise
+    except KeyboardInterrupt:
+        meter.close()
+        complain("interrupted; what had come is stored", "the same command goes on where it ended")
+        raise
+    meter.close()
+    _tell(settings, work.report, "")
+    _complain_of_mismatches(work.report)
+    return work.report.exit_code
+
+
+_OWN = ("files", "begin", "end", "source", "weight_budget", "connections", "archive_url", "cache_dir")
+
+
+def _prepared(settings: Settings, own: dict[str, Any]) -> "tuple[Backfill, Tools]":
+    # Imported here: DuckDB alone takes longer to import than --help may take.
+    from barfeed.cli.wiring import history_tools  # noqa: PLC0415
+    from barfeed.history.backfill import Backfill  # noqa: PLC0415
+
+    order = _order(settings, own)
+    check_address("--archive-url", own["archive_url"])
+    tools = history_tools(settings, own["connections"], own["archive_url"], own["cache_dir"])
+    return Backfill(order, tools), tools
+
+
+def _order(settings: Settings, own: dict[str, Any]) -> "Order":
+    from barfeed.history.backfill import Order  # noqa: PLC0415
+
+    begin_ms, end_ms = own["begin"], own["end"]
+    if begin_ms is not None and end_ms is not None and begin_ms >= end_ms:
+        raise UsageError(f"--from {grid.text(begin_ms)} is not before --to {grid.text(end_ms)}")
+    if bool(own["files"]) != (own["source"] == "csv"):
+        raise UsageError(f"--source {own['source']} with {len(own['files'])} files", hint="--source csv FILE...")
+    return Order(settings.series(), own["source"], begin_ms, end_ms, own["files"], own["weight_budget"])
+
+
+def _tell(settings: Settings, report: "Report", error: str) -> None:
+    if settings.json:
+        say(json.dumps(report.as_json(error)))
+        return
+    for hole in report.holes:
+        say(f"hole: {hole}: the source has no such bar; nothing was made up")
+    say(report.line())
+
+
+def _complain_of_mismatches(report: "Report") -> None:
+    if not report.mismatches:
+        return
+    for finding in report.mismatches[:_MISMATCHES_SHOWN]:
+        say(f"mismatch: {finding}", err=True)
+    if len(report.mismatches) > _MISMATCHES_SHOWN:
+        say(f"... and {len(report.mismatches) - _MISMATCHES_SHOWN} more; --json tells all", err=True)
+    complain(
+        f"{report.series}: {len(report.mismatches)} stored bars differ from the source; they stay as they are",
+        "find out which is right: barfeed verify --against rest, then barfeed repair",
+    )

@@ -1,0 +1,59 @@
+"""`barfeed export`: any span of the store as one file."""
+
+import json as json_text
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from barfeed.cli.examples import examples
+from barfeed.cli.hints import sister
+from barfeed.cli.moments import MOMENT
+from barfeed.cli.settings import Settings, options_of
+from barfeed.cli.terminal import log_to_stderr, say
+from barfeed.domain import grid
+from barfeed.domain.errors import StoreEmpty
+
+if TYPE_CHECKING:
+    from barfeed.history.export import Exported
+
+
+@click.command(
+    epilog=examples(
+        "barfeed export btc.parquet",
+        "barfeed export january.csv.gz --from 2024-01-01 --to 2024-02-01",
+        "barfeed export as-it-was.csv --as-of '2025-01-14 20:00'",
+    ),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
+@click.option("--from", "from_ms", type=MOMENT, help="First open time, UTC.  [default: the store's first bar]")
+@click.option("--to", "to_ms", type=MOMENT, help="Open time to end before, UTC.  [default: after the store's last bar]")
+@click.option("--as-of", "as_of_ms", type=MOMENT, help="The store as it stood at this moment, UTC.")
+@options_of("duckdb", "symbol", "interval", "lock_timeout_sec", "debug", json="Print the summary as one line of JSON.")
+def export(file: Path, from_ms: int | None, to_ms: int | None, as_of_ms: int | None, json: bool, **values: Any) -> None:
+    """Write bars of the store to FILE, a .csv, .csv.gz or .parquet: whole, or not at all."""
+    settings = Settings(**values)
+    log_to_stderr(settings)
+    series = settings.series()
+    from barfeed.history.export import Wanted  # noqa: PLC0415
+    from barfeed.history.export import export as write  # noqa: PLC0415
+    from barfeed.machine.clock import SystemClock  # noqa: PLC0415
+    from barfeed.store.duckdb import Store  # noqa: PLC0415
+
+    store = Store(settings.duckdb, SystemClock(), settings.lock_timeout_sec)
+    try:
+        done = write(store, Wanted(series, from_ms, to_ms, as_of_ms), file)
+    except StoreEmpty as problem:
+        raise StoreEmpty(str(problem), hint=f"see what it holds: {sister('status')}") from problem
+    say(json_text.dumps(_facts(done)) if json else _line(done))
+
+
+def _facts(done: "Exported") -> dict[str, object]:
+    first, last = grid.text(done.first_ms), grid.text(done.last_ms)
+    return {"exported": done.bars, "first": first, "last": last, "gaps": done.gaps, "file": str(done.file)}
+
+
+def _line(done: "Exported") -> str:
+    span = f"{grid.text(done.first_ms)}..{grid.text(done.last_ms)}"
+    return f"exported={done.bars} span={span} gaps={done.gaps} file={done.file}"

@@ -1,0 +1,163 @@
+"""`barfeed repair`: gaps and mismatches inside the history, mended after a look and a yes."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from barfeed.cli.examples import examples
+from barfeed.cli.moments import MOMENT
+from barfeed.cli.settings import Settings, options_of
+from barfeed.cli.terminal import log_to_stderr, say
+from barfeed.domain import grid
+from barfeed.domain.acceptance import values
+from barfeed.domain.errors import Unrepaired, UsageError
+
+if TYPE_CHECKING:
+    from barfeed.domain.bars import Series
+    from barfeed.history.repair import Mended, Repair, Survey
+
+KINDS = {"gaps": ("missing", "absent"), "mismatches": ("mismatch", "unknown")}
+EXIT_CODES = """\b
+Exit codes:
+  0   nothing differs, or all that did is mended
+  1   something was left as it is; with --dry-run: something differs
+  2   wrong usage, or nobody to ask and no --yes
+  3   the exchange could not be reached in time, or limits us
+  4   the store cannot be used
+  5   the exchange refused, or broke its own contract
+  70  a bug in barfeed
+"""
+
+
+@click.command(
+    epilog=examples(
+        "barfeed repair --dry-run",
+        "barfeed repair --only gaps --yes",
+        "barfeed repair --from 2024-01-01 --to '2024-01-02 12:00'",
+    )
+    + EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--from", "from_ms", type=MOMENT, help="First bar to look at.  [default: the window the feed looks at]")
+@click.option("--to", "to_ms", type=MOMENT, help="End of what to look at, itself left out.  [default: the newest bar]")
+@click.option("--only", type=click.Choice(tuple(KINDS)), help="Leave the others alone.")
+@click.option("--reason", default="repair", show_default=True, help="Why, for the audit table.")
+@click.option("--yes", is_flag=True, help="Do it without asking.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
+@options_of(
+    "duckdb", "symbol", "interval", "n_recent", "buffer_hours", "base_url", "max_wait_sec", "lock_timeout_sec",
+    "pause_sec", "debug", json="Print what was found and done as one line of JSON instead; needs --yes or --dry-run.",
+)  # fmt: skip
+def repair(
+    *, from_ms: int | None, to_ms: int | None, only: str | None, reason: str, yes: bool, dry_run: bool, **options: Any
+) -> int:
+    """Fill gaps and mend mismatches inside the stored history, after showing each bar.
+
+    A missing bar is filled with the exchange's; a stored bar that differs is changed only when the exchange says
+    the same twice, and both versions are kept: see `barfeed revisions`. What the exchange itself lacks is told and
+    left. Before the first stored bar there is nothing to repair: see `barfeed backfill`.
+    """
+    settings = Settings(**options)
+    log_to_stderr(settings)
+    _refuse_nobody_to_ask(settings, yes=yes, dry_run=dry_run)
+    work, series, found = _look(settings, from_ms, to_ms, only)
+    if not settings.json:
+        say(*_plan(series, found))
+    if dry_run or not found.differences:
+        return _tell_found(settings, series, found)
+    if not (yes or not found.of_kind("missing", "mismatch") or _says_yes(found)):
+        raise Unrepaired(f"{series}: nothing was repaired: that was no yes", hint="run it again, or with --yes")
+    done = work.apply(found, work.confirmed(found, settings.pause_sec), reason)
+    return _tell_done(settings, series, found, done)
+
+
+def _refuse_nobody_to_ask(settings: Settings, *, yes: bool, dry_run: bool) -> None:
+    if yes or dry_run:
+        return
+    if settings.json:
+        raise UsageError("--json needs --yes or --dry-run: it leaves no room for a question")
+    if not sys.stdin.isatty():
+        raise UsageError("nobody can be asked here, and a repair wants a yes", hint="give it --yes or --dry-run")
+
+
+def _look(
+    settings: Settings, from_ms: int | None, to_ms: int | None, only: str | None
+) -> "tuple[Repair, Series, Survey]":
+    # Imported here: DuckDB alone takes longer to import than --help may take.
+    from barfeed.cli.wiring import wire_repair  # noqa: PLC0415
+    from barfeed.history.repair import Wanted  # noqa: PLC0415
+
+    if from_ms is not None and to_ms is not None and from_ms >= to_ms:
+        raise UsageError("--from must be before --to")
+    work, window_bars = wire_repair(settings)
+    found = work.survey(Wanted(from_ms, to_ms, window_bars))
+    if only:
+        found = found._replace(differences=found.of_kind(*KINDS[only]))
+    return work, settings.series(), found
+
+
+def _plan(series: "Series", found: "Survey") -> list[str]:
+    if not found.opens:
+        return [f"{series}: no stored bar lies there; nothing was compared"]
+    span = f"{grid.text(found.opens[0])}..{grid.text(found.opens[-1])}"
+    head = f"{series}: {len(found.opens)} bars compared, {span}: {len(found.differences)} to repair"
+    return [head, *(f"  {each}" for each in found.differences)]
+
+
+def _says_yes(found: "Survey") -> bool:
+    fills, changes = len(found.of_kind("missing")), len(found.of_kind("mismatch"))
+    typed = click.prompt(f"fill {fills} and change {changes} stored bars? type yes", default="no", err=True)
+    return str(typed).strip().lower() == "yes"
+
+
+def _tell_found(settings: Settings, series: "Series", found: "Survey") -> int:
+    if settings.json:
+        say(json.dumps(_facts(series, found)))
+    return Unrepaired.exit_code if found.differences else 0
+
+
+def _tell_done(settings: Settings, series: "Series", found: "Survey", done: "Mended") -> int:
+    if settings.json:
+        say(json.dumps(_facts(series, found, done)))
+    else:
+        say(f"filled={len(done.filled)} revised={len(done.revised)} left={len(done.left)} run={found.run!r}")
+    if done.left:
+        raise Unrepaired(
+            f"{series}: {len(done.left)} of {len(found.differences)} bars were left as they are; first: {done.left[0]}",
+            hint=_left_hint({each.kind for each in done.left}),
+        )
+    return 0
+
+
+def _left_hint(kinds: set[str]) -> str:
+    hints = {
+        "mismatch": "where the exchange did not say the same twice, run it again later",
+        "absent": "what the exchange has not got cannot be filled: nothing is made up",
+        "unknown": "a stored bar that the exchange does not know is yours to take out",
+    }
+    return "; ".join(hint for kind, hint in hints.items() if kind in kinds)
+
+
+def _facts(series: "Series", found: "Survey", done: "Mended | None" = None) -> dict[str, Any]:
+    left = {each.open_time_ms for each in done.left} if done else set()
+    return {
+        "series": {"symbol": series.symbol, "interval": str(series.interval)},
+        "run": found.run,
+        "compared": len(found.opens),
+        "first": grid.text(found.opens[0]) if found.opens else None,
+        "last": grid.text(found.opens[-1]) if found.opens else None,
+        "filled": len(done.filled) if done else 0,
+        "revised": len(done.revised) if done else 0,
+        "bars": [
+            {
+                "bar": grid.text(each.open_time_ms),
+                "kind": each.kind,
+                "stored": each.stored and values(each.stored),
+                "exchange": each.exchange and values(each.exchange),
+                "mended": done is not None and each.open_time_ms not in left,
+            }
+            for each in found.differences
+        ],
+    }

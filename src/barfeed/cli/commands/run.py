@@ -1,0 +1,173 @@
+"""`barfeed run`: the hourly feed, once or for ever."""
+
+import dataclasses
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Set
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from barfeed.cli.examples import examples
+from barfeed.cli.hints import sister
+from barfeed.cli.settings import SECRETS, Settings, settings_options
+from barfeed.cli.terminal import complain, log_to_stderr, say
+from barfeed.domain.errors import UsageError
+from barfeed.machine.signals import Stopped, stop_on_signals
+
+if TYPE_CHECKING:
+    from barfeed.domain.verdict import Remedies
+    from barfeed.exchange.rest import Conversation
+    from barfeed.feed.cycle import Feed
+    from barfeed.feed.record import Record
+
+# What only a watch has a use for, and why.
+_WATCHS_OWN = {
+    "listen": "one cycle ends before anybody asks; --metrics-file is for that",
+    "stream": "a single cycle starts when it is called",
+}
+
+EXIT_CODES = """\b
+Exit codes:
+  0   appended, or already up to date
+  1   validation failed: mismatch or gap
+  2   wrong usage or configuration
+  3   the exchange could not be reached in time, or limits us
+  4   the store or the artifact folder cannot be used
+  5   the exchange refused, or broke its own contract
+  70  a bug in barfeed
+"""
+
+
+@click.command(
+    epilog=examples(
+        "barfeed run --catch-up",
+        "barfeed run --watch --catch-up",
+        "barfeed run --catch-up --then 'python your_inference.py \"$BARFEED_INFERENCE_CSV\"'",
+        "barfeed run --symbol ETHUSDT --dry-run --json",
+    )
+    + EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@settings_options
+def run(**values: Any) -> int:
+    """Pull the newest closed bars, prove them against the store, append the newest, publish the CSV."""
+    settings = Settings(**values)
+    log_to_stderr(settings)
+    if settings.watch:
+        return _watch(settings)
+    return _once(_of_one_cycle(settings))
+
+
+def _of_one_cycle(settings: Settings) -> Settings:
+    """What is only for a watch is left alone in the environment and the file, which may serve both; no flag is."""
+    context = click.get_current_context()
+    for name, why in _WATCHS_OWN.items():
+        if getattr(settings, name) and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"--{name} is of no use without --watch: {why}", hint="add --watch")
+    return dataclasses.replace(settings, listen="", stream=False)
+
+
+def _once(settings: Settings) -> int:
+    # Imported here: DuckDB alone takes longer to import than --help may take.
+    from barfeed.cli.wiring import (  # noqa: PLC0415
+        audience,
+        tell,
+        wire,
+    )
+    from barfeed.feed.cycle import record_of, run_cycle  # noqa: PLC0415
+
+    feed, order, rest = wire(settings, _remedies())
+    hearers = audience(settings, feed)
+    talk = rest.conversation(settings.max_wait_sec)
+    stop_on_signals()
+    try:
+        try:
+            record = run_cycle(feed, order, talk)
+        except Exception as bug:
+            tell(hearers, record_of(bug, feed, order), talk)
+            raise
+        _say(settings, record, talk)
+        if record.failure:
+            complain(record.failure.message, record.failure.hint)
+        tell(hearers, record, talk)
+        _retain(settings, feed, talk)
+    except Stopped as stopped:
+        return stopped.exit_code
+    return record.exit_code
+
+
+def _watch(settings: Settings) -> int:
+    from barfeed.cli.wiring import audience, dismiss, tell, wire, wire_stream  # noqa: PLC0415  # noqa: PLC0415
+    from barfeed.feed.watch import Pace, watch  # noqa: PLC0415
+
+    feed, order, rest = wire(settings, _remedies())
+    stream, listen = wire_stream(settings, feed.clock) if settings.stream else (None, None)
+    hearers = audience(settings, feed, stream)
+    pace = Pace(settings.sleep_sec, settings.max_wait_sec)
+
+    def tell_all(record: "Record", talk: "Conversation") -> None:
+        _say(settings, record, talk)
+        tell(hearers, record, talk)
+        _retain(settings, feed, talk)
+
+    stop_on_signals()
+    try:
+        if stream:
+            stream.start()
+        watch(feed, order, rest, pace, tell_all, listen=listen)
+    except Stopped:
+        dismiss(hearers)
+        return 0
+
+
+def _say(settings: Settings, record: "Record", talk: "Conversation") -> None:
+    if settings.json:
+        manifest = record.manifest(talk) | {"manifest": record.manifest_path}
+        say(json.dumps(manifest))
+    else:
+        say(record.line())
+
+
+def _retain(settings: Settings, feed: "Feed", talk: "Conversation") -> None:
+    if settings.retain_days and talk.time and not settings.dry_run:
+        # Imported only here: most feeds keep everything.
+        from barfeed.artifacts.retention import retain  # noqa: PLC0415
+
+        retain(feed.folder, talk.now_ms, settings.retain_days)
+
+
+def _remedies() -> "Remedies":
+    from barfeed.domain.verdict import Remedies  # noqa: PLC0415
+
+    return Remedies(_catch_up_command(), sister("repair"), sister("backfill"))
+
+
+def _catch_up_command() -> str:
+    """The command that is running, as a single cycle with the flag that mends missed hours."""
+    words = _without(sys.argv[1:], {"watch", "dry_run", "stream"}, SECRETS | {"listen", "stream_url"})
+    settings, source = click.get_current_context().params, click.get_current_context().get_parameter_source("watch")
+    # A watch by the environment or the file stays one until it is told otherwise.
+    once = ["--once"] if settings["watch"] and source is not ParameterSource.COMMANDLINE else []
+    return shlex.join([*_program(), *words, *once, "--catch-up"])
+
+
+def _without(words: list[str], switches: Set[str], valued: Set[str]) -> Iterator[str]:
+    """The words of a command line without some flags, and without the values of those that have one."""
+    dropped = {f"--{name.replace('_', '-')}" for name in valued}
+    bare = {f"--{name.replace('_', '-')}" for name in switches}
+    rest = iter(words)
+    for word in rest:
+        if word in dropped:
+            next(rest, None)
+        elif word not in bare and word.partition("=")[0] not in dropped:
+            yield word
+
+
+def _program() -> list[str]:
+    """How this very program can be called again."""
+    if sys.argv[0].endswith("__main__.py"):
+        return [sys.executable, "-m", "barfeed"]
+    return [sys.executable, sys.argv[0]] if sys.argv[0].endswith(".py") else [sys.argv[0]]

@@ -1,0 +1,174 @@
+"""`barfeed status`: how the feed is."""
+
+import json as json_text
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+from click.core import ParameterSource
+
+from barfeed.cli.examples import examples
+from barfeed.cli.hints import sister
+from barfeed.cli.settings import Settings, options_of
+from barfeed.cli.terminal import log_to_stderr, say
+from barfeed.domain import grid
+
+if TYPE_CHECKING:
+    from barfeed.domain.bars import Series
+    from barfeed.operate.status import Condition
+    from barfeed.store.duckdb import Store
+
+# A look must not wait long: neither for the exchange nor for another process at the store.
+_WAIT_SEC = 3.0
+
+_SECOND_MS = 1000
+_MEGABYTE = 1_000_000
+
+
+class _Now(NamedTuple):
+    """The whole second in ms since 1970-01-01 UTC: the exchange's, or the machine's and the problem that is why."""
+
+    ms: int
+    problem: str
+
+
+@click.command(
+    epilog=examples("barfeed status", "barfeed status --symbol ETHUSDT --json"),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@options_of(
+    "duckdb", "persist_dir", "buffer_hours", "symbol", "interval", "base_url", "debug",
+    json="Print everything as one line of JSON.",
+)  # fmt: skip
+@click.pass_context
+def status(context: click.Context, /, json: bool, **values: Any) -> int:
+    """Tell coverage, gaps, lag, the last cycle and revisions; exit 0 when healthy, 1 when not.
+
+    Of every series in the store, or of the one that --symbol or --interval name.
+    """
+    settings = Settings(**values)
+    log_to_stderr(settings)
+    from barfeed.machine.clock import SystemClock  # noqa: PLC0415
+    from barfeed.store.duckdb import Store  # noqa: PLC0415
+
+    asked = [settings.series()] if _is_named(context) else []
+    now = _now(settings)
+    store = Store(settings.duckdb, SystemClock(), _WAIT_SEC)
+    conditions = _conditions(settings, store, asked, now)
+    say(*([json_text.dumps(_facts(store, now, conditions))] if json else _lines(store, now, conditions)))
+    return int(any(each.troubles for each in conditions))
+
+
+def _is_named(context: click.Context) -> bool:
+    return any(context.get_parameter_source(name) != ParameterSource.DEFAULT for name in ("symbol", "interval"))
+
+
+def _now(settings: Settings) -> _Now:
+    from barfeed.domain.errors import BarfeedError  # noqa: PLC0415
+    from barfeed.exchange.rest import Rest  # noqa: PLC0415
+    from barfeed.exchange.transport import open_transport  # noqa: PLC0415
+    from barfeed.machine.clock import SystemClock  # noqa: PLC0415
+
+    clock = SystemClock()
+    talk = Rest(settings.base_url, open_transport(settings.base_url, clock), clock).conversation(_WAIT_SEC)
+    try:
+        talk.ask_time()
+    except BarfeedError as problem:
+        return _Now(grid.floor(clock.utc_ms(), _SECOND_MS), str(problem))
+    return _Now(grid.floor(talk.now_ms, _SECOND_MS), "")
+
+
+def _conditions(settings: Settings, store: "Store", asked: "list[Series]", now: _Now) -> "list[Condition]":
+    from barfeed.operate.status import judge, look, runs_of  # noqa: PLC0415
+
+    is_there = store.exists()
+    held = look(store, asked) or look(store, [settings.series()])
+    conditions = []
+    for series, bars in held.items():
+        window_bars = grid.inference_bars(settings.buffer_hours, series.interval.ms)
+        condition = judge(series, bars, runs_of(settings.persist_dir, series), now.ms, window_bars)
+        conditions.append(condition if is_there else condition._replace(troubles=(_absent(store),)))
+    return conditions
+
+
+def _absent(store: "Store") -> str:
+    return f"{store.path} does not exist; start it: {sister('run', '--catch-up')}, or point --duckdb at the store"
+
+
+def _lines(store: "Store", now: _Now, conditions: "list[Condition]") -> list[str]:
+    lines = [line for each in conditions for line in _series_text(each)]
+    clock = "the machine's clock, for the exchange did not tell" if now.problem else "the exchange's clock"
+    lines += [
+        f"store {store.path}, {_bytes(store) / _MEGABYTE:.1f} MB",
+        f"time {grid.timestamp(now.ms)} by {clock}",
+    ]
+    lines += [f"  {now.problem}"] if now.problem else []
+    return [*lines, "not healthy" if any(each.troubles for each in conditions) else "healthy"]
+
+
+def _series_text(condition: "Condition") -> list[str]:
+    coverage, (_, gaps, revisions) = condition.bars.coverage, condition.bars
+    held = "none"
+    if coverage.first_ms is not None and coverage.last_ms is not None:
+        span = f"{grid.text(coverage.first_ms)}..{grid.text(coverage.last_ms)}"
+        held = f"{coverage.rows} {span}, gaps {len(gaps)}, revisions {revisions}"
+    last = condition.runs.last
+    return [
+        f"{condition.series}",
+        f"  bars        {held}",
+        *(f"  gap         {gap}" for gap in gaps),
+        f"  lag         {_lag(condition)}",
+        f"  last cycle  {f'{last.run_time} {last.status}, target {last.target}' if last else 'none'}",
+        f"  inference   {condition.runs.inference or 'none'}",
+        *(f"  trouble     {trouble}" for trouble in condition.troubles),
+    ]
+
+
+def _lag(condition: "Condition") -> str:
+    if condition.lag_ms is None:
+        return "no bar"
+    if condition.lag_ms < 0:
+        return f"none; the next bar closes in {_duration(-condition.lag_ms)}"
+    return f"the next bar closed {_duration(condition.lag_ms)} ago"
+
+
+def _duration(ms: int) -> str:
+    """`1:05:09`, or `3 d 1:05:09`."""
+    minutes, seconds = divmod(ms // 1000, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return f"{f'{days} d ' if days else ''}{hours}:{minutes:02d}:{seconds:02d}"
+
+
+def _facts(store: "Store", now: _Now, conditions: "list[Condition]") -> dict[str, object]:
+    return {
+        "healthy": not any(each.troubles for each in conditions),
+        "time": grid.timestamp(now.ms),
+        "clock": "machine" if now.problem else "exchange",
+        "exchange_problem": now.problem,
+        "store": {"file": str(store.path), "bytes": _bytes(store)},
+        "series": [_series_facts(each) for each in conditions],
+    }
+
+
+def _series_facts(condition: "Condition") -> dict[str, object]:
+    (rows, first_ms, last_ms), gaps, revisions = condition.bars
+    last, inference = condition.runs.last, condition.runs.inference
+    return {
+        "symbol": condition.series.symbol,
+        "interval": str(condition.series.interval),
+        "bars": rows,
+        "first": None if first_ms is None else grid.text(first_ms),
+        "last": None if last_ms is None else grid.text(last_ms),
+        "gaps": [{"first": grid.text(gap.first_ms), "last": grid.text(gap.last_ms), "bars": gap.bars} for gap in gaps],
+        "lag_sec": None if condition.lag_ms is None else max(0, condition.lag_ms) / 1000,
+        "last_cycle": last and {"run_time": last.run_time, "status": last.status, "exit_code": last.exit_code,
+                                "target": last.target, "message": last.message},
+        "inference": inference and str(condition.runs.folder / inference),
+        "revisions": revisions,
+        "troubles": list(condition.troubles),
+    }  # fmt: skip
+
+
+def _bytes(store: "Store") -> int:
+    files = (store.path, store.path.with_name(f"{store.path.name}.wal"))
+    return sum(path.stat().st_size for path in files if path.exists())

@@ -1,0 +1,264 @@
+"""`barfeed verify`: prove what is stored."""
+
+import json as json_text
+import math
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from barfeed.cli.examples import examples
+from barfeed.cli.hints import sister
+from barfeed.cli.moments import MOMENT
+from barfeed.cli.settings import Settings, check_address, options_of
+from barfeed.cli.terminal import complain, log_to_stderr, say
+from barfeed.domain import grid
+from barfeed.domain.bars import Series
+from barfeed.domain.errors import BarfeedError, StoreEmpty, UsageError
+
+if TYPE_CHECKING:
+    from barfeed.domain.rules import Finding
+    from barfeed.exchange.archive import Archive
+    from barfeed.exchange.paging import RestHistory
+    from barfeed.history.verification import Compared, Difference, Held, Proven
+    from barfeed.store.duckdb import Store
+
+# How a source's values are called: what REST says is what the exchange says.
+_EXCHANGE = "exchange"
+_CONNECTIONS = 4
+_OF_TIME = frozenset({"gap"})
+_OF_SIDES = frozenset({"mismatch", "unknown"})
+
+
+@dataclass
+class _Report:
+    """What was proven, and what was found, as it comes."""
+
+    series: Series
+    held: "Held"
+    findings: "list[Finding]"
+    proven: "Proven"
+    compared: int | None = None
+    differences: "list[Difference]" = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    # Open_times (ms) that the archive lacks. It has holes of its own: that says nothing against a stored bar.
+    not_compared: list[int] = field(default_factory=list)
+
+    @property
+    def all_findings(self) -> "list[Finding]":
+        return [*self.findings, *(each.finding for each in self.differences), *self.proven.findings]
+
+
+@click.command(
+    epilog=examples("barfeed verify", "barfeed verify --against rest --from 2024-01-01 --to 2024-02-01"),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--against", type=click.Choice(["rest", "archive"]), help="Compare every stored bar with this, too.")
+@click.option("--from", "from_ms", type=MOMENT, help="With --against: first open time, UTC.")
+@click.option("--to", "to_ms", type=MOMENT, help="With --against: open time to end before, UTC.")
+@click.option("--archive-url", default="https://data.binance.vision", show_default=True, help="The public archive.")
+@options_of(
+    "duckdb", "persist_dir", "dataset", "symbol", "interval", "base_url", "max_wait_sec", "lock_timeout_sec", "debug",
+    json="Print findings and summary as one line of JSON.",
+)  # fmt: skip
+def verify(
+    *, against: str | None, from_ms: int | None, to_ms: int | None, archive_url: str, json: bool, **values: Any
+) -> int:
+    """Prove the whole table by the rules, and every run's files by their manifest; change nothing.
+
+    Exit 0 when nothing was found, 1 when something was.
+    """
+    settings = Settings(**values)
+    log_to_stderr(settings)
+    series = settings.series()
+    _check_span(against, from_ms, to_ms)
+    store = _store(settings)
+    report = _prove(settings, store, series)
+    if against:
+        _compare(store, report, _whom(settings, against, archive_url), (from_ms, to_ms))
+    say(*([json_text.dumps(_facts(report))] if json else _lines(report)))
+    found = report.all_findings
+    if found:
+        complain(f"{series}: {len(found)} findings; first: {found[0]}", _hint(report))
+    return int(bool(found))
+
+
+def _check_span(against: str | None, from_ms: int | None, to_ms: int | None) -> None:
+    if not against and (from_ms is not None or to_ms is not None):
+        raise UsageError("--from and --to need --against: without it the whole table is proven")
+    if from_ms is not None and to_ms is not None and from_ms >= to_ms:
+        raise UsageError("--from must be before --to")
+
+
+def _store(settings: Settings) -> "Store":
+    # Imported here: DuckDB alone takes longer to import than --help may take.
+    from barfeed.machine.clock import SystemClock  # noqa: PLC0415
+    from barfeed.store.duckdb import Store  # noqa: PLC0415
+
+    return Store(settings.duckdb, SystemClock(), settings.lock_timeout_sec)
+
+
+def _prove(settings: Settings, store: "Store", series: Series) -> _Report:
+    from barfeed.artifacts.writing import slug  # noqa: PLC0415
+    from barfeed.history.verification import check_runs, check_table  # noqa: PLC0415
+
+    try:
+        held, findings = check_table(store, series)
+    except StoreEmpty as problem:
+        raise StoreEmpty(str(problem), hint=f"fill it: {sister('backfill')}") from problem
+    folder = settings.persist_dir / slug(settings.dataset or series.dataset)
+    return _Report(series, held, findings, check_runs(folder))
+
+
+def _compare(store: "Store", report: _Report, whom: "_Whom", bounds: tuple[int | None, int | None]) -> None:
+    """Compare the stored bars of the span with a source, and ask the exchange about those that differ."""
+    from barfeed.history.verification import Comparison, asked_span  # noqa: PLC0415
+
+    report.compared = 0
+    asked = asked_span(report.held, report.series, *bounds)
+    if asked is None:
+        report.notes.append("no stored bar lies in that span: nothing was compared")
+        return
+    comparison = Comparison(store, report.series)
+    can_ask = _start(whom, report)
+    for part in comparison.with_source(whom.archive or whom.rest, whom.name, asked):
+        _take(report, part, whom)
+    lacking = grid.gaps(report.not_compared, report.series.interval.ms)
+    report.notes += [f"{gap}: the archive has no such bars; they were not compared" for gap in lacking]
+    if whom.archive and can_ask:
+        with _third_opinion(report):
+            report.differences = comparison.third_opinion(whom.rest, _EXCHANGE, report.differences)
+
+
+def _start(whom: "_Whom", report: _Report) -> bool:
+    """Ask the exchange for its time; without it the archive can be compared, too."""
+    try:
+        whom.rest.start(None)
+    except BarfeedError as problem:
+        if not whom.archive:
+            raise
+        report.notes.append(f"the exchange was not asked: {problem}")
+        return False
+    return True
+
+
+@contextmanager
+def _third_opinion(report: _Report) -> Iterator[None]:
+    try:
+        yield
+    except BarfeedError as problem:
+        # What differs is told all the same.
+        report.notes.append(f"the exchange was not asked: {problem}")
+
+
+def _take(report: _Report, part: "Compared", whom: "_Whom") -> None:
+    from barfeed.history.verification import Difference  # noqa: PLC0415
+
+    report.compared = (report.compared or 0) + part.bars
+    report.differences += part.differences
+    report.notes += [str(note) for note in part.notes]
+    if whom.archive:
+        report.not_compared += [bar.open_time_ms for bar in part.alone]
+    else:
+        report.differences += [Difference(bar, {_EXCHANGE: None}) for bar in part.alone]
+
+
+class _Whom(NamedTuple):
+    """Whom the stored bars are compared with: the archive where there is one, else the exchange by REST."""
+
+    rest: "RestHistory"
+    archive: "Archive | None"
+
+    @property
+    def name(self) -> str:
+        return "archive" if self.archive else _EXCHANGE
+
+
+def _whom(settings: Settings, against: str, archive_url: str) -> _Whom:
+    from barfeed.cli.wiring import history_tools  # noqa: PLC0415
+
+    check_address("--archive-url", archive_url)
+    tools = history_tools(settings, _CONNECTIONS, archive_url, None)
+    return _Whom(tools.rest, tools.archive if against == "archive" else None)
+
+
+def _lines(report: _Report) -> list[str]:
+    """One finding a line, then the notes, then the summary."""
+    summary = " ".join(f"{name}={value}" for name, value in _summary(report).items())
+    return [
+        *(f"{each.rule}: {each}" for each in report.all_findings),
+        *(f"note: {note}" for note in report.notes),
+        summary,
+    ]
+
+
+def _summary(report: _Report) -> dict[str, object]:
+    span = report.held.span
+    facts: dict[str, object] = {"verified": report.held.rows}
+    facts |= {"span": f"{grid.text(span.first_ms)}..{grid.text(span.last_ms)}"} if span else {}
+    facts |= {} if report.compared is None else {"compared": report.compared}
+    facts |= {"manifests": report.proven.manifests, "files": report.proven.files}
+    return facts | {"findings": len(report.all_findings)}
+
+
+def _facts(report: _Report) -> dict[str, object]:
+    sides = {each.open_time_ms: _sides(each) for each in report.differences}
+    findings = [
+        {
+            "rule": each.rule,
+            "bar": None if each.open_time_ms is None else grid.text(each.open_time_ms),
+            "message": each.message,
+            "values": sides.get(each.open_time_ms) if each.rule in _OF_SIDES and each.open_time_ms else None,
+        }
+        for each in report.all_findings
+    ]
+    return _summary(report) | {"findings": findings, "notes": report.notes}
+
+
+def _sides(difference: "Difference") -> dict[str, dict[str, float | None] | None]:
+    # JSON has no NaN.
+    return {
+        side: None if told is None else {name: value if math.isfinite(value) else None for name, value in told.items()}
+        for side, told in difference.values.items()
+    }
+
+
+def _hint(report: _Report) -> str:
+    rules = {each.rule for each in report.all_findings}
+    hints = {
+        "gap": f"see the plan to fill what is missing: {_repair(report, _OF_TIME)} --only gaps",
+        "mismatch": _mismatch_hint(report),
+        "file": _file_hint(report),
+    }
+    return "; ".join(hint for rule, hint in hints.items() if rule in rules)
+
+
+def _file_hint(report: _Report) -> str:
+    messages = [each.message for each in report.proven.findings if each.rule == "file"]
+    # Imported here, as what else the proof needs.
+    from barfeed.artifacts.writing import LATEST_NAME  # noqa: PLC0415
+
+    of_latest = [LATEST_NAME in each for each in messages]
+    hints = [] if all(of_latest) else ["a changed or lost file of a run comes back from a backup only"]
+    hints += [f"the next good hour writes {LATEST_NAME} anew: {sister('run', '--catch-up')}"] if any(of_latest) else []
+    return "; ".join(hints)
+
+
+def _mismatch_hint(report: _Report) -> str:
+    exchange = [each.others.get(_EXCHANGE) for each in report.differences]
+    if all(bar == each.stored for bar, each in zip(exchange, report.differences, strict=True)):
+        return "the exchange says what is stored, the archive is odd: there is nothing to repair"
+    return f"see the plan to mend the bars: {_repair(report, _OF_SIDES)}"
+
+
+def _repair(report: _Report, rules: Collection[str]) -> str:
+    """The command that looks at every finding of these rules."""
+    opens = [each.open_time_ms for each in report.all_findings if each.rule in rules and each.open_time_ms is not None]
+    if not opens or report.held.span is None:
+        return sister("repair", "--dry-run")
+    end_ms = min(max(opens), report.held.span.last_ms) + report.series.interval.ms
+    # A gap is named by where it begins: what is to be looked at reaches to the last bar.
+    end_ms = report.held.span.last_ms + report.series.interval.ms if "gap" in rules else end_ms
+    return sister("repair", "--from", grid.text(min(opens)), "--to", grid.text(end_ms), "--dry-run")

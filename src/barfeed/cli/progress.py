@@ -1,0 +1,88 @@
+"""How far a long piece of work is: a bar on a terminal, plain lines elsewhere."""
+
+import shutil
+import sys
+from typing import Any
+
+from barfeed.cli.terminal import remark
+from barfeed.domain import grid
+from barfeed.domain.bars import Series
+from barfeed.domain.sources import Note
+from barfeed.machine.clock import Clock
+from barfeed.operate.logs import is_json, printable
+
+_LINE_EVERY_SEC = 5.0
+
+
+class Lines:
+    """A line every some seconds on stderr, and one for each note at once."""
+
+    def __init__(self, series: Series, clock: Clock) -> None:
+        self._series = series
+        self._clock = clock
+        self._total = 0
+        self._done = 0
+        self._begin_sec = self._told_sec = clock.steady_sec()
+
+    def start(self, bars: int) -> None:
+        """So many bars are missing; 0 where nobody knows."""
+        self._total = bars
+        self._begin_sec = self._told_sec = self._clock.steady_sec()
+
+    def reached(self, bars: int, at_ms: int, used_weight: int) -> None:
+        """So many more have come, up to this open_time."""
+        self._done += bars
+        now_sec = self._clock.steady_sec()
+        if now_sec >= self._told_sec + _LINE_EVERY_SEC:
+            self._told_sec = now_sec
+            remark(self._line(at_ms, used_weight, now_sec - self._begin_sec))
+
+    def told(self, note: Note) -> None:
+        """Something that the user should know."""
+        remark(f"{note}")
+
+    def close(self) -> None:
+        """No more of it."""
+
+    def _line(self, at_ms: int, used_weight: int, sec: float) -> str:
+        rate = self._done / sec
+        of = f" of {self._total:,}" if self._total else ""
+        left = f", {max(0, self._total - self._done) / rate:.0f} s left" if self._total and rate else ""
+        return (
+            f"{self._series}: {self._done:,}{of} bars, up to {grid.text(at_ms)}, {rate:,.0f} bars/s{left},"
+            f" weight {used_weight}"
+        )
+
+
+class Meter:
+    """A bar that stays in its line."""
+
+    def __init__(self, series: Series) -> None:
+        # Imported here: who is not on a terminal does not need it.
+        from tqdm import tqdm  # noqa: PLC0415
+
+        # Not tqdm's own look at the terminal: where that says 0 columns, it would show nothing.
+        columns = shutil.get_terminal_size().columns - 1
+        self._bar: Any = tqdm(desc=str(series), unit="bar", unit_scale=True, file=sys.stderr, ncols=columns, nrows=20)
+
+    def start(self, bars: int) -> None:
+        """So many bars are missing; 0 where nobody knows."""
+        self._bar.reset(total=bars or None)
+
+    def reached(self, bars: int, at_ms: int, used_weight: int) -> None:
+        """So many more have come, up to this open_time."""
+        self._bar.set_postfix_str(f"{grid.text(at_ms)}, weight {used_weight}", refresh=False)
+        self._bar.update(bars)
+
+    def told(self, note: Note) -> None:
+        """Something that the user should know."""
+        self._bar.write(printable(str(note)), file=sys.stderr)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._bar.close()
+
+
+def shown(series: Series, clock: Clock) -> "Lines | Meter":
+    """What fits where stderr leads to."""
+    return Meter(series) if sys.stderr.isatty() and not is_json() else Lines(series, clock)

@@ -1,0 +1,205 @@
+"""The feed put together from its settings: the hour, the watch, history, repair, and who hears how a cycle ended.
+
+What the hour does not need is imported where it is put together: the hourly command must start fast.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from barfeed.artifacts.writing import slug
+from barfeed.cli.settings import Settings
+from barfeed.domain import grid
+from barfeed.domain.acceptance import Terms
+from barfeed.domain.errors import UsageError
+from barfeed.domain.verdict import Remedies
+from barfeed.exchange.rest import Conversation, Rest
+from barfeed.exchange.transport import open_transport
+from barfeed.feed.cycle import Feed, Order
+from barfeed.feed.cycle_log import log_cycle
+from barfeed.feed.record import Record
+from barfeed.machine.clock import Bell, Clock, SystemClock
+from barfeed.store.duckdb import Store
+
+if TYPE_CHECKING:
+    from barfeed.exchange.stream import Stream
+    from barfeed.feed.watch import Listen
+    from barfeed.history.backfill import Tools
+    from barfeed.history.repair import Repair
+    from barfeed.operate.metrics.collector import Collector
+
+
+Hear = Callable[[Record, Conversation], None]
+
+_log = logging.getLogger(__name__)
+
+
+def wire(settings: Settings, remedies: Remedies) -> tuple[Feed, Order, Rest]:
+    """What a cycle works with, what it is asked to do, and whom it asks; `UsageError` names a wrong setting."""
+    order = _order(settings, remedies)
+    clock = SystemClock()
+    feed = Feed(
+        Store(settings.duckdb, clock, settings.lock_timeout_sec), settings.persist_dir / slug(order.dataset), clock
+    )
+    return feed, order, _rest(settings, clock)
+
+
+def wire_stream(settings: Settings, clock: Clock) -> "tuple[Stream, Listen]":
+    """The stream that a watch listens to, not yet followed, and how it listens."""
+    # Imported here: only a watch follows it, and it takes a tenth of a second.
+    from barfeed.exchange.stream import Stream  # noqa: PLC0415
+
+    bell = Bell(clock)
+    return Stream(settings.stream_url, settings.series(), bell.ring, clock), bell.wait
+
+
+def wire_repair(settings: Settings) -> "tuple[Repair, int]":
+    """A repair, and how many bars it looks at unless it is told otherwise: all that a cycle looks at."""
+    # Imported here: the hour goes by without it.
+    from barfeed.history.repair import Repair  # noqa: PLC0415
+
+    series, clock = settings.series(), SystemClock()
+    store = Store(settings.duckdb, clock, settings.lock_timeout_sec)
+    window_bars = grid.inference_bars(settings.buffer_hours, series.interval.ms)
+    return Repair(store, _rest(settings, clock), series, settings.max_wait_sec), max(window_bars, settings.n_recent)
+
+
+def history_tools(settings: Settings, connections: int, archive_url: str, cache_dir: Path | None) -> "Tools":
+    """The store, the exchange and the archive of one series; nothing is asked or opened yet."""
+    # Imported here: the hour goes by without them.
+    from barfeed.exchange.archive import Archive  # noqa: PLC0415
+    from barfeed.exchange.paging import RestHistory  # noqa: PLC0415
+    from barfeed.history.backfill import Tools  # noqa: PLC0415
+
+    series, clock = settings.series(), SystemClock()
+
+    def open_rest(url: str) -> Rest:
+        return Rest(url, open_transport(url, clock), clock)
+
+    rest = RestHistory(series, lambda: open_rest(settings.base_url), settings.max_wait_sec, connections)
+    archive = Archive(
+        series,
+        lambda: open_rest(archive_url),
+        settings.max_wait_sec,
+        lambda: rest.now_ms,
+        cache_dir=cache_dir,
+        connections=connections,
+    )
+    return Tools(Store(settings.duckdb, clock, settings.lock_timeout_sec), rest, archive, clock)
+
+
+def audience(settings: Settings, feed: Feed, stream: "Stream | None" = None) -> list[Hear]:
+    """Everyone whom the settings ask to tell; nobody is imported who is not asked for. `stream` is metered, too."""
+    hearers: list[Hear] = [log_cycle] if settings.log_format == "json" else []
+    if not settings.dry_run:
+        # A dry run is somebody's look: it neither alarms others nor vouches for the feed.
+        hearers += _alerts(settings, feed) + _heartbeat(settings, feed)
+    if settings.metrics_file or settings.listen:
+        hearers.append(_meter(settings, feed, stream).hear)
+    return hearers
+
+
+def tell(hearers: list[Hear], record: Record, talk: Conversation) -> None:
+    """Tell everyone; one who cannot hear must not keep it from the next, nor end a watch."""
+    for hear in hearers:
+        try:
+            hear(record, talk)
+        except Exception:
+            _log.exception("this is a bug in barfeed; report it")
+
+
+def dismiss(hearers: list[Hear]) -> None:
+    """Let everyone end what is begun, within some seconds: the process is about to."""
+    for hear in hearers:
+        if close := getattr(hear, "close", None):
+            close()
+
+
+def _order(settings: Settings, remedies: Remedies) -> Order:
+    series = settings.series()
+    return Order(
+        series=series,
+        dataset=settings.dataset or series.dataset,
+        n_recent=settings.n_recent,
+        window_bars=grid.inference_bars(settings.buffer_hours, series.interval.ms),
+        inference_source=settings.inference_source,
+        catch_up=settings.catch_up,
+        remedies=remedies,
+        accept=_terms(settings),
+        dry_run=settings.dry_run,
+        settle_sec=settings.settle_sec,
+        confirm_sec=settings.settle_sec if settings.confirm_reads > 1 else None,
+        max_skew_sec=settings.max_skew_sec,
+        then=settings.then,
+        then_timeout_sec=settings.then_timeout_sec,
+    )
+
+
+def _terms(settings: Settings) -> Terms | None:
+    if settings.on_mismatch == "fail":
+        return None
+    return Terms(settings.accept_within, settings.accept_volume_within, settings.pause_sec)
+
+
+def _rest(settings: Settings, clock: Clock) -> Rest:
+    return Rest(settings.base_url, open_transport(settings.base_url, clock), clock)
+
+
+def _alerts(settings: Settings, feed: Feed) -> list[Hear]:
+    if not settings.alert:
+        return []
+    from barfeed.operate.alerts.channels import channels, require_apprise  # noqa: PLC0415 - most feeds have no alerts
+    from barfeed.operate.alerts.delivery import ALERT_WAIT_SEC, Alerts  # noqa: PLC0415
+    from barfeed.operate.alerts.ledger import LedgerFile, spare_paths  # noqa: PLC0415
+
+    require_apprise()
+    wait_sec = 0.0 if settings.watch else ALERT_WAIT_SEC
+    # The store's disk may be another than the files', and the user's home another again.
+    spares = spare_paths(feed.folder, (feed.store.path.parent, Path(click.get_app_dir("barfeed"))))
+    ledger = LedgerFile(feed.folder, spares)
+    return [Alerts(channels(settings.alert), ledger, feed.clock, settings.max_skew_sec, wait_sec)]
+
+
+def _heartbeat(settings: Settings, feed: Feed) -> list[Hear]:
+    if not settings.heartbeat_url:
+        return []
+    # Most feeds have no heartbeat.
+    from barfeed.operate.alerts.delivery import HEARTBEAT_TIMEOUT_SEC, Heartbeat  # noqa: PLC0415
+
+    wait_sec = 0.0 if settings.watch else HEARTBEAT_TIMEOUT_SEC
+    transport = open_transport(settings.heartbeat_url, feed.clock)
+    return [Heartbeat(settings.heartbeat_url, transport, feed.clock, wait_sec)]
+
+
+def _meter(settings: Settings, feed: Feed, stream: "Stream | None") -> "Collector":
+    try:
+        # Imported only here: most feeds have no metrics, and the library takes longer than an hour's work.
+        from barfeed.operate.metrics.collector import Collector  # noqa: PLC0415
+    except ModuleNotFoundError as missing:
+        raise UsageError(
+            f"--metrics-file and --listen need a library that is not installed: {missing.name}",
+            hint="pip install 'barfeed[metrics]'",
+        ) from None
+    followed = stream.followed if stream else None
+    meter = Collector(settings.series(), feed.clock, feed.store.path, settings.metrics_file, followed)
+    if settings.listen:
+        _listen(settings.listen, meter, feed)
+    return meter
+
+
+def _listen(text: str, meter: "Collector", feed: Feed) -> None:
+    from barfeed.operate.metrics.exposition import CONTENT_TYPE  # noqa: PLC0415 - as above
+    from barfeed.operate.metrics.server import Listener, Page, address  # noqa: PLC0415 - as above
+
+    def healthz() -> Page:
+        health = meter.health()
+        return Page(200 if health.is_well else 503, "application/json", json.dumps(health.told()).encode() + b"\n")
+
+    pages = {"/metrics": lambda: Page(200, CONTENT_TYPE, meter.exposition()), "/healthz": healthz}
+    listener = Listener(address(text), pages, feed.clock)
+    listener.start()
+    _log.info("listening at %s: %s", listener.url, ", ".join(pages))

@@ -1,0 +1,83 @@
+"""The only time arithmetic: where bars open, which one is closed, what is missing.
+
+Everything is in milliseconds since 1970-01-01 UTC; a step is an interval's length in ms.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from barfeed.domain.bars import HOUR_MS
+
+INFERENCE_SPAN_HOURS = 720
+
+
+class Gap(NamedTuple):
+    """A maximal run of missing open_times, both ends included."""
+
+    first_ms: int
+    last_ms: int
+    bars: int
+
+    def __str__(self) -> str:
+        if self.bars == 1:
+            return text(self.first_ms)
+        return f"{text(self.first_ms)}..{text(self.last_ms)} ({self.bars} bars)"
+
+
+def floor(now_ms: int, step_ms: int) -> int:
+    """The open_time of the bar that is forming at `now_ms`."""
+    return now_ms - now_ms % step_ms
+
+
+def last_closed(now_ms: int, step_ms: int) -> int:
+    """The target: the open_time of the newest bar whose last millisecond has passed."""
+    return floor(now_ms, step_ms) - step_ms
+
+
+def close_time(open_time_ms: int, step_ms: int) -> int:
+    """A bar's last millisecond."""
+    return open_time_ms + step_ms - 1
+
+
+def window_start(end_ms: int, bars: int, step_ms: int) -> int:
+    """The first open_time of the `bars` bars that end at `end_ms`."""
+    return end_ms - (bars - 1) * step_ms
+
+
+def opens(first_ms: int, last_ms: int, step_ms: int) -> range:
+    """Every open_time from `first_ms` to `last_ms`, both included."""
+    return range(first_ms, last_ms + 1, step_ms)
+
+
+def missing(expected: Iterable[int], held: Iterable[int]) -> list[int]:
+    """Those of `expected` that are not in `held`, in the order of `expected`."""
+    there = set(held)
+    return [each for each in expected if each not in there]
+
+
+def gaps(open_times_ms: Sequence[int], step_ms: int) -> list[Gap]:
+    """Ascending open_times joined into maximal runs."""
+    runs: list[Gap] = []
+    for each in open_times_ms:
+        if runs and each == runs[-1].last_ms + step_ms:
+            runs[-1] = Gap(runs[-1].first_ms, each, runs[-1].bars + 1)
+        else:
+            runs.append(Gap(each, each, 1))
+    return runs
+
+
+def inference_bars(buffer_hours: int, step_ms: int) -> int:
+    """How many bars cover 720 hours and the buffer; for 1h exactly `720 + buffer_hours`."""
+    return -(-(INFERENCE_SPAN_HOURS + buffer_hours) * HOUR_MS // step_ms)
+
+
+def timestamp(ms: int) -> str:
+    """`2024-01-15 13:00:00`, UTC: how CSVs write an open_time; off the grid with its milliseconds."""
+    whole = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(ms // 1000))
+    return f"{whole}.{ms % 1000:03d}" if ms % 1000 else whole
+
+
+def text(ms: int) -> str:
+    """`2024-01-15 13:00`, UTC, as short as it can be said: how messages write an open_time."""
+    return timestamp(ms) if ms % 60_000 else timestamp(ms)[:-3]

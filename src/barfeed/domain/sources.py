@@ -1,0 +1,96 @@
+"""What a source of history gives: one part at a time, with the span it answers for. Pure values."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from barfeed.domain import grid
+from barfeed.domain.bars import Bar
+from barfeed.domain.grid import Gap
+
+# The archive's layout, and a plain one; columns go by their place.
+ARCHIVE_COLUMNS = 12
+PLAIN_COLUMNS = 6
+
+
+class Note(NamedTuple):
+    """Something about a source that its user should know: `about` names the file or span."""
+
+    rule: str
+    about: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.about}: {self.message}"
+
+
+class Rows(NamedTuple):
+    """Bars in memory; `close_times_ms` is empty where the source does not tell any."""
+
+    bars: Sequence[Bar]
+    close_times_ms: Sequence[int] = ()
+
+
+class Csv(NamedTuple):
+    """Bars as CSV: the text itself, or the file that holds it."""
+
+    content: bytes = b""
+    path: str = ""
+
+
+class Part(NamedTuple):
+    """A piece of history: `data` answers for every bar of `span`, None where the source has nothing for it.
+
+    `name` is what messages call it. What lies in `data` outside of `span` was not asked for.
+    """
+
+    name: str
+    span: Gap
+    data: Rows | Csv | None
+    notes: tuple[Note, ...] = ()
+
+
+class Source(Protocol):
+    """Whoever can be asked for history."""
+
+    def fetch(self, spans: Sequence[Gap], /) -> Iterable[Part]:
+        """The parts that answer for `spans`, ascending."""
+        ...
+
+
+def span(first_ms: int, last_ms: int, step_ms: int) -> Gap:
+    """The span of every open_time from `first_ms` to `last_ms` (ms), both on the grid and included."""
+    return Gap(first_ms, last_ms, (last_ms - first_ms) // step_ms + 1)
+
+
+def between(from_ms: int, to_ms: int, step_ms: int) -> Gap | None:
+    """The bars that open in `[from_ms, to_ms)`, None where there are none."""
+    first_ms = grid.floor(from_ms + step_ms - 1, step_ms)
+    last_ms = grid.floor(to_ms - 1, step_ms)
+    return span(first_ms, last_ms, step_ms) if first_ms <= last_ms else None
+
+
+def cut(spans: Sequence[Gap], first_ms: int, last_ms: int, step_ms: int) -> list[Gap]:
+    """What of ascending `spans` lies from `first_ms` to `last_ms`, both included."""
+    ends = [(max(each.first_ms, first_ms), min(each.last_ms, last_ms)) for each in spans]
+    return [span(first, last, step_ms) for first, last in ends if first <= last]
+
+
+def pages(spans: Sequence[Gap], rows_max: int, step_ms: int) -> list[Gap]:
+    """Ascending `spans` as few requests of up to `rows_max` bars: spans near each other share one."""
+    found: list[Gap] = []
+    reach_ms = (rows_max - 1) * step_ms
+    for first_ms, last_ms, _ in spans:
+        at_ms = first_ms
+        if found and at_ms <= found[-1].first_ms + reach_ms:
+            end_ms = min(last_ms, found[-1].first_ms + reach_ms)
+            found[-1] = span(found[-1].first_ms, end_ms, step_ms)
+            at_ms = end_ms + step_ms
+        found += [
+            span(each, min(last_ms, each + reach_ms), step_ms) for each in range(at_ms, last_ms + 1, reach_ms + step_ms)
+        ]
+    return found
+
+
+def bars_in(spans: Sequence[Gap]) -> int:
+    """How many bars they are together."""
+    return sum(each.bars for each in spans)

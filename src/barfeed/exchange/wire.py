@@ -1,0 +1,117 @@
+"""Kline <-> bar: the wire's own layout, checked to the type. Pure: bytes in, bars out.
+
+A kline is an array of twelve fields (source: the reference's "Row layout"):
+open_time, open, high, low, close, volume, close_time, quote volume, trades, taker base volume,
+taker quote volume, unused. Times are ms since 1970-01-01 UTC, prices and volumes decimal text.
+"""
+
+import math
+import re
+from typing import Annotated, Any
+
+import msgspec
+
+from barfeed.domain.bars import Bar, Pull
+from barfeed.domain.errors import ContractBroken
+from barfeed.domain.rules import Finding
+
+# To the end of the year 9999: what a timestamp can be written as.
+_Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+_KLINE_FIELDS = 12
+# More in one request is an error on futures, not a silent cap: more in one answer is none of its answers.
+KLINES_LIMIT_MAX = 1500
+_Kline = tuple[_Milliseconds, str, str, str, str, str, _Milliseconds, str, _Count, str, str, str]
+
+# The values that a bar keeps may be negative here, so that the rules can say so and the evidence
+# shows it; the columns that no bar keeps are only ever checked here.
+_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_BAR_FIELDS = {1: "open", 2: "high", 3: "low", 4: "close", 5: "volume"}
+_OTHER_FIELDS = {7: "quote volume", 9: "taker base volume", 10: "taker quote volume"}
+
+
+class NotJson(ValueError):
+    """The body is no JSON at all: broken on its way, or not from the exchange."""
+
+
+def read_json(body: bytes) -> Any:
+    """The body's JSON value; `NotJson` quotes how it begins."""
+    try:
+        return msgspec.json.decode(body)
+    except _NOT_JSON:
+        raise NotJson(f"not JSON: {quote(body)}") from None
+
+
+def quote(body: bytes) -> str:
+    """The beginning of a foreign body, safe to print."""
+    return ascii(body[:120].decode("utf-8", "replace"))
+
+
+class _Time(msgspec.Struct):
+    serverTime: _Milliseconds  # noqa: N815 - the wire's own name
+
+
+def read_server_time(body: bytes) -> int:
+    """The exchange's clock in ms since 1970-01-01 UTC, from an answer of `/fapi/v1/time`."""
+    answer = read_json(body)
+    try:
+        return msgspec.convert(answer, _Time).serverTime
+    except msgspec.ValidationError:
+        raise ContractBroken(f"/fapi/v1/time answered {quote(body)}, expected serverTime in ms") from None
+
+
+def read_klines(body: bytes) -> Pull:
+    """The answer of `/fapi/v1/klines` as bars; `ContractBroken` with a finding for each unreadable row."""
+    rows = read_json(body)
+    if not isinstance(rows, list):
+        raise ContractBroken(f"/fapi/v1/klines answered {quote(body)}, expected an array of klines")
+    if len(rows) > KLINES_LIMIT_MAX:
+        raise ContractBroken(f"/fapi/v1/klines answered {len(rows)} rows, expected at most {KLINES_LIMIT_MAX}")
+    readings = [_read_kline(row, number) for number, row in enumerate(rows)]
+    findings = [reading for reading in readings if isinstance(reading, Finding)]
+    if findings:
+        raise ContractBroken(
+            f"{len(findings)} of {len(rows)} klines cannot be read; first: {findings[0]}", findings=findings
+        )
+    read = [reading for reading in readings if not isinstance(reading, Finding)]
+    return Pull(tuple(bar for bar, _ in read), tuple(close_time for _, close_time in read))
+
+
+def _read_kline(row: Any, number: int) -> tuple[Bar, int] | Finding:
+    if not isinstance(row, list) or len(row) != _KLINE_FIELDS:
+        seen = f"{len(row)} fields" if isinstance(row, list) else type(row).__name__
+        return Finding("twelve_fields", None, f"row {number} has {seen}, expected an array of 12 fields")
+    try:
+        kline = msgspec.convert(row, _Kline)
+    except msgspec.ValidationError as problem:
+        return Finding("field_types", None, f"row {number}: {problem}")
+    unreadable = _not_decimal(kline)
+    if unreadable:
+        return Finding("decimal_text", kline[0], unreadable)
+    return Bar(kline[0], *(float(text) for text in kline[1:6])), kline[6]
+
+
+def _not_decimal(kline: tuple[Any, ...]) -> str | None:
+    for index, name in (_BAR_FIELDS | _OTHER_FIELDS).items():
+        text = kline[index]
+        if not _DECIMAL.fullmatch(text) or not math.isfinite(float(text)):
+            return f"{name} is {text[:40]!r}, expected a finite decimal number"
+        if index in _OTHER_FIELDS and float(text) < 0:
+            return f"{name} is {text[:40]!r}, expected none below zero"
+    return None
+
+
+class ErrorBody(msgspec.Struct):
+    """The exchange's own error, `{"code": -1121, "msg": "Invalid symbol."}`."""
+
+    code: int = 0
+    msg: str = ""
+
+
+def read_error(body: bytes) -> ErrorBody | None:
+    """The exchange's own error, None where the body is something else (an HTML page, nothing)."""
+    try:
+        return msgspec.json.decode(body, type=ErrorBody)
+    except _NOT_JSON:
+        return None

@@ -1,0 +1,357 @@
+"""One hour: pull, keep the evidence, validate, append, publish. Readable top to bottom."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from barfeed.artifacts.writing import Run, keep_for, run_files
+from barfeed.domain import acceptance, grid, rules, verdict
+from barfeed.domain.acceptance import Change, Terms
+from barfeed.domain.bars import Bar, Pull, Series
+from barfeed.domain.errors import ArtifactsUnusable, BarfeedError, Mismatch, StoreUnusable, Unrepaired
+from barfeed.domain.rules import Asked
+from barfeed.domain.verdict import Held, Remedies
+from barfeed.exchange.rest import Conversation
+from barfeed.feed import cycle_log
+from barfeed.feed.confirmation import Confirmed, confirm
+from barfeed.feed.record import Record
+from barfeed.machine.clock import Clock
+from barfeed.store.duckdb import Coverage, Store, Table
+
+Source = Literal["db", "api"]
+
+_log = logging.getLogger(__name__)
+
+
+class Order(NamedTuple):
+    """What a cycle is asked to do; it holds no time and no connection."""
+
+    series: Series
+    dataset: str
+    n_recent: int
+    window_bars: int
+    inference_source: Source
+    catch_up: bool
+    remedies: Remedies
+    dry_run: bool
+    settle_sec: float
+    max_skew_sec: float
+    then: str
+    then_timeout_sec: float
+    accept: Terms | None = None
+    # The pause before the exchange is asked a second time, None where once is enough.
+    confirm_sec: float | None = None
+    # The open_time (ms) of the bar whose closing frame came: it is not left to settle.
+    heard_ms: int | None = None
+
+
+class Feed(NamedTuple):
+    """What a cycle works with: the store, the folder of its files, the machine's clock."""
+
+    store: Store
+    folder: Path
+    clock: Clock
+
+
+class _Plan(NamedTuple):
+    """What a cycle asks the exchange for, and how much of the answer's end it compares with the store."""
+
+    asked: Asked
+    judged_bars: int
+
+    @property
+    def judged_from_ms(self) -> int:
+        """The open_time of the first bar that is compared, whether the exchange shows it or not."""
+        return grid.window_start(self.asked.target_ms, self.judged_bars, self.asked.step_ms)
+
+    def judged(self, pull: Pull) -> Sequence[Bar]:
+        """What of the answer is compared with the store."""
+        return pull.bars[-self.judged_bars :]
+
+
+class _Overtaken(Exception):
+    """The hour turned meanwhile, or another process has appended a newer target: live the new hour."""
+
+
+def run_cycle(feed: Feed, order: Order, talk: Conversation) -> Record:
+    """Live one hour; the record tells how it ended, failed or not.
+
+    Nothing but a bug, or a signal to stop, raises.
+    """
+    while True:
+        with suppress(_Overtaken):
+            return _Cycle(feed, order, talk).live()
+
+
+def record_of(bug: Exception, feed: Feed, order: Order) -> Record:
+    """What there is to tell of a cycle that a bug of ours ended."""
+    record = Record(order.series, order.dataset, order.inference_source, order.dry_run, feed.clock)
+    record.fail(bug)
+    return record
+
+
+class _Cycle:
+    """One hour: what it works with, and the record that grows as it goes."""
+
+    def __init__(self, feed: Feed, order: Order, talk: Conversation) -> None:
+        self._feed = feed
+        self._order = order
+        self._talk = talk
+        self._record = Record(order.series, order.dataset, order.inference_source, order.dry_run, feed.clock)
+
+    def live(self) -> Record:
+        with cycle_log.of_cycle(self._record):
+            try:
+                self._live()
+            except BarfeedError as error:
+                _log.debug("the cycle failed", exc_info=True)
+                self._record.fail(error)
+        return self._record
+
+    def _live(self) -> None:
+        no_time = self._agree_on_time()
+        keep_for(self._feed.folder, str(self._order.series))
+        with run_files(self._feed.folder, self._talk.now_ms) as run:
+            try:
+                with self._manifest(run):
+                    if no_time:
+                        raise no_time
+                    self._pull_to_publish(run)
+            except BarfeedError:
+                # With the API as the source there may be a fresh CSV all the same.
+                self._follow_up(run)
+                raise
+            self._follow_up(run)
+
+    def _pull_to_publish(self, run: Run) -> None:
+        plan = self._plan()
+        pull, trouble = self._pull(plan.asked)
+        self._save_evidence(run, pull)
+        now_ms = self._talk.now_ms
+        verdict.trust_clock(plan.asked, now_ms, self._talk.dated_ms, self._settle_sec(now_ms))
+        self._refuse_overtaken(plan.asked)
+        is_all = self._is_all_there_is(pull, plan.asked)
+        verdict.accept_pull(pull, plan.asked, may_be_short=is_all, remedies=self._order.remedies)
+        if trouble:
+            raise trouble
+        if self._order.inference_source == "api":
+            # The pull alone vouches for this CSV: the model gets it though the store be in trouble.
+            pulled_window = pull.bars[-self._order.window_bars :]
+            self._refuse_gaps(plan.asked, pulled_window)
+            self._publish(run, pulled_window)
+        window = self._keep_or_accept(plan, pull)
+        self._refuse_gaps(plan.asked, window)
+        if self._order.inference_source == "db":
+            self._publish(run, window)
+
+    def _agree_on_time(self) -> BarfeedError | None:
+        # An error is kept, not raised: a run gets its name from the time, and its manifest from its name.
+        with self._record.step("time"):
+            try:
+                time = self._talk.time or self._talk.ask_time()
+            except BarfeedError as error:
+                return error
+            if abs(time.skew_sec) > self._order.max_skew_sec:
+                self._record.warnings.append(time.skew_text)
+                _log.warning("%s; the exchange's is used", time.skew_text)
+            self._settled_ms()
+        return None
+
+    def _settled_ms(self) -> int:
+        """The exchange's time, waited for until the newest bar that has closed by then has settled."""
+        while True:
+            now_ms = self._talk.now_ms
+            left_sec = self._settle_sec(now_ms) - (now_ms - grid.floor(now_ms, self._step_ms)) / 1000
+            if left_sec <= 0:
+                return now_ms
+            self._talk.patience.wait_aside(left_sec)
+
+    def _settle_sec(self, now_ms: int) -> float:
+        is_heard = grid.last_closed(now_ms, self._step_ms) == self._order.heard_ms
+        # So near after a close as the exchange's time may be off, the close may still be ahead.
+        return max(0.0 if is_heard else self._order.settle_sec, self._talk.uncertain_sec)
+
+    @contextmanager
+    def _manifest(self, run: Run) -> Iterator[None]:
+        self._record.run_time = run.name
+        try:
+            yield
+        except _Overtaken as turn:
+            self._record.pass_on(str(turn))
+            self._save_manifest(run)
+            raise
+        except BaseException as error:
+            self._record.fail(error)
+            try:
+                self._save_manifest(run)
+            except ArtifactsUnusable as second:
+                # The first trouble is the one to tell; the disk's will come again.
+                _log.error("%s", second)
+            raise
+        self._save_manifest(run)
+
+    def _follow_up(self, run: Run) -> None:
+        record = self._record
+        if not (self._order.then and record.inference and record.manifest_path):
+            return
+        variables = {
+            "BARFEED_INFERENCE_CSV": str((run.folder / record.inference.file).absolute()),
+            "BARFEED_TARGET": record.target or "",
+            "BARFEED_MANIFEST": str(Path(record.manifest_path).absolute()),
+        }
+        # Imported only here: most runs have no command to follow.
+        from barfeed.feed.follow_up import run_command  # noqa: PLC0415
+
+        with record.step("then"):
+            record.then = run_command(self._order.then, variables, self._order.then_timeout_sec)
+        try:
+            self._save_manifest(run)
+        except ArtifactsUnusable as problem:
+            # The hour itself is done and told; only how the command ended is not.
+            _log.warning("%s", problem)
+
+    def _save_manifest(self, run: Run) -> None:
+        self._record.manifest_path = str(run.save_manifest(self._record.manifest(self._talk)))
+
+    def _plan(self) -> _Plan:
+        # Looked at once more: the hour may have turned since, and the target is of this very moment.
+        order, now_ms = self._order, self._settled_ms()
+        self._record.now_ms, self._record.target_ms = now_ms, grid.last_closed(now_ms, self._step_ms)
+        bars = order.n_recent
+        if order.catch_up:
+            newest_ms = self._newest_stored()
+            target_ms = self._record.target_ms
+            bars = verdict.bars_to_pull(target_ms, newest_ms, order.n_recent, order.window_bars, self._step_ms)
+        pulled_bars = max(bars, order.window_bars) if order.inference_source == "api" else bars
+        return _Plan(Asked(order.series, pulled_bars, now_ms), bars)
+
+    def _newest_stored(self) -> int | None:
+        # With the API as the source, a store in trouble is told after the CSV is out, not before.
+        patient = suppress(StoreUnusable) if self._order.inference_source == "api" else nullcontext()
+        with patient, self._feed.store.reading(self._order.series) as table:
+            return table.coverage().last_ms
+        return None
+
+    def _pull(self, asked: Asked) -> Confirmed:
+        with self._record.step("pull"):
+            pull = self._talk.closed_bars(asked)
+        if self._order.confirm_sec is None or rules.is_late(pull, asked):
+            return Confirmed(pull)
+        with self._record.step("confirm"):
+            return confirm(self._talk, asked, pull, self._order.confirm_sec)
+
+    def _is_all_there_is(self, pull: Pull, asked: Asked) -> bool:
+        """A young symbol has fewer bars than asked for; a broken answer hides some."""
+        if not pull.bars or len(pull.bars) >= asked.bars:
+            return False
+        return not self._talk.newest_bars(asked.series, pull.bars[0].open_time_ms - 1, 1).bars
+
+    def _save_evidence(self, run: Run, pull: Pull) -> None:
+        with self._record.step("evidence"):
+            self._record.pull = run.save_pull(pull.bars)
+
+    def _keep_or_accept(self, plan: _Plan, pull: Pull) -> list[Bar]:
+        seen_at_ms = self._feed.clock.utc_ms()
+        try:
+            return self._keep(plan, pull)
+        except Mismatch as mismatch:
+            if not self._order.accept:
+                raise
+            changes = acceptance.acceptable(mismatch, plan.judged(pull), self._order.accept)
+            self._ask_again(plan.asked, pull, mismatch, self._order.accept.pause_sec)
+        try:
+            window = self._keep(plan, pull, changes, seen_at_ms)
+        except Unrepaired:
+            # Another process changed the store during the pause: where it accepted the same, all is well.
+            return self._keep(plan, pull)
+        self._record.revised = changes
+        for change in changes:
+            _log.warning("%s: accepted the exchange's word, as --on-mismatch says: %s", plan.asked.series, change)
+        return window
+
+    def _ask_again(self, asked: Asked, first: Pull, mismatch: Mismatch, pause_sec: float) -> None:
+        _log.warning("%s; asking again in %g s, as --on-mismatch says", mismatch, pause_sec)
+        with self._record.step("ask_again"):
+            self._talk.patience.wait_aside(pause_sec)
+            try:
+                second = self._talk.closed_bars(asked)
+            except BarfeedError as error:
+                raise acceptance.not_accepted(mismatch, f"asked again, {error}") from error
+            if second != first:
+                raise acceptance.not_accepted(mismatch, "asked again, the exchange said something else")
+
+    def _keep(self, plan: _Plan, pull: Pull, changes: Sequence[Change] = (), seen_at_ms: int = 0) -> list[Bar]:
+        asked = plan.asked
+        with self._record.step("store"):
+            with self._open_store(changes, seen_at_ms) as table:
+                before, append = self._judge(table, plan, pull, changes)
+                window_start_ms = grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)
+                if self._order.dry_run:
+                    self._record.would_append = len(append)
+                    would_hold = [*table.bars(window_start_ms), *append]
+                    return [bar for bar in would_hold if bar.open_time_ms >= window_start_ms]
+                appended = table.append(append)
+                window = table.bars(window_start_ms)
+            # Only here, behind the commit, is it true.
+            self._record.appended = appended
+            self._record.coverage = _grown(before, append)
+        return window
+
+    def _open_store(self, changes: Sequence[Change], seen_at_ms: int) -> AbstractContextManager[Table]:
+        if self._order.dry_run:
+            return self._feed.store.reading(self._order.series)
+        if changes:
+            # Imported only here: most hours accept nothing.
+            from barfeed.store.revisions import Why, revised  # noqa: PLC0415
+
+            why = Why(seen_at_ms, "--on-mismatch accept", self._record.run_time or "")
+            return revised(self._feed.store, self._order.series, changes, why)
+        return self._feed.store.appending(self._order.series, create=self._order.catch_up)
+
+    def _judge(
+        self, table: Table, plan: _Plan, pull: Pull, changes: Sequence[Change]
+    ) -> tuple[Coverage, Sequence[Bar]]:
+        order, coverage = self._order, table.coverage()
+        self._record.coverage = coverage
+        self._refuse_overtaken(plan.asked, coverage.last_ms)
+        # From where it was asked, not from where the answer begins: what the exchange has forgotten is a mismatch, too.
+        held = Held(acceptance.with_changes(table.bars(plan.judged_from_ms), changes), coverage.last_ms)
+        pulled = plan.judged(pull)
+        decided = verdict.judge(plan.asked, pulled, held, catch_up=order.catch_up, remedies=order.remedies)
+        self._record.validated = decided.validated
+        return coverage, decided.append
+
+    def _refuse_overtaken(self, asked: Asked, stored_ms: int | None = None) -> None:
+        now_ms = self._talk.now_ms
+        settled_ms = grid.last_closed(now_ms - round(self._settle_sec(now_ms) * 1000), asked.step_ms)
+        # What is stored beyond that, another process was quicker to append; or it is a store from the future.
+        is_appended = asked.target_ms < (stored_ms or 0) <= grid.last_closed(now_ms, asked.step_ms)
+        if settled_ms > asked.target_ms or is_appended:
+            # With this target, an old window would be published as the newest.
+            raise _Overtaken("the hour turned before this one was done: the new hour is lived instead")
+
+    def _publish(self, run: Run, window: Sequence[Bar]) -> None:
+        if not self._order.dry_run:
+            with self._record.step("publish"):
+                # Noted before the latest: a manifest tells every file that is there.
+                self._record.inference = run.publish(window)
+                newest_ms = grid.last_closed(self._talk.now_ms, self._step_ms)
+                run.replace_latest(self._record.inference, window[-1].open_time_ms, newest_ms)
+
+    def _refuse_gaps(self, asked: Asked, window: Sequence[Bar]) -> None:
+        start_ms = grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)
+        if findings := rules.check_window(window, start_ms, asked.target_ms, asked.step_ms):
+            raise verdict.window_gap(asked.series, start_ms, findings, self._order.remedies)
+
+    @property
+    def _step_ms(self) -> int:
+        return self._order.series.interval.ms
+
+
+def _grown(before: Coverage, appended: Sequence[Bar]) -> Coverage:
+    if not appended:
+        return before
+    first_ms = appended[0].open_time_ms if before.first_ms is None else before.first_ms
+    return Coverage(before.rows + len(appended), first_ms, appended[-1].open_time_ms)

@@ -1,0 +1,201 @@
+"""What one cycle did: the facts as they come, then the manifest and the exit line made of them."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from barfeed import __version__
+from barfeed.artifacts.writing import Written
+from barfeed.domain import grid
+from barfeed.domain.acceptance import Change, values
+from barfeed.domain.bars import Series
+from barfeed.domain.errors import INTERRUPTED_EXIT_CODE, BarfeedError
+from barfeed.domain.rules import Finding
+from barfeed.exchange.rest import Conversation
+from barfeed.machine.clock import Clock
+from barfeed.store.duckdb import Coverage
+
+# Raised when a key changes its meaning, so that scripts can tell.
+MANIFEST_VERSION = 1
+
+# What a cycle does, and how long each took: keys of the manifest, and labels of a metric.
+Step = Literal["time", "pull", "confirm", "evidence", "store", "ask_again", "publish", "then"]
+
+
+class Ended(NamedTuple):
+    """How the user's command ended: its exit code (negative: the signal), None where it ran out of time."""
+
+    command: str
+    exit_code: int | None
+
+
+class Failure(NamedTuple):
+    """How a cycle that did not end well ended."""
+
+    status: str
+    exit_code: int
+    message: str
+    hint: str
+    findings: tuple[Finding, ...]
+    retry_after_sec: float | None
+
+
+@dataclass
+class Record:
+    """The facts of one cycle. Times are ms since 1970-01-01 UTC by the exchange's clock."""
+
+    series: Series
+    dataset: str
+    inference_source: str
+    dry_run: bool
+    clock: Clock
+    now_ms: int | None = None
+    target_ms: int | None = None
+    pull: Written | None = None
+    inference: Written | None = None
+    validated: int = 0
+    appended: int = 0
+    would_append: int = 0
+    revised: list[Change] = field(default_factory=list)
+    coverage: Coverage | None = None
+    warnings: list[str] = field(default_factory=list)
+    failure: Failure | None = None
+    durations_sec: dict[str, float] = field(default_factory=dict)
+    then: Ended | None = None
+    run_time: str | None = None
+    manifest_path: str | None = None
+
+    @contextmanager
+    def step(self, name: Step) -> Iterator[None]:
+        """Measure a step of the cycle."""
+        begin_sec = self.clock.steady_sec()
+        try:
+            yield
+        finally:
+            before_sec = self.durations_sec.get(name, 0.0)
+            self.durations_sec[name] = round(before_sec + self.clock.steady_sec() - begin_sec, 6)
+
+    def fail(self, error: BaseException) -> None:
+        """Note the error that ends the cycle; one that is not ours is a bug, or a signal to stop."""
+        if isinstance(error, BarfeedError):
+            self.failure = Failure(
+                error.status, error.exit_code, str(error), error.hint, error.findings, error.retry_after_sec
+            )
+        else:
+            said = f"{type(error).__name__}: {error}"
+            self.failure = Failure("interrupted", INTERRUPTED_EXIT_CODE, said, "run it again", (), None)
+
+    def pass_on(self, why: str) -> None:
+        """Note that this hour is left to another process, and a newer one is lived instead."""
+        self.failure = Failure("overtaken", 0, why, "", (), None)
+
+    @property
+    def status(self) -> str:
+        """`appended`, `revised`, `up_to_date`, `dry_run`, or the error's name."""
+        if self.failure:
+            return self.failure.status
+        if self.dry_run:
+            return "dry_run"
+        if self.appended:
+            return "appended"
+        return "revised" if self.revised else "up_to_date"
+
+    @property
+    def exit_code(self) -> int:
+        """What the process ends with."""
+        return self.failure.exit_code if self.failure else 0
+
+    @property
+    def target(self) -> str | None:
+        """The target as messages write it."""
+        return None if self.target_ms is None else grid.text(self.target_ms)
+
+    def line(self) -> str:
+        """The exit line: a cycle in one breath."""
+        facts: dict[str, object] = {"failed": self.failure.status, "exit": self.exit_code} if self.failure else {}
+        facts |= {"pulled": self.pull.rows if self.pull else 0, "validated": self.validated}
+        facts |= {"would_append": self.would_append} if self.dry_run else {"appended": self.appended}
+        facts |= {"would_revise" if self.dry_run else "revised": len(self.revised)} if self.revised else {}
+        facts |= {"target": self.target} if self.target else {}
+        if self.coverage and self.coverage.first_ms is not None and self.coverage.last_ms is not None:
+            span = f"{grid.text(self.coverage.first_ms)}..{grid.text(self.coverage.last_ms)}"
+            facts |= {"coverage": span, "rows": self.coverage.rows}
+        facts |= {"inference": self.inference.file if self.inference else "none"}
+        return " ".join(f"{name}={value}" for name, value in facts.items()) + f" {self._total_sec():.2f} s"
+
+    def manifest(self, talk: Conversation) -> dict[str, Any]:
+        """The record as the manifest keeps it: JSON types only."""
+        return {
+            "manifest_version": MANIFEST_VERSION,
+            "barfeed": __version__,
+            "run_time": self.run_time,
+            "series": {"symbol": self.series.symbol, "interval": str(self.series.interval)},
+            "dataset": self.dataset,
+            "status": self.status,
+            "exit_code": self.exit_code,
+            "message": self.failure.message if self.failure else "",
+            "hint": self.failure.hint if self.failure else "",
+            "target": self.target,
+            "exchange": self._exchange(talk),
+            "dry_run": self.dry_run,
+            "inference_source": self.inference_source,
+            "counts": self._counts(),
+            "coverage": self._coverage(),
+            "files": {"api_pull": _file(self.pull), "for_inference": _file(self.inference)},
+            "findings": [_finding(each) for each in self.failure.findings] if self.failure else [],
+            "revisions": [_revision(each) for each in self.revised],
+            "warnings": self.warnings,
+            "then": self.then._asdict() if self.then else None,
+            "durations_sec": self.durations_sec | {"total": round(self._total_sec(), 6)},
+        }
+
+    def _exchange(self, talk: Conversation) -> dict[str, Any]:
+        return {
+            "base_url": talk.base_url,
+            "time": None if self.now_ms is None else grid.text(self.now_ms),
+            "skew_sec": round(talk.time.skew_sec, 3) if talk.time else None,
+            "requests": talk.requests,
+            "retries": dict(talk.retries),
+            "used_weight": talk.used_weight,
+        }
+
+    def _counts(self) -> dict[str, int]:
+        return {
+            "pulled": self.pull.rows if self.pull else 0,
+            "validated": self.validated,
+            "appended": self.appended,
+            "would_append": self.would_append,
+        }
+
+    def _coverage(self) -> dict[str, Any] | None:
+        if self.coverage is None:
+            return None
+        ends = (self.coverage.first_ms, self.coverage.last_ms)
+        first, last = (None if each is None else grid.text(each) for each in ends)
+        return {"rows": self.coverage.rows, "first": first, "last": last}
+
+    def _total_sec(self) -> float:
+        return sum(self.durations_sec.values())
+
+
+def _file(written: Written | None) -> dict[str, Any] | None:
+    return written._asdict() if written else None
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    bar = None if finding.open_time_ms is None else grid.text(finding.open_time_ms)
+    both = {name: _finite(each) for name, each in (("stored", finding.stored), ("exchange", finding.exchange))}
+    return {"bar": bar, "rule": finding.rule, "message": finding.message} | both
+
+
+def _revision(change: Change) -> dict[str, Any]:
+    return {"bar": grid.text(change.open_time_ms), "stored": values(change.old), "exchange": values(change.new)}
+
+
+def _finite(compared: dict[str, float] | None) -> dict[str, float | None] | None:
+    # JSON has no NaN.
+    if compared is None:
+        return None
+    return {name: value if math.isfinite(value) else None for name, value in compared.items()}

@@ -1,0 +1,1 @@
+"""What is stored, as a whole: filled, proven, mended, given away."""

@@ -1,0 +1,362 @@
+"""Fill a span of history into the store, from REST, the archive or files: each bar by the feed's own rules.
+
+What a source says is staged and checked beside the store, which is then opened for one short transaction:
+what it lacks is appended, what it has is compared, nothing is overwritten. So a backfill that ends anywhere
+is gone on with by the next call, which asks only for what is missing.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import groupby
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+from barfeed.domain import grid, sources
+from barfeed.domain.bars import VALUE_COLUMNS, Series
+from barfeed.domain.errors import BarfeedError, ContractBroken, ExchangeUnavailable, UsageError
+from barfeed.domain.grid import Gap
+from barfeed.domain.rules import Finding
+from barfeed.domain.sources import Note, Part, Rows
+from barfeed.exchange import archive
+from barfeed.exchange.archive import Archive
+from barfeed.exchange.paging import PAGE_ROWS, RestHistory
+from barfeed.history.backfill_report import Report
+from barfeed.machine.clock import Clock
+from barfeed.store.duckdb import Store, heard, transaction
+from barfeed.store.staging import Difference, SourceUnreadable, Staging, gaps, stored
+
+SourceName = Literal["auto", "rest", "archive", "csv"]
+
+# How long what has come may wait to be stored, and how much of it.
+KEEP_AFTER_SEC = 1.0
+_KEEP_ROWS = 100_000
+# A month's file and its checksum are two requests and far more bytes: it saves time from about so many pages.
+_PAGES_WORTH_A_FILE = 8
+
+
+class Order(NamedTuple):
+    """What a backfill is asked to do: the bars that open in `[from_ms, to_ms)`, None for as far as there are any."""
+
+    series: Series
+    source: SourceName
+    from_ms: int | None = None
+    to_ms: int | None = None
+    files: tuple[Path, ...] = ()
+    weight_budget: int | None = None
+
+
+class Tools(NamedTuple):
+    """What a backfill works with."""
+
+    store: Store
+    rest: RestHistory
+    archive: Archive
+    clock: Clock
+
+
+class Progress(Protocol):
+    """Whoever wants to see how far it is."""
+
+    def start(self, bars: int) -> None:
+        """So many bars are missing."""
+        ...
+
+    def reached(self, bars: int, at_ms: int, used_weight: int) -> None:
+        """So many more have come, up to this open_time."""
+        ...
+
+    def told(self, note: Note) -> None:
+        """Something that the user should know."""
+        ...
+
+
+class _Nobody:
+    """Shows nothing."""
+
+    def start(self, bars: int) -> None: ...
+
+    def reached(self, bars: int, at_ms: int, used_weight: int) -> None: ...
+
+    def told(self, note: Note) -> None: ...
+
+
+class Backfill:
+    """One backfill: `run` it; `report` says, also after an error, what was done."""
+
+    def __init__(self, order: Order, tools: Tools, progress: Progress | None = None) -> None:
+        self.report = Report(order.series, order.source)
+        self._order = order
+        self._tools = tools
+        self._progress = progress or _Nobody()
+        self._step_ms = order.series.interval.ms
+        self._missing: list[Gap] = []
+        self._kept_sec = 0.0
+        self._is_storing = False
+
+    def watch(self, progress: Progress) -> None:
+        """Show how far it is there."""
+        self._progress = progress
+
+    def run(self) -> None:
+        """Fill what is missing. Raises what `errors` tells; what had come before is stored."""
+        with self.report.measured(self._tools.clock):
+            self._tools.rest.start(1 if self._order.source == "csv" else self._order.weight_budget)
+            wanted = self._wanted()
+            if wanted is None:
+                return
+            self._open(wanted)
+            try:
+                with heard():
+                    self._fill(wanted)
+            except (BarfeedError, KeyboardInterrupt):
+                self._keep_what_came()
+                raise
+            finally:
+                self.report.requests = self._tools.rest.requests + self._tools.archive.requests
+                self.report.used_weight = self._tools.rest.used_weight
+            self._look(wanted)
+
+    def _wanted(self) -> Gap | None:
+        """The bars that were asked for and are closed; None where there are none."""
+        order = self._order
+        end_ms = grid.last_closed(self._tools.rest.settled_ms, self._step_ms) + self._step_ms
+        if order.to_ms is not None:
+            end_ms = min(end_ms, order.to_ms)
+        begin_ms = order.from_ms
+        if begin_ms is None:
+            begin_ms = 0 if order.source == "csv" else self._first_ms()
+        return sources.between(begin_ms, end_ms, self._step_ms)
+
+    def _first_ms(self) -> int:
+        first = self._tools.rest.first_bar()
+        if first is None:
+            raise ExchangeUnavailable(f"{self._order.series}: the exchange has no bar of it yet")
+        return first.open_time_ms
+
+    def _open(self, wanted: Gap) -> None:
+        """Look into the store for what is missing, and make its table where there is none."""
+        series = self._order.series
+        with self._tools.store.session(write=True) as connection:
+            table = self._tools.store.table(connection, series)
+            if not table.exists:
+                table.append([])
+            self._missing = gaps(connection, stored(series), wanted, self._step_ms)
+            # It lives in the memory of this connection, which stays when the file is let go.
+            self._staging = Staging(connection)
+        self.report.wanted, self.report.missing = wanted, sources.bars_in(self._missing)
+        self._kept_sec = self._tools.clock.steady_sec()
+        self._progress.start(0 if self._order.source == "csv" else self.report.missing)
+
+    def _fill(self, wanted: Gap) -> None:
+        if self._order.source == "csv":
+            for path in self._order.files:
+                self._take_users_file(path, wanted)
+            return
+        for source, spans in plan(self._order.source, self._missing, self._tools.rest.now_ms, self._step_ms):
+            if source == "rest":
+                self._take_from_rest(spans)
+            else:
+                self._take_from_archive(spans, wanted)
+        self._keep()
+
+    def _take_from_rest(self, spans: Sequence[Gap]) -> None:
+        for part in self._tools.rest.fetch(spans):
+            self._put_rows(part)
+            if self._tools.clock.steady_sec() >= self._kept_sec + KEEP_AFTER_SEC or self._staged >= _KEEP_ROWS:
+                self._keep()
+
+    def _put_rows(self, part: Part, only: Sequence[Gap] = ()) -> None:
+        assert isinstance(part.data, Rows)
+        data = part.data
+        if only:
+            # A page reaches from one span to the next: what lies between has come from elsewhere.
+            kept = [at for at, bar in enumerate(data.bars) if any(g.first_ms <= bar[0] <= g.last_ms for g in only)]
+            data = Rows([data.bars[at] for at in kept], [data.close_times_ms[at] for at in kept])
+        self._staging.put(data)
+        self._staged += len(data.bars)
+        self._progress.reached(len(data.bars), part.span.last_ms, self._tools.rest.used_weight)
+
+    def _take_from_archive(self, spans: Sequence[Gap], wanted: Gap) -> None:
+        for part in self._tools.archive.fetch(spans):
+            asked = sources.cut(spans, part.span.first_ms, part.span.last_ms, self._step_ms)
+            self._keep()
+            self._tell(*part.notes)
+            if part.data is None or not self._is_staged(part, wanted):
+                self._take_from_rest(asked)
+            else:
+                self._progress.reached(self._staging.rows(), part.span.last_ms, self._tools.rest.used_weight)
+                self._mend(part, asked)
+            self._keep(part.name)
+
+    def _is_staged(self, part: Part, wanted: Gap) -> bool:
+        """Whether a file of the archive is staged and keeps the rules; if not, that is told."""
+        assert part.data is not None
+        try:
+            self._staging.put(part.data)
+            broken = self._broken(part.span)
+        except SourceUnreadable as problem:
+            broken = str(problem)
+        if broken:
+            self._staging.clear()
+            self._tell(Note("broken", part.name, broken))
+            return False
+        self._staging.keep_only(wanted)
+        return True
+
+    def _broken(self, span: Gap) -> str:
+        """What is wrong with the bars of a file that holds `span`, empty where nothing is."""
+        if beside := self._staging.keep_only(span):
+            return f"{beside} bars are not of its time"
+        findings = self._staging.findings(self._step_ms, self._tools.rest.now_ms)
+        return f"{_count(findings)} broken; first: {findings[0]}" if findings else ""
+
+    def _mend(self, part: Part, asked: Sequence[Gap]) -> None:
+        """Ask REST for what a file lacks, and for what it says was not traded: outages look like that."""
+        lacking = self._staging.lacking(asked, self._step_ms)
+        flat = self._flat(asked)
+        self._staging.take_out_flat()
+        # Only from here on may it be stored, should Ctrl-C come.
+        self._staged = self._staging.rows()
+        if lacking:
+            self._tell(Note("lacking", part.name, f"lacks {_spans(lacking)}; asked of REST"))
+        spans = sorted([*lacking, *flat])
+        for page in self._tools.rest.fetch(spans) if spans else ():
+            self._put_rows(page, only=spans)
+        if flat:
+            still = sources.bars_in(flat) - len([bar for bar in self._staging.bars(flat) if bar.volume > 0])
+            message = f"says that nothing was traded in {_spans(flat)}; REST says so of {still} of them and was taken"
+            self._tell(Note("flat", part.name, message))
+
+    def _flat(self, asked: Sequence[Gap]) -> list[Gap]:
+        times = [bar.open_time_ms for bar in self._staging.flat_bars()]
+        inside = [at for at in times if any(each.first_ms <= at <= each.last_ms for each in asked)]
+        return grid.gaps(inside, self._step_ms)
+
+    def _take_users_file(self, path: Path, wanted: Gap) -> None:
+        from barfeed.history.csv_files import opened  # noqa: PLC0415 - only this source needs to unpack
+
+        try:
+            with opened(path) as plain:
+                self._staging.put_csv(plain)
+        except SourceUnreadable as problem:
+            self._staging.clear()
+            raise UsageError(f"{path}: {problem}", hint="nothing of this file was stored") from None
+        if beside := self._staging.keep_only(wanted):
+            self._tell(Note("outside", str(path), f"{beside} bars outside of {wanted} were left out"))
+        if findings := self._staging.findings(self._step_ms, self._tools.rest.now_ms):
+            self._staging.clear()
+            raise UsageError(
+                f"{path}: {_count(findings)} broken; first: {findings[0]}",
+                hint="nothing of this file was stored; mend it, or leave those bars out with --from and --to",
+            )
+        self._staged = self._staging.rows()
+        self._progress.reached(self._staged, wanted.last_ms, 0)
+        self._note_span()
+        self._keep(str(path))
+
+    def _note_span(self) -> None:
+        """Files answer for their own span only: holes are looked for in it."""
+        span = self._staging.span(self._step_ms)
+        if span:
+            known = self.report.answered or span
+            first_ms, last_ms = min(known.first_ms, span.first_ms), max(known.last_ms, span.last_ms)
+            self.report.answered = sources.span(first_ms, last_ms, self._step_ms)
+
+    def _keep(self, name: str = "exchange") -> None:
+        """Compare what is staged with the store and append what it lacks, in one transaction."""
+        if not self._staged:
+            return
+        self._refuse_broken()
+        staged = self._staging.rows()
+        series = self._order.series
+        self._is_storing = True
+        with self._tools.store.session(write=True) as connection, transaction(connection):
+            differences = self._staging.mismatches(series)
+            appended = self._staging.append_new(series)
+        self._is_storing = False
+        self.report.compared += staged - appended
+        self.report.appended += appended
+        self.report.mismatches += [difference_finding(each, name) for each in differences]
+        self._forget()
+
+    def _forget(self) -> None:
+        self._staging.clear()
+        self._staged = 0
+        self._kept_sec = self._tools.clock.steady_sec()
+
+    def _refuse_broken(self) -> None:
+        findings = self._staging.findings(self._step_ms, self._tools.rest.now_ms)
+        if findings:
+            self._forget()
+            raise ContractBroken(
+                f"{self._order.series}: {_count(findings)} broken by the exchange's answer; first: {findings[0]}"
+                f" ({findings[0].rule})",
+                hint="what came before is stored; run it again, and report it if it stays",
+                findings=findings,
+            )
+
+    def _keep_what_came(self) -> None:
+        # Whatever ended it is told; a store that failed is not asked again.
+        if not self._is_storing:
+            with suppress(BarfeedError):
+                self._keep()
+
+    def _look(self, wanted: Gap) -> None:
+        """What the store holds now, and what even the source does not have."""
+        span = self.report.answered or (wanted if self._order.source != "csv" else None)
+        with self._tools.store.session(write=False) as connection:
+            self.report.coverage = self._tools.store.table(connection, self._order.series).coverage()
+            if span:
+                self.report.holes = gaps(connection, stored(self._order.series), span, self._step_ms)
+
+    def _tell(self, *notes: Note) -> None:
+        for note in notes:
+            self.report.notes.append(note)
+            self._progress.told(note)
+
+    _staging: Staging
+    _staged = 0
+
+
+def plan(
+    source: SourceName, missing: Sequence[Gap], now_ms: int, step_ms: int
+) -> Iterator[tuple[Literal["rest", "archive"], list[Gap]]]:
+    """Whom to ask for what, ascending; `auto` takes the archive for whole months where it saves time."""
+    if source in {"rest", "archive"} or not missing:
+        if missing:
+            yield "archive" if source == "archive" else "rest", list(missing)
+        return
+    pieces = [
+        ("archive" if _is_worth_a_file(month, inside, now_ms, step_ms) else "rest", inside)
+        for month in archive.months(missing[0].first_ms, missing[-1].last_ms)
+        if (inside := sources.cut(missing, month.from_ms, month.to_ms - 1, step_ms))
+    ]
+    for name, run in groupby(pieces, key=lambda piece: piece[0]):
+        yield "archive" if name == "archive" else "rest", [each for _, inside in run for each in inside]
+
+
+def _is_worth_a_file(month: archive.Period, inside: Sequence[Gap], now_ms: int, step_ms: int) -> bool:
+    there = month.from_ms >= archive.FIRST_MS and month.to_ms <= now_ms - archive.TRUSTED_AFTER_MS
+    return there and len(sources.pages(inside, PAGE_ROWS, step_ms)) > _PAGES_WORTH_A_FILE
+
+
+def difference_finding(difference: Difference, name: str) -> Finding:
+    """A `mismatch`: the differing values of a stored bar and of the source called `name`."""
+    sides = zip(VALUE_COLUMNS, difference.stored.values, difference.incoming.values, strict=True)
+    differing = [(column, mine, theirs) for column, mine, theirs in sides if mine != theirs]
+    return Finding(
+        "mismatch",
+        difference.stored.open_time_ms,
+        ", ".join(f"{column} stored {mine}, {name} {theirs}" for column, mine, theirs in differing),
+        stored={column: mine for column, mine, _ in differing},
+        exchange={column: theirs for column, _, theirs in differing},
+    )
+
+
+def _spans(spans: Sequence[Gap]) -> str:
+    named = ", ".join(map(str, spans[:3]))
+    return named if len(spans) <= 3 else f"{named} and {len(spans) - 3} more spans"  # noqa: PLR2004
+
+
+def _count(findings: Sequence[Finding]) -> str:
+    return f"{len(findings)} rule{'' if len(findings) == 1 else 's'}"

@@ -1,0 +1,126 @@
+"""A span of the store as one CSV or Parquet file: whole or absent, written by DuckDB itself."""
+
+# ruff: noqa: S608 - tables and columns are named here
+
+from pathlib import Path
+from typing import NamedTuple
+
+from barfeed.domain import grid
+from barfeed.domain.bars import COLUMNS, Series
+from barfeed.domain.errors import ArtifactsUnusable, StoreEmpty, StoreUnusable, UsageError
+from barfeed.machine.atomic import whole_file
+from barfeed.store.duckdb import Store
+from barfeed.store.revisions import Connection, as_of_query
+
+# How DuckDB is to write each; no second temporary file of its own beside ours.
+FORMATS = {
+    ".csv": "FORMAT csv, HEADER, DELIMITER ',', USE_TMP_FILE false",
+    ".csv.gz": "FORMAT csv, HEADER, DELIMITER ',', COMPRESSION gzip, USE_TMP_FILE false",
+    ".parquet": "FORMAT parquet, USE_TMP_FILE false",
+}
+_COUNT = """
+SELECT count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)), count(*) FILTER (apart > {step_ms})
+FROM (SELECT timestamp, epoch_ms(timestamp) - epoch_ms(lag(timestamp) OVER (ORDER BY timestamp)) AS apart
+      FROM {span})
+"""
+
+
+class Wanted(NamedTuple):
+    """What to export: bars that open in `[from_ms, to_ms)`, as the table stood at the moment `as_of_ms`.
+
+    In ms since 1970-01-01 UTC; None is without bound, or now.
+    """
+
+    series: Series
+    from_ms: int | None = None
+    to_ms: int | None = None
+    as_of_ms: int | None = None
+
+
+class Exported(NamedTuple):
+    """What was exported: its bars, first and last open_time in ms, and in how many places bars are missing between."""
+
+    file: Path
+    bars: int
+    first_ms: int
+    last_ms: int
+    gaps: int
+
+
+def export(store: Store, wanted: Wanted, path: Path) -> Exported:
+    """Write the bars to `path`, ascending; a file that is there is replaced in one step.
+
+    Raises `UsageError` for a name or a span that cannot be one, `StoreEmpty` where there is no such bar,
+    `StoreUnusable`, and `ArtifactsUnusable` where `path` cannot be written. Then `path` is what it was.
+    """
+    options = _format(path)
+    _check_span(wanted)
+    store.expect_file()
+    try:
+        with whole_file(path) as unfinished:
+            return _copied(store, wanted, path, unfinished, options)
+    except OSError as problem:
+        raise _unwritable(path, problem.strerror or str(problem)) from problem
+
+
+def _copied(store: Store, wanted: Wanted, path: Path, unfinished: Path, options: str) -> Exported:
+    try:
+        with store.session(write=False) as connection:
+            if not store.table(connection, wanted.series).exists:
+                raise _empty(store, wanted)
+            span = _span(connection, wanted)
+            count = _COUNT.format(span=span, step_ms=wanted.series.interval.ms)
+            bars, first_ms, last_ms, gaps = connection.execute(count).fetchone() or (0, None, None, 0)
+            if not bars:
+                raise _empty(store, wanted)
+            connection.execute(f"COPY (FROM {span} ORDER BY timestamp) TO {_quoted(unfinished)} ({options})")
+            return Exported(path, bars, first_ms, last_ms, gaps)
+    except StoreUnusable as problem:
+        # DuckDB tells of the disk that it reads and of the one that it writes in the same words.
+        if unfinished.name in str(problem):
+            raise _unwritable(path, str(problem.__cause__).splitlines()[0]) from problem
+        raise
+
+
+def _span(connection: Connection, wanted: Wanted) -> str:
+    """The wanted bars as a relation with the columns of a CSV."""
+    bars = f'store.main."{wanted.series.table}"'
+    if wanted.as_of_ms is not None:
+        bars = f"({as_of_query(connection, wanted.series, wanted.as_of_ms)})"
+    bounds = [(">=", wanted.from_ms), ("<", wanted.to_ms)]
+    kept = [f"timestamp {sign} make_timestamp_ms({ms})" for sign, ms in bounds if ms is not None]
+    # A row without a moment is no bar; `barfeed verify` finds it.
+    return f"(SELECT {', '.join(COLUMNS)} FROM {bars} WHERE {' AND '.join(['isfinite(timestamp)', *kept])})"
+
+
+def _format(path: Path) -> str:
+    suffix = next((each for each in FORMATS if path.name.lower().endswith(each) and path.name.lower() != each), None)
+    if suffix is None:
+        raise UsageError(f"{path}: expected a name that ends in {', '.join(FORMATS)}")
+    return FORMATS[suffix]
+
+
+def _check_span(wanted: Wanted) -> None:
+    if wanted.from_ms is not None and wanted.to_ms is not None and wanted.from_ms >= wanted.to_ms:
+        raise UsageError(
+            f"--from {grid.text(wanted.from_ms)} must be before --to {grid.text(wanted.to_ms)}:"
+            " the first is included, the second not"
+        )
+
+
+def _empty(store: Store, wanted: Wanted) -> StoreEmpty:
+    from_, to = (None if ms is None else grid.text(ms) for ms in (wanted.from_ms, wanted.to_ms))
+    span = "" if from_ is None and to is None else f" from {from_ or 'its beginning'} to before {to or 'its end'}"
+    as_of = "" if wanted.as_of_ms is None else f" as of {grid.text(wanted.as_of_ms)}"
+    return StoreEmpty(f"{wanted.series}: {store.path} holds no bar{span}{as_of}; nothing was written")
+
+
+def _unwritable(path: Path, said: str) -> ArtifactsUnusable:
+    return ArtifactsUnusable(
+        f"{path} cannot be written: {said[:300]!r}",
+        hint="check that its folder is there and yours to write to, and that the disk is not full",
+    )
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path.absolute()).replace("'", "''") + "'"

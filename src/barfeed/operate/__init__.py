@@ -1,0 +1,1 @@
+"""What an operator looks at, and what tells them: status, doctor, logs, alerts, metrics."""

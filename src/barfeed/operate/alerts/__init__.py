@@ -1,0 +1,1 @@
+"""Trouble, told to people: once each, over any channel, and remembered across processes."""

@@ -1,0 +1,1 @@
+"""Metrics: what they are, how they are collected, written down and served."""

@@ -1,0 +1,168 @@
+"""How a feed is: what its store holds, how far it is behind the exchange, how its last cycle ended."""
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from barfeed.artifacts import reading
+from barfeed.artifacts.reading import Folder, Manifest
+from barfeed.domain import grid
+from barfeed.domain.bars import MINUTE_MS, Interval, Series
+from barfeed.domain.errors import ArtifactsUnusable, UsageError
+from barfeed.domain.grid import Gap
+from barfeed.domain.sources import between
+from barfeed.store import revisions, staging
+from barfeed.store.duckdb import Coverage, Store
+from barfeed.store.revisions import Connection
+from barfeed.store.staging import stored
+
+# A feed needs some time for an hour that has just closed; until then the hour before is the newest it can hold.
+GRACE_MS = 5 * MINUTE_MS
+
+_TABLE = re.compile(r"ohlcv_(.+)_([^_]+)", re.DOTALL)
+_INTERVALS = frozenset(map(str, Interval))
+
+
+class Bars(NamedTuple):
+    """What a series' table holds, where bars are missing in between, and how many revisions it has."""
+
+    coverage: Coverage
+    gaps: tuple[Gap, ...]
+    revisions: int
+
+
+_NOTHING = Bars(Coverage(0, None, None), (), 0)
+
+
+class Runs(NamedTuple):
+    """What a series' artifact folder tells: its last cycle, and its newest inference file that is good."""
+
+    folder: Path
+    last: Manifest | None
+    inference: str | None
+
+
+class Condition(NamedTuple):
+    """One series: what is stored, what was run, and what is wrong with it at `now_ms`."""
+
+    series: Series
+    bars: Bars
+    runs: Runs
+    lag_ms: int | None
+    troubles: tuple[str, ...]
+
+
+def lag_ms(series: Series, newest_ms: int | None, now_ms: int) -> int | None:
+    """How long ago the first bar closed that is not stored; below zero where the next one is still forming.
+
+    All in ms; None without a bar.
+    """
+    return None if newest_ms is None else now_ms - (newest_ms + 2 * series.interval.ms)
+
+
+def judge(series: Series, bars: Bars, ran: Runs, now_ms: int, window_bars: int) -> Condition:
+    """What is wrong, if anything: bars that should be there, a gap in the newest window, a last cycle that failed."""
+    newest_ms = bars.coverage.last_ms
+    troubles = [behind(series, newest_ms, now_ms), window_gap(series, bars, window_bars), failed(ran.last)]
+    return Condition(series, bars, ran, lag_ms(series, newest_ms, now_ms), tuple(each for each in troubles if each))
+
+
+def behind(series: Series, newest_ms: int | None, now_ms: int) -> str:
+    """Why the newest bar is not where it should be at `now_ms`; empty where it is."""
+    lag = lag_ms(series, newest_ms, now_ms)
+    if newest_ms is None or lag is None:
+        return "the store holds no bar"
+    target_ms = grid.last_closed(now_ms, series.interval.ms)
+    if newest_ms > target_ms:
+        return f"the store ends at {grid.text(newest_ms)}, which is not closed yet"
+    bars = (target_ms - newest_ms) // series.interval.ms
+    return f"the store is {bars} bar{'s' * (bars > 1)} behind {grid.text(target_ms)}" if lag >= GRACE_MS else ""
+
+
+def window_gap(series: Series, bars: Bars, window_bars: int) -> str:
+    """What is missing in the newest `window_bars` bars; empty where nothing is."""
+    if bars.coverage.last_ms is None:
+        return ""
+    start_ms = grid.window_start(bars.coverage.last_ms, window_bars, series.interval.ms)
+    within = [str(gap) for gap in bars.gaps if gap.last_ms >= start_ms]
+    return f"the newest {window_bars} bars have a gap: {', '.join(within)}" if within else ""
+
+
+def failed(last: Manifest | None) -> str:
+    """How the last cycle failed; empty where it did not."""
+    return f"the last cycle failed: {last.message}" if last and last.exit_code else ""
+
+
+def look(store: Store, wanted: Sequence[Series]) -> dict[Series, Bars]:
+    """What the store holds of `wanted`, or of every series it has; nothing where there is no file.
+
+    Raises `StoreUnusable`.
+    """
+    if not store.exists():
+        return dict.fromkeys(wanted, _NOTHING)
+    with store.session(write=False) as connection:
+        there = _all_series(connection)
+        found = {}
+        for series in wanted or there:
+            table = store.table(connection, series)
+            coverage = table.coverage()
+            whole = _whole(series, coverage)
+            gaps = staging.gaps(connection, stored(series), whole, series.interval.ms) if whole else ()
+            found[series] = Bars(coverage, tuple(gaps), len(revisions.listed(connection, series)))
+    return found
+
+
+def _all_series(connection: Connection) -> list[Series]:
+    query = "SELECT table_name FROM information_schema.tables WHERE table_catalog = 'store' ORDER BY table_name"
+    names = [_TABLE.fullmatch(name) for (name,) in connection.execute(query).fetchall()]
+    found = []
+    for name in names:
+        if name and name[2] in _INTERVALS:
+            with suppress(UsageError):
+                found.append(Series.of(name[1], name[2]))
+    return found
+
+
+def _whole(series: Series, coverage: Coverage) -> Gap | None:
+    """From the first bar to the last; what lies beside the grid is for `verify` to tell."""
+    if coverage.first_ms is None or coverage.last_ms is None:
+        return None
+    return between(coverage.first_ms, coverage.last_ms + 1, series.interval.ms)
+
+
+def runs_of(root: Path, series: Series) -> Runs:
+    """The series' artifact folder below `root`, by what the manifests written last say; the one written to last."""
+    found = [ran for path in _folders(root) if (ran := _read(path)).last and _is_of(ran.last, series)]
+    return max(found, key=_written_ns, default=Runs(root, None, None))
+
+
+def _written_ns(ran: Runs) -> int:
+    return Folder(ran.folder).written_ns(ran.last.run_time) if ran.last else 0
+
+
+def _folders(root: Path) -> list[Path]:
+    try:
+        return sorted(each for each in root.iterdir() if each.is_dir())
+    except FileNotFoundError:
+        return []
+    except OSError as problem:
+        raise reading.unreadable(root, problem) from problem
+
+
+def _read(path: Path) -> Runs:
+    folder = Folder(path)
+    names = reading.as_written(folder)
+    for run in reversed(names):
+        # One that cannot be read is for `verify` to tell.
+        with suppress(ArtifactsUnusable):
+            last = reading.read_manifest(folder, run)
+            good = reading.newest_good(folder, names)
+            return Runs(path, last, good and reading.inference_name(good))
+    return Runs(path, None, None)
+
+
+def _is_of(manifest: Manifest | None, series: Series) -> bool:
+    told = {"symbol": series.symbol, "interval": str(series.interval)}
+    return manifest is not None and manifest.series == told

@@ -1,0 +1,1 @@
+"""What the replay exchange answers to a request."""

@@ -1,0 +1,103 @@
+"""`/fapi/v1/exchangeInfo`: the symbols of the tapes, in the exchange's own shape."""
+
+import json
+import re
+from typing import Any, NamedTuple
+
+from barfeed.replay.tapes.klines import Decimals
+
+# The production exchange was once seen this far behind in its own exchangeInfo: 10 h 39 min 18 s.
+STALE_MS = 38_358_000
+
+PERPETUAL_DELIVERY_MS = 4_133_404_800_000
+QUOTES = ("USDT", "USDC", "BUSD", "FDUSD", "BTC")
+_QUARTERLY = re.compile(r"(?P<pair>.+)_\d{6}")
+
+ORDER_TYPES = ["LIMIT", "MARKET", "STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"]
+
+
+class Listing(NamedTuple):
+    """What is known of a symbol: its name, its first bar, how fine its numbers are."""
+
+    symbol: str
+    onboard_ms: int
+    decimals: Decimals
+
+
+def exchange_info(listings: list[Listing], now_ms: int, weight_limit: int) -> str:
+    """The whole answer as JSON, whatever symbol was asked for."""
+    margins = sorted({_assets(listing.symbol)[1] for listing in listings})
+    info = {
+        "timezone": "UTC",
+        "serverTime": now_ms - STALE_MS,
+        "futuresType": "U_MARGINED",
+        "rateLimits": [
+            _limit("REQUEST_WEIGHT", "MINUTE", 1, weight_limit),
+            _limit("ORDERS", "MINUTE", 1, 1200),
+            _limit("ORDERS", "SECOND", 10, 300),
+        ],
+        "exchangeFilters": [],
+        "assets": [{"asset": asset, "marginAvailable": True, "autoAssetExchange": "-10000"} for asset in margins],
+        "symbols": [_symbol(listing) for listing in listings],
+    }
+    return json.dumps(info, separators=(",", ":"), ensure_ascii=False)
+
+
+def _limit(kind: str, interval: str, count: int, limit: int) -> dict[str, Any]:
+    return {"rateLimitType": kind, "interval": interval, "intervalNum": count, "limit": limit}
+
+
+def _symbol(listing: Listing) -> dict[str, Any]:
+    base, quote = _assets(listing.symbol)
+    quarterly = _QUARTERLY.fullmatch(listing.symbol)
+    return {
+        "symbol": listing.symbol,
+        "pair": quarterly["pair"] if quarterly else listing.symbol,
+        "contractType": "CURRENT_QUARTER" if quarterly else "PERPETUAL",
+        "deliveryDate": PERPETUAL_DELIVERY_MS,
+        "onboardDate": listing.onboard_ms,
+        "status": "TRADING",
+        "maintMarginPercent": "2.5000",
+        "requiredMarginPercent": "5.0000",
+        "baseAsset": base,
+        "quoteAsset": quote,
+        "marginAsset": quote,
+        "pricePrecision": listing.decimals.price,
+        "quantityPrecision": listing.decimals.volume,
+        "baseAssetPrecision": 8,
+        "quotePrecision": 8,
+        "underlyingType": "COIN",
+        "underlyingSubType": ["Crypto"],
+        "triggerProtect": "0.0500",
+        "liquidationFee": "0.012500",
+        "marketTakeBound": "0.05",
+        "maxMoveOrderLimit": 10000,
+        "filters": _filters(_step(listing.decimals.price), _step(listing.decimals.volume)),
+        "orderTypes": ORDER_TYPES,
+        "timeInForce": ["GTC", "IOC", "FOK", "GTX", "GTD"],
+        "permissionSets": ["GRID", "COPY", "DCA", "PSB"],
+    }
+
+
+def _filters(tick: str, step: str) -> list[dict[str, Any]]:
+    return [
+        {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "4529764", "tickSize": tick},
+        {"filterType": "LOT_SIZE", "minQty": step, "stepSize": step, "maxQty": "1000000"},
+        {"stepSize": step, "filterType": "MARKET_LOT_SIZE", "minQty": step, "maxQty": "120000"},
+        {"limit": 200, "filterType": "MAX_NUM_ORDERS"},
+        {"filterType": "MIN_NOTIONAL", "notional": "50"},
+        {"multiplierUp": "1.0500", "multiplierDecimal": "4", "filterType": "PERCENT_PRICE", "multiplierDown": "0.9500"},
+        {"positionControlSide": "NONE", "filterType": "POSITION_RISK_CONTROL"},
+    ]
+
+
+def _assets(symbol: str) -> tuple[str, str]:
+    """What is traded and what it costs; a symbol that ends in no known asset is taken to cost USDT."""
+    pair = symbol.partition("_")[0]
+    quote = next((each for each in QUOTES if pair.endswith(each) and pair != each), None)
+    return (pair.removesuffix(quote), quote) if quote else (pair, "USDT")
+
+
+def _step(decimals: int) -> str:
+    """The smallest step as text, `0.01`."""
+    return f"{10**-decimals:.{decimals}f}"

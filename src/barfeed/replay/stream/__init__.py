@@ -1,0 +1,1 @@
+"""The replay exchange's stream, from frames to the socket."""

@@ -1,0 +1,1 @@
+"""What the replay exchange plays: klines, from files or made up."""

@@ -1,0 +1,81 @@
+"""A kline as the wire's text: twelve cells, fixed decimals, and what the source lacks made up to fit."""
+
+from math import isnan
+from zlib import crc32
+
+from barfeed.domain import grid
+from barfeed.replay.tapes.klines import Decimals, Kline
+
+# What an average trade is worth in the quote asset; BTCUSDT's was about this in 2026.
+TRADE_QUOTE = 2200
+
+
+def row(kline: Kline, step_ms: int, decimals: Decimals) -> str:
+    """One kline as JSON, every cell as the exchange writes it; reads back as the very same doubles."""
+    price, volume, quote = decimals
+    return (
+        f'[{kline.open_time_ms},"{kline.open:.{price}f}","{kline.high:.{price}f}","{kline.low:.{price}f}",'
+        f'"{kline.close:.{price}f}","{kline.volume:.{volume}f}",{grid.close_time(kline.open_time_ms, step_ms)},'
+        f'"{kline.quote_volume:.{quote}f}",{kline.trades:.0f},"{kline.taker_volume:.{volume}f}",'
+        f'"{kline.taker_quote_volume:.{quote}f}","0"]'
+    )
+
+
+def cells(row: str) -> list[str]:
+    """The twelve cells, each still its JSON text: no cell of a kline holds a comma."""
+    return row[1:-1].split(",")
+
+
+def joined(cells: list[str]) -> str:
+    """Cells as one row again."""
+    return f"[{','.join(cells)}]"
+
+
+def filled(kline: Kline, decimals: Decimals) -> Kline:
+    """The kline with nothing unknown: made up where the source is silent, the same every time.
+
+    Counted in whole units of the last decimal, so that `low * volume <= quote <= high * volume` holds
+    to the digit.
+    """
+    volume = units(kline.volume, decimals.volume)
+    made = _quote(kline, volume, decimals) / 10**decimals.quote
+    known = kline._replace(
+        quote_volume=_known(kline.quote_volume, made),
+        taker_volume=_known(kline.taker_volume, volume * _taker_permille(kline) // 1000 / 10**decimals.volume),
+    )
+    return known._replace(
+        trades=_known(kline.trades, _trades(known)),
+        taker_quote_volume=_known(kline.taker_quote_volume, taker_quote(known, decimals)),
+    )
+
+
+def taker_quote(kline: Kline, decimals: Decimals) -> float:
+    """What the takers' share of the volume is worth, at the bar's average price."""
+    quote, volume = units(kline.quote_volume, decimals.quote), units(kline.volume, decimals.volume)
+    taker = units(kline.taker_volume, decimals.volume)
+    return quote * taker // volume / 10**decimals.quote if volume else 0.0
+
+
+def units(number: float, decimals: int) -> int:
+    """How often the last decimal fits into the number."""
+    return round(number * 10.0**decimals)
+
+
+def _known(number: float, otherwise: float) -> float:
+    return otherwise if isnan(number) else number
+
+
+def _quote(kline: Kline, volume: int, decimals: Decimals) -> int:
+    """At the mean of the four prices, rounded down: never below the low, which is whole units itself."""
+    prices = sum(units(price, decimals.price) for price in (kline.open, kline.high, kline.low, kline.close))
+    finer: int = 10 ** (decimals.quote - decimals.price - decimals.volume)
+    return prices * volume // 4 * finer
+
+
+def _taker_permille(kline: Kline) -> int:
+    """From 400 to 600, by the bar's open_time."""
+    return 400 + crc32(kline.open_time_ms.to_bytes(8, "big", signed=True)) % 201
+
+
+def _trades(kline: Kline) -> int:
+    return max(1, round(kline.quote_volume / TRADE_QUOTE)) if kline.volume else 0

@@ -1,0 +1,390 @@
+"""The append-only bar store: one table per series in whatever DuckDB can attach.
+
+The file is attached late and let go early, so that a reader is never kept waiting for the
+exchange. Between two uses only an empty in-memory DuckDB stays open, which makes the next use cheap.
+"""
+
+import logging
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+
+from barfeed.domain.bars import COLUMNS, Bar, Series
+from barfeed.domain.errors import StoreUnusable
+from barfeed.machine import signals
+from barfeed.machine.atomic import new_file, sweep
+from barfeed.machine.clock import Clock
+
+# A file made so can be read by DuckDB 1.x: users' own tools may be older. Only for a new file: the
+# version of an existing one cannot be lowered, and asking for it is an error.
+NEW_FILE = "STORAGE_VERSION 'v1.0.0'"
+EXISTING_FILE = "READ_WRITE"
+
+# Of each file that was attached and detached DuckDB keeps some hundred bytes, until all of it is let go.
+_ATTACHED_TIMES_MAX = 200
+_FIRST_LOCK_PAUSE_SEC = 0.01
+_LONGEST_LOCK_PAUSE_SEC = 0.25
+_COLUMN_TYPES = {"timestamp": "TIMESTAMP"} | dict.fromkeys(COLUMNS[1:], "DOUBLE")
+
+_CREATE = """
+CREATE TABLE IF NOT EXISTS {table} (
+  timestamp TIMESTAMP PRIMARY KEY,
+  open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume DOUBLE,
+  created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP
+)
+"""
+# A NULL would not be a float: as NaN it is one that the rules refuse.
+_SELECT = """
+SELECT epoch_ms(timestamp), coalesce(open, 'NaN'), coalesce(high, 'NaN'), coalesce(low, 'NaN'),
+       coalesce(close, 'NaN'), coalesce(volume, 'NaN')
+FROM {table} WHERE timestamp >= make_timestamp_ms(?) ORDER BY timestamp
+"""
+# One statement with one list a column: a statement a row takes a thousand times as long.
+_INSERT = """
+INSERT INTO {table} (timestamp, open, high, low, close, volume)
+SELECT make_timestamp_ms(open_time_ms), open, high, low, close, volume
+FROM (SELECT unnest(?::BIGINT[]) AS open_time_ms, unnest(?::DOUBLE[]) AS open, unnest(?::DOUBLE[]) AS high,
+             unnest(?::DOUBLE[]) AS low, unnest(?::DOUBLE[]) AS close, unnest(?::DOUBLE[]) AS volume)
+ON CONFLICT DO NOTHING RETURNING epoch_ms(timestamp)
+"""
+_UNIQUE_KEYS = """
+SELECT constraint_column_names::VARCHAR FROM duckdb_constraints()
+WHERE database_name = 'store' AND table_name = ? AND constraint_type IN ('PRIMARY KEY', 'UNIQUE')
+UNION ALL
+SELECT expressions FROM duckdb_indexes() WHERE database_name = 'store' AND table_name = ? AND is_unique
+"""
+_COVERAGE = "SELECT count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)) FROM {table}"
+
+_DEFAULT_HINT = (
+    "check that the disk is not full and the file is a whole DuckDB database; restore it from a backup if not"
+)
+# Where the file is as good as ever, nobody must be sent to a backup.
+_HINTS = {
+    "Out of Memory Error": "the file is as it was; give the process more memory (ulimit -v, the container's limit)",
+    "Too many open files": "the file is as it was; let the process open more (ulimit -n)",
+    "Not a directory": "what should be its folder is a file: point --duckdb elsewhere, or move that file away",
+}
+
+_log = logging.getLogger(__name__)
+
+
+class Coverage(NamedTuple):
+    """What a table holds: how many rows, and its first and last open_time in ms; None where empty."""
+
+    rows: int
+    first_ms: int | None
+    last_ms: int | None
+
+
+class Table:
+    """One series' table while the store is open."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, series: Series, *, exists: bool) -> None:
+        self._connection = connection
+        self._name = f'store.main."{series.table}"'
+        self.exists = exists
+
+    def coverage(self) -> Coverage:
+        """From the table's own statistics: costs the same however large it is."""
+        if not self.exists:
+            return Coverage(0, None, None)
+        coverage = Coverage(*self._query(_COVERAGE)[0])
+        if coverage.rows and (coverage.first_ms is None or coverage.last_ms is None):
+            raise StoreUnusable(
+                f"{self._name} holds a timestamp that is no moment: NULL or infinity",
+                hint="take that row out: it is no bar of any exchange",
+            )
+        return coverage
+
+    def bars(self, from_ms: int) -> list[Bar]:
+        """The bars that open at `from_ms` (ms) or later, ascending; a stored NULL comes as NaN."""
+        if not self.exists:
+            return []
+        return [Bar(*row) for row in self._query(_SELECT, [from_ms])]
+
+    def append(self, bars: Sequence[Bar]) -> int:
+        """Insert those of `bars` whose open_time is not there yet; how many were."""
+        if not self.exists:
+            self._connection.execute(_CREATE.format(table=self._name))
+            self.exists = True
+        return len(self._query(_INSERT, [list(column) for column in zip(*bars, strict=True)])) if bars else 0
+
+    def _query(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        return self._connection.execute(statement.format(table=self._name), list(values)).fetchall()
+
+
+class Store:
+    """A DuckDB file that holds one append-only table per series.
+
+    Everything raises `StoreUnusable`, and nothing else, for what is wrong with the file.
+    """
+
+    def __init__(self, path: Path, clock: Clock, lock_timeout_sec: float) -> None:
+        # Absolute, so that no name is taken for another database's address ("postgres:...").
+        with _translated(path):
+            self.path = path.absolute()
+        self._clock = clock
+        self._lock_timeout_sec = lock_timeout_sec
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._attached_times = 0
+
+    @contextmanager
+    def reading(self, series: Series) -> Iterator[Table]:
+        """The table, read-only: not a byte of the file changes, and a missing file stays missing."""
+        self._let_go_if_worn()
+        if not self.exists():
+            yield self._nothing(series)
+            return
+        with self.session(write=False) as connection:
+            yield self.table(connection, series)
+
+    @contextmanager
+    def appending(self, series: Series, *, create: bool) -> Iterator[Table]:
+        """The table in one transaction: committed at the end, rolled back by any exception.
+
+        A missing file is made only with `create`; without, there is an empty table to look at.
+        """
+        self._let_go_if_worn()
+        if not (create or self.exists()):
+            yield self._nothing(series)
+            return
+        with self.session(write=True) as connection:
+            table = self.table(connection, series)
+            with transaction(connection):
+                yield table
+
+    @contextmanager
+    def session(self, *, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The file attached as `store`, for work on whole tables; with `write` it is made if it is missing."""
+        if not write:
+            with self._attached("READ_ONLY") as connection:
+                yield connection
+            return
+        with _translated(self.path):
+            while not self.exists():
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._make()
+            if self.path.stat().st_nlink > 1:
+                # Who made it was killed before it let go of the other name.
+                sweep(self.path)
+        with self._attached(EXISTING_FILE) as connection:
+            yield connection
+
+    def exists(self) -> bool:
+        """Whether there is a file; `StoreUnusable` where its name is another thing's, or leads nowhere."""
+        with _translated(self.path):
+            try:
+                mode = self.path.stat().st_mode
+            except FileNotFoundError:
+                _refuse_lost_link(self.path)
+                return False
+        # A pipe would be waited at for ever, a device be written to.
+        if not stat.S_ISREG(mode):
+            what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+            raise StoreUnusable(f"{self.path} is {what}, expected a DuckDB file", hint="point --duckdb at a file")
+        return True
+
+    def expect_file(self) -> None:
+        """Return where there is a file; `StoreUnusable` where there is none, for those who only look."""
+        if not self.exists():
+            raise StoreUnusable(f"{self.path} does not exist", hint="point --duckdb at the store")
+
+    def _make(self) -> None:
+        """A new file under its name; killed before it is whole, there is none that later calls would stumble over."""
+        with new_file(self.path) as unfinished:
+            connection = self._memory()
+            connection.execute(_attach_statement(unfinished, NEW_FILE))
+            self._detach(connection)
+
+    def _nothing(self, series: Series) -> Table:
+        return Table(self._memory(), series, exists=False)
+
+    def table(self, connection: duckdb.DuckDBPyConnection, series: Series) -> Table:
+        """The series' table in a session; `StoreUnusable` where it has another shape."""
+        columns = _columns(connection, series)
+        wrong = [
+            f"{name} is {columns.get(name, 'missing')}, expected {expected}"
+            for name, expected in _COLUMN_TYPES.items()
+            if columns and columns.get(name) != expected
+        ]
+        if wrong:
+            raise StoreUnusable(
+                f"{self.path}: table {series.table} has another shape: {'; '.join(wrong)}",
+                hint="point --duckdb at another file, or rename that table",
+            )
+        return Table(connection, series, exists=bool(columns))
+
+    @contextmanager
+    def _attached(self, options: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        with _translated(self.path):
+            connection = self._attach(options)
+            try:
+                yield connection
+            finally:
+                self._detach(connection)
+
+    def _attach(self, options: str) -> duckdb.DuckDBPyConnection:
+        statement = _attach_statement(self.path, options)
+        connection = self._memory()
+        end_sec = self._clock.steady_sec() + self._lock_timeout_sec
+        pause_sec = _FIRST_LOCK_PAUSE_SEC
+        while True:
+            try:
+                connection.execute(statement)
+            except duckdb.IOException as problem:
+                if not _is_locked(problem) or self._clock.steady_sec() >= end_sec:
+                    raise
+                _log.debug("%s is locked by another process; waiting", self.path)
+                self._clock.sleep(pause_sec)
+                pause_sec = min(2 * pause_sec, _LONGEST_LOCK_PAUSE_SEC)
+            except RuntimeError as problem:
+                if _is_interrupted(problem):
+                    raise
+                # How a file name that is no UTF-8 comes back from DuckDB.
+                raise _unusable(self.path, problem) from problem
+            else:
+                return connection
+
+    def _memory(self) -> duckdb.DuckDBPyConnection:
+        if self._connection is None:
+            self._connection = _connect()
+        return self._connection
+
+    def _detach(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._attached_times += 1
+        try:
+            connection.execute("DETACH store")
+        except duckdb.Error:
+            # A database that broke while open cannot be let go by itself: let go of all of it.
+            self._let_go()
+
+    def _let_go_if_worn(self) -> None:
+        # Not after each session: a backfill keeps what it has staged in the memory of its connection.
+        if self._attached_times >= _ATTACHED_TIMES_MAX:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self._attached_times = None, 0
+
+
+def _attach_statement(path: Path, options: str) -> str:
+    quoted = str(path).replace("'", "''")
+    return f"ATTACH '{quoted}' AS store (TYPE duckdb, {options})"
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Commit at the end; roll back for any exception.
+
+    Look for tables before: asking for one that is not there breaks a transaction.
+    """
+    connection.execute("BEGIN")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # After a failed COMMIT there is nothing left to roll back.
+        with suppress(duckdb.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def storage_version(connection: duckdb.DuckDBPyConnection) -> str:
+    """The oldest DuckDB that can read a session's file, `v1.0.0+`."""
+    rows = connection.execute("SELECT tags FROM duckdb_databases() WHERE database_name = 'store'").fetchall()
+    return str(rows[0][0].get("storage_version", "unknown"))
+
+
+def read_whole(connection: duckdb.DuckDBPyConnection, series: Series) -> None:
+    """Read every block of every column: DuckDB sees that one is broken only when it comes to it."""
+    # Of a hash no column's statistics know anything, as they do of a count, a least or a greatest.
+    connection.execute(f'SELECT bit_xor(hash(COLUMNS(*))) FROM store.main."{series.table}"').fetchall()  # noqa: S608 - a checked name
+
+
+def has_unique_key(connection: duckdb.DuckDBPyConnection, series: Series) -> bool:
+    """Whether the series' table has a primary key or a unique index on `timestamp` alone."""
+    rows = connection.execute(_UNIQUE_KEYS, [series.table, series.table]).fetchall()
+    # An index tells its columns as one text, `['"timestamp"']` or `[timestamp]`.
+    return any(str(columns).strip("[]'\"").lower() == "timestamp" for (columns,) in rows)
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, series: Series) -> dict[str, str]:
+    # Not duckdb_columns(): its first use in a process takes thirty times as long.
+    try:
+        described = connection.execute(f'DESCRIBE store.main."{series.table}"').fetchall()
+    except duckdb.CatalogException:
+        return {}
+    return {name.lower(): data_type for name, data_type, *_ in described}
+
+
+def _connect() -> duckdb.DuckDBPyConnection:
+    # With more threads than one the main thread may wait inside DuckDB for the others, where no signal reaches it.
+    connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "threads": "1"})
+    # CURRENT_TIMESTAMP becomes a TIMESTAMP in the session's zone, which is the machine's unless told.
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    # It would be drawn into a command's own output.
+    connection.execute("SET enable_progress_bar = false")
+    return connection
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """A signal while DuckDB works is what its handler raised, not what DuckDB made of that."""
+    try:
+        yield
+    except (duckdb.Error, RuntimeError) as problem:
+        if _is_interrupted(problem):
+            raise signals.asked() from None
+        raise
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        with heard():
+            yield
+    except (duckdb.Error, OSError) as problem:
+        raise _unusable(path, problem) from problem
+
+
+def _refuse_lost_link(path: Path) -> None:
+    # To start anew would be to forget the history that the link was made for.
+    if path.is_symlink():
+        raise StoreUnusable(
+            f"{path} is a link to {str(path.readlink())!r}, which is not there",
+            hint="mount the disk that it is on, or take the link away",
+        )
+
+
+def _is_interrupted(problem: BaseException) -> bool:
+    # What DuckDB makes of whatever a signal's handler raises while it works.
+    return isinstance(problem, duckdb.InterruptException) or str(problem) == "Query interrupted"
+
+
+def _is_locked(problem: BaseException) -> bool:
+    return "lock on file" in str(problem)
+
+
+def _unusable(path: Path, problem: BaseException) -> StoreUnusable:
+    said = (str(problem).splitlines() or [type(problem).__name__])[0][:400]
+    if _is_locked(problem):
+        holder = said.partition("Conflicting lock is held in ")[2].partition(". See also")[0] or "another process"
+        return StoreUnusable(
+            f"{path} is held by {holder}",
+            hint="end that process or let it finish, or wait longer with --lock-timeout-sec",
+        )
+    if os.access(path, os.F_OK) and not os.access(path, os.R_OK | os.W_OK):
+        return StoreUnusable(f"{path} may not be read and written by this user", hint="check its owner and mode")
+    if "version number" in said or "Unsupported Storage Version" in said:
+        return StoreUnusable(
+            f"{path} was written by a newer DuckDB: {said!r}", hint="upgrade DuckDB: pip install --upgrade duckdb"
+        )
+    hint = next((hint for words, hint in _HINTS.items() if words in said), _DEFAULT_HINT)
+    return StoreUnusable(f"{path} cannot be used: {said!r}", hint=hint)

@@ -1,0 +1,174 @@
+"""The audit table: both versions of every stored bar that was ever changed, and the store as it stood before.
+
+`ohlcv_revisions` stands in the same file as the bars, is there only once a bar was changed, and is
+append-only itself. Everything takes a connection of `Store.session`; what changes a bar stands in the
+transaction of its caller. Moments are by the clock that `created_at` is told by: the machine's, UTC.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
+
+from barfeed.domain.acceptance import Change
+from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Bar, Series
+from barfeed.domain.errors import Unrepaired
+from barfeed.store.duckdb import Store, Table, transaction
+
+TABLE = "ohlcv_revisions"
+
+_CREATE = f"""
+CREATE TABLE IF NOT EXISTS store.main.{TABLE} (
+  series VARCHAR, timestamp TIMESTAMP,
+  {", ".join(f"old_{name} DOUBLE" for name in VALUE_COLUMNS)},
+  {", ".join(f"new_{name} DOUBLE" for name in VALUE_COLUMNS)},
+  seen_at TIMESTAMP, accepted_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP, reason VARCHAR, run VARCHAR
+)
+"""
+# Cut, not rounded, as epoch_ms would: a version is accepted within the millisecond that is listed.
+_LIST = f"""
+SELECT epoch_ms(timestamp), {", ".join(f"coalesce(old_{name}, 'NaN')" for name in VALUE_COLUMNS)},
+       {", ".join(f"coalesce(new_{name}, 'NaN')" for name in VALUE_COLUMNS)},
+       epoch_ms(seen_at), epoch_ms(date_trunc('milliseconds', accepted_at)), reason, run
+FROM store.main.{TABLE} WHERE series = ? ORDER BY accepted_at, timestamp
+"""  # noqa: S608 - of our own names only
+# One list a column: a statement a bar takes a thousand times as long.
+_CHANGES = f"""
+(SELECT make_timestamp_ms(unnest(?::BIGINT[])) AS timestamp,
+        {", ".join(f"unnest(?::DOUBLE[]) AS old_{name}" for name in VALUE_COLUMNS)},
+        {", ".join(f"unnest(?::DOUBLE[]) AS new_{name}" for name in VALUE_COLUMNS)}) AS change
+"""
+# A stored NULL is read as NaN, so it is compared as NaN; the audit keeps it as it is.
+_UNCHANGED = " AND ".join(f"coalesce(bar.{name}, 'NaN') = change.old_{name}" for name in VALUE_COLUMNS)
+_AUDIT = f"""
+INSERT INTO store.main.{TABLE}
+  (series, timestamp, {", ".join(f"old_{name}" for name in VALUE_COLUMNS)},
+   {", ".join(f"new_{name}" for name in VALUE_COLUMNS)}, seen_at, reason, run)
+SELECT ?, bar.timestamp, {", ".join(f"bar.{name}" for name in VALUE_COLUMNS)},
+       {", ".join(f"change.new_{name}" for name in VALUE_COLUMNS)}, make_timestamp_ms(?), ?, ?
+FROM {{bars}} AS bar JOIN {_CHANGES} ON bar.timestamp = change.timestamp WHERE {_UNCHANGED}
+RETURNING epoch_ms(timestamp)
+"""  # noqa: S608 - of our own names only
+_UPDATE = f"""
+UPDATE {{bars}} AS bar SET {", ".join(f"{name} = change.new_{name}" for name in VALUE_COLUMNS)}
+FROM {_CHANGES} WHERE bar.timestamp = change.timestamp AND {_UNCHANGED}
+"""  # noqa: S608 - of our own names only
+# The oldest revision after the moment is the one that knows what the bar was at the moment.
+_AS_OF = f"""
+SELECT bar.timestamp, {{values}}
+FROM {{bars}} AS bar LEFT JOIN (
+  SELECT *, row_number() OVER (PARTITION BY timestamp ORDER BY accepted_at) AS nth
+  FROM store.main.{TABLE} WHERE series = '{{series}}' AND accepted_at >= {{end}}
+) AS later ON later.timestamp = bar.timestamp AND later.nth = 1
+WHERE {{was_there}}
+"""  # noqa: S608 - of our own names only
+
+
+class Connection(Protocol):
+    """What a store's session gives."""
+
+    def execute(self, query: str, parameters: object = ..., /) -> Any:
+        """Run a statement."""
+        ...
+
+
+class Revision(NamedTuple):
+    """A change that was made. Moments are in ms since 1970-01-01 UTC, `reason` and `run` as they were given."""
+
+    change: Change
+    seen_at_ms: int
+    accepted_at_ms: int
+    reason: str
+    run: str
+
+
+class Why(NamedTuple):
+    """Why bars are changed: when the difference was seen (ms), the reason, and the run that did it."""
+
+    seen_at_ms: int
+    reason: str
+    run: str
+
+
+def revise(connection: Connection, series: Series, changes: Sequence[Change], why: Why) -> int:
+    """Put the new versions in place of the old, and both into the audit table; how many were changed.
+
+    A bar that no longer is what `old` says is left alone: compare the answer with `len(changes)`.
+    The caller holds the transaction, without which an interruption could leave one of the two undone.
+    """
+    if not changes:
+        return 0
+    connection.execute(_CREATE)
+    lists = _lists(changes)
+    bars = _bars(series)
+    facts = [str(series), why.seen_at_ms, why.reason, why.run]
+    audited = connection.execute(_AUDIT.format(bars=bars), [*facts, *lists]).fetchall()
+    connection.execute(_UPDATE.format(bars=bars), lists)
+    return len(audited)
+
+
+@contextmanager
+def revised(store: Store, series: Series, changes: Sequence[Change], why: Why) -> Iterator[Table]:
+    """The table in a transaction in which `changes` are made and audited; committed at the end.
+
+    Raises `Unrepaired`, and changes nothing, where a bar is no longer its old version.
+    """
+    with store.session(write=True) as connection:
+        table = store.table(connection, series)
+        with transaction(connection):
+            if revise(connection, series, changes, why) != len(changes):
+                raise overtaken(series)
+            yield table
+
+
+def overtaken(series: Series) -> Unrepaired:
+    """What there is to say where a bar is no longer what the revision began with."""
+    return Unrepaired(
+        f"{series}: the store was changed by another process meanwhile; nothing was repaired", hint="run it again"
+    )
+
+
+def listed(connection: Connection, series: Series) -> list[Revision]:
+    """Every revision of the series, in the order they were accepted."""
+    if not _columns(connection, TABLE):
+        return []
+    return [_revision(row) for row in connection.execute(_LIST, [str(series)]).fetchall()]
+
+
+def as_of_query(connection: Connection, series: Series, moment_ms: int) -> str:
+    """The SELECT of the series' table as it stood at the end of millisecond `moment_ms`, in no order.
+
+    Its columns are those of a CSV. A bar without a `created_at` counts as having been there always.
+    """
+    bars, end = _bars(series), f"make_timestamp_ms({int(moment_ms) + 1})"
+    appended = "created_at" in _columns(connection, series.table)
+    was_there = f"bar.created_at IS NULL OR bar.created_at < {end}" if appended else "TRUE"
+    if not _columns(connection, TABLE):
+        return f"SELECT {', '.join(f'bar.{name}' for name in COLUMNS)} FROM {bars} AS bar WHERE {was_there}"  # noqa: S608 - see above
+    values = ", ".join(
+        f"CASE WHEN later.nth IS NULL THEN bar.{name} ELSE later.old_{name} END AS {name}" for name in VALUE_COLUMNS
+    )
+    return _AS_OF.format(values=values, bars=bars, series=series, end=end, was_there=was_there)
+
+
+def _bars(series: Series) -> str:
+    return f'store.main."{series.table}"'
+
+
+def _lists(changes: Sequence[Change]) -> list[list[Any]]:
+    olds = zip(*(change.old for change in changes), strict=True)
+    news = zip(*(change.new.values for change in changes), strict=True)
+    return [list(column) for column in (*olds, *news)]
+
+
+def _columns(connection: Connection, table: str) -> set[str]:
+    query = (
+        "SELECT lower(column_name) FROM information_schema.columns"
+        " WHERE table_catalog = 'store' AND table_schema = 'main' AND table_name = ?"
+    )
+    return {name for (name,) in connection.execute(query, [table]).fetchall()}
+
+
+def _revision(row: Sequence[Any]) -> Revision:
+    open_time_ms, values = row[0], row[1:11]
+    change = Change(Bar(open_time_ms, *values[:5]), Bar(open_time_ms, *values[5:]))
+    return Revision(change, *row[11:])

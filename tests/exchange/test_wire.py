@@ -1,0 +1,226 @@
+import csv
+import json
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from barfeed.domain.bars import Bar, Pull
+from barfeed.domain.errors import ContractBroken
+from barfeed.exchange import wire
+
+# As captured: fapi.binance.com, 2026-10-07, limit=2; the second row was still forming.
+CAPTURED = (
+    b'[[1791382920000,"83137.90","83155.70","83082.90","83084.90","102.437",1791382979999,"8514292.61220",4409,'
+    b'"49.832","4141805.93340","0"],'
+    b'[1791382980000,"83084.90","83086.20","83051.20","83078.00","10.541",1791383039999,"875630.54300",801,'
+    b'"4.063","337524.14620","0"]]'
+)
+# As quoted by Binance for a delisted symbol.
+WITHOUT_TRADES = b'[[1671148800000,"1.678","1.678","1.678","1.678","0.0",1671235199999,"0.0000",0,"0.0","0.0000","0"]]'
+ARCHIVE = Path(__file__).resolve().parents[3] / "shared" / "data" / "archive" / "FILUSDT-1m-2024-10-01.csv"
+
+
+def kline(**changed: Any) -> list[Any]:
+    """A row that is all well, with fields changed by their position: `f3="x"`."""
+    row: list[Any] = [1_705_323_600_000, "100.0", "110.0", "90.0", "105.0", "7.5", 1_705_327_199_999]
+    row += ["790.50", 12, "3.5", "360.10", "0"]
+    for field, value in changed.items():
+        row[int(field[1:])] = value
+    return row
+
+
+def read(*rows: Any) -> Pull:
+    return wire.read_klines(json.dumps(rows).encode())
+
+
+def test_captured_rows_are_read_as_they_are() -> None:
+    assert wire.read_klines(CAPTURED) == Pull(
+        (
+            Bar(1_791_382_920_000, 83137.9, 83155.7, 83082.9, 83084.9, 102.437),
+            Bar(1_791_382_980_000, 83084.9, 83086.2, 83051.2, 83078.0, 10.541),
+        ),
+        (1_791_382_979_999, 1_791_383_039_999),
+    )
+
+
+def test_a_bar_without_trades_is_a_bar() -> None:
+    assert wire.read_klines(WITHOUT_TRADES).bars == (Bar(1_671_148_800_000, 1.678, 1.678, 1.678, 1.678, 0.0),)
+
+
+def test_no_klines_are_an_empty_pull() -> None:
+    assert wire.read_klines(b"[]") == Pull((), ())
+
+
+def test_broken_prices_are_still_read_so_that_the_rules_can_name_them() -> None:
+    assert read(kline(f3="-5", f5="-1e-3")).bars == (Bar(1_705_323_600_000, 100.0, 110.0, -5.0, 105.0, -0.001),)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        [],
+        kline()[:11],
+        [*kline(), "0"],
+        {"0": 1},
+        "1705323600000",
+        1_705_323_600_000,
+        None,
+    ],
+)
+def test_a_row_that_has_not_twelve_fields_is_found(row: Any) -> None:
+    with pytest.raises(ContractBroken) as told:
+        read(row)
+    assert [found.rule for found in told.value.findings] == ["twelve_fields"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *product((0, 6, 8), ("1705323600000", None, 1.5, 1.0, True, -1, [])),
+        *product((1, 2, 3, 4, 5, 7, 9, 10, 11), (1, 1.5, None, False, ["1"])),
+        (0, 253_402_300_800_000),
+        (6, 2**64),
+    ],
+)
+def test_a_field_of_another_type_is_found(field: int, value: Any) -> None:
+    with pytest.raises(ContractBroken) as told:
+        read(kline(**{f"f{field}": value}))
+    (found,) = told.value.findings
+    assert found.rule == "field_types"
+    assert found.message.startswith("row 0: ")
+    assert found.message.endswith(f"`$[{field}]`")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "abc", "NaN", "nan", "inf", "-inf", "Infinity", "1e999", "-1e999", "9" * 400, "1,5", "1_0", " 1", "1 ",
+     "1\n", "0x10", ".", ".5", "5.", "+1", "--1", "1e", "٣", "1.2.3"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [
+        (1, "open"),
+        (2, "high"),
+        (3, "low"),
+        (4, "close"),
+        (5, "volume"),
+        (7, "quote volume"),
+        (9, "taker base volume"),
+        (10, "taker quote volume"),
+    ],
+)
+def test_text_that_is_no_finite_decimal_is_found(field: int, name: str, text: str) -> None:
+    with pytest.raises(ContractBroken) as told:
+        read(kline(**{f"f{field}": text}))
+    (found,) = told.value.findings
+    assert found.rule == "decimal_text"
+    assert found.open_time_ms == 1_705_323_600_000
+    assert found.message.startswith(f"{name} is ")
+
+
+@pytest.mark.parametrize("field", [7, 9, 10])
+def test_a_negative_total_that_no_bar_keeps_is_found(field: int) -> None:
+    with pytest.raises(ContractBroken, match="expected none below zero"):
+        read(kline(**{f"f{field}": "-0.001"}))
+
+
+def test_every_unreadable_row_is_told_and_counted() -> None:
+    with pytest.raises(ContractBroken, match="2 of 3 klines cannot be read; first: row 0 has 0 fields") as told:
+        read([], kline(), kline(f1="x"))
+    assert [found.rule for found in told.value.findings] == ["twelve_fields", "decimal_text"]
+
+
+@pytest.mark.parametrize("body", [b"{}", b"null", b"1", b'"[]"', b'{"code":-1121,"msg":"Invalid symbol."}'])
+def test_an_answer_that_is_no_array_breaks_the_contract(body: bytes) -> None:
+    with pytest.raises(ContractBroken, match="expected an array of klines"):
+        wire.read_klines(body)
+
+
+NO_JSON = [b"", b"<html>502</html>", CAPTURED[:-1], CAPTURED[:100], b"[NaN]", b"[" * 100_000, b"\x1f\x8b\x08", b"[1,]"]
+
+
+@pytest.mark.parametrize("body", NO_JSON, ids=range(len(NO_JSON)))
+def test_a_body_that_is_no_json_is_told_apart(body: bytes) -> None:
+    with pytest.raises(wire.NotJson, match="not JSON: '"):
+        wire.read_klines(body)
+    with pytest.raises(wire.NotJson):
+        wire.read_server_time(body)
+    assert wire.read_error(body) is None
+
+
+@pytest.mark.parametrize("read_body", [wire.read_klines, wire.read_server_time])
+def test_a_body_with_broken_utf8_is_no_json(read_body: Any) -> None:
+    with pytest.raises(wire.NotJson):
+        read_body(b'["\xff"]')
+
+
+def test_an_error_with_broken_utf8_is_something_else() -> None:
+    assert wire.read_error(b'{"code":-1,"msg":"\xff"}') is None
+
+
+def test_a_foreign_body_is_quoted_short_and_safe_to_print() -> None:
+    assert wire.quote(b"\x1b[31mred\n\xff" + b"x" * 1000) == "'\\x1b[31mred\\n\\ufffd" + "x" * 110 + "'"
+
+
+def test_the_servers_time_is_read() -> None:
+    assert wire.read_server_time(b'{"serverTime":1705323600123}') == 1_705_323_600_123
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{}", b"[]", b"null", b'{"serverTime":null}', b'{"serverTime":"1705323600123"}', b'{"serverTime":1.5}',
+     b'{"serverTime":-1}', b'{"serverTime":true}', b'{"serverTime":253402300800000}', b'{"time":1705323600123}'],
+)  # fmt: skip
+def test_a_time_of_another_shape_breaks_the_contract(body: bytes) -> None:
+    with pytest.raises(ContractBroken, match="expected serverTime in ms"):
+        wire.read_server_time(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b'{"code":-1121,"msg":"Invalid symbol."}', (-1121, "Invalid symbol.")),
+        (b'{"msg":"x","code":0,"more":1}', (0, "x")),
+        (b"<html></html>", None),
+        (b"", None),
+        (b"[]", None),
+        (b'{"code":"-1121"}', None),
+    ],
+)
+def test_the_exchanges_own_error_is_read(body: bytes, error: tuple[int, str] | None) -> None:
+    seen = wire.read_error(body)
+    assert (seen and (seen.code, seen.msg)) == error
+
+
+positive = st.floats(min_value=0, allow_infinity=False, allow_nan=False)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**13), positive, positive, positive, positive, positive), max_size=5))
+def test_a_bar_survives_the_wire_to_the_last_bit(values: list[tuple[int, float, float, float, float, float]]) -> None:
+    rows = [[at, *map(repr, numbers), at + 1, "1", 1, "1", "1", "0"] for at, *numbers in values]
+    body = json.dumps(rows).encode()
+    assert wire.read_klines(body) == Pull(tuple(Bar(*each) for each in values), tuple(at + 1 for at, *_ in values))
+
+
+@given(st.binary(max_size=40).filter(lambda body: body.isascii()))
+def test_no_bytes_bring_anything_but_a_named_error(body: bytes) -> None:
+    for reads in (wire.read_klines, wire.read_server_time):
+        try:
+            reads(body)
+        except (wire.NotJson, ContractBroken):
+            continue
+
+
+@pytest.mark.skipif(not ARCHIVE.exists(), reason=f"real data is absent: {ARCHIVE}")
+def test_a_real_day_of_published_text_is_read_bar_for_bar() -> None:
+    with ARCHIVE.open() as lines:
+        _header, *published = csv.reader(lines)
+    rows = [[int(row[0]), *row[1:6], int(row[6]), row[7], int(row[8]), *row[9:]] for row in published]
+    pull = read(*rows)
+    assert len(pull.bars) == 1440
+    assert pull.bars[0] == Bar(1_727_740_800_000, 3.809, 3.825, 3.809, 3.822, 162058.7)
+    assert [list(map(float, row[1:6])) for row in published] == [list(bar.values) for bar in pull.bars]

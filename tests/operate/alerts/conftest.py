@@ -1,0 +1,19 @@
+"""Webhooks for alerts and heartbeats."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from operate.alerts.webhook import Webhook, serving
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    with serving() as made:
+        yield made
+
+
+@pytest.fixture
+def other_webhook() -> Iterator[Webhook]:
+    with serving() as made:
+        yield made

@@ -1,0 +1,194 @@
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1] / "src" / "barfeed"
+
+# What each folder may import besides itself. The page and its picture in docs/design.md are made from the same folders.
+BELOW = ("domain", "machine")
+AROUND = ("exchange", "store", "artifacts", *BELOW)
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "domain": (),
+    "machine": (),
+    "exchange": BELOW,
+    "store": BELOW,
+    "artifacts": BELOW,
+    "feed": AROUND,
+    "history": AROUND,
+    "operate": ("feed", *AROUND),
+    "replay": BELOW,
+    "cli": ("feed", "history", "operate", "replay", *AROUND),
+}
+# A library that others are spared: the one folder that may import it. The replay exchange is a program of its own.
+HOMES = {
+    "click": "cli",
+    "duckdb": "store",
+    "urllib3": "exchange",
+    "websockets": "exchange",
+    "apprise": "operate/alerts",
+    "prometheus_client": "operate/metrics",
+}
+ENTRIES_MAX = 12
+IMPURE = {"logging", "os", "io", "pathlib", "socket", "random", "subprocess", "threading", "tempfile"}
+ASKS_THE_MACHINE = {
+    "time.time", "time.time_ns", "time.monotonic", "time.monotonic_ns", "time.perf_counter", "time.perf_counter_ns",
+    "time.clock_gettime", "time.clock_gettime_ns", "time.sleep", "datetime.now", "datetime.utcnow", "datetime.today",
+    "date.today", "localtime", "time.localtime",
+}  # fmt: skip
+
+
+class Module(NamedTuple):
+    path: Path
+    tree: ast.Module
+
+    @property
+    def name(self) -> str:
+        return self.path.relative_to(ROOT).as_posix()
+
+    @property
+    def room(self) -> str:
+        """The folder that it stands in, "" for the two files at the top."""
+        return self.path.relative_to(ROOT).parts[0] if "/" in self.name else ""
+
+    @property
+    def says_it_is_pure(self) -> bool:
+        return bool(re.search(r"\b[Pp]ure\b", ast.get_docstring(self.tree) or ""))
+
+
+MODULES = [Module(path, ast.parse(path.read_text("utf-8"))) for path in sorted(ROOT.rglob("*.py"))]
+PURE = [module for module in MODULES if module.room == "domain" or module.says_it_is_pure]
+FOLDERS = [ROOT, *sorted(path for path in ROOT.rglob("*") if path.is_dir() and path.name != "__pycache__")]
+by_module = pytest.mark.parametrize("module", MODULES, ids=[module.name for module in MODULES])
+by_folder = pytest.mark.parametrize("folder", FOLDERS, ids=[path.relative_to(ROOT).as_posix() for path in FOLDERS])
+
+
+def imports(module: Module) -> Iterator[str]:
+    """Every imported module's dotted name, `barfeed.x` for `from barfeed import x`."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module.name}: a relative import"
+            name = node.module or ""
+            yield from (f"{name}.{each.name}" for each in node.names) if name == "barfeed" else [name]
+
+
+def libraries(module: Module) -> set[str]:
+    return {name.split(".")[0] for name in imports(module)}
+
+
+def rooms(module: Module) -> set[str]:
+    """The folders of barfeed that a module imports from; its version is everybody's."""
+    own = [name.split(".")[1] for name in imports(module) if name.startswith("barfeed.")]
+    return set(own) - {"__version__"}
+
+
+@by_module
+def test_dependencies_point_one_way(module: Module) -> None:
+    allowed = ALLOWED[module.room] if module.room else ("cli",)
+    assert rooms(module) <= {module.room, *allowed}
+
+
+def test_every_folder_has_its_line() -> None:
+    assert {module.room for module in MODULES} == {*ALLOWED, ""}
+
+
+def test_every_line_is_of_a_folder_above_those_it_imports() -> None:
+    order = list(ALLOWED)
+    assert all(order.index(below) < order.index(room) for room, allowed in ALLOWED.items() for below in allowed)
+
+
+@by_folder
+def test_a_folder_has_no_more_entries_than_an_eye_takes_in(folder: Path) -> None:
+    entries = [path for path in folder.iterdir() if path.name not in {"__pycache__", "py.typed"}]
+    assert len(entries) <= ENTRIES_MAX
+
+
+@by_folder
+def test_a_folder_says_what_it_is(folder: Path) -> None:
+    assert len(ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8"))) or "") > 20
+
+
+@pytest.mark.parametrize("room", ["domain", "machine"])
+def test_what_all_stands_on_needs_the_standard_library_only(room: str) -> None:
+    used = set().union(*(libraries(module) for module in MODULES if module.room == room))
+    assert used - {"barfeed"} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("module", PURE, ids=[module.name for module in PURE])
+def test_what_decides_does_no_input_or_output_and_no_logging(module: Module) -> None:
+    assert not libraries(module) & IMPURE
+
+
+def test_what_decides_is_found_beyond_the_domain_too() -> None:
+    assert {"exchange/wire.py", "exchange/refusals.py", "operate/checks.py"} <= {module.name for module in PURE}
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_library_has_one_home(library: str) -> None:
+    homes = {
+        module.path.parent.relative_to(ROOT).as_posix()
+        for module in MODULES
+        if library in libraries(module) and module.room != "replay"
+    }
+    assert {home for home in homes if home != f"{HOMES[library]}/commands"} == {HOMES[library]}
+
+
+def dotted(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+@by_module
+def test_only_the_clock_asks_the_machine_for_the_time(module: Module) -> None:
+    if module.name == "machine/clock.py":
+        return
+    used = [dotted(node) for node in ast.walk(module.tree) if isinstance(node, ast.Attribute)]
+    asked = [name for name in used if any(f".{name}".endswith(f".{each}") for each in ASKS_THE_MACHINE)]
+    named = [
+        f"{node.module}.{each.name}"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ImportFrom)
+        for each in node.names
+        if f"{node.module}.{each.name}" in ASKS_THE_MACHINE
+    ]
+    assert asked + named == []
+
+
+@by_module
+def test_a_module_is_under_400_lines(module: Module) -> None:
+    assert len(module.path.read_text("utf-8").splitlines()) < 400
+
+
+def function_lengths() -> list[int]:
+    """Lines of code of every function: without the signature, the docstring, blank lines and comments."""
+    lengths = []
+    for module in MODULES:
+        lines = module.path.read_text("utf-8").splitlines()
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+                first, last = (body[0].lineno, node.end_lineno or 0) if body else (1, 0)
+                code = [line.strip() for line in lines[first - 1 : last]]
+                lengths.append(sum(1 for line in code if line and not line.startswith("#")))
+    return sorted(lengths)
+
+
+def test_functions_are_short() -> None:
+    lengths = function_lengths()
+    assert len(lengths) > 100
+    assert median(lengths) <= 6
+    assert lengths[int(0.9 * len(lengths))] < 25
+
+
+def test_the_check_of_time_itself_sees_what_it_looks_for() -> None:
+    module = Module(ROOT / "x.py", ast.parse("import datetime\ndatetime.datetime.now()\n"))
+    with pytest.raises(AssertionError):
+        test_only_the_clock_asks_the_machine_for_the_time(module)
