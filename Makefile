@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS := $(shell expr 1 + `getconf _NPROCESSORS_ONLN`)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint types unit docs site long model soak twenty month kills kills-syscalls fuzz mutants audit peers bench wheel image clean
+.PHONY: help demo run test lint types unit docs site long model soak twenty month kills kills-syscalls fuzz mutants sabotage audit peers bench wheel image clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
@@ -65,6 +65,9 @@ fuzz: .venv/installed-dev ## a hostile exchange for as long as you like (FUZZ=ex
 
 mutants: .venv/installed-dev ## small changes to what decides, each of which a test must notice (GROUP=cycle: twenty minutes and more)
 	@$(BIN)/python tests/proof/mutants.py $(or $(GROUP),decisions acceptance)
+
+sabotage: .venv/installed-dev ## each fault that was once found, put back: a test must see it (NAMES="...")
+	@$(BIN)/python tests/proof/sabotage.py $(NAMES)
 
 audit: .venv/installed-dev ## known weaknesses of what is installed; says so where there is no network
 	@$(BIN)/python tests/proof/audit.py
