@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from textwrap import wrap
@@ -12,6 +13,8 @@ WIDTH = 960
 MARGIN = 10
 ROOM_GAP = 14
 FLOOR_GAP = 44
+# Where an arrow passes a floor by.
+LANE = 80
 LINE = 17
 HEAD = 56
 # A line of text takes so much of a room's width, in pixels a character.
@@ -75,9 +78,12 @@ def floors(house: dict[str, Room]) -> list[list[Room]]:
 
 def drawing() -> str:
     """The whole picture."""
-    placed = _placed(floors(rooms()))
+    house = rooms()
+    levels = floors(house)
+    passing = _passing(levels)
+    placed = _placed(levels, passing)
     by_name = {each.room.name: each for each in placed}
-    arrows = [_arrow(each, by_name[below]) for each in placed for below in _nearest(each.room, by_name)]
+    arrows = [_arrow(each, by_name[below], passing) for each in placed for below in _nearest(each.room, house)]
     height = max(each.y + each.height for each in placed) + MARGIN
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" role="img"'
@@ -101,15 +107,36 @@ def _imported(tree: ast.Module) -> set[str]:
     return {name for node in nodes if (name := node.module or "").startswith("barfeed.")}
 
 
-def _placed(levels: list[list[Room]]) -> list[Placed]:
+def _passing(levels: list[list[Room]]) -> list[tuple[str, str]]:
+    """The arrows that pass a floor by, the longest first: each has a lane of its own, from the right."""
+    floor = {room.name: n for n, level in enumerate(levels) for room in level}
+    house = {room.name: room for level in levels for room in level}
+    long = [(name, below) for name, room in house.items() for below in _nearest(room, house)]
+    return sorted(
+        (each for each in long if floor[each[1]] - floor[each[0]] > 1), key=lambda each: floor[each[0]] - floor[each[1]]
+    )
+
+
+def _placed(levels: list[list[Room]], passing: list[tuple[str, str]]) -> list[Placed]:
     found, y = [], float(MARGIN)
     for level, colour in zip(levels, COLOURS, strict=True):
-        width = (WIDTH - 2 * MARGIN - ROOM_GAP * (len(level) - 1)) / len(level)
+        names = {room.name for room in level}
+        above, below = ({room.name for each in part for room in each} for part in _around(levels, level))
+        lanes = sum(begin in above and end in below for begin, end in passing)
+        width = (WIDTH - 2 * MARGIN - lanes * LANE - ROOM_GAP * (len(level) - 1)) / len(level)
         height = max(HEAD + LINE * (len(_lines(room, width)) + len(_says(room, width))) for room in level)
+        # What a long arrow leads to stands under its lane.
+        ends = {end for _, end in passing} & names
+        ordered = sorted(level, key=lambda room: room.name in ends)
         places = [MARGIN + n * (width + ROOM_GAP) for n in range(len(level))]
-        found += [Placed(room, x, y, width, height, colour) for room, x in zip(level, places, strict=True)]
+        found += [Placed(room, x, y, width, height, colour) for room, x in zip(ordered, places, strict=True)]
         y += height + FLOOR_GAP
     return found
+
+
+def _around(levels: list[list[Room]], level: list[Room]) -> tuple[list[list[Room]], list[list[Room]]]:
+    at = levels.index(level)
+    return levels[:at], levels[at + 1 :]
 
 
 def _says(room: Room, width: float) -> list[str]:
@@ -120,15 +147,18 @@ def _lines(room: Room, width: float) -> list[str]:
     return wrap(" · ".join(name.replace(" ", "\u00a0") for name in room.entries), int((width - 24) / CHARACTER))
 
 
-def _nearest(room: Room, placed: dict[str, Placed]) -> list[str]:
+def _nearest(room: Room, names: Mapping[str, Room]) -> list[str]:
     """The rooms below that are not reached through another: an arrow each would hide the house."""
-    through = {deeper for below in room.below for deeper in placed[below].room.below}
+    through = {deeper for below in room.below for deeper in names[below].below}
     return sorted(room.below - through)
 
 
-def _arrow(above: Placed, below: Placed) -> str:
-    from_x = min(max(below.x + below.width / 2, above.x + 20), above.x + above.width - 20)
-    to_x = min(max(from_x, below.x + 20), below.x + below.width - 20)
+def _arrow(above: Placed, below: Placed, passing: list[tuple[str, str]]) -> str:
+    if (both := (above.room.name, below.room.name)) in passing:
+        from_x = to_x = WIDTH - MARGIN - LANE * (passing.index(both) + 0.5)
+    else:
+        from_x = min(max(below.x + below.width / 2, above.x + 20), above.x + above.width - 20)
+        to_x = min(max(from_x, below.x + 20), below.x + below.width - 20)
     return f'  <path class="arrow" d="M{from_x:.0f} {above.y + above.height:.0f} L{to_x:.0f} {below.y - 2:.0f}"/>'
 
 

@@ -105,7 +105,7 @@ def unseen(copy: Path, sabotage: Sabotage) -> str:
 def tested(copy: Path, tests: Sequence[str]) -> tuple[int, str]:
     """How pytest ended, and the last that it said."""
     python = copy / ".venv" / "bin" / "python"
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "300", *tests]
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "300", *tests]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     return done.returncode, done.stdout[-2000:] + done.stderr[-1000:]
 
