@@ -3,23 +3,30 @@
 A mutant that lives is a missing test, or is explained in `survivors.toml`; this fails on any other, and on an
 explanation whose mutant is dead or gone. Everything happens in a copy of the tree, and nothing is left behind.
 
-    python tests/proof/mutants.py [GROUP ...]
+With `--since REV` only the functions that have changed since then are mutated, at most a dozen of them: CI's sample.
+
+    python tests/proof/mutants.py [--since REV] [GROUP ...]
 """
 
+import argparse
+import ast
 import difflib
 import os
+import random
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 SURVIVORS = Path(__file__).with_name("survivors.toml")
+# So many functions are a few minutes, the cycle's too.
+TOUCHED_MAX = 12
 COPIED = ("src", "tests", "docs", "run", "pyproject.toml", "README.md")
 
 
@@ -67,12 +74,34 @@ class Lived(NamedTuple):
         return f'[[survivor]]\nmodule = "{self.module}"\nold = {self.old!r}\nnew = {self.new!r}\nwhy = ""\n'
 
 
-def main(names: Iterable[str]) -> int:
+def main(words: Sequence[str]) -> int:
     """Run the groups; 1 where a survivor is not explained or an explanation explains nothing."""
-    wanted = {name: GROUPS[name] for name in names or GROUPS}
+    parser = argparse.ArgumentParser(
+        prog="make mutants", description="Small changes, each of which a test must notice."
+    )
+    parser.add_argument("--since", metavar="REV", help="only functions that changed since, at most a dozen")
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}")
+    asked = parser.parse_args(words)
+    wanted = {name: GROUPS[name] for name in asked.groups or GROUPS}
+    if asked.since:
+        return _run_touched(wanted, asked.since)
     lived = {each for group in wanted.values() for each in run(group)}
     modules = {module for group in wanted.values() for module in group.modules}
-    explained = {each for each in read() if each.module in modules}
+    return _judged(lived, {each for each in read() if each.module in modules})
+
+
+def _run_touched(wanted: Mapping[str, Group], since: str) -> int:
+    mutated = sample(touched(git("diff", "-M", "-U0", since, "--", "src"), wanted.values()), since)
+    lived: set[Lived] = set()
+    for name, group in wanted.items():
+        patterns = [pattern for module, pattern in mutated if module in group.modules]
+        print(f"{name}: {len(patterns)} functions have changed since {since}")  # noqa: T201 - a command's output
+        lived |= set(run(group, patterns)) if patterns else set()
+    # What of the explained ones was not mutated this time, is not known.
+    return _judged(lived, {each for each in read() if each in lived})
+
+
+def _judged(lived: set[Lived], explained: set[Lived]) -> int:
     for each in sorted(lived - explained):
         print(f"lives, and is not explained:\n{each}")  # noqa: T201 - a command's output
     for each in sorted(explained - lived):
@@ -81,21 +110,60 @@ def main(names: Iterable[str]) -> int:
     return int(lived != explained)
 
 
+def touched(diff: str, groups: Iterable[Group]) -> list[tuple[str, str]]:
+    """The functions that a diff without context changes in the groups' modules: the module, and mutmut's name."""
+    found = []
+    modules = {module for group in groups for module in group.modules}
+    for told in diff.split("\n+++ b/src/barfeed/")[1:]:
+        module = told.partition(".py\n")[0]
+        if module in modules:
+            spans = [
+                (int(first), int(first) + int(count or 1))
+                for first, count in re.findall(r"^@@ -\S+ \+(\d+)(?:,(\d+))? @@", told, re.MULTILINE)
+            ]
+            source = (ROOT / "src" / "barfeed" / f"{module}.py").read_text("utf-8")
+            found += [(module, f"barfeed.{module.replace('/', '.')}.{name}") for name in _within(source, spans)]
+    return found
+
+
+def sample(found: Sequence[tuple[str, str]], seed: str) -> list[tuple[str, str]]:
+    """At most a dozen of them, by chance but the same ones each time."""
+    return random.Random(seed).sample(found, min(len(found), TOUCHED_MAX))
+
+
+def _within(source: str, spans: Iterable[tuple[int, int]]) -> Iterator[str]:
+    """The functions that share a line with a span, as mutmut names their mutants."""
+    lines = {line for first, end in spans for line in range(first, end)}
+    tree = ast.parse(source)
+    bodies = [("x_", tree.body)] + [
+        (f"xǁ{each.name}ǁ", each.body) for each in tree.body if isinstance(each, ast.ClassDef)
+    ]
+    for prefix, body in bodies:
+        for each in body:
+            if isinstance(each, ast.FunctionDef) and lines & {*range(each.lineno, (each.end_lineno or 0) + 1)}:
+                yield f"{prefix}{each.name}__mutmut_*"
+
+
+def git(*words: str) -> str:
+    """What git prints."""
+    return subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
 def read() -> list[Lived]:
     """The survivors that are explained."""
     table = tomllib.loads(SURVIVORS.read_text("utf-8"))
     return [Lived(each["module"], each["old"], each["new"]) for each in table.get("survivor", ())]
 
 
-def run(group: Group) -> Iterator[Lived]:
-    """The mutants of a group that live."""
+def run(group: Group, patterns: Sequence[str] = ()) -> Iterator[Lived]:
+    """The mutants of a group that live; of all of them, or of those whose names fit a pattern."""
     with tempfile.TemporaryDirectory(prefix="barfeed-mutants-") as folder:
         copy = Path(folder)
         for name in COPIED:
             (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, copy / name)
         with (copy / "pyproject.toml").open("a") as file:
             file.write(configuration(group))
-        for line in mutmut(copy, "run"):
+        for line in mutmut(copy, "run", *patterns):
             if said := re.fullmatch(r"(\d+)/\1  .*", line):
                 print(f"{', '.join(group.modules)}: {said[0]}")  # noqa: T201
         yield from living(copy)
@@ -133,9 +201,9 @@ def configuration(group: Group) -> str:
     )
 
 
-def mutmut(copy: Path, word: str) -> list[str]:
+def mutmut(copy: Path, *words: str) -> list[str]:
     """What one of its commands prints."""
-    return called(copy, str(Path(sys.executable).with_name("mutmut")), word)
+    return called(copy, str(Path(sys.executable).with_name("mutmut")), *words)
 
 
 def called(copy: Path, *command: str) -> list[str]:

@@ -54,3 +54,25 @@ def test_a_comment_beside_a_mutant_is_none() -> None:
         mutants.Lived("domain/grid", "return a - b", "return a + b"),
         mutants.Lived("domain/grid", "return a - b", "return a - None"),
     ]
+
+
+def test_the_functions_that_a_change_touches_are_known_by_their_lines() -> None:
+    source = mutants.ROOT / "src" / "barfeed" / "domain" / "grid.py"
+    (at,) = [n for n, line in enumerate(source.read_text("utf-8").splitlines(), 1) if line.startswith("def floor(")]
+    diff = f"""
+--- a/src/barfeed/bars.py
++++ b/src/barfeed/domain/bars.py
+@@ -1 +1 @@
+--- a/src/barfeed/grid.py
++++ b/src/barfeed/domain/grid.py
+@@ -1,0 +{at + 1} @@ def floor
+"""
+    group = mutants.GROUPS["decisions"]
+    assert mutants.touched(diff, [group]) == [("domain/grid", "barfeed.domain.grid.x_floor__mutmut_*")]
+
+
+def test_a_sample_is_the_same_each_time_and_no_more_than_a_dozen() -> None:
+    found = [("domain/grid", str(number)) for number in range(40)]
+    assert mutants.sample(found, "a") == mutants.sample(found, "a") != mutants.sample(found, "b")
+    assert len(mutants.sample(found, "a")) == 12
+    assert len(mutants.sample(found[:3], "a")) == 3
