@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS := $(shell expr 1 + `getconf _NPROCESSORS_ONLN`)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint types unit docs site long model soak twenty month kills kills-syscalls fuzz mutants sabotage audit peers bench wheel image clean
+.PHONY: help demo run test lint types unit docs site long proof model soak twenty month kills kills-syscalls fuzz mutants sabotage audit peers bench wheel image clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
@@ -48,7 +48,7 @@ types: .venv/installed-dev
 	@$(BIN)/mypy
 
 unit: .venv/installed-dev
-	@$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not long and not peers'
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not long and not proof and not peers'
 
 docs: .venv/installed-dev ## write the generated pages anew, each from the script of its name, and the pictures
 	@for page in docs/*.md docs/*.svg; do test ! -e "$${page%.*}.py" || $(BIN)/python "$${page%.*}.py" > "$$page"; done
@@ -57,11 +57,18 @@ docs: .venv/installed-dev ## write the generated pages anew, each from the scrip
 site: .venv/installed-dev ## the documentation as a site, site/index.html; a link to nowhere fails (make test builds it too)
 	@$(BIN)/python -m sphinx -W --keep-going -n -q -d build/site -b html docs site
 
-long: .venv/installed-dev ## the year of hours, cold processes, kill loop
-	@$(BIN)/pytest -n auto --dist worksteal -m long
+long: .venv/installed-dev ## CI's sample of each attack: some minutes
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal -m long
+
+proof: .venv/installed-dev ## every attack, whole, with the reports in docs/proof.md written anew: hours, nightly
+	@$(BIN)/pytest -n auto --dist worksteal -m 'long or proof'
+	@$(MAKE) sabotage
+	@$(MAKE) mutants GROUP="decisions acceptance cycle"
+	@$(MAKE) kills kills-syscalls
+	@$(MAKE) soak twenty ARGS=--write
 
 fuzz: .venv/installed-dev ## a hostile exchange for as long as you like (FUZZ=examples)
-	@BARFEED_FUZZ_EXAMPLES=$(or $(FUZZ),20000) $(BIN)/pytest tests/proof/test_hostile_exchange.py -m 'not long'
+	@BARFEED_FUZZ_EXAMPLES=$(or $(FUZZ),20000) $(BIN)/pytest tests/proof/test_hostile_exchange.py -m 'not long and not proof'
 
 mutants: .venv/installed-dev ## small changes to what decides, each of which a test must notice (GROUP=cycle: twenty minutes; SINCE=REV: what has changed)
 	@$(BIN)/python tests/proof/mutants.py $(if $(SINCE),--since $(SINCE) $(GROUP),$(or $(GROUP),decisions acceptance))
@@ -79,7 +86,7 @@ bench: .venv/installed-peers ## speed, as ratios against named rivals
 	@$(BIN)/python -m benchmarks
 
 model: .venv/installed-dev ## lives of the feed beside a model, until one breaks a promise (EXAMPLES=1000)
-	@MODEL_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/pytest -m long tests/proof/test_model.py
+	@MODEL_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/pytest -m proof tests/proof/test_model.py
 
 soak: .venv/installed-dev ## eleven years of hours in bad weather: an hour or so (ARGS="--cycles 1000 --seed 2", --write)
 	@PYTHONPATH=tests $(BIN)/python -m proof.soak $(ARGS)
@@ -88,7 +95,7 @@ twenty: .venv/installed-dev ## twenty feeds and two readers on one store for a d
 	@PYTHONPATH=tests $(BIN)/python -m proof.twenty $(ARGS)
 
 month: .venv/installed-dev ## a month of storms for a watch with everything on, under a real Prometheus: some minutes
-	@$(BIN)/pytest -m long -s tests/proof/month
+	@$(BIN)/pytest -m 'long or proof' -s tests/proof/month
 
 kills: .venv/installed-dev ## 500 SIGKILLs at random moments of every command; a quarter of an hour
 	@$(BIN)/python tests/proof/kills.py --write

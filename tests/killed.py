@@ -16,7 +16,14 @@ EFFECTS = {
     "sendfile",
 }  # fmt: skip
 # What a command imports when it is called is imported before anything is counted.
-IMPORTED_FIRST = ("artifacts", "cycle", "export", "repair", "retention", "revisions", "store", "wiring")
+IMPORTED_FIRST = (
+    "artifacts.retention",
+    "cli.wiring",
+    "feed.cycle",
+    "history.export",
+    "history.repair",
+    "store.revisions",
+)
 
 name, step = sys.argv.pop(1), int(sys.argv.pop(1))
 for each in IMPORTED_FIRST:

@@ -54,7 +54,7 @@ def expected_rows(bars: list[Bar]) -> list[tuple[str, ...]]:
     return [(time[0], *(repr(value) for value in bar[1:])) for time, bar in zip(times, bars, strict=True)]
 
 
-@pytest.mark.long
+@pytest.mark.proof
 def test_every_hour_of_2024_in_order_ends_in_the_very_file(tmp_path: Path) -> None:
     path = shared("rest/BTCUSDT-1h.parquet")
     bars = published(path)
@@ -75,7 +75,7 @@ def test_every_hour_of_2024_in_order_ends_in_the_very_file(tmp_path: Path) -> No
     assert record.exit_code == 0
 
 
-@pytest.mark.long
+@pytest.mark.proof
 def test_forty_eight_hours_of_2024_as_cold_processes(tmp_path: Path) -> None:
     path = shared("rest/BTCUSDT-1h.parquet")
     bars = published(path)

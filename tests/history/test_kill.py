@@ -150,6 +150,6 @@ def test_a_killed_export_is_whole_or_absent(tmp_path: Path, suffix: str) -> None
     assert live_killed_exports(tmp_path, 6, suffix) > 0
 
 
-@pytest.mark.long
+@pytest.mark.proof
 def test_an_export_killed_forty_times_is_whole_or_absent(tmp_path: Path) -> None:
     assert live_killed_exports(tmp_path, 40, ".csv") > 10

@@ -55,7 +55,7 @@ def stored(order: Order) -> list[tuple[int, float]]:
         return connection.execute("SELECT epoch_ms(ts) // 3600000, y_pred FROM predictions ORDER BY ts").fetchall()
 
 
-@pytest.mark.long
+@pytest.mark.proof
 def test_a_simulated_week_gives_168_predictions_each_from_what_was_known(tmp_path: Path, model_root: Path) -> None:
     first_ms = ms(2024, 2, 10, 13)
     # The exchange knows ten more hours than the week: none of them may be seen.
@@ -81,7 +81,7 @@ def test_a_few_hours_of_the_chain_are_each_predicted_from_what_was_known(tmp_pat
     assert all(outcome.before is None for outcome in outcomes)
 
 
-@pytest.mark.long
+@pytest.mark.proof
 def test_january_2024_is_744_predictions_from_real_bars(tmp_path: Path, model_root: Path) -> None:
     (tape,) = Tape.load([str(shared("rest/BTCUSDT-1h.parquet"))])
     first_ms = ms(2024, 1, 1)

@@ -447,7 +447,7 @@ def test_the_script_runs_cold_far_from_utc(bench: Bench) -> None:
     assert abs(created_at.replace(tzinfo=UTC) - datetime.now(UTC)) < timedelta(minutes=5)
 
 
-@pytest.mark.long
+@pytest.mark.proof
 def test_a_cold_inference_takes_at_most_1_6_times_the_imports(bench: Bench) -> None:
     pytest.importorskip("pandas", reason="pandas is what the rival imports")
     rival = [sys.executable, "-c", "import lightgbm, duckdb, pandas"]

@@ -49,7 +49,7 @@ def test_each_vectorised_row_is_to_the_bit_what_inference_says_of_that_hour(hist
         assert np.array_equal(rows[hour - 719], of_last_hour(history[: hour + 1])), hour
 
 
-@pytest.mark.long
+@pytest.mark.proof
 def test_each_row_of_real_years_is_to_the_bit_what_inference_says_of_that_hour() -> None:
     bars = source.read_history(shared("rest/BTCUSDT-1h.parquet"), "")
     rows = feature_rows(bars, ALL)

@@ -235,7 +235,7 @@ def test_a_model_root_that_cannot_be_written_is_told(
     assert "models cannot be written: File exists" in ran.err
 
 
-@pytest.mark.long
+@pytest.mark.proof
 def test_six_years_of_hours_are_trained_on_in_less_than_a_minute(command: Command, tmp_path: Path) -> None:
     start = perf_counter()
     path = shared("rest/BTCUSDT-1h.parquet")

@@ -32,13 +32,13 @@ def test_a_first_start_killed_while_it_makes_its_store_starts_again() -> None:
         assert count(syscall_kills(scenes, disk, calls=("pwrite64",), every=4)) >= 1
 
 
-@pytest.mark.long
+@pytest.mark.proof
 def test_commands_killed_at_random_moments_lose_nothing() -> None:
     with arena(WITHOUT_MODEL) as (scenes, disk):
         assert count(random_kills(scenes, disk, kills=25, seed=2)) == 25
 
 
-@pytest.mark.long
+@pytest.mark.proof
 def test_an_inference_killed_at_random_moments_predicts_once() -> None:
     pytest.importorskip("lightgbm", reason="extra `inference`")
     with arena([Inference]) as (scenes, disk):

@@ -210,7 +210,7 @@ def test_no_promise_breaks_in_a_few_lives() -> None:
     run_state_machine_as_test(Life, settings=profile(2, 8, derandomize=True, database=None, phases=[Phase.generate]))
 
 
-@pytest.mark.long
+@pytest.mark.proof
 def test_no_promise_breaks_in_many_lives() -> None:
     examples = int(os.environ.get("MODEL_EXAMPLES", "60"))
     run_state_machine_as_test(Life, settings=profile(examples, 25, database=None, print_blob=True))

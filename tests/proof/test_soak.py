@@ -32,7 +32,7 @@ def test_a_few_days_of_bad_weather_end_as_documented_and_in_the_very_tape(tmp_pa
     assert len(report.struck) > 5
 
 
-@pytest.mark.long
+@pytest.mark.proof
 def test_months_of_bad_weather_end_as_documented_and_in_the_very_tape(tmp_path: Path) -> None:
     report = soak(tmp_path, 1500, seed=3, month_hours=240)
     assert set(report.struck) == set(FAULTS)

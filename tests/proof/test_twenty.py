@@ -32,7 +32,7 @@ def test_four_feeds_for_an_hour_append_each_bar_once(tmp_path: Path) -> None:
     assert_a_good_day(tmp_path, 4, 1)
 
 
-@pytest.mark.long
+@pytest.mark.proof
 def test_twenty_feeds_for_six_hours_append_each_bar_once(tmp_path: Path) -> None:
     assert_a_good_day(tmp_path, 20, 6)
 

@@ -155,7 +155,7 @@ def test_six_years_end_in_the_very_table_of_the_file(source: str, tmp_path: Path
     assert stored_bars(machine.duckdb) == expected(source)
 
 
-@pytest.mark.long
+@pytest.mark.proof
 @pytest.mark.parametrize("source", ["rest", "archive", "csv", "auto"])
 def test_six_years_killed_at_twenty_random_moments_end_in_the_same_table(source: str, tmp_path: Path) -> None:
     dice = random.Random(20)

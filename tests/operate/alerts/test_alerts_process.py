@@ -130,7 +130,8 @@ def test_a_bug_is_told_and_the_process_ends_though_a_channel_does_not_answer(
     feeding: Machine, webhook: Webhook, other_webhook: Webhook
 ) -> None:
     (feeding.folder / "sitecustomize.py").write_text(
-        "from barfeed import telling, verdict\ntelling.ALERT_WAIT_SEC = 8.0\nverdict.judge = lambda *_, **__: 1 / 0\n"
+        "from barfeed.domain import verdict\nfrom barfeed.operate.alerts import delivery\n"
+        "delivery.ALERT_WAIT_SEC = 8.0\nverdict.judge = lambda *_, **__: 1 / 0\n"
     )
     path = f"{feeding.folder}:{feeding.environment().get('PYTHONPATH', '')}"
     other_webhook.hangs = True

@@ -85,7 +85,7 @@ def unreachable(month: Month, server: Prometheus) -> None:
     server.raises(set(), "BarfeedDown")
 
 
-@pytest.mark.long
+@pytest.mark.proof
 @needs_prometheus
 def test_a_month_of_storms_is_told_exactly(tmp_path: Path, webhook: Webhook) -> None:
     begin = time.monotonic()
