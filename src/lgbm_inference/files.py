@@ -27,7 +27,7 @@ def staged(folder: Path) -> Iterator[Path]:
         made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         working = Path(tempfile.mkdtemp(prefix=_WORKING_PREFIX, dir=folder))
-        _sweep(working)
+        sweep(folder, working.stat().st_mtime)
     try:
         yield working
     finally:
@@ -53,7 +53,7 @@ def publish(staged_path: Path, folder: Path, name: str) -> Path:
     with translated(folder):
         path = _free(folder, name)
         staged_path.rename(path)
-        _flush_entries(folder)
+        flush_entries(folder)
     return path
 
 
@@ -65,9 +65,9 @@ def withdraw(paths: Sequence[Path]) -> None:
             path.unlink()
 
 
-def _sweep(own: Path) -> None:
-    now_sec = own.stat().st_mtime
-    for left in own.parent.glob(f"{_WORKING_PREFIX}*"):
+def sweep(folder: Path, now_sec: float) -> None:
+    """Take away what killed processes have left in a folder; `now_sec` is the time by its disk."""
+    for left in folder.glob(f"{_WORKING_PREFIX}*"):
         # Another process may be sweeping, too.
         with suppress(FileNotFoundError):
             if now_sec - left.stat().st_mtime > _ABANDONED_AFTER_SEC:
@@ -83,7 +83,8 @@ def _free(folder: Path, name: str) -> Path:
     return path
 
 
-def _flush_entries(folder: Path) -> None:
+def flush_entries(folder: Path) -> None:
+    """Write the names in a folder down to the disk."""
     # Windows cannot open a folder; its file system flushes the entry with the file.
     if os.name == "posix":
         entries = os.open(folder, os.O_RDONLY)

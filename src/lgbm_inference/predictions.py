@@ -3,6 +3,7 @@
 The file is opened late, for one transaction, and let go at once.
 """
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 import duckdb
 
+from lgbm_inference import files
 from lgbm_inference.bars import timestamp
 from lgbm_inference.errors import LocalError
 
@@ -109,15 +111,33 @@ def transaction(path: Path, lock_timeout_sec: float = LOCK_TIMEOUT_SEC) -> Itera
 
 @contextmanager
 def _attached(path: Path, lock_timeout_sec: float) -> Iterator[duckdb.DuckDBPyConnection]:
-    options = _EXISTING_FILE if path.exists() else _NEW_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    quoted = str(path).replace("'", "''")
     with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
         # CURRENT_TIMESTAMP becomes a TIMESTAMP in the session's zone, which is the machine's unless told.
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        _patiently(connection, f"ATTACH '{quoted}' AS store (TYPE duckdb, {options})", lock_timeout_sec)
+        if not path.exists():
+            _make(connection, path)
+        files.sweep(path.parent, path.stat().st_mtime)
+        _patiently(connection, _attach(path, "store", _EXISTING_FILE), lock_timeout_sec)
         connection.execute("USE store.main")
         yield connection
+
+
+def _make(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    # Beside its place: killed while DuckDB makes the file, a process would leave one that is no database.
+    with files.staged(path.parent) as working:
+        made = working / path.name
+        connection.execute(_attach(made, "made", _NEW_FILE))
+        connection.execute("DETACH made")
+        # Another process may have been quicker; its file is as good.
+        with suppress(FileExistsError):
+            os.link(made, path)
+        files.flush_entries(path.parent)
+
+
+def _attach(path: Path, name: str, options: str) -> str:
+    quoted = str(path).replace("'", "''")
+    return f"ATTACH '{quoted}' AS {name} (TYPE duckdb, {options})"
 
 
 def _patiently(connection: duckdb.DuckDBPyConnection, statement: str, timeout_sec: float) -> None:

@@ -405,6 +405,20 @@ def published_then(then: Callable[..., None]) -> Callable[..., None]:
     return both
 
 
+def test_a_first_prediction_killed_while_it_makes_its_store_leaves_none(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from lgbm_inference import predictions\n"
+        "os.link = lambda *_: os._exit(9)\n"
+        "with predictions.transaction(Path(sys.argv[1])): pass"
+    )
+    path = tmp_path / "predictions.duckdb"
+    assert subprocess.run([sys.executable, "-c", code, path], check=False, timeout=60).returncode == 9
+    assert not path.exists()
+    with predictions.transaction(path):
+        pass
+    assert path.exists()
+
+
 HOLDER = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
 
 
