@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import time
 import zipfile
@@ -15,7 +16,9 @@ from barfeed.artifacts import reading
 from barfeed.artifacts.retention import Keep, due, retain
 from barfeed.cli.commands.prune import prune
 from barfeed.cli.commands.verify import verify
+from barfeed.domain.errors import ArtifactsUnusable
 from commands import Ended, add_run, call, execute, make_store, names
+from waiting import in_time
 from world import World, ms
 
 NOW_MS = ms(2024, 2, 10, 14)
@@ -219,6 +222,16 @@ def test_a_broken_zip_is_told_and_nothing_goes(folder: Path) -> None:
     assert done.code == 4
     assert "2023-10_runs.zip cannot be read" in done.err
     assert digests(folder) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name")
+def test_a_pipe_in_place_of_a_zip_or_a_manifest_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "2023-09_runs.zip")
+    with pytest.raises(ArtifactsUnusable, match=r"/2023-09_runs\.zip cannot be read: 'it is no regular file'"):
+        in_time(lambda: reading.Zip(tmp_path / "2023-09_runs.zip"))
+    os.mkfifo(tmp_path / "20240101_000000Z_run.json")
+    with pytest.raises(ArtifactsUnusable, match=r"/20240101_000000Z_run\.json cannot be read: 'it is no regular file'"):
+        in_time(lambda: reading.read_manifest(reading.Folder(tmp_path), "20240101_000000Z"))
 
 
 def test_of_two_prunes_at_once_one_waits_for_its_next_call(folder: Path) -> None:

@@ -17,6 +17,7 @@ from barfeed.artifacts.writing import LATEST_NAME, Run, Written, run_files, slug
 from barfeed.domain.bars import Bar
 from barfeed.domain.errors import ArtifactsUnusable
 from barfeed.machine.locks import locked
+from waiting import in_time
 
 # 2024-01-15 14:23:45.678 UTC.
 RUN_TIME = 1_705_328_625_678
@@ -351,11 +352,11 @@ def test_names_sort_as_the_runs_came(tmp_path_factory: pytest.TempPathFactory, s
 def test_a_pipe_in_place_of_a_folders_mark_or_of_a_lock_keeps_nobody_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / ".series")
     with pytest.raises(ArtifactsUnusable, match=r"/\.series cannot be written: it is no regular file"):
-        writing.keep_for(tmp_path, "BTCUSDT 1h")
+        in_time(lambda: writing.keep_for(tmp_path, "BTCUSDT 1h"))
     with run_files(tmp_path, RUN_TIME) as run:
         os.mkfifo(tmp_path / ".unfinished" / "latest.lock")
         with pytest.raises(ArtifactsUnusable, match=r"/latest\.lock cannot be written"):
-            publish(run, BARS)
+            in_time(lambda: publish(run, BARS))
     assert not (tmp_path / LATEST_NAME).exists()
 
 
@@ -366,7 +367,7 @@ def test_a_lock_that_another_process_keeps_is_not_waited_for_for_ever(
     with run_files(tmp_path, RUN_TIME) as run, locked(tmp_path / ".unfinished" / "latest.lock", wait=False) as is_ours:
         assert is_ours
         with pytest.raises(ArtifactsUnusable, match=r"/latest\.lock is held by another process"):
-            publish(run, BARS)
+            in_time(lambda: publish(run, BARS))
     with run_files(tmp_path, RUN_TIME) as run:
         publish(run, BARS)
     assert (tmp_path / LATEST_NAME).read_text() == CONTENT

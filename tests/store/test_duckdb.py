@@ -402,6 +402,14 @@ def test_a_folder_is_no_store(tmp_path: Path) -> None:
             use(tmp_path, 0)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name")
+@pytest.mark.parametrize("what", ["a pipe", "a link to a device"])
+def test_what_is_no_regular_file_is_refused_before_it_is_opened(path: Path, what: str) -> None:
+    os.mkfifo(path) if what == "a pipe" else path.symlink_to("/dev/null")
+    with pytest.raises(StoreUnusable, match="is no regular file, expected a DuckDB file"):
+        opened(path).exists()
+
+
 def test_a_path_through_a_file_is_unusable(path: Path) -> None:
     append(path, 0)
     with pytest.raises(StoreUnusable):

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from barfeed.machine.locks import locked
-from barfeed.operate.alerts.ledger import LedgerFile
+from barfeed.operate.alerts.ledger import LedgerFile, spare_paths
 from barfeed.operate.alerts.troubles import Heard, Ledger, Letter, Message, Spell, note
+from waiting import in_time
 from world import hours, ms
 
 NOON_MS = ms(2024, 2, 10, 12)
@@ -73,6 +74,19 @@ def test_where_nothing_can_be_written_a_watch_remembers_all_the_same(tmp_path: P
     assert file.read().spells == {"cycle": Spell(NOON_MS, 2, {"mismatch": NOON_MS})}
 
 
+def test_where_the_folder_is_the_trouble_another_process_reads_what_was_told_beside_it(tmp_path: Path) -> None:
+    folder, ledger = tmp_path / "feed", note(Ledger(), TROUBLE, ["channel 1"], NOON_MS)
+    folder.write_text("in the way")
+    spares = spare_paths(folder, (tmp_path / "feed" / "below", tmp_path / "home"))
+    LedgerFile(folder, spares).change(lambda _: (None, ledger))
+    assert LedgerFile(folder, spares).read() == ledger
+    folder.unlink()
+    folder.mkdir()
+    LedgerFile(folder, spares).change(lambda told: (None, note(told, TROUBLE, ["channel 1"], NOON_MS + hours(1))))
+    assert LedgerFile(folder).read().spells == {"cycle": Spell(NOON_MS, 2, {"mismatch": NOON_MS})}
+    assert not any(path.exists() for path in spares)
+
+
 def test_processes_change_it_one_after_another(tmp_path: Path) -> None:
     saved(tmp_path, Ledger({"n": Spell(0)}))
     adding = [subprocess.Popen([sys.executable, "-c", ADDING, str(tmp_path)]) for _ in range(3)]
@@ -84,7 +98,7 @@ def test_processes_change_it_one_after_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["alerts.json", ".alerts.lock"])
 def test_a_pipe_in_its_place_or_its_locks_keeps_nobody_waiting(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
-    file = saved(tmp_path, note(Ledger(), TROUBLE, ["channel 1"], NOON_MS))
+    file = in_time(lambda: saved(tmp_path, note(Ledger(), TROUBLE, ["channel 1"], NOON_MS)))
     assert file.read().spells == {"cycle": Spell(NOON_MS, 1, {"mismatch": NOON_MS})}
     assert (tmp_path / name).is_fifo()
 
@@ -93,5 +107,5 @@ def test_a_lock_that_another_process_keeps_is_done_without(tmp_path: Path, monke
     monkeypatch.setattr("barfeed.machine.locks.WAIT_SEC", 0.2)
     ledger = note(Ledger(), TROUBLE, ["channel 1"], NOON_MS)
     with locked(tmp_path / ".alerts.lock", wait=False):
-        saved(tmp_path, ledger)
+        in_time(lambda: saved(tmp_path, ledger))
     assert LedgerFile(tmp_path).read() == ledger

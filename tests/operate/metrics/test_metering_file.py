@@ -9,6 +9,7 @@ from barfeed.exchange.stream_wire import Followed
 from barfeed.machine.clock import SystemClock
 from barfeed.operate.metrics.collector import Collector
 from operate.metrics.metering_world import Metered, samples
+from waiting import in_time
 from world import BTCUSDT_1H, World
 
 
@@ -126,7 +127,7 @@ def test_what_is_no_regular_file_is_left_as_it_is(
     world: World, file: Path, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     os.mkfifo(file) if what == "a pipe" else file.symlink_to("/dev/null")
-    metered = Metered(world, file)
+    metered = in_time(lambda: Metered(world, file))
     assert f"--metrics-file {file} cannot be read, the counters begin anew: " in caplog.text
     assert metered.live(13, 0, 30, catch_up=True).exit_code == 0
     assert f"--metrics-file {file} cannot be written: it is no regular file" in caplog.text
