@@ -55,6 +55,12 @@ def test_no_klines_are_an_empty_pull() -> None:
     assert wire.read_klines(b"[]") == Pull((), ())
 
 
+def test_more_rows_than_can_be_asked_for_are_no_answer_and_none_of_them_is_read() -> None:
+    with pytest.raises(ContractBroken, match="answered 1501 rows, expected at most 1500") as told:
+        read(*[1] * (wire.KLINES_LIMIT_MAX + 1))
+    assert told.value.findings == ()
+
+
 def test_broken_prices_are_still_read_so_that_the_rules_can_name_them() -> None:
     assert read(kline(f3="-5", f5="-1e-3")).bars == (Bar(1_705_323_600_000, 100.0, 110.0, -5.0, 105.0, -0.001),)
 

@@ -523,6 +523,17 @@ def test_only_the_store_has_statements_and_none_rewrites_a_row() -> None:
     assert not [word for word in ("UPDATE ", "DELETE ", "DO UPDATE", "OR REPLACE", "DROP ", "TRUNCATE") if word in text]
 
 
+def test_a_store_in_a_working_folder_that_is_gone_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(StoreUnusable):
+        opened(Path("ohlcv.duckdb"))
+
+
 class MallInfo(ctypes.Structure):
     """glibc's `struct mallinfo2`."""
 
