@@ -1,5 +1,6 @@
 """What `barfeed prune` takes out, what it leaves, and that nothing is ever lost."""
 
+import errno
 import hashlib
 import json
 import os
@@ -339,3 +340,18 @@ def test_a_store_changed_meanwhile_is_no_matter_of_prune(folder: Path) -> None:
     verified(folder)
     execute(folder.parent.parent / "ohlcv.duckdb", "DELETE FROM ohlcv_btcusdt_1h WHERE volume > 0")
     assert pruned(folder).code == 0
+
+
+def test_a_zip_that_cannot_be_closed_is_told_and_keeps_its_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    months_of_runs(folder)
+    before = digests(folder)
+    close = reading.Zip.close
+
+    def broken(self: reading.Zip) -> None:
+        close(self)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(reading.Zip, "close", broken)
+    ended = pruned(folder)
+    assert (ended.code, "Input/output error" in ended.err) == (4, True)
+    assert digests(folder) == before

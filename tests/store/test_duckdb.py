@@ -534,6 +534,47 @@ def test_a_store_in_a_working_folder_that_is_gone_cannot_be_used(
         opened(Path("ohlcv.duckdb"))
 
 
+def test_a_first_start_killed_while_it_makes_its_store_leaves_none(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from barfeed.domain.bars import Series\n"
+        "from barfeed.machine.clock import SystemClock; from barfeed.store.duckdb import Store\n"
+        "Store._detach = lambda *_: os._exit(9)\n"
+        "with Store(Path(sys.argv[1]), SystemClock(), 0.0).appending(Series.of('BTCUSDT', '1h'), create=True): pass"
+    )
+    path = tmp_path / "ohlcv.duckdb"
+    assert subprocess.run([sys.executable, "-c", code, path], check=False, timeout=60).returncode == 9
+    assert not path.exists()
+    assert append(path, 0) == 1
+    assert [each.name for each in tmp_path.iterdir()] == ["ohlcv.duckdb"]
+
+
+def test_all_of_duckdbs_work_is_done_where_a_signal_reaches_it(tmp_path: Path) -> None:
+    # Were there other threads, the main one might wait for them inside DuckDB, for as long as a query takes.
+    append(tmp_path / "ohlcv.duckdb", 0)
+    with opened(tmp_path / "ohlcv.duckdb").session(write=False) as connection:
+        assert connection.execute("SELECT current_setting('threads')").fetchone() == (1,)
+
+
+def test_a_store_lets_go_of_what_duckdb_keeps_of_each_attached_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ohlcv.duckdb"
+    append(path, 0)
+    connected: list[duckdb.DuckDBPyConnection] = []
+    connect = store_module._connect
+
+    def counted() -> duckdb.DuckDBPyConnection:
+        connected.append(connect())
+        return connected[-1]
+
+    monkeypatch.setattr(store_module, "_connect", counted)
+    store = opened(path)
+    for _ in range(401):
+        with store.reading(SERIES) as table:
+            assert table.exists
+    assert len(connected) == 3
+
+
 class MallInfo(ctypes.Structure):
     """glibc's `struct mallinfo2`."""
 
