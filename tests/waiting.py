@@ -1,5 +1,6 @@
-"""What must not wait: done in a thread that is left behind where it does; the test fails and the run goes on."""
+"""Waiting with a ceiling that only what never comes reaches, however busy the machine is."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Thread
@@ -11,8 +12,16 @@ LONGEST_SEC = 60.0
 _Value = TypeVar("_Value")
 
 
+def until(happened: Callable[[], object], look_every_sec: float = 0.01) -> None:
+    """Wait until it has; the test fails where it never does."""
+    end_sec = time.monotonic() + LONGEST_SEC
+    while not happened():
+        assert time.monotonic() < end_sec, "it did not happen"
+        time.sleep(look_every_sec)
+
+
 def in_time(do: Callable[[], _Value]) -> _Value:
-    """What `do` gives or raises; `TimeoutError` where it is not done in time."""
+    """What `do` gives or raises; `TimeoutError` where it never ends: it is left behind in its thread, and the run goes on."""
     done: Future[_Value] = Future()
 
     def run() -> None:

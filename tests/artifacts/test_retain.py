@@ -80,5 +80,5 @@ def test_a_watch_folds_too(feeding: Machine) -> None:
             clock.sleep(0.05)
     finally:
         running.terminate()
-        running.communicate(timeout=30)
+        running.communicate(timeout=60)
     assert runs_in(feeding.artifacts) == ["20240212_140030Z_run.json"]

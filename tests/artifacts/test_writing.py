@@ -195,7 +195,7 @@ def test_processes_that_start_together_never_share_a_name(tmp_path: Path) -> Non
         assert racer.stdin is not None
         racer.stdin.close()
         racer.stdin = None
-    named = {number: racer.communicate(timeout=30)[0].split() for number, racer in enumerate(racers)}
+    named = {number: racer.communicate(timeout=60)[0].split() for number, racer in enumerate(racers)}
     names = [name for some in named.values() for name in some]
     assert len(names) == len(set(names)) == 40
     for number, some in named.items():
@@ -224,7 +224,7 @@ with writing.run_files(Path(sys.argv[1]), {run_time}) as run:
 def test_a_killed_run_leaves_whole_files_or_none(tmp_path: Path, spoil: str, left: list[str]) -> None:
     code = KILLED.format(spoil=spoil, run_time=RUN_TIME)
     assert (
-        subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=ENVIRONMENT, check=False, timeout=30).returncode
+        subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=ENVIRONMENT, check=False, timeout=60).returncode
         == 9
     )
     assert [name for name in shown(tmp_path) if not name.startswith(".")] == left

@@ -108,7 +108,7 @@ ASKED = {
 def test_each_shell_is_answered(shell: str, on_path: dict[str, str]) -> None:
     asked, answer = ASKED[shell]
     environment = on_path | asked | {"_BARFEED_COMPLETE": f"{shell}_complete"}
-    done = subprocess.run(["barfeed"], env=environment, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(["barfeed"], env=environment, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == answer.split()
     line = re.search(rf"_BARFEED_COMPLETE={shell}_source", PAGE)
     assert line, f"docs/install.md does not tell how {shell} completes"

@@ -135,7 +135,7 @@ class Sandbox:
             if "pulled=" in line:
                 process.terminate()
                 break
-        return process.wait(timeout=10)
+        return process.wait(timeout=60)
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("BARFEED_")}
@@ -157,7 +157,7 @@ def _on_free_ports(command: str) -> str:
 
 def _end(process: "subprocess.Popen[str]") -> None:
     process.terminate()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def test_the_command_in_the_hint_of_a_watch_helps_beside_it(feeding: Machine, by
         assert " appended=726 " in ran.out
     finally:
         watch.terminate()
-        watch.communicate(timeout=30)
+        watch.communicate(timeout=60)
 
 
 WATCHS_OWN = {"listen": "0.0.0.0:9464", "stream": True}
@@ -142,7 +142,7 @@ def test_a_watch_goes_on_though_nobody_can_hear_of_it(feeding: Machine) -> None:
         assert watch.poll() is None
     finally:
         watch.terminate()
-        watch.wait(10)
+        watch.wait(60)
     assert newest(feeding.duckdb) >= "2024-02-10 14:00:00"
 
 
@@ -236,7 +236,7 @@ def test_two_feeds_at_the_same_moment_append_once_and_both_are_content(feeding: 
     for _hour in range(3):
         feeding.clock.advance(hours(1))
         both = [feeding.start(), feeding.start()]
-        outs = [each.communicate(timeout=30)[0] for each in both]
+        outs = [each.communicate(timeout=60)[0] for each in both]
         assert [each.returncode for each in both] == [0, 0]
         assert sorted(" appended=1 " in out for out in outs) == [False, True]
 
@@ -260,7 +260,7 @@ def test_a_watch_stops_within_a_second_with_exit_0(feeding: Machine, number: sig
     assert "appended=726" in watch.stdout.readline()
     began = time.monotonic()
     watch.send_signal(number)
-    _, err = watch.communicate(timeout=10)
+    _, err = watch.communicate(timeout=60)
     assert time.monotonic() - began < 1.0
     assert (watch.returncode, "Traceback" in err) == (0, False)
 
@@ -272,7 +272,7 @@ def test_a_watch_stops_within_a_second_in_the_middle_of_a_cycle(feeding: Machine
         time.sleep(0.01)
     began = time.monotonic()
     watch.terminate()
-    watch.communicate(timeout=10)
+    watch.communicate(timeout=60)
     assert time.monotonic() - began < 1.0
     assert watch.returncode == 0
     (manifest,) = feeding.artifacts.glob("*_run.json")
@@ -289,7 +289,7 @@ def test_a_watch_lives_the_hours_as_they_come(feeding: Machine) -> None:
             feeding.clock.advance(hours(1))
     finally:
         watch.terminate()
-        watch.communicate(timeout=10)
+        watch.communicate(timeout=60)
     assert newest(feeding.duckdb) >= "2024-02-10 16:00:00"
 
 

@@ -435,7 +435,7 @@ def test_a_store_that_another_process_holds_is_waited_for_and_then_its_holder_is
             pass
         assert 0.5 <= perf_counter() - start < 5
     finally:
-        holder.communicate(timeout=10)
+        holder.communicate(timeout=60)
     with predictions.transaction(path, 0.5):
         pass
 

@@ -207,7 +207,7 @@ def test_status_works_while_the_feed_writes_and_reads(feeding: Machine) -> None:
     finally:
         for each in running:
             each.terminate()
-            each.communicate(timeout=30)
+            each.communicate(timeout=60)
 
 
 # The decision itself.

@@ -82,7 +82,7 @@ def test_the_health_check_is_good_only_where_the_feed_is(status: int, code: int)
     assert ":9464" in DOCKERFILE.partition("BARFEED_LISTEN=")[2].split()[0]
     with answering(status) as port:
         command = [sys.executable, *(word.replace(":9464", f":{port}") for word in rest)]
-        assert subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == code
+        assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == code
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_a_bare_environment_has_its_own_exchange(installed: Callable[[str], Path
         url = next(line for line in exchange.stdout if "listens" in line).split()[-1]
         done = run(barfeed, "run", "--catch-up", "--base-url", url, "--max-skew-sec", "1e10", folder=tmp_path)
         exchange.terminate()
-        exchange.communicate(timeout=10)
+        exchange.communicate(timeout=60)
     assert done.returncode == 0, done.stderr
 
 

@@ -83,7 +83,7 @@ def live(folder: Path, feeds: int, day_hours: int) -> Day:
                 _live_an_hour(feeding, day)
         finally:
             (folder / "stop").touch()
-            looks = [reader.communicate(timeout=30)[0].split() for reader in readers]
+            looks = [reader.communicate(timeout=60)[0].split() for reader in readers]
         assert all(reader.returncode == 0 for reader in readers)
         seen = [float(each) for look in looks for each in look[::2]]
         return day._replace(looks_sec=sorted(seen), cycle_sec=sorted(day.cycle_sec))

@@ -41,7 +41,7 @@ class Victims:
         assert self._mother.stdout
         self._mother.stdin.close()
         self._mother.stdout.close()
-        self._mother.wait(timeout=30)
+        self._mother.wait(timeout=60)
 
     def live(self, *orders: dict[str, Any]) -> list[int]:
         """Let them live at the same time; each exit code, negative for the signal that ended it."""

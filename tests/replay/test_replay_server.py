@@ -18,6 +18,7 @@ from websockets.sync.client import connect
 from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.server import ReplayServer
 from replay.replay_world import World
+from waiting import LONGEST_SEC, in_time, until
 
 KLINES = "/fapi/v1/klines?symbol=BTCUSDT&interval=1h&limit=3"
 
@@ -28,7 +29,7 @@ class Client:
     def __init__(self, world: World, server: ReplayServer) -> None:
         self.world = world
         self.server = server
-        self.connection = HTTPConnection(urlsplit(server.url).netloc, timeout=5)
+        self.connection = HTTPConnection(urlsplit(server.url).netloc, timeout=LONGEST_SEC)
 
     def get(self, target: str = KLINES, **headers: str) -> tuple[HTTPResponse, bytes]:
         self.connection.request("GET", target, headers=headers)
@@ -71,13 +72,11 @@ def test_gzip_goes_through_whole(client: Client) -> None:
     assert len(json.loads(gzip.decompress(body))) == 3
 
 
-def test_a_small_request_takes_less_than_a_few_milliseconds(client: Client) -> None:
+def test_a_small_answer_does_not_wait_for_an_acknowledgement(client: Client) -> None:
     client.get("/fapi/v1/time")
-    start = perf_counter()
-    for _ in range(100):
-        client.get("/fapi/v1/time")
-    # Under one here; a busy machine may be slower, a delayed acknowledgement would be 40.
-    assert (perf_counter() - start) / 100 < 0.01
+    (line,) = client.server._http._open
+    # A delayed acknowledgement comes after 40 ms.
+    assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_requests_at_the_same_time_are_all_counted(client: Client) -> None:
@@ -134,8 +133,9 @@ def test_a_hanging_request_is_answered_after_its_time(client: Client) -> None:
 
 
 def test_a_hanging_request_does_not_hold_up_others(client: Client) -> None:
-    client.script('kind = "hang"\nsec = 30')
+    client.script(f'kind = "hang"\nsec = {10 * LONGEST_SEC}')
     client.connection.request("GET", KLINES)
+    until(lambda: client.world.exchange.requests.total())
     other = Client(client.world, client.server)
     response, _ = other.get("/fapi/v1/time")
     assert response.status == 200
@@ -158,20 +158,21 @@ def test_header_names_are_spelt_as_told(client: Client) -> None:
     assert len(json.loads(body)) == 3
 
 
-def test_it_stops_within_a_second_with_hung_dripping_and_idle_connections() -> None:
-    world = World(faults='[[fault]]\nkind="hang"\nsec=60\n[[fault]]\npath="time"\nkind="drip"\nbytes_per_sec=1')
+def test_it_stops_though_connections_hang_drip_and_idle() -> None:
+    world = World(faults='[[fault]]\nkind="hang"\nsec=600\n[[fault]]\npath="exchangeInfo"\nkind="drip"\nbytes_per_sec=1')
     server = ReplayServer(world.exchange)
     server.start()
     clients = [Client(world, server) for _ in range(3)]
     clients[0].connection.request("GET", KLINES)
-    clients[1].connection.request("GET", "/fapi/v1/time")
+    clients[1].connection.request("GET", "/fapi/v1/exchangeInfo")
     clients[2].get("/fapi/v1/ping")
-    start = perf_counter()
-    server.stop()
-    assert perf_counter() - start < 1
+    until(lambda: world.exchange.requests.total() == len(clients))
+    in_time(server.stop)
     for client in clients:
-        with pytest.raises((OSError, IncompleteRead)):
+        with pytest.raises((OSError, IncompleteRead)) as ended:
             client.get() if client is clients[2] else client.connection.getresponse().read()
+        # It was hung up on, and did not lose its patience.
+        assert not isinstance(ended.value, TimeoutError)
         client.connection.close()
 
 
@@ -202,7 +203,8 @@ def test_a_client_of_the_stream_is_pinged_and_cut_where_it_does_not_answer(
     monkeypatch: pytest.MonkeyPatch, answers: bool
 ) -> None:
     monkeypatch.setattr("barfeed.replay.stream.socket.PING_EVERY_SEC", 0.1)
-    monkeypatch.setattr("barfeed.replay.stream.socket.PONG_WITHIN_SEC", 0.3)
+    # Who answers is never late, however busy the machine is.
+    monkeypatch.setattr("barfeed.replay.stream.socket.PONG_WITHIN_SEC", 10 * LONGEST_SEC if answers else 0.1)
     world, pongs, send = World(), [], ClientProtocol.send_frame
 
     def sending(self: ClientProtocol, frame: Frame) -> None:
@@ -217,11 +219,14 @@ def test_a_client_of_the_stream_is_pinged_and_cut_where_it_does_not_answer(
         ReplayServer(world.exchange, streams=world.exchange) as server,
         connect(f"{server.stream_url}/ws/btcusdt@kline_1h", proxy=None, ping_interval=None) as line,
     ):
+        if answers:
+            # The next ping comes only when the last one was answered.
+            until(lambda: len(pongs) > 1)
         ends: type[Exception] = TimeoutError if answers else ConnectionClosed
         with pytest.raises(ends, match="timed out" if answers else "keepalive ping timeout"):
             # The clock stands: there is no frame to hear.
-            line.recv(timeout=2)
-    assert (len(pongs) > 1) == answers
+            line.recv(timeout=0 if answers else LONGEST_SEC)
+    assert bool(pongs) == answers
 
 
 @pytest.mark.parametrize(

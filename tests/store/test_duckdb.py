@@ -194,7 +194,7 @@ def test_created_at_is_utc_whatever_the_machines_zone(path: Path) -> None:
         [sys.executable, "-c", code],
         env=os.environ | {"TZ": "America/New_York", "PYTHONPATH": os.pathsep.join(sys.path)},
         check=True,
-        timeout=30,
+        timeout=60,
     )
     ((created_sec,),) = rows(path, "SELECT epoch(created_at) FROM ohlcv_btcusdt_1h")
     assert isinstance(created_sec, float)
@@ -226,7 +226,7 @@ def test_reading_leaves_the_log_of_a_killed_writer_as_it_is(path: Path, tmp_path
         'c.execute("INSERT INTO ohlcv_btcusdt_1h SELECT timestamp + INTERVAL 1 HOUR, * EXCLUDE (timestamp)'
         ' FROM ohlcv_btcusdt_1h"); os._exit(9)'
     )
-    subprocess.run([sys.executable, "-c", code], check=False, timeout=30)
+    subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
     before = digests(tmp_path)
     assert sorted(before) == ["ohlcv.duckdb", "ohlcv.duckdb.wal"]
     assert read(path) == bars(0, 1)
@@ -319,10 +319,10 @@ def test_between_two_uses_the_file_is_let_go(path: Path) -> None:
     with store.appending(SERIES, create=True) as table:
         table.append(bars(0))
     elsewhere = f"import duckdb; duckdb.connect({str(path)!r}).execute('CREATE TABLE t AS SELECT 1')"
-    subprocess.run([sys.executable, "-c", elsewhere], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", elsewhere], check=True, timeout=60)
     with store.reading(SERIES) as table:
         assert table.bars(0) == bars(0)
-    subprocess.run([sys.executable, "-c", elsewhere.replace(" t ", " u ")], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", elsewhere.replace(" t ", " u ")], check=True, timeout=60)
 
 
 @contextmanager

@@ -102,8 +102,8 @@ def test_the_command_serves_it(tmp_path: Path) -> None:
     try:
         assert process.stdout is not None
         url = next(line for line in process.stdout if "listens" in line).split()[-1]
-        with urllib.request.urlopen(f"{url}{DAILY}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{url}{DAILY}", timeout=60) as answer:
             assert answer.read(2) == b"PK"
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)

@@ -167,7 +167,7 @@ def at_a_terminal(feeding: Machine, typed: bytes) -> tuple[int, str]:
     finally:
         too_long.cancel()
         os.close(ours)
-    return process.wait(30), said.decode()
+    return process.wait(60), said.decode()
 
 
 MORE_ANSWERS = [(b"no\n", 1, 725), (b"\n", 1, 725), (b"\x04", 130, 725)]

@@ -192,7 +192,7 @@ def test_a_watch_tells_beside_its_cycles_and_what_is_left_when_it_is_stopped(
     finally:
         watch.terminate()
     begin = time.monotonic()
-    out, err = watch.communicate(timeout=30)
+    out, err = watch.communicate(timeout=60)
     assert watch.returncode == 0
     # Bounded, though one channel never answers; not a measure of speed.
     assert time.monotonic() - begin < 20

@@ -374,7 +374,7 @@ def run_doctor(
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=30,
+        timeout=60,
         check=False,
     )
 

@@ -68,7 +68,7 @@ def get(url: str, method: str = "GET") -> Answer:
     """Ask for a page, whatever it answers."""
     request = urllib.request.Request(url, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return Answer(answer.status, answer.headers["Content-Type"], answer.read().decode())
     except HTTPError as refused:
         with refused:

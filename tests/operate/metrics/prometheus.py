@@ -94,4 +94,4 @@ def prometheus(folder: Path, feed: int) -> Iterator[Prometheus]:
             yield each
         finally:
             server.terminate()
-            server.wait(timeout=30)
+            server.wait(timeout=60)

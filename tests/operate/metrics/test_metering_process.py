@@ -130,7 +130,7 @@ def watching(feeding: Machine, *flags: str) -> Iterator[tuple[str, Iterator[str]
         yield url, iter(feed.stdout)
     finally:
         feed.terminate()
-        feed.communicate(timeout=30)
+        feed.communicate(timeout=60)
 
 
 def until(url: str, name: str, value: float) -> dict[str, float]:

@@ -28,7 +28,7 @@ def watching(feeding: Machine, port: int) -> Iterator[None]:
             yield
         finally:
             feed.terminate()
-            feed.wait(timeout=30)
+            feed.wait(timeout=60)
 
 
 def test_prometheus_tells_what_happened_and_raises_the_alert(tmp_path: Path) -> None:

@@ -31,14 +31,14 @@ def listener() -> Iterator[Listener]:
 
 def raw(listener: Listener, request: bytes) -> bytes:
     host, _, port = listener.url.removeprefix("http://").rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(request)
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
 def idle(listener: Listener) -> socket.socket:
     host, _, port = listener.url.removeprefix("http://").rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=10)
+    return socket.create_connection((host, int(port)), timeout=60)
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ class Month:
         """As the kernel does where memory is short."""
         if self._process:
             self._process.kill()
-            self._process.wait(30)
+            self._process.wait(60)
 
     def ended(self) -> int:
         return self.out.read_bytes().count(b"\n") if self.out.exists() else 0
