@@ -106,7 +106,7 @@ class World:
             settle_sec=10.0,
             max_skew_sec=5.0,
             then="",
-            then_timeout_sec=10.0,
+            then_timeout_sec=600.0,
         )
 
     def run(self, fault: str = "", max_wait_sec: float = 120.0, **changes: Any) -> Record:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from barfeed.machine.clock import SystemClock
 from commands import names
 from process import Machine, machine
+from waiting import until
 from world import hours, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
@@ -74,10 +74,7 @@ def test_a_watch_folds_too(feeding: Machine) -> None:
     try:
         assert running.stdout is not None
         assert running.stdout.readline().startswith("pulled=")
-        clock = SystemClock()
-        end_sec = clock.steady_sec() + 20
-        while len(runs_in(feeding.artifacts)) > 1 and clock.steady_sec() < end_sec:
-            clock.sleep(0.05)
+        until(lambda: len(runs_in(feeding.artifacts)) == 1)
     finally:
         running.terminate()
         running.communicate(timeout=60)

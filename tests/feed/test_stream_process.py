@@ -54,7 +54,8 @@ class Listening:
         """Status, target and the exchange's time of each cycle, once there are so many."""
         self.until(lambda: len(self.manifests()) >= count)
         # Any one more would come within a look or two.
-        time.sleep(0.3)
+        looks = self.feeding.exchange.requests["/fapi/v1/time"]
+        self.until(lambda: self.feeding.exchange.requests["/fapi/v1/time"] >= looks + 3)
         return [(each["status"], each["target"][11:], each["run_time"][9:]) for each in self.manifests()]
 
 

@@ -1,3 +1,6 @@
+import time
+from types import SimpleNamespace
+
 import pytest
 
 from barfeed.machine.clock import ExchangeTime, Patience, SystemClock
@@ -20,27 +23,27 @@ class SleptClock:
 
 
 def test_half_the_round_trip_is_added_to_what_the_exchange_said() -> None:
-    time = ExchangeTime.answered(1_705_323_600_000, sent_sec=500.0, received_sec=502.0, machine_ms=1_705_323_601_000)
+    told = ExchangeTime.answered(1_705_323_600_000, sent_sec=500.0, received_sec=502.0, machine_ms=1_705_323_601_000)
     clock = SleptClock()
     clock.now_sec = 502.0
-    assert time.now_ms(clock) == 1_705_323_601_000
-    assert time.round_trip_sec == 2.0
-    assert time.skew_sec == 0.0
+    assert told.now_ms(clock) == 1_705_323_601_000
+    assert told.round_trip_sec == 2.0
+    assert told.skew_sec == 0.0
 
 
 @pytest.mark.parametrize(("machine_off_ms", "skew_sec"), [(600_000, 600.0), (-600_000, -600.0), (0, 0.0)])
 def test_a_fast_machine_has_a_positive_skew_and_changes_nothing_else(machine_off_ms: int, skew_sec: float) -> None:
     machine_ms = 1_705_323_600_500 + machine_off_ms
-    time = ExchangeTime.answered(1_705_323_600_000, sent_sec=500.0, received_sec=501.0, machine_ms=machine_ms)
-    assert time.skew_sec == skew_sec
-    assert time.now_ms(SleptClock()) == 1_705_323_599_500
+    told = ExchangeTime.answered(1_705_323_600_000, sent_sec=500.0, received_sec=501.0, machine_ms=machine_ms)
+    assert told.skew_sec == skew_sec
+    assert told.now_ms(SleptClock()) == 1_705_323_599_500
 
 
 def test_the_exchanges_time_is_carried_on_by_the_steady_clock() -> None:
     clock = SleptClock()
-    time = ExchangeTime.answered(1_705_323_600_000, 500.0, 500.0, 0)
+    told = ExchangeTime.answered(1_705_323_600_000, 500.0, 500.0, 0)
     clock.sleep(3_600.25)
-    assert time.now_ms(clock) == 1_705_327_200_250
+    assert told.now_ms(clock) == 1_705_327_200_250
 
 
 def test_patience_runs_out_and_never_below_zero() -> None:
@@ -65,10 +68,17 @@ def test_waiting_aside_uses_no_patience_up() -> None:
 
 def test_the_machines_clocks_move_on_and_sleep_waits_for_them() -> None:
     clock = SystemClock()
+    began, began_ms = time.monotonic(), time.time_ns() // 1_000_000
     steady_sec, utc_ms = clock.steady_sec(), clock.utc_ms()
     clock.sleep(0.02)
-    assert 0.02 <= clock.steady_sec() - steady_sec < 1.0
-    assert 19 <= clock.utc_ms() - utc_ms < 1000
-    clock.sleep(0.0)
-    clock.sleep(-5.0)
-    assert clock.steady_sec() - steady_sec < 1.0
+    assert 0.02 <= clock.steady_sec() - steady_sec <= time.monotonic() - began
+    assert utc_ms + 19 <= clock.utc_ms() <= time.time_ns() // 1_000_000
+    assert utc_ms >= began_ms
+
+
+def test_a_sleep_of_nothing_or_less_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("barfeed.machine.clock.time", SimpleNamespace(**vars(time) | {"sleep": slept.append}))
+    SystemClock().sleep(0.0)
+    SystemClock().sleep(-5.0)
+    assert slept == []

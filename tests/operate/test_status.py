@@ -1,6 +1,7 @@
 """What `barfeed status` tells, and when it calls a feed healthy."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from barfeed.artifacts.reading import Manifest
 from barfeed.cli.commands.status import status
 from barfeed.domain.bars import Series
 from barfeed.domain.grid import Gap
+from barfeed.machine.clock import SystemClock
 from barfeed.operate.status import Bars, Runs, judge, lag_ms
 from barfeed.store.duckdb import Coverage
 from commands import BARS, Ended, add_run, call, execute, make_store
 from process import Machine, machine
+from waiting import LONGEST_SEC
 from world import BTCUSDT_1H, hours, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
@@ -30,8 +33,29 @@ def feeding(tmp_path: Path) -> Iterator[Machine]:
         yield each
 
 
+class OnlySlept(SystemClock):
+    """The machine's clock, of which only what is slept goes by: what a busy machine takes for the rest does not."""
+
+    def __init__(self) -> None:
+        self._slept_sec = 1000.0
+
+    def steady_sec(self) -> float:
+        return self._slept_sec
+
+    def sleep(self, sec: float) -> None:
+        time.sleep(sec)
+        self._slept_sec += sec
+
+
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("barfeed.machine.clock.SystemClock", OnlySlept)
+    monkeypatch.setattr("barfeed.cli.commands.status._WAIT_SEC", LONGEST_SEC)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch, _patient: None) -> None:
+    """For an exchange that nobody reaches."""
     monkeypatch.setattr("barfeed.cli.commands.status._WAIT_SEC", 0.5)
 
 
@@ -121,6 +145,7 @@ def test_a_failure_that_the_machines_clock_named_is_over_with_the_next_good_hour
     assert (done.code, "last cycle  20240210_150030Z appended" in done.out) == (0, True)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_of_two_folders_the_one_written_to_last_is_told(tmp_path: Path) -> None:
     store = make_store(tmp_path / "ohlcv.duckdb")
     add_run(tmp_path / "feed" / "before", NOW_MS + hours(9000))
@@ -129,6 +154,7 @@ def test_of_two_folders_the_one_written_to_last_is_told(tmp_path: Path) -> None:
     assert done.told["series"][0]["last_cycle"]["run_time"] == "20240210_140030Z"
 
 
+@pytest.mark.usefixtures("impatient")
 def test_an_exchange_that_does_not_answer_is_told_and_the_rest_too(feeding: Machine) -> None:
     done = told(feeding, "--base-url", NOWHERE)
     assert done.code == 1
@@ -163,6 +189,7 @@ def test_every_series_of_the_store_is_told_or_the_one_that_is_named(feeding: Mac
     assert told(feeding, "--symbol", "ETHUSDT").out.startswith("ETHUSDT 1h\n")
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_store_that_is_not_there_is_not_healthy_and_stays_absent(tmp_path: Path) -> None:
     done = call(status, "--duckdb", tmp_path / "none.duckdb", "--persist-dir", tmp_path, "--base-url", NOWHERE)
     assert done.code == 1
@@ -173,6 +200,7 @@ def test_a_store_that_is_not_there_is_not_healthy_and_stays_absent(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("impatient")
 def test_the_folder_is_found_by_its_manifests_whatever_the_dataset_is_called(tmp_path: Path) -> None:
     store = make_store(tmp_path / "ohlcv.duckdb")
     add_run(tmp_path / "feed" / "my_label", NOW_MS)

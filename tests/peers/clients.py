@@ -126,7 +126,7 @@ class BinanceSdk:
         sdk = pytest.importorskip(name, reason=f"needs the extra `peers`: {name.replace('_', '-')}")
         common = pytest.importorskip("binance_common.configuration")
         self._error = pytest.importorskip("binance_common.errors").Error
-        settings = common.ConfigurationRestAPI(api_key="", api_secret="", base_path=url, retries=0, timeout=10_000)
+        settings = common.ConfigurationRestAPI(api_key="", api_secret="", base_path=url, retries=0, timeout=60_000)
         self.client = sdk.DerivativesTradingUsdsFutures(config_rest_api=settings).rest_api
 
     def klines(self, **asked: Any) -> list[Bar]:

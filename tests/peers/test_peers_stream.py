@@ -45,7 +45,7 @@ def test_ccxt_pro_watches_a_bar_close_and_the_next_one_open(venue: Venue) -> Non
         exchange.urls["api"]["ws"] = {"linear": venue.url.replace("http", "ws", 1) + "/ws"}
         try:
             while True:
-                bars: list[list[Any]] = await asyncio.wait_for(exchange.watch_ohlcv("BTC/USDT:USDT", "1h"), 15)
+                bars: list[list[Any]] = await asyncio.wait_for(exchange.watch_ohlcv("BTC/USDT:USDT", "1h"), 60)
                 if len(bars) > 1:
                     return [[*bar] for bar in bars]
         finally:

@@ -216,7 +216,7 @@ def server(say: Callable[[socket.socket], None]) -> Iterator[tuple[str, list[byt
 
     def live(connection: socket.socket) -> None:
         with connection, suppress(OSError):
-            connection.settimeout(20)
+            connection.settimeout(PATIENCE_SEC)
             seen.append(connection.recv(65536))
             say(connection)
 
@@ -427,7 +427,7 @@ def replay() -> Iterator[ReplayServer]:
 def ask(replay: ReplayServer, sent: bytes) -> bytes:
     host, _, port = replay.url.removeprefix("http://").partition(":")
     answer = b""
-    with socket.create_connection((host, int(port)), 5) as connection, suppress(OSError):
+    with socket.create_connection((host, int(port)), PATIENCE_SEC) as connection, suppress(OSError):
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
         while some := connection.recv(65536):

@@ -57,6 +57,12 @@ class Day(NamedTuple):
     cycle_sec: list[float]
     looks_sec: list[float]
 
+    @property
+    def readers_wait_no_longer(self) -> bool:
+        """Than a cycle of the same day takes: whatever else the machine does strikes both. No test's matter."""
+        middle, last = len(self.looks_sec) // 2, len(self.cycle_sec) // 2
+        return self.looks_sec[-1] <= self.cycle_sec[-1] and self.looks_sec[middle] <= self.cycle_sec[last]
+
     def markdown(self) -> str:
         """For people."""
         each_hour = (
@@ -92,7 +98,8 @@ def live(folder: Path, feeds: int, day_hours: int) -> Day:
 def _live_an_hour(feeding: Machine, day: Day) -> None:
     feeding.clock.advance(hours(1))
     before = set(feeding.artifacts.glob("*_run.json"))
-    ran = [_Timed(feeding.start()) for _ in range(day.feeds)]
+    # On a busy machine twenty may take longer than the thirty seconds that each waits for the others.
+    ran = [_Timed(feeding.start("--lock-timeout-sec", "600")) for _ in range(day.feeds)]
     ended = [each.end() for each in ran]
     day.codes.update(code for code, _, _ in ended)
     day.appended.append(sum(int(each) for _, out, _ in ended for each in re.findall(r"appended=(\d+)", out)))
@@ -114,7 +121,7 @@ class _Timed:
         self._thread.start()
 
     def _wait(self) -> None:
-        self._told = self._process.communicate(timeout=120)
+        self._told = self._process.communicate(timeout=600)
         self.took_sec = monotonic() - self._begin_sec
 
     def end(self) -> tuple[int, str, str]:
@@ -144,7 +151,7 @@ def main() -> int:
     print(day.markdown(), *sorted(day.complaints), sep="\n")  # noqa: T201 - a command's output
     if said.write:
         put_between(BEGIN, END, day.markdown())
-    return 0 if day.codes == {0} and not day.complaints else 1
+    return 0 if day.codes == {0} and not day.complaints and day.readers_wait_no_longer else 1
 
 
 if __name__ == "__main__":

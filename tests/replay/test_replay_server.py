@@ -135,7 +135,7 @@ def test_a_hanging_request_is_answered_after_its_time(client: Client) -> None:
 def test_a_hanging_request_does_not_hold_up_others(client: Client) -> None:
     client.script(f'kind = "hang"\nsec = {10 * LONGEST_SEC}')
     client.connection.request("GET", KLINES)
-    until(lambda: client.world.exchange.requests.total())
+    until(client.world.exchange.requests.total)
     other = Client(client.world, client.server)
     response, _ = other.get("/fapi/v1/time")
     assert response.status == 200
@@ -159,7 +159,9 @@ def test_header_names_are_spelt_as_told(client: Client) -> None:
 
 
 def test_it_stops_though_connections_hang_drip_and_idle() -> None:
-    world = World(faults='[[fault]]\nkind="hang"\nsec=600\n[[fault]]\npath="exchangeInfo"\nkind="drip"\nbytes_per_sec=1')
+    world = World(
+        faults='[[fault]]\nkind="hang"\nsec=600\n[[fault]]\npath="exchangeInfo"\nkind="drip"\nbytes_per_sec=1'
+    )
     server = ReplayServer(world.exchange)
     server.start()
     clients = [Client(world, server) for _ in range(3)]

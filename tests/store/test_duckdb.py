@@ -20,6 +20,7 @@ from barfeed.machine.clock import SystemClock
 from barfeed.store import duckdb as store_module
 from barfeed.store.duckdb import Coverage, Store
 from storage import of_the_future
+from world import SteppingClock
 
 HOUR = 3_600_000
 # 2024-01-15 13:00 UTC.
@@ -326,7 +327,7 @@ def test_between_two_uses_the_file_is_let_go(path: Path) -> None:
 
 
 @contextmanager
-def holder(path: Path, hold_sec: float) -> Iterator[int]:
+def holder(path: Path, hold_sec: float = 600.0) -> Iterator[int]:
     """Another process that holds the file for writing; its id."""
     code = f"import duckdb, time; c = duckdb.connect({str(path)!r}); print(1, flush=True); time.sleep({hold_sec})"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
@@ -341,25 +342,25 @@ def holder(path: Path, hold_sec: float) -> Iterator[int]:
 def test_a_lock_is_waited_for(path: Path) -> None:
     append(path, 0)
     with holder(path, hold_sec=0.4):
-        with opened(path, lock_timeout_sec=20.0).appending(SERIES, create=True) as table:
+        with opened(path, lock_timeout_sec=600.0).appending(SERIES, create=True) as table:
             table.append(bars(1))
-        with opened(path, lock_timeout_sec=20.0).reading(SERIES) as table:
+        with opened(path, lock_timeout_sec=600.0).reading(SERIES) as table:
             assert table.bars(0) == bars(0, 1)
 
 
 @pytest.mark.parametrize("lock_timeout_sec", [0.0, 0.3])
 def test_a_lock_that_stays_is_told_by_its_holder(path: Path, lock_timeout_sec: float) -> None:
     append(path, 0)
-    with holder(path, hold_sec=20.0) as process_id:
-        begin_sec = time.perf_counter()
-        for use in (
-            opened(path, lock_timeout_sec).reading(SERIES),
-            opened(path, lock_timeout_sec).appending(SERIES, create=True),
-        ):
+    clock = SteppingClock(ONE_PM)
+    store = Store(path, clock, lock_timeout_sec)
+    with holder(path) as process_id:
+        for use in (store.reading(SERIES), store.appending(SERIES, create=True)):
+            begin_sec = clock.steady_sec()
             with pytest.raises(StoreUnusable, match=rf"is held by .*python.* \(PID {process_id}\)") as told, use:
                 pass
             assert "--lock-timeout-sec" in told.value.hint
-        assert 2 * lock_timeout_sec <= time.perf_counter() - begin_sec < 2 * lock_timeout_sec + 1.5
+            # The last of its pauses may be a quarter of a second.
+            assert lock_timeout_sec <= clock.steady_sec() - begin_sec <= lock_timeout_sec + 0.25
 
 
 SPOILT: dict[str, Callable[[bytes], bytes]] = {

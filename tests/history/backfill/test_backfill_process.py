@@ -164,10 +164,11 @@ def test_six_years_killed_at_twenty_random_moments_end_in_the_same_table(source:
     with six_years(tmp_path, latency_sec=0.15 if source in {"rest", "auto"} else 0.02) as machine:
         flags = flags_of(source, tmp_path)
         kills, moved, before = 0, 0, 0
-        while kills < KILLS:
+        # On a busy machine it takes more of them, and later ones, until some came in between.
+        while kills < KILLS or moved <= 3:
             process = machine.start(*flags)
             try:
-                process.communicate(timeout=dice.uniform(0.25, 3.0))
+                process.communicate(timeout=dice.uniform(0.25, 3.0 + kills / 10))
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.communicate()
@@ -185,7 +186,6 @@ def test_six_years_killed_at_twenty_random_moments_end_in_the_same_table(source:
             moved += len(held) > before
             before = len(held)
         assert machine.run(*flags).code == 0
-        assert moved > 3
     assert stored_bars(machine.duckdb) == bars
 
 

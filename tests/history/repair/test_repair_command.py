@@ -15,6 +15,7 @@ import pytest
 
 from barfeed.replay.faults.script import parse_faults
 from process import BARFEED, Machine, Ran, machine
+from waiting import LONGEST_SEC
 from world import hours, made_up_bars, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
@@ -154,7 +155,7 @@ def at_a_terminal(feeding: Machine, typed: bytes) -> tuple[int, str]:
     command = [sys.executable, "-c", code, "--duckdb", str(feeding.duckdb), *QUICK]
     process = subprocess.Popen(command, env=feeding.environment(), stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
-    too_long = threading.Timer(30, process.kill)
+    too_long = threading.Timer(LONGEST_SEC, process.kill)
     too_long.start()
     os.write(ours, typed)
     said = b""

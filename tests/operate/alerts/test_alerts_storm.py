@@ -1,7 +1,6 @@
 """Days of trouble, hour by hour, and what people were told of them."""
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from barfeed.operate.alerts.delivery import Alerts
 from barfeed.operate.alerts.ledger import LedgerFile
 from barfeed.replay.tapes.tape import Tape
 from operate.alerts.webhook import SECRET, Webhook
+from waiting import LONGEST_SEC, until
 from world import BTCUSDT_1H, World, hours, made_up_bars, ms
 
 pytest.importorskip("apprise", reason="extra `alerts`")
@@ -52,7 +52,7 @@ class Feeding:
 
     def alerts(self) -> Alerts:
         feed = self.world.feed
-        return Alerts(channels(self._addresses), LedgerFile(feed.folder), feed.clock, 5.0, 20.0)
+        return Alerts(channels(self._addresses), LedgerFile(feed.folder), feed.clock, 5.0, LONGEST_SEC)
 
 
 @pytest.fixture
@@ -115,18 +115,22 @@ def test_a_machine_that_is_days_off_tells_a_trouble_once_though_the_exchange_tel
 
 
 @pytest.mark.long
+def hanging() -> int:
+    """How many threads have not ended that tell the first channel."""
+    return sum(each.name == "barfeed-channel 1 (json)" for each in threading.enumerate())
+
+
 def test_a_watch_tells_the_end_though_a_channel_hangs_at_the_trouble(world: World, webhook: Webhook) -> None:
     alerts = Alerts(channels((webhook.channel,)), LedgerFile(world.feed.folder), world.clock, 5.0, 0.0)
     webhook.hangs = True
     for hour in range(1, 9):
         world.clock.go_to(TARGET_MS + hours(hour) + 30_000)
         alerts(world.run(DOWN, catch_up=True), world.rest.conversation(1))
-        time.sleep(0.05)
-    hanging = [each for each in threading.enumerate() if each.name == "barfeed-channel 1 (json)"]
-    assert 1 < len(hanging) <= background.HANGING_MAX
+        until(lambda: hanging() == len(webhook.held))
+    assert 1 < hanging() <= background.HANGING_MAX
     alerts = Alerts(channels((webhook.channel,)), LedgerFile(world.feed.folder), world.clock, 5.0, 0.0)
     alerts(world.run(DOWN, catch_up=True), world.rest.conversation(1))
-    time.sleep(0.5)
+    until(lambda: hanging() == len(webhook.held))
     webhook.hangs = False
     world.clock.go_to(TARGET_MS + hours(9) + 30_000)
     alerts(world.run(catch_up=True), world.rest.conversation(1))

@@ -2,11 +2,12 @@
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from waiting import until
 
 SECRET = "t0ken-of-mine"
 
@@ -20,12 +21,14 @@ class Webhook:
         self.posted: list[dict[str, Any]] = []
         self.called: list[str] = []
         self.refused = 0
+        # The paths that are left without an answer.
+        self.held: list[str] = []
         self.port = 0
 
     @property
     def channel(self) -> str:
-        """Its address as apprise writes it."""
-        return f"json://127.0.0.1:{self.port}/{SECRET}"
+        """Its address as apprise writes it, with more patience than a busy machine needs."""
+        return f"json://127.0.0.1:{self.port}/{SECRET}?cto=60&rto=300"
 
     @property
     def url(self) -> str:
@@ -38,9 +41,7 @@ class Webhook:
 
     def wait_for(self, count: int) -> None:
         """Until so many messages have come."""
-        deadline = time.monotonic() + 20
-        while len(self.posted) < count and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: len(self.posted) >= count)
         assert len(self.posted) == count
 
 
@@ -61,7 +62,8 @@ def serving() -> Iterator[Webhook]:
 
         def _answers(self) -> bool:
             if hook.hangs:
-                over.wait(60)
+                hook.held.append(self.path)
+                over.wait()
                 return False
             hook.refused += hook.status != 200
             self.send_response(hook.status)

@@ -12,6 +12,7 @@ import pytest
 import trustme
 
 from process import Machine, machine
+from waiting import LONGEST_SEC
 from world import ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
@@ -33,8 +34,15 @@ def feeding(tmp_path: Path, lived: Path) -> Iterator[Machine]:
         yield each
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not hang may take its time on a busy machine."""
+    monkeypatch.setattr("barfeed.operate.doctor.LIMIT_SEC", 4 * LONGEST_SEC)
+    monkeypatch.setattr("barfeed.operate.doctor._ANSWER_SEC", LONGEST_SEC)
+
+
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient(monkeypatch: pytest.MonkeyPatch, _patient: None) -> None:
     """For an exchange that never answers. On a busy machine a handshake takes longer than this.
 
     Cut before its handshake, a connection also stays open until Python collects it: `SSLSocket._create` does not close
@@ -75,7 +83,7 @@ def secured(authority: trustme.CA) -> Iterator[str]:
 def silent() -> Iterator[str]:
     """The `host:port` of a server that takes every connection and never says a word."""
     over = threading.Event()
-    with listening(lambda _connection: over.wait(60)) as address:
+    with listening(lambda _connection: over.wait()) as address:
         yield address
         over.set()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import waiting
 from barfeed.replay.faults.script import parse_faults
 from operate.metrics.metering_world import TARGET_MS, get, samples
 from process import Machine, machine
@@ -133,13 +134,9 @@ def watching(feeding: Machine, *flags: str) -> Iterator[tuple[str, Iterator[str]
         feed.communicate(timeout=60)
 
 
-def until(url: str, name: str, value: float) -> dict[str, float]:
-    """The metrics, as soon as one of them says so."""
-    for _ in range(400):
-        says = samples(get(f"{url}/metrics").body)
-        if says.get(name) == value:
-            return says
-    pytest.fail(f"{name} never became {value}: {says.get(name)}")
+def until(url: str, name: str, value: float) -> None:
+    """Until one of the metrics says so."""
+    waiting.until(lambda: samples(get(f"{url}/metrics").body).get(name) == value)
 
 
 def test_a_watch_answers_from_before_its_first_cycle_and_through_one_that_hangs(feeding: Machine) -> None:

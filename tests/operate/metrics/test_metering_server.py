@@ -3,7 +3,6 @@
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
@@ -14,6 +13,8 @@ from barfeed.machine.clock import SystemClock
 from barfeed.operate.metrics import server
 from barfeed.operate.metrics.server import Address, Listener, Page, address
 from operate.metrics.metering_world import get
+from waiting import LONGEST_SEC, until
+from world import SteppingClock
 
 PAGES = {
     "/metrics": lambda: Page(200, "text/plain", b"barfeed_info 1\n"),
@@ -31,14 +32,14 @@ def listener() -> Iterator[Listener]:
 
 def raw(listener: Listener, request: bytes) -> bytes:
     host, _, port = listener.url.removeprefix("http://").rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=60) as connection:
+    with socket.create_connection((host, int(port)), timeout=LONGEST_SEC) as connection:
         connection.sendall(request)
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
 def idle(listener: Listener) -> socket.socket:
     host, _, port = listener.url.removeprefix("http://").rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=60)
+    return socket.create_connection((host, int(port)), timeout=LONGEST_SEC)
 
 
 @pytest.mark.parametrize(
@@ -131,11 +132,14 @@ def test_it_listens_on_ipv6() -> None:
     each.stop()
 
 
-@pytest.mark.long
 def test_those_who_say_nothing_are_few_and_not_there_for_long(
-    listener: Listener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(server, "CONNECTION_SEC", 3.0)
+    # It has a clock of its own; here only the listener's tells how long a connection is there.
+    monkeypatch.setattr(server._Handler, "timeout", 10 * LONGEST_SEC)
+    clock = SteppingClock(0)
+    listener = Listener(Address("127.0.0.1", 0), PAGES, clock)
+    listener.start()
     threads = threading.active_count()
     with ExitStack() as opened:
         silent = [opened.enter_context(idle(listener)) for _ in range(server.CONNECTIONS_MAX)]
@@ -144,14 +148,13 @@ def test_those_who_say_nothing_are_few_and_not_there_for_long(
         with suppress(ConnectionResetError):
             assert raw(listener, b"GET /metrics HTTP/1.1\r\n\r\n") == b""
         assert threading.active_count() <= threads + server.CONNECTIONS_MAX
+        clock.sleep(server.CONNECTION_SEC)
         for each in silent:
             # Blocks until the other side hangs up.
             assert each.recv(1) == b""
-    until_sec = time.monotonic() + 10
-    while threading.active_count() > threads and time.monotonic() < until_sec:
-        time.sleep(0.01)
-    assert threading.active_count() == threads
+    until(lambda: threading.active_count() <= threads)
     assert get(f"{listener.url}/metrics").status == 200
+    listener.stop()
     assert caplog.records == []
 
 
