@@ -21,7 +21,7 @@ def until(happened: Callable[[], object], look_every_sec: float = 0.01) -> None:
 
 
 def in_time(do: Callable[[], _Value]) -> _Value:
-    """What `do` gives or raises; `TimeoutError` where it never ends: left behind in its thread, it holds up no other."""
+    """What `do` gives or raises; `TimeoutError` where it never ends: left behind in a thread, it holds up no other."""
     done: Future[_Value] = Future()
 
     def run() -> None:

@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +20,11 @@ from barfeed.domain.bars import Bar
 from barfeed.replay.archive import Far, ReplayArchive, WithArchive
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
+from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.server import ReplayServer
 from barfeed.replay.tapes.tape import Tape
 from history.backfill.backfill_world import stored_bars
+from waiting import until
 from world import BTCUSDT_1H, hours, made_up_bars, ms, shared
 
 PROGRAM = "from barfeed.cli.main import main; from barfeed.cli.commands.backfill import backfill; main(backfill)"
@@ -197,21 +198,24 @@ def held_after_a_kill(path: Path) -> list[Bar]:
         return []
 
 
-def until_asked(machine: Shop, requests: int, process: "subprocess.Popen[str]") -> None:
-    """Wait until the exchange has had as many requests, or the process has ended."""
-    while sum(machine.exchange.requests.values()) < requests and process.poll() is None:
-        time.sleep(0.02)
+def start_and_hang(machine: Shop, page: int) -> "subprocess.Popen[str]":
+    """A backfill that asks for page after page, and has asked for one that does not come."""
+    hang = f'[[fault]]\nkind = "hang"\nsec = 600\nrequests = "{page}-"'
+    machine.exchange.faults = parse_faults(hang, "the test")
+    process = machine.start("--source", "rest", "--connections", "1")
+    until(lambda: machine.exchange.requests["/fapi/v1/klines"] >= page or process.poll() is not None)
+    return process
 
 
 @pytest.mark.long
 def test_a_kill_loses_no_stored_bar_and_the_next_call_goes_on(tmp_path: Path) -> None:
     tapes = [Tape.of(BTCUSDT_1H, made_up_bars(ms(2024, 2, 10, 20), 20_000))]
     with shop(tmp_path, tapes, tapes, ms(2024, 2, 10, 14) + 30_000, latency_sec=0.2) as machine:
-        process = machine.start("--source", "rest", "--connections", "1")
-        # Of forty pages, one after another; what came in the first second is stored by now.
-        until_asked(machine, 20, process)
+        # Of forty; what came in the first second is stored by now.
+        process = start_and_hang(machine, 20)
         process.kill()
         process.communicate()
+        machine.exchange.faults = ()
         held = stored_bars(machine.duckdb)
         assert 499 <= len(held) < 19_990
         ran = machine.run("--source", "rest", "--json")
@@ -225,9 +229,8 @@ def test_a_kill_loses_no_stored_bar_and_the_next_call_goes_on(tmp_path: Path) ->
 def test_ctrl_c_keeps_what_came_and_says_so(tmp_path: Path) -> None:
     tapes = [Tape.of(BTCUSDT_1H, made_up_bars(ms(2024, 2, 10, 20), 20_000))]
     with shop(tmp_path, tapes, tapes, ms(2024, 2, 10, 14) + 30_000, latency_sec=0.3) as machine:
-        process = machine.start("--source", "rest", "--connections", "1")
-        # It has asked for page after page, and there are forty.
-        until_asked(machine, 10, process)
+        # Of forty.
+        process = start_and_hang(machine, 10)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

@@ -10,9 +10,10 @@ from barfeed.artifacts.retention import Keep, prune
 from barfeed.feed.cycle import record_of
 from barfeed.history.verification import check_runs
 from barfeed.machine import background
-from barfeed.operate.alerts.channels import channels
+from barfeed.operate.alerts.channels import Channel, channels
 from barfeed.operate.alerts.delivery import Alerts
 from barfeed.operate.alerts.ledger import LedgerFile
+from barfeed.operate.alerts.troubles import Message
 from barfeed.replay.tapes.tape import Tape
 from operate.alerts.webhook import SECRET, Webhook
 from waiting import LONGEST_SEC, until
@@ -114,24 +115,39 @@ def test_a_machine_that_is_days_off_tells_a_trouble_once_though_the_exchange_tel
     )
 
 
-@pytest.mark.long
 def hanging() -> int:
     """How many threads have not ended that tell the first channel."""
     return sum(each.name == "barfeed-channel 1 (json)" for each in threading.enumerate())
 
 
-def test_a_watch_tells_the_end_though_a_channel_hangs_at_the_trouble(world: World, webhook: Webhook) -> None:
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Message]]:
+    """What was given to channels that hang from now on, until the fixture `monkeypatch` is undone."""
+    messages, over = list[Message](), threading.Event()
+
+    def hang(_channel: Channel, message: Message) -> str:
+        messages.append(message)
+        over.wait()
+        return "no answer"
+
+    monkeypatch.setattr(Channel, "send", hang)
+    yield messages
+    over.set()
+
+
+def test_a_watch_tells_the_end_though_a_channel_hangs_at_the_trouble(
+    world: World, webhook: Webhook, held: list[Message], monkeypatch: pytest.MonkeyPatch
+) -> None:
     alerts = Alerts(channels((webhook.channel,)), LedgerFile(world.feed.folder), world.clock, 5.0, 0.0)
-    webhook.hangs = True
     for hour in range(1, 9):
         world.clock.go_to(TARGET_MS + hours(hour) + 30_000)
         alerts(world.run(DOWN, catch_up=True), world.rest.conversation(1))
-        until(lambda: hanging() == len(webhook.held))
+        until(lambda: hanging() == len(held))
     assert 1 < hanging() <= background.HANGING_MAX
     alerts = Alerts(channels((webhook.channel,)), LedgerFile(world.feed.folder), world.clock, 5.0, 0.0)
     alerts(world.run(DOWN, catch_up=True), world.rest.conversation(1))
-    until(lambda: hanging() == len(webhook.held))
-    webhook.hangs = False
+    until(lambda: hanging() == len(held))
+    monkeypatch.undo()
     world.clock.go_to(TARGET_MS + hours(9) + 30_000)
     alerts(world.run(catch_up=True), world.rest.conversation(1))
     webhook.wait_for(1)

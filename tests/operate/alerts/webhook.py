@@ -21,8 +21,6 @@ class Webhook:
         self.posted: list[dict[str, Any]] = []
         self.called: list[str] = []
         self.refused = 0
-        # The paths that are left without an answer.
-        self.held: list[str] = []
         self.port = 0
 
     @property
@@ -62,7 +60,6 @@ def serving() -> Iterator[Webhook]:
 
         def _answers(self) -> bool:
             if hook.hangs:
-                hook.held.append(self.path)
                 over.wait()
                 return False
             hook.refused += hook.status != 200
