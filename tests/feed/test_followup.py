@@ -102,13 +102,16 @@ def test_a_hanging_command_is_killed_with_all_it_started(
 ) -> None:
     time_runs_from(tmp_path / "begun", monkeypatch)
     os.mkfifo(tmp_path / "pipe")
-    with os.fdopen(os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK), "rb") as pipe:
+    pipe = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
         # Whatever it starts holds the pipe open.
         command = f"exec > {tmp_path}/pipe; sleep 600 & touch {tmp_path}/begun; sleep 600"
         record = in_time(lambda: started.run(then=command, then_timeout_sec=1.0))
         assert (record.exit_code, then_of(record)["exit_code"]) == (0, None)
-        os.set_blocking(pipe.fileno(), True)
-        assert in_time(pipe.read) == b""
+        os.set_blocking(pipe, True)
+        assert in_time(lambda: os.read(pipe, 1)) == b""
+    finally:
+        os.close(pipe)
 
 
 def test_a_command_that_leaves_a_child_behind_does_not_keep_the_feed(started: World, tmp_path: Path) -> None:
