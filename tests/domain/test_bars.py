@@ -1,6 +1,6 @@
 import pytest
 
-from barfeed.domain.bars import Bar, Interval, Pull, Series
+from barfeed.domain.bars import Bar, Interval, Pull, Series, Turnover
 from barfeed.domain.errors import UsageError
 
 
@@ -62,9 +62,11 @@ def test_the_longest_symbol_is_still_one() -> None:
 
 def test_two_pages_join_in_order() -> None:
     one, two = Bar(1, 1.0, 1.0, 1.0, 1.0, 1.0), Bar(2, 2.0, 2.0, 2.0, 2.0, 2.0)
-    assert Pull((one,), (10,)) + Pull((two,), (20,)) == Pull((one, two), (10, 20))
+    few, many = Turnover(1.0, 1, 1.0, 1.0), Turnover(2.0, 2, 2.0, 2.0)
+    first, second = Pull((one,), (10,), (few,)), Pull((two,), (20,), (many,))
+    assert first + second == Pull((one, two), (10, 20), (few, many))
     with pytest.raises(TypeError):
-        _ = Pull((one,), (10,)) + [one]  # noqa: RUF005 - that it cannot be added is the point
+        _ = first + [one]  # noqa: RUF005 - that it cannot be added is the point
 
 
 def test_a_bars_values_are_the_five_that_sources_must_agree_on() -> None:

@@ -1,6 +1,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from barfeed.domain import rules
-from barfeed.domain.bars import Bar, Pull, Series
+from barfeed.domain.bars import Bar, Pull, Series, Turnover
 from barfeed.domain.rules import Asked
+from klines import fitting_pull
 
 HOUR = 3_600_000
 # 2024-01-15 13:00 UTC; it is 13:20, so the bar that opened at 12:00 is the newest closed one.
@@ -29,7 +31,7 @@ def whole(bars: int) -> list[Bar]:
 
 
 def pulled(bars: list[Bar]) -> Pull:
-    return Pull(tuple(bars), tuple(each.open_time_ms + HOUR - 1 for each in bars))
+    return fitting_pull(bars)
 
 
 def broken(pull: Pull, bars: int, now_ms: int = NOW) -> list[str]:
@@ -87,12 +89,12 @@ def test_each_broken_rule_is_named(change: Callable[[list[Bar]], list[Bar]], fin
 )
 def test_a_close_time_of_its_own_is_found(shift_ms: int, findings: list[str]) -> None:
     pull = pulled(whole(3))
-    odd = Pull(pull.bars, (*pull.close_times_ms[:2], pull.close_times_ms[2] + shift_ms))
+    odd = pull._replace(close_times_ms=(*pull.close_times_ms[:2], pull.close_times_ms[2] + shift_ms))
     assert broken(odd, 3) == findings
 
 
 def test_an_early_close_time_does_not_open_the_door_to_a_forming_bar() -> None:
-    forming = Pull((bar(ONE_PM),), (ONE_PM - 1,))
+    forming = pulled([bar(ONE_PM)])._replace(close_times_ms=(ONE_PM - 1,))
     assert broken(forming, 1) == ["close_time", "closed", "ends_at_target"]
 
 
@@ -102,8 +104,114 @@ def test_a_bar_is_forming_up_to_its_last_millisecond_and_closed_after() -> None:
     assert broken(last, 1, now_ms=ONE_PM) == []
 
 
+# Right to the last digit; each spoilt row below differs from it in what its name says, and in nothing else.
+PROVEN = (
+    bar(ONE_PM - HOUR),
+    Turnover(quote_volume=750.0, trades=12, taker_buy_volume=3.5, taker_buy_quote_volume=360.1),
+)
+FLAT = (bar(ONE_PM - HOUR, open=100.0, high=100.0, low=100.0, close=100.0, volume=0.0), Turnover(0.0, 0, 0.0, 0.0))
+
+
+def row_breaks(bar: Bar, turnover: Turnover) -> list[tuple[str, str]]:
+    pull = Pull((bar,), (bar.open_time_ms + HOUR - 1,), (turnover,))
+    return [(found.rule, found.message) for found in rules.check_pull(pull, Asked(SERIES, 1, NOW))]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        PROVEN,
+        FLAT,
+        (PROVEN[0], PROVEN[1]._replace(quote_volume=7.5 * 90.0)),
+        (PROVEN[0], PROVEN[1]._replace(quote_volume=7.5 * 110.0)),
+        (PROVEN[0], PROVEN[1]._replace(quote_volume=7.5 * 110.0 * (1 + 9e-10))),
+        (PROVEN[0], PROVEN[1]._replace(quote_volume=7.5 * 90.0 * (1 - 9e-10))),
+        (PROVEN[0], PROVEN[1]._replace(taker_buy_volume=7.5, taker_buy_quote_volume=750.0)),
+        (PROVEN[0], PROVEN[1]._replace(taker_buy_volume=0.0, taker_buy_quote_volume=0.0)),
+    ],
+)
+def test_a_row_whose_columns_agree_passes(row: tuple[Bar, Turnover]) -> None:
+    assert row_breaks(*row) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "turned", "rule", "says"),
+    [
+        ({"low": 0.0}, {}, "above_zero", "a price of zero: low"),
+        (
+            {"open": 0.0, "high": 0.0, "low": 0.0, "close": 0.0, "volume": 0.0},
+            {"quote_volume": 0.0, "trades": 0, "taker_buy_volume": 0.0, "taker_buy_quote_volume": 0.0},
+            "above_zero",
+            "a price of zero: open, high, low, close",
+        ),
+        (
+            {"volume": 7500.0},
+            {},
+            "mean_price",
+            "quote_volume 750.0 by volume 7500.0 is a mean price of 0.1, not within low 90.0 and high 110.0",
+        ),
+        ({}, {"quote_volume": 7.5 * 90.0 * (1 - 2e-9), "taker_buy_quote_volume": 0.0}, "mean_price", ""),
+        ({}, {"quote_volume": 7.5 * 110.0 * (1 + 2e-9)}, "mean_price", ""),
+        (
+            {"volume": 0.0},
+            {"taker_buy_volume": 0.0},
+            "all_or_nothing",
+            "volume 0.0, quote_volume 750.0 and trades 12 are not all zero or all above",
+        ),
+        ({}, {"trades": 0}, "all_or_nothing", ""),
+        (
+            {"volume": 0.0},
+            {"quote_volume": 0.0, "trades": 0, "taker_buy_volume": 0.0, "taker_buy_quote_volume": 0.0},
+            "all_or_nothing",
+            "nothing was traded, and yet open 100.0, high 110.0, low 90.0 and close 105.0 differ",
+        ),
+        ({}, {"taker_buy_volume": 7.6}, "taker_share", "taker_buy_volume 7.6 is above volume 7.5"),
+        (
+            {},
+            {"taker_buy_volume": 8.0, "taker_buy_quote_volume": 751.0},
+            "taker_share",
+            "taker_buy_volume 8.0 is above volume 7.5, taker_buy_quote_volume 751.0 is above quote_volume 750.0",
+        ),
+    ],
+)
+def test_a_row_that_contradicts_itself_is_found(
+    changed: dict[str, float], turned: dict[str, Any], rule: str, says: str
+) -> None:
+    bar, turnover = PROVEN
+    found = row_breaks(bar._replace(**changed), turnover._replace(**turned))  # type: ignore[arg-type]
+    assert [name for name, _ in found] == [rule]
+    assert not says or found[0][1] == says
+
+
+def test_a_volume_of_zero_beside_a_turnover_breaks_one_rule_however_prices_moved() -> None:
+    bar, turnover = FLAT
+    assert [rule for rule, _ in row_breaks(bar, turnover._replace(quote_volume=5.0))] == ["all_or_nothing"]
+    assert [rule for rule, _ in row_breaks(bar, turnover._replace(taker_buy_volume=5.0))] == ["taker_share"]
+
+
+MARKET = REAL.parents[1] / "market" / "klines-1h-2026q1.parquet"
+
+
+@pytest.mark.skipif(not MARKET.exists(), reason=f"real data is absent: {MARKET}")
+def test_the_real_market_keeps_the_rules_of_its_own_columns() -> None:
+    # Takers are not in the file: none at all breaks nothing.
+    query = """
+        SELECT epoch_ms(timestamp), open, high, low, close, volume, quote_volume, trades
+        FROM read_parquet(?) WHERE epoch_ms(timestamp) // 3600000 % 13 = 0
+    """
+    rows = duckdb.execute(query, [str(MARKET)]).fetchall()
+    assert len(rows) > 70_000
+    contradicting = [
+        row
+        for row in rows
+        for rule in rules.TURNOVER_RULES.values()
+        if rule(Bar(*row[:6]), Turnover(row[6], row[7], 0.0, 0.0))
+    ]
+    assert contradicting == []
+
+
 ONE_FAULT: dict[str, Callable[[Bar], Bar]] = {
-    "high_low": lambda each: each._replace(high=each.low - 1.0),
+    "high_low": lambda each: each._replace(high=each.low / 2),
     "not_negative": lambda each: each._replace(volume=-each.volume - 1.0),
 }
 
@@ -238,8 +346,7 @@ def hostile_bar(open_time_ms: int, *values: float) -> Bar:
 
 def said(bars: list[Bar]) -> set[str]:
     asked = Asked(Series.of("BTCUSDT", "1h"), len(bars), 1_705_327_200_000)
-    pull = Pull(tuple(bars), tuple(each.open_time_ms + 3_599_999 for each in bars))
-    return {found.message for found in rules.check_pull(pull, asked)}
+    return {found.message for found in rules.check_pull(fitting_pull(bars), asked)}
 
 
 def test_every_negative_value_is_named() -> None:

@@ -14,6 +14,7 @@ from barfeed.domain.errors import (
 )
 from barfeed.domain.rules import Asked, Finding, gap_findings
 from barfeed.domain.verdict import Held, Remedies
+from klines import fitting_pull
 
 HOUR = 3_600_000
 REMEDIES = Remedies("the --catch-up command", "the repair command", "the backfill command")
@@ -35,7 +36,7 @@ PULLED = bars(5, 4, 3, 2, 1, 0)
 
 
 def pulled(some: list[Bar]) -> Pull:
-    return Pull(tuple(some), tuple(each.open_time_ms + HOUR - 1 for each in some))
+    return fitting_pull(some)
 
 
 def held(some: list[Bar], newest_back: int | None = None) -> Held:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from barfeed.domain.bars import Bar, Pull
+from barfeed.domain.bars import Bar, Pull, Turnover
 from barfeed.domain.errors import ContractBroken
 from barfeed.exchange import wire
 
@@ -18,6 +18,10 @@ CAPTURED = (
     b'"49.832","4141805.93340","0"],'
     b'[1791382980000,"83084.90","83086.20","83051.20","83078.00","10.541",1791383039999,"875630.54300",801,'
     b'"4.063","337524.14620","0"]]'
+)
+CAPTURED_TURNOVERS = (
+    Turnover(8_514_292.6122, 4409, 49.832, 4_141_805.9334),
+    Turnover(875_630.543, 801, 4.063, 337_524.1462),
 )
 # As quoted by Binance for a delisted symbol.
 WITHOUT_TRADES = b'[[1671148800000,"1.678","1.678","1.678","1.678","0.0",1671235199999,"0.0000",0,"0.0","0.0000","0"]]'
@@ -44,6 +48,7 @@ def test_captured_rows_are_read_as_they_are() -> None:
             Bar(1_791_382_980_000, 83084.9, 83086.2, 83051.2, 83078.0, 10.541),
         ),
         (1_791_382_979_999, 1_791_383_039_999),
+        CAPTURED_TURNOVERS,
     )
 
 
@@ -52,7 +57,7 @@ def test_a_bar_without_trades_is_a_bar() -> None:
 
 
 def test_no_klines_are_an_empty_pull() -> None:
-    assert wire.read_klines(b"[]") == Pull((), ())
+    assert wire.read_klines(b"[]") == Pull((), (), ())
 
 
 def test_more_rows_than_can_be_asked_for_are_no_answer_and_none_of_them_is_read() -> None:
@@ -205,11 +210,16 @@ def test_the_exchanges_own_error_is_read(body: bytes, error: tuple[int, str] | N
 positive = st.floats(min_value=0, allow_infinity=False, allow_nan=False)
 
 
-@given(st.lists(st.tuples(st.integers(0, 10**13), positive, positive, positive, positive, positive), max_size=5))
-def test_a_bar_survives_the_wire_to_the_last_bit(values: list[tuple[int, float, float, float, float, float]]) -> None:
-    rows = [[at, *map(repr, numbers), at + 1, "1", 1, "1", "1", "0"] for at, *numbers in values]
+@given(st.lists(st.tuples(st.integers(0, 10**13), *[positive] * 7), max_size=5))
+def test_a_kline_survives_the_wire_to_the_last_bit(values: list[Any]) -> None:
+    rows = [
+        [at, *map(repr, numbers), at + 1, repr(quote), 7, repr(taker), "1", "0"]
+        for at, *numbers, quote, taker in values
+    ]
     body = json.dumps(rows).encode()
-    assert wire.read_klines(body) == Pull(tuple(Bar(*each) for each in values), tuple(at + 1 for at, *_ in values))
+    bars = tuple(Bar(*each[:6]) for each in values)
+    turnovers = tuple(Turnover(quote, 7, taker, 1.0) for *_, quote, taker in values)
+    assert wire.read_klines(body) == Pull(bars, tuple(at + 1 for at, *_ in values), turnovers)
 
 
 @given(st.binary(max_size=40).filter(lambda body: body.isascii()))

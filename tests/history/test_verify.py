@@ -45,6 +45,7 @@ def test_a_good_table_has_no_finding_and_ends_with_0(store: Path) -> None:
 
 BROKEN = [
     (f"UPDATE {TABLE} SET high = 1 {AT_NOON}", "high_low: 2024-02-10 12:00 low and high do not enclose open and close"),
+    (f"UPDATE {TABLE} SET low = 0 {AT_NOON}", "above_zero: 2024-02-10 12:00 holds a price of zero: open "),
     (f"UPDATE {TABLE} SET volume = -1 {AT_NOON}", "not_negative: 2024-02-10 12:00 holds a negative value: open "),
     (f"UPDATE {TABLE} SET close = NULL {AT_NOON}", "finite: 2024-02-10 12:00 holds NULL, NaN or infinity: open "),
     (f"UPDATE {TABLE} SET volume = 'NaN' {AT_NOON}", "finite: 2024-02-10 12:00 holds NULL, NaN or infinity: open "),

@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from barfeed.domain.bars import Bar
+from barfeed.domain.rules import Asked, check_pull
+from barfeed.exchange import wire
 from barfeed.replay.tapes.klines import decimals
 from barfeed.replay.tapes.tape import Tape
 from replay.replay_world import DATA, HOURLY, World, at, needs_data
@@ -55,6 +57,20 @@ def test_text_reads_back_as_the_same_double_and_what_is_made_up_fits(
     assert 0 <= taker <= volume
     assert 0 <= taker_quote <= quote
     assert row[11] == "0"
+
+
+@given(st.lists(TICKS, min_size=4, max_size=4), st.integers(1, 1_000_000_000), st.integers(0, 8), st.integers(0, 3))
+@settings(max_examples=50, deadline=None)
+def test_a_row_that_is_served_keeps_the_rules_at_every_moment_of_its_hour(
+    ticks: list[int], units: int, price_decimals: int, volume_decimals: int
+) -> None:
+    low, first, second, high = (each / 10**price_decimals for each in sorted(ticks))
+    world = World(Tape.of(HOURLY, [Bar(at(0), first, high, low, second, units / 10**volume_decimals)]))
+    for now_ms in (at(0), at(0, 1), at(0, 30), at(1) - 1, at(1)):
+        world.clock.set(now_ms)
+        pull = wire.read_klines(world.klines("limit=1").body)
+        broken = {found.rule for found in check_pull(pull, Asked(HOURLY, 1, at(1)))}
+        assert not broken
 
 
 def test_doubles_that_are_no_short_decimals_read_back_too() -> None:

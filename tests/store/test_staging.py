@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from barfeed.domain import rules
-from barfeed.domain.bars import HOUR_MS, Bar, Pull, Series
+from barfeed.domain.bars import HOUR_MS, Bar, Pull, Series, Turnover
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Asked
 from barfeed.domain.sources import Csv, Rows
@@ -20,7 +20,7 @@ SERIES = Series.of("BTCUSDT", "1h")
 NOON = 1_705_320_000_000  # 2024-01-15 12:00
 NOW = NOON + 100 * HOUR_MS
 BAR = Bar(NOON, 42000.5, 42100.0, 41900.25, 42050.75, 1203.9)
-TWELVE = "1705320000000,42000.5,42100,41900.25,42050.75,1203.9,1705323599999,5.1,7,1.5,2.5,0"
+TWELVE = "1705320000000,42000.5,42100,41900.25,42050.75,1203.9,1705323599999,50570000.5,7,1.5,63000.75,0"
 SIX = "1705320000000,42000.5,42100,41900.25,42050.75,1203.9"
 ARCHIVE_HEADER = (
     "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
@@ -115,26 +115,35 @@ SHARED = Staging(connected())
 TABLES = connected()
 
 
-@settings(max_examples=60, deadline=None)
+traded = st.sampled_from([0.0, 1.0, 1.5, 3.0, 1e300]) | st.floats(0, 1e300)
+turnovers = st.builds(Turnover, traded, st.integers(0, 3), traded, traded)
+
+
+@settings(max_examples=100, deadline=None)
 @given(
     rows=st.lists(
-        st.tuples(st.builds(Bar, opens, prices, prices, prices, prices, prices), st.sampled_from([-1, 0, 1, HOUR_MS])),
+        st.tuples(
+            st.builds(Bar, opens, prices, prices, prices, prices, prices),
+            st.sampled_from([-1, 0, 1, HOUR_MS]),
+            turnovers,
+        ),
         min_size=1,
         max_size=8,
         unique_by=lambda row: row[0].open_time_ms,
     )
 )
-def test_the_rules_in_bulk_find_what_the_rules_find(rows: list[tuple[Bar, int]]) -> None:
-    bars = tuple(bar for bar, _ in rows)
-    closes = tuple(bar.open_time_ms + HOUR_MS - 1 + off for bar, off in rows)
+def test_the_rules_in_bulk_find_what_the_rules_find(rows: list[tuple[Bar, int, Turnover]]) -> None:
+    bars = tuple(bar for bar, _, _ in rows)
+    closes = tuple(bar.open_time_ms + HOUR_MS - 1 + off for bar, off, _ in rows)
+    pull = Pull(bars, closes, tuple(turnover for _, _, turnover in rows))
     SHARED.clear()
-    SHARED.put(Rows(bars, closes))
+    SHARED.put(Rows(*pull))
     found = {(each.open_time_ms, each.rule) for each in SHARED.findings(HOUR_MS, NOW)}
     asked = Asked(SERIES, len(bars), NOW)
     expected = {
         (each.open_time_ms, each.rule)
-        for each in rules.check_pull(Pull(bars, closes), asked)
-        if each.rule in rules.BAR_RULES
+        for each in rules.check_pull(pull, asked)
+        if each.rule in {*rules.BAR_RULES, *rules.TURNOVER_RULES}
     }
     assert found == expected
 

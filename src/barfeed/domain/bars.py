@@ -13,6 +13,7 @@ SYMBOL_CHARS_MAX = 40
 # The order of every CSV and of the store's table.
 COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
 VALUE_COLUMNS = COLUMNS[1:]
+PRICE_COLUMNS = VALUE_COLUMNS[:4]
 
 
 class Bar(NamedTuple):
@@ -36,20 +37,35 @@ class Bar(NamedTuple):
         return self[1:]
 
 
+class Turnover(NamedTuple):
+    """What was traded in a bar beyond its volume, and what proves its prices: the further columns of a kline.
+
+    Volumes are in the base asset, quote volumes in the quote asset; takers are those who bought at the ask.
+    """
+
+    quote_volume: float
+    trades: int
+    taker_buy_volume: float
+    taker_buy_quote_volume: float
+
+
 class Pull(NamedTuple):
     """What the exchange answered: readable as bars, not yet believed.
 
-    `close_times_ms[i]` is the exchange's own last millisecond of `bars[i]`.
+    `close_times_ms[i]` is the exchange's own last millisecond of `bars[i]`, `turnovers[i]` what it says beside it.
     """
 
     bars: tuple[Bar, ...]
     close_times_ms: tuple[int, ...]
+    turnovers: tuple[Turnover, ...]
 
     def __add__(self, later: object) -> "Pull":
         """Two pages as one pull: this one's rows, then the later one's."""
         if not isinstance(later, Pull):
             return NotImplemented
-        return Pull(self.bars + later.bars, self.close_times_ms + later.close_times_ms)
+        return Pull(
+            self.bars + later.bars, self.close_times_ms + later.close_times_ms, self.turnovers + later.turnovers
+        )
 
 
 class Interval(Enum):

@@ -9,7 +9,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from barfeed.domain import grid
-from barfeed.domain.bars import VALUE_COLUMNS, Bar, Pull, Series
+from barfeed.domain.bars import PRICE_COLUMNS, VALUE_COLUMNS, Bar, Pull, Series, Turnover
+
+# The mean price of a bar, quote volume by volume, may be beside its low or high by so much: its last digit.
+MEAN_WITHIN = 1e-9
 
 
 class Finding(NamedTuple):
@@ -53,6 +56,7 @@ class Asked(NamedTuple):
 
 
 BarRule = Callable[[Bar, int, Asked], str | None]
+TurnoverRule = Callable[[Bar, Turnover], str | None]
 PairRule = Callable[[Bar, Bar, Asked], str | None]
 PullRule = Callable[[Pull, Asked], str | None]
 
@@ -82,6 +86,48 @@ def _high_low(bar: Bar, _close_time_ms: int, _asked: Asked) -> str | None:
 def _not_negative(bar: Bar, _close_time_ms: int, _asked: Asked) -> str | None:
     negative = [f"{name} {value}" for name, value in zip(VALUE_COLUMNS, bar.values, strict=True) if value < 0]
     return f"negative: {', '.join(negative)}" if negative else None
+
+
+def _above_zero(bar: Bar, _close_time_ms: int, _asked: Asked) -> str | None:
+    # Below it is negative, which is a rule of its own.
+    zero = [name for name, value in zip(PRICE_COLUMNS, bar.values, strict=False) if value == 0]
+    return f"a price of zero: {', '.join(zero)}" if zero else None
+
+
+def _mean_price(bar: Bar, turnover: Turnover) -> str | None:
+    # Where low and high enclose nothing, that is a rule of its own.
+    if bar.volume <= 0 or bar.low > bar.high:
+        return None
+    mean = turnover.quote_volume / bar.volume
+    if bar.low * (1 - MEAN_WITHIN) <= mean <= bar.high * (1 + MEAN_WITHIN):
+        return None
+    return (
+        f"quote_volume {turnover.quote_volume} by volume {bar.volume} is a mean price of {mean:g},"
+        f" not within low {bar.low} and high {bar.high}"
+    )
+
+
+def _all_or_nothing(bar: Bar, turnover: Turnover) -> str | None:
+    traded = (bar.volume, turnover.quote_volume, turnover.trades)
+    if all(traded):
+        return None
+    if any(traded):
+        return (
+            f"volume {bar.volume}, quote_volume {turnover.quote_volume} and trades {turnover.trades}"
+            " are not all zero or all above"
+        )
+    if bar.open == bar.high == bar.low == bar.close:
+        return None
+    return f"nothing was traded, and yet open {bar.open}, high {bar.high}, low {bar.low} and close {bar.close} differ"
+
+
+def _taker_share(bar: Bar, turnover: Turnover) -> str | None:
+    shares = (
+        ("taker_buy_volume", turnover.taker_buy_volume, "volume", bar.volume),
+        ("taker_buy_quote_volume", turnover.taker_buy_quote_volume, "quote_volume", turnover.quote_volume),
+    )
+    above = [f"{part} {taken} is above {whole} {all_}" for part, taken, whole, all_ in shares if taken > all_]
+    return ", ".join(above) or None
 
 
 def _unique(earlier: Bar, later: Bar, _asked: Asked) -> str | None:
@@ -119,6 +165,13 @@ BAR_RULES: dict[str, BarRule] = {
     "closed": _closed,
     "high_low": _high_low,
     "not_negative": _not_negative,
+    "above_zero": _above_zero,
+}
+# What a bar says of itself a second time. These alone may be let pass, bar by bar: see `acceptance`.
+TURNOVER_RULES: dict[str, TurnoverRule] = {
+    "mean_price": _mean_price,
+    "all_or_nothing": _all_or_nothing,
+    "taker_share": _taker_share,
 }
 PAIR_RULES: dict[str, PairRule] = {
     "unique": _unique,
@@ -140,9 +193,12 @@ def check_pull(pull: Pull, asked: Asked) -> list[Finding]:
 
 
 def _bar_findings(pull: Pull, asked: Asked) -> Iterator[Finding]:
-    for bar, close_time_ms in zip(pull.bars, pull.close_times_ms, strict=True):
+    for bar, close_time_ms, turnover in zip(*pull, strict=True):
         for name, rule in BAR_RULES.items():
             if message := rule(bar, close_time_ms, asked):
+                yield Finding(name, bar.open_time_ms, message)
+        for name, proof in TURNOVER_RULES.items():
+            if message := proof(bar, turnover):
                 yield Finding(name, bar.open_time_ms, message)
 
 

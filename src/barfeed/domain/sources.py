@@ -1,10 +1,11 @@
 """What a source of history gives: one part at a time, with the span it answers for. Pure values."""
 
 from collections.abc import Iterable, Sequence
+from itertools import compress
 from typing import NamedTuple, Protocol
 
 from barfeed.domain import grid
-from barfeed.domain.bars import Bar
+from barfeed.domain.bars import Bar, Turnover
 from barfeed.domain.grid import Gap
 
 # The archive's layout, and a plain one; columns go by their place.
@@ -24,10 +25,20 @@ class Note(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Bars in memory; `close_times_ms` is empty where the source does not tell any."""
+    """Bars in memory; the others are empty where the source does not tell any, else one for each bar."""
 
     bars: Sequence[Bar]
     close_times_ms: Sequence[int] = ()
+    turnovers: Sequence[Turnover] = ()
+
+    def within(self, spans: Sequence[Gap]) -> "Rows":
+        """Only what lies in these spans."""
+        kept = [any(each.first_ms <= bar.open_time_ms <= each.last_ms for each in spans) for bar in self.bars]
+        return Rows(
+            list(compress(self.bars, kept)),
+            list(compress(self.close_times_ms, kept)),
+            list(compress(self.turnovers, kept)),
+        )
 
 
 class Csv(NamedTuple):

@@ -32,7 +32,7 @@ SETTLED_AFTER_SEC = 10.0
 WEIGHT_BUDGET_MIN = 10
 
 _Value = TypeVar("_Value")
-_ROWS = msgspec.json.Decoder(list[wire._Kline])  # noqa: SLF001 - the same wire, read a page at a time
+_ROWS = msgspec.json.Decoder(list[wire.Kline])
 _TEXT_COLUMNS = (1, 2, 3, 4, 5, 7, 9, 10)
 # Of these only the shape counts here: whatever does not fit is told by the careful reader.
 _DECIMALS = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?,)*", re.ASCII)
@@ -141,7 +141,7 @@ class RestHistory:
             query: Query = self._query() | {"startTime": span.first_ms, "endTime": span.last_ms, "limit": PAGE_ROWS}
             pull = question.ask("/fapi/v1/klines", query, lambda answer, _sent_sec: read_page(answer.body))
             _refuse_outside(self.series, span, pull)
-            return Part(self._rest.base_url, span, Rows(pull.bars, pull.close_times_ms))
+            return Part(self._rest.base_url, span, Rows(*pull))
 
         return page
 
@@ -158,15 +158,13 @@ class RestHistory:
 def read_page(body: bytes) -> Pull:
     """As `wire.read_klines`, four times as fast where every row is as it should be."""
     try:
-        columns: Any = list(zip(*_ROWS.decode(body), strict=True))
+        klines = _ROWS.decode(body)
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return wire.read_klines(body)
-    if not columns:
-        return Pull((), ())
-    if not all(_DECIMALS.fullmatch(",".join(columns[index]) + ",") for index in _TEXT_COLUMNS):
+    columns: Any = list(zip(*klines, strict=True))
+    if not all(_DECIMALS.fullmatch(",".join(columns[index]) + ",") for index in _TEXT_COLUMNS if columns):
         return wire.read_klines(body)
-    values = [map(float, columns[index]) for index in range(1, 6)]
-    return Pull(tuple(map(Bar, columns[0], *values)), columns[6])
+    return wire.pull_of(klines)
 
 
 def _refuse_outside(series: Series, span: Gap, pull: Pull) -> None:

@@ -7,11 +7,12 @@ taker quote volume, unused. Times are ms since 1970-01-01 UTC, prices and volume
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import msgspec
 
-from barfeed.domain.bars import Bar, Pull
+from barfeed.domain.bars import Bar, Pull, Turnover
 from barfeed.domain.errors import ContractBroken
 from barfeed.domain.rules import Finding
 
@@ -21,7 +22,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 _KLINE_FIELDS = 12
 # More in one request is an error on futures, not a silent cap: more in one answer is none of its answers.
 KLINES_LIMIT_MAX = 1500
-_Kline = tuple[_Milliseconds, str, str, str, str, str, _Milliseconds, str, _Count, str, str, str]
+Kline = tuple[_Milliseconds, str, str, str, str, str, _Milliseconds, str, _Count, str, str, str]
 
 # The values that a bar keeps may be negative here, so that the rules can say so and the evidence
 # shows it; the columns that no bar keeps are only ever checked here.
@@ -74,27 +75,37 @@ def read_klines(body: bytes) -> Pull:
         raise ContractBroken(
             f"{len(findings)} of {len(rows)} klines cannot be read; first: {findings[0]}", findings=findings
         )
-    read = [reading for reading in readings if not isinstance(reading, Finding)]
-    return Pull(tuple(bar for bar, _ in read), tuple(close_time for _, close_time in read))
+    return pull_of([reading for reading in readings if not isinstance(reading, Finding)])
 
 
-def _read_kline(row: Any, number: int) -> tuple[Bar, int] | Finding:
+def pull_of(klines: Iterable[Kline]) -> Pull:
+    """Klines of decimal texts that can be read, as bars and what stands beside them."""
+    columns = list(zip(*klines, strict=True))
+    if not columns:
+        return Pull((), (), ())
+    values = [map(float, columns[index]) for index in _BAR_FIELDS]
+    quote, taker, taker_quote = (map(float, columns[index]) for index in _OTHER_FIELDS)
+    bars = tuple(map(Bar, columns[0], *values))
+    return Pull(bars, columns[6], tuple(map(Turnover, quote, columns[8], taker, taker_quote)))
+
+
+def _read_kline(row: Any, number: int) -> Kline | Finding:
     if not isinstance(row, list) or len(row) != _KLINE_FIELDS:
         seen = f"{len(row)} fields" if isinstance(row, list) else type(row).__name__
         return Finding("twelve_fields", None, f"row {number} has {seen}, expected an array of 12 fields")
     try:
-        kline = msgspec.convert(row, _Kline)
+        kline: Kline = msgspec.convert(row, Kline)
     except msgspec.ValidationError as problem:
         return Finding("field_types", None, f"row {number}: {problem}")
     unreadable = _not_decimal(kline)
     if unreadable:
         return Finding("decimal_text", kline[0], unreadable)
-    return Bar(kline[0], *(float(text) for text in kline[1:6])), kline[6]
+    return kline
 
 
-def _not_decimal(kline: tuple[Any, ...]) -> str | None:
+def _not_decimal(kline: Kline) -> str | None:
     for index, name in (_BAR_FIELDS | _OTHER_FIELDS).items():
-        text = kline[index]
+        text = str(kline[index])
         if not _DECIMAL.fullmatch(text) or not math.isfinite(float(text)):
             return f"{name} is {text[:40]!r}, expected a finite decimal number"
         if index in _OTHER_FIELDS and float(text) < 0:

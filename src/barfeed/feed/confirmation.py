@@ -48,7 +48,14 @@ def _unsettled(asked: Asked, first: Pull, second: Pull) -> BarLate:
         found._replace(rule="confirmed", message=found.message.replace("stored", "first").replace("exchange", "then"))
         for found in rules.compare(first.bars, second.bars)
     ]
-    what = differing[0] if differing else "its two answers are not of the same bars"
+    what = differing[0] if differing else _beside(first, second)
     return BarLate(
         f"{asked.series}: the exchange has not said {grid.text(asked.target_ms)} twice yet; {what}", findings=differing
     )
+
+
+def _beside(first: Pull, second: Pull) -> str:
+    """What else it is that differs."""
+    if first.bars != second.bars:
+        return "its two answers are not of the same bars"
+    return "its two answers differ in what they tell beside the bars: close time, quote volume, trades or takers' share"

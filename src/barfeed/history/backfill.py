@@ -167,11 +167,8 @@ class Backfill:
 
     def _put_rows(self, part: Part, only: Sequence[Gap] = ()) -> None:
         assert isinstance(part.data, Rows)
-        data = part.data
-        if only:
-            # A page reaches from one span to the next: what lies between has come from elsewhere.
-            kept = [at for at, bar in enumerate(data.bars) if any(g.first_ms <= bar[0] <= g.last_ms for g in only)]
-            data = Rows([data.bars[at] for at in kept], [data.close_times_ms[at] for at in kept])
+        # A page reaches from one span to the next: what lies between has come from elsewhere.
+        data = part.data.within(only) if only else part.data
         self._staging.put(data)
         self._staged += len(data.bars)
         self._progress.reached(len(data.bars), part.span.last_ms, self._tools.rest.used_weight)

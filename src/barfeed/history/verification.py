@@ -30,7 +30,7 @@ from barfeed.store.staging import SourceUnreadable, Staging, stored
 _RULES = {name: predicate for name, predicate in STORED_RULES.items() if name != "closed"}
 _OPEN_TIME = "CASE WHEN isfinite(timestamp) THEN epoch_ms(timestamp) END"
 _PUBLISHED_SUFFIX = "_for_inference.csv"
-_OF_VALUES = frozenset({"high_low", "not_negative", "finite"})
+_OF_VALUES = frozenset({"high_low", "not_negative", "above_zero", "finite"})
 _SHA256_CHARS = 12
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from barfeed.domain.bars import VALUE_COLUMNS, Bar, Series
+from barfeed.domain.bars import VALUE_COLUMNS, Bar, Series, Turnover
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Finding
 from barfeed.domain.sources import ARCHIVE_COLUMNS, PLAIN_COLUMNS, Csv, Rows
@@ -25,14 +25,24 @@ from barfeed.store.sql_rules import FLAT, INCOMING_RULES, MESSAGES, broken
 
 _VALUES = ", ".join(VALUE_COLUMNS)
 _INCOMING = "temp.incoming"
+# By their place in the archive's layout.
+_FURTHER_COLUMNS = {
+    "close_time": ("c6", "BIGINT"),
+    "quote_volume": ("c7", "DOUBLE"),
+    "trades": ("c8", "BIGINT"),
+    "taker_buy_volume": ("c9", "DOUBLE"),
+    "taker_buy_quote_volume": ("c10", "DOUBLE"),
+}
 _CREATE = f"""
 CREATE OR REPLACE TEMP TABLE incoming (
-  timestamp TIMESTAMP, {", ".join(f"{name} DOUBLE" for name in VALUE_COLUMNS)}, close_time BIGINT
+  timestamp TIMESTAMP, {", ".join(f"{name} DOUBLE" for name in VALUE_COLUMNS)},
+  {", ".join(f"{name} {kind}" for name, (_, kind) in _FURTHER_COLUMNS.items())}
 )
 """
 _PUT = f"""
 INSERT INTO {_INCOMING}
-SELECT make_timestamp_ms(unnest(?::BIGINT[])), {", ".join(["unnest(?::DOUBLE[])"] * 5)}, unnest(?::BIGINT[])
+SELECT make_timestamp_ms(unnest(?::BIGINT[])), {", ".join(["unnest(?::DOUBLE[])"] * 5)},
+       {", ".join(f"unnest(?::{kind}[])" for _, kind in _FURTHER_COLUMNS.values())}
 """
 _NO_BAR = " OR ".join(f"{name} IS NULL" for name in ("timestamp", *VALUE_COLUMNS))
 _HEAD_BYTES = 4096
@@ -65,11 +75,13 @@ class Staging:
         """Forget every bar."""
         self._connection.execute(_CREATE)
 
-    def put_bars(self, bars: Sequence[Bar], close_times_ms: Sequence[int] = ()) -> None:
-        """Take bars at hand; their close_times (ms), where known, in the same order."""
-        if bars:
-            columns = [list(column) for column in zip(*bars, strict=True)]
-            self._connection.execute(_PUT, [*columns, list(close_times_ms) or [None] * len(bars)])
+    def put_rows(self, rows: Rows) -> None:
+        """Take bars at hand, and what is known beside them."""
+        if rows.bars:
+            unknown = [None] * len(rows.bars)
+            turnovers = zip(*rows.turnovers, strict=True) if rows.turnovers else [unknown] * len(Turnover._fields)
+            columns = (*zip(*rows.bars, strict=True), rows.close_times_ms or unknown, *turnovers)
+            self._connection.execute(_PUT, [list(column) for column in columns])
 
     def put_csv(self, path: Path) -> None:
         """Take a CSV, plain or `.gz`: the archive's twelve columns or timestamp and the five values.
@@ -85,7 +97,7 @@ class Staging:
     def put(self, data: Rows | Csv) -> None:
         """Take what a source gave. Raises `SourceUnreadable`."""
         if isinstance(data, Rows):
-            self.put_bars(data.bars, data.close_times_ms)
+            self.put_rows(data)
         elif data.path:
             self.put_csv(Path(data.path))
         else:
@@ -219,13 +231,25 @@ class _Layout(NamedTuple):
     def typed(self) -> str:
         """The columns of `incoming`, NULL where a text is none."""
         values = ", ".join(f"TRY_CAST(c{number} AS DOUBLE) AS {name}" for number, name in enumerate(VALUE_COLUMNS, 1))
-        close_time = f"epoch_us({_moment('c6')}) // 1000" if len(self.columns) == ARCHIVE_COLUMNS else "NULL::BIGINT"
-        return f"{_moment('c0')} AS timestamp, {values}, {close_time} AS close_time"
+        return f"{_moment('c0')} AS timestamp, {values}, {', '.join(map(self._further, _FURTHER_COLUMNS))}"
 
     @property
     def no_bar(self) -> str:
         """True for a typed row with a text that is none."""
-        return f"{_NO_BAR} OR close_time IS NULL" if len(self.columns) == ARCHIVE_COLUMNS else _NO_BAR
+        further = [f"{name} IS NULL" for name in _FURTHER_COLUMNS] if self._is_archive else []
+        return " OR ".join([_NO_BAR, *further])
+
+    @property
+    def _is_archive(self) -> bool:
+        return len(self.columns) == ARCHIVE_COLUMNS
+
+    def _further(self, name: str) -> str:
+        column, kind = _FURTHER_COLUMNS[name]
+        if not self._is_archive:
+            return f"NULL::{kind} AS {name}"
+        if name == "close_time":
+            return f"epoch_us({_moment(column)}) // 1000 AS {name}"
+        return f"TRY_CAST({column} AS {kind}) AS {name}"
 
 
 def _moment(column: str) -> str:

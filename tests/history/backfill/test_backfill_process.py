@@ -111,7 +111,8 @@ def users_files(folder: Path) -> list[str]:
     """The six years as three files of three kinds."""
     rest = shared("rest/BTCUSDT-1h.parquet")
     values = "open, high, low, close, volume"
-    twelve = f"epoch_ms(timestamp) AS open_time, {values}, epoch_ms(timestamp) + 3599999 AS close_time, 1, 1, 1, 1, 0"
+    beside = "volume * (low + high) / 2, (volume > 0)::INTEGER, 0, 0, 0"
+    twelve = f"epoch_ms(timestamp) AS open_time, {values}, epoch_ms(timestamp) + 3599999 AS close_time, {beside}"
     for name, columns, where, header in (
         ("one.csv", twelve, "timestamp < '2021-01-01'", "false"),
         ("two.csv", f"timestamp, {values}", "timestamp BETWEEN '2021-01-01' AND '2022-12-31 23:00:00'", "true"),
@@ -291,7 +292,7 @@ def test_wrong_usage_is_exit_2(small: Shop, flags: list[str], says: str) -> None
 
 def test_a_users_file_that_breaks_a_rule_is_refused_whole(small: Shop, tmp_path: Path) -> None:
     path = tmp_path / "bars.csv"
-    path.write_text(f"{HEADER}2024-01-15 13:00:00,1,2,1,1,1\n2024-01-15 14:00:00,1,0,1,1,1\n")
+    path.write_text(f"{HEADER}2024-01-15 13:00:00,1,2,1,1,1\n2024-01-15 14:00:00,1,0.5,1,1,1\n")
     ran = small.run("--source", "csv", str(path))
     assert ran.code == 2
     assert "bars.csv: 1 rule broken; first: 2024-01-15 14:00 low and high do not enclose open and close" in ran.err
