@@ -92,6 +92,7 @@ def file_for_a_folder(world: World) -> Record:
 
 REVISED = 'kind = "revise"\nbar = 2024-02-10T11:00:00\nvolume = 1234.567'
 REFUSED = 'kind = "status"\nstatus = 400\ncode = -1121\nmsg = "Invalid symbol."'
+DEARER = 'kind = "text"\nbar = 2024-02-10T14:00:00\ncolumn = 7\nvalue = \'"99999999999.5"\''
 DOWN = 'kind = "status"\nstatus = 503\ncode = -1001\nmsg = "Internal error; unable to process your request."'
 BANNED = 'kind = "status"\nstatus = 418\nretry_after = 120'
 
@@ -109,6 +110,7 @@ SCENES: dict[str, tuple[Callable[[World], Record], str]] = {
     "a ban": (lambda world: next_hour(world, BANNED), "exchange_blocked"),
     "a refusal": (lambda world: next_hour(world, REFUSED), "exchange_refused"),
     "a forming bar": (lambda world: next_hour(world, 'kind = "forming"'), "contract_broken"),
+    "a row that contradicts itself": (lambda world: next_hour(world, DEARER), "contract_broken"),
     "a corrupt store": (corrupt, "store_unusable"),
     "a link to nowhere": (link_to_nowhere, "store_unusable"),
     "no folder to write to": (file_for_a_folder, "artifacts_unusable"),

@@ -49,6 +49,7 @@ class Manifest(msgspec.Struct, frozen=True):
     files: dict[str, Told | None]
     message: str = ""
     target: str | None = None
+    flat: list[dict[str, str | int]] = []
 
     @property
     def csvs(self) -> list[Told]:

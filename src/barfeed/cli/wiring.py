@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from barfeed.exchange.stream import Stream
     from barfeed.feed.watch import Listen
     from barfeed.history.backfill import Tools
+    from barfeed.history.let_pass import LetPass
     from barfeed.history.repair import Repair
     from barfeed.operate.metrics.collector import Collector
 
@@ -55,6 +56,16 @@ def wire_stream(settings: Settings, clock: Clock) -> "tuple[Stream, Listen]":
 
     bell = Bell(clock)
     return Stream(settings.stream_url, settings.series(), bell.ring, clock), bell.wait
+
+
+def wire_let_pass(settings: Settings) -> "LetPass":
+    """What lets a bar pass."""
+    # Imported here: the hour goes by without it.
+    from barfeed.history.let_pass import LetPass  # noqa: PLC0415
+
+    clock = SystemClock()
+    store = Store(settings.duckdb, clock, settings.lock_timeout_sec)
+    return LetPass(store, _rest(settings, clock), settings.series(), settings.max_wait_sec)
 
 
 def wire_repair(settings: Settings) -> "tuple[Repair, int]":

@@ -4,12 +4,13 @@ A rule never raises and never looks at a clock: what it needs to know is in `Ask
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from barfeed.domain import grid
-from barfeed.domain.bars import PRICE_COLUMNS, VALUE_COLUMNS, Bar, Pull, Series, Turnover
+from barfeed.domain.bars import HOUR_MS, PRICE_COLUMNS, VALUE_COLUMNS, Bar, Pull, Series, Turnover
+from barfeed.domain.grid import Gap
 
 # The mean price of a bar, quote volume by volume, may be beside its low or high by so much: its last digit.
 MEAN_WITHIN = 1e-9
@@ -167,7 +168,7 @@ BAR_RULES: dict[str, BarRule] = {
     "not_negative": _not_negative,
     "above_zero": _above_zero,
 }
-# What a bar says of itself a second time. These alone may be let pass, bar by bar: see `acceptance`.
+# What a row says of its bar a second time. These alone may be let pass, bar by bar.
 TURNOVER_RULES: dict[str, TurnoverRule] = {
     "mean_price": _mean_price,
     "all_or_nothing": _all_or_nothing,
@@ -189,16 +190,34 @@ def check_pull(pull: Pull, asked: Asked) -> list[Finding]:
 
     A pull that ends before the target is not broken but late: see `is_late`.
     """
-    return [*_bar_findings(pull, asked), *_pair_findings(pull, asked), *_pull_findings(pull, asked)]
+    return [
+        *_bar_findings(pull, asked),
+        *contradictions(pull),
+        *_pair_findings(pull, asked),
+        *_pull_findings(pull, asked),
+    ]
+
+
+def contradictions(pull: Pull) -> list[Finding]:
+    """Every rule that a bar breaks by what stands beside it in its own row."""
+    return [
+        Finding(name, bar.open_time_ms, message)
+        for bar, turnover in zip(pull.bars, pull.turnovers, strict=True)
+        for name, rule in TURNOVER_RULES.items()
+        if (message := rule(bar, turnover))
+    ]
+
+
+def but_let_pass(findings: Iterable[Finding], bars: Iterable[Bar], let_pass: Collection[Bar]) -> list[Finding]:
+    """The findings without the contradictions of bars that somebody let pass, with these very values."""
+    others = {bar.open_time_ms for bar in bars if bar not in let_pass}
+    return [found for found in findings if found.rule not in TURNOVER_RULES or found.open_time_ms in others]
 
 
 def _bar_findings(pull: Pull, asked: Asked) -> Iterator[Finding]:
-    for bar, close_time_ms, turnover in zip(*pull, strict=True):
+    for bar, close_time_ms in zip(pull.bars, pull.close_times_ms, strict=True):
         for name, rule in BAR_RULES.items():
             if message := rule(bar, close_time_ms, asked):
-                yield Finding(name, bar.open_time_ms, message)
-        for name, proof in TURNOVER_RULES.items():
-            if message := proof(bar, turnover):
                 yield Finding(name, bar.open_time_ms, message)
 
 
@@ -254,7 +273,14 @@ def check_window(bars: Sequence[Bar], start_ms: int, end_ms: int, step_ms: int) 
         *(Finding("unique", twice, "is stored twice") for twice, later in pairwise(held) if twice == later),
         *(Finding("on_grid", off, "is not on the grid") for off in grid.missing(held, expected)),
         *(Finding("finite", bar.open_time_ms, "holds NULL, NaN or infinity") for bar in bars if not _finite(bar)),
+        *(Finding("above_zero", bar.open_time_ms, "holds a price of zero or below") for bar in bars if _free(bar)),
     ]
+
+
+def flat_runs(bars: Iterable[Bar], step_ms: int) -> list[Gap]:
+    """Where nothing was traded for an hour or longer: an outage, or a market after its end. It breaks no rule."""
+    runs = grid.gaps([bar.open_time_ms for bar in bars if bar.volume == 0], step_ms)
+    return [run for run in runs if run.bars > 1 and run.bars * step_ms >= HOUR_MS]
 
 
 def gap_findings(missing_ms: Sequence[int], step_ms: int) -> list[Finding]:
@@ -263,6 +289,10 @@ def gap_findings(missing_ms: Sequence[int], step_ms: int) -> list[Finding]:
         Finding("gap", gap.first_ms, "is missing" if gap.bars == 1 else f"and the next {gap.bars - 1} are missing")
         for gap in grid.gaps(missing_ms, step_ms)
     ]
+
+
+def _free(bar: Bar) -> bool:
+    return any(price <= 0 for price in bar.values[: len(PRICE_COLUMNS)])
 
 
 def _finite(bar: Bar) -> bool:

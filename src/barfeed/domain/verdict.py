@@ -1,6 +1,6 @@
 """What a pull and the store mean together: which bars to append, or why none. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from barfeed.domain import grid, rules
@@ -65,13 +65,17 @@ def trust_clock(asked: Asked, now_ms: int, dated_ms: int | None, settle_sec: flo
         )
 
 
-def accept_pull(pull: Pull, asked: Asked, *, may_be_short: bool, remedies: Remedies) -> None:
+def accept_pull(
+    pull: Pull, asked: Asked, *, may_be_short: bool, remedies: Remedies, let_pass: Collection[Bar] = ()
+) -> None:
     """Return for a pull that keeps every rule and ends at the target.
 
-    `may_be_short` allows fewer bars than asked for: a young symbol has no more.
+    `may_be_short` allows fewer bars than asked for: a young symbol has no more. The columns of bars that
+    were `let_pass` may contradict each other.
     Raises `ContractBroken` with all findings, `BarLate`.
     """
-    findings = [found for found in rules.check_pull(pull, asked) if not (may_be_short and found.rule == "count")]
+    findings = rules.but_let_pass(rules.check_pull(pull, asked), pull.bars, let_pass)
+    findings = [found for found in findings if not (may_be_short and found.rule == "count")]
     if rules.is_late(pull, asked):
         shown = grid.text(pull.bars[-1].open_time_ms) if pull.bars else "no bar at all"
         findings = [found for found in findings if found.rule != "count"]
@@ -79,8 +83,7 @@ def accept_pull(pull: Pull, asked: Asked, *, may_be_short: bool, remedies: Remed
         if not findings:
             raise BarLate(late)
     if findings:
-        only_holes = {found.rule for found in findings} == {"one_interval_apart"}
-        raise broken(asked.series, findings, _around(pull, remedies) if only_holes else "")
+        raise broken(asked.series, findings, _way_out(findings, pull, remedies))
 
 
 def broken(series: Series, findings: Sequence[Finding], hint: str = "") -> ContractBroken:
@@ -90,6 +93,22 @@ def broken(series: Series, findings: Sequence[Finding], hint: str = "") -> Contr
         f" ({findings[0].rule})",
         hint=hint,
         findings=findings,
+    )
+
+
+def _way_out(findings: Sequence[Finding], pull: Pull, remedies: Remedies) -> str:
+    kinds = {found.rule for found in findings}
+    if kinds == {"one_interval_apart"}:
+        return _around(pull, remedies)
+    return let_pass_hint(findings, remedies) if kinds <= rules.TURNOVER_RULES.keys() else ""
+
+
+def let_pass_hint(findings: Sequence[Finding], remedies: Remedies) -> str:
+    """What helps where nothing but a row's own columns is wrong."""
+    bar = grid.text(findings[0].open_time_ms or 0)
+    return (
+        "nothing was appended; run it again later, and if the exchange stays with it and you have looked at the bar:"
+        f" {remedies.repair} --let-pass '{bar}'"
     )
 
 

@@ -133,7 +133,8 @@ class _Cycle:
         verdict.trust_clock(plan.asked, now_ms, self._talk.dated_ms, self._settle_sec(now_ms))
         self._refuse_overtaken(plan.asked)
         is_all = self._is_all_there_is(pull, plan.asked)
-        verdict.accept_pull(pull, plan.asked, may_be_short=is_all, remedies=self._order.remedies)
+        let_pass = self._let_pass(pull)
+        verdict.accept_pull(pull, plan.asked, may_be_short=is_all, remedies=self._order.remedies, let_pass=let_pass)
         if trouble:
             raise trouble
         if self._order.inference_source == "api":
@@ -142,6 +143,7 @@ class _Cycle:
             self._refuse_gaps(plan.asked, pulled_window)
             self._publish(run, pulled_window)
         window = self._keep_or_accept(plan, pull)
+        self._tell_flat(window, pull)
         self._refuse_gaps(plan.asked, window)
         if self._order.inference_source == "db":
             self._publish(run, window)
@@ -252,6 +254,18 @@ class _Cycle:
         with self._record.step("evidence"):
             self._record.pull = run.save_pull(pull.bars)
 
+    def _let_pass(self, pull: Pull) -> Sequence[Bar]:
+        """The bars that somebody has let pass; looked up only where there may be one."""
+        if not rules.contradictions(pull):
+            return ()
+        # Imported only here: most hours have none.
+        from barfeed.store.revisions import let_pass  # noqa: PLC0415
+
+        # What is wrong with the store, or that there is none, is told where it is used.
+        with suppress(StoreUnusable), self._feed.store.session(write=False) as connection:
+            return let_pass(connection, self._order.series)
+        return ()
+
     def _keep_or_accept(self, plan: _Plan, pull: Pull) -> list[Bar]:
         seen_at_ms = self._feed.clock.utc_ms()
         try:
@@ -339,6 +353,14 @@ class _Cycle:
                 self._record.inference = run.publish(window)
                 newest_ms = grid.last_closed(self._talk.now_ms, self._step_ms)
                 run.replace_latest(self._record.inference, window[-1].open_time_ms, newest_ms)
+
+    def _tell_flat(self, window: Sequence[Bar], pull: Pull) -> None:
+        """Warn of bars without a trade: the exchange goes on showing such for a market that has ended."""
+        runs = rules.flat_runs(window, self._step_ms)
+        self._record.flat = [run for run in runs if run.last_ms >= pull.bars[0].open_time_ms]
+        if self._record.flat:
+            self._record.warnings.append(self._record.flat_text)
+            _log.warning("%s: %s", self._order.series, self._record.flat_text)
 
     def _refuse_gaps(self, asked: Asked, window: Sequence[Bar]) -> None:
         start_ms = grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)

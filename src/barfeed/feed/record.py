@@ -12,6 +12,7 @@ from barfeed.domain import grid
 from barfeed.domain.acceptance import Change, values
 from barfeed.domain.bars import Series
 from barfeed.domain.errors import INTERRUPTED_EXIT_CODE, BarfeedError
+from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Finding
 from barfeed.exchange.rest import Conversation
 from barfeed.machine.clock import Clock
@@ -60,6 +61,8 @@ class Record:
     would_append: int = 0
     revised: list[Change] = field(default_factory=list)
     coverage: Coverage | None = None
+    # Runs of bars without a trade that reach into the pull; None until that is known.
+    flat: list[Gap] | None = None
     warnings: list[str] = field(default_factory=list)
     failure: Failure | None = None
     durations_sec: dict[str, float] = field(default_factory=dict)
@@ -112,6 +115,12 @@ class Record:
         """The target as messages write it."""
         return None if self.target_ms is None else grid.text(self.target_ms)
 
+    @property
+    def flat_text(self) -> str:
+        """What there is to say of bars without a trade; empty where there are none."""
+        runs = ", ".join(str(run) for run in self.flat or ())
+        return f"nothing was traded in {runs}: an outage, or a market after its end" if runs else ""
+
     def line(self) -> str:
         """The exit line: a cycle in one breath."""
         facts: dict[str, object] = {"failed": self.failure.status, "exit": self.exit_code} if self.failure else {}
@@ -146,6 +155,7 @@ class Record:
             "files": {"api_pull": _file(self.pull), "for_inference": _file(self.inference)},
             "findings": [_finding(each) for each in self.failure.findings] if self.failure else [],
             "revisions": [_revision(each) for each in self.revised],
+            "flat": [_span(each) for each in self.flat or ()],
             "warnings": self.warnings,
             "then": self.then._asdict() if self.then else None,
             "durations_sec": self.durations_sec | {"total": round(self._total_sec(), 6)},
@@ -192,6 +202,10 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 def _revision(change: Change) -> dict[str, Any]:
     return {"bar": grid.text(change.open_time_ms), "stored": values(change.old), "exchange": values(change.new)}
+
+
+def _span(run: Gap) -> dict[str, Any]:
+    return {"first": grid.text(run.first_ms), "last": grid.text(run.last_ms), "bars": run.bars}
 
 
 def _finite(compared: dict[str, float] | None) -> dict[str, float | None] | None:

@@ -22,6 +22,7 @@ from barfeed.exchange.archive import Archive
 from barfeed.exchange.paging import PAGE_ROWS, RestHistory
 from barfeed.history.backfill_report import Report
 from barfeed.machine.clock import Clock
+from barfeed.store import revisions
 from barfeed.store.duckdb import Store, heard, transaction
 from barfeed.store.staging import Difference, SourceUnreadable, Staging, gaps, stored
 
@@ -142,7 +143,7 @@ class Backfill:
                 table.append([])
             self._missing = gaps(connection, stored(series), wanted, self._step_ms)
             # It lives in the memory of this connection, which stays when the file is let go.
-            self._staging = Staging(connection)
+            self._staging = Staging(connection, revisions.let_pass(connection, series))
         self.report.wanted, self.report.missing = wanted, sources.bars_in(self._missing)
         self._kept_sec = self._tools.clock.steady_sec()
         self._progress.start(0 if self._order.source == "csv" else self.report.missing)

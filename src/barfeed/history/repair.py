@@ -12,10 +12,10 @@ from barfeed.domain import grid, verdict
 from barfeed.domain.acceptance import Change, Difference, differences
 from barfeed.domain.bars import MINUTE_MS, Bar, Pull, Series
 from barfeed.domain.errors import ContractBroken, StoreEmpty
-from barfeed.domain.rules import Asked, check_pull
+from barfeed.domain.rules import Asked, but_let_pass, check_pull
 from barfeed.exchange.rest import Rest
 from barfeed.store.duckdb import Coverage, Store, Table
-from barfeed.store.revisions import Why, overtaken, revised
+from barfeed.store.revisions import Why, let_pass, overtaken, revised
 
 # The most rows per weight: 500 cost 2.
 PAGE_BARS = 500
@@ -68,6 +68,7 @@ class Repair:
         self._series = series
         self._max_wait_sec = max_wait_sec
         self._used_weight = 0
+        self._let_pass: list[Bar] = []
 
     def survey(self, wanted: Wanted) -> Survey:
         """Compare the store with the exchange, changing nothing.
@@ -82,6 +83,8 @@ class Repair:
             stored = [bar for bar in table.bars(opens.start) if bar.open_time_ms < opens.stop] if opens else []
         if opens is None:
             raise StoreEmpty(f"{self._series}: the store holds no bar to repair", hint="barfeed run --catch-up")
+        with self._store.session(write=False) as connection:
+            self._let_pass = let_pass(connection, self._series)
         theirs = self._ask(opens, now_ms)
         return Survey(now_ms, self._rest.clock.utc_ms(), opens, differences(opens, stored, theirs))
 
@@ -136,6 +139,7 @@ class Repair:
             )
         # What the exchange itself does not have is told, bar by bar: it breaks no rule here.
         findings = check_pull(pull, Asked(self._series, len(pull.bars), now_ms))
+        findings = but_let_pass(findings, pull.bars, self._let_pass)
         if findings := [found for found in findings if found.rule != "one_interval_apart"]:
             raise verdict.broken(self._series, findings)
 

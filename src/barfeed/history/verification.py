@@ -22,7 +22,7 @@ from barfeed.domain.rules import Finding
 from barfeed.domain.sources import Note, Part, Source, between, cut, span
 from barfeed.store import staging
 from barfeed.store.duckdb import Store
-from barfeed.store.revisions import Connection
+from barfeed.store.revisions import Connection, let_pass
 from barfeed.store.sql_rules import MESSAGES, STORED_RULES, broken
 from barfeed.store.staging import SourceUnreadable, Staging, stored
 
@@ -32,6 +32,8 @@ _OPEN_TIME = "CASE WHEN isfinite(timestamp) THEN epoch_ms(timestamp) END"
 _PUBLISHED_SUFFIX = "_for_inference.csv"
 _OF_VALUES = frozenset({"high_low", "not_negative", "above_zero", "finite"})
 _SHA256_CHARS = 12
+# A comparison knows no time: what is still forming shows as a difference.
+_FOREVER_MS = 253_402_300_800_000
 
 
 class Held(NamedTuple):
@@ -82,12 +84,16 @@ class Difference(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """A part of a source beside the store: bars that both have, what differs, bars only the store has, notes."""
+    """A part of a source beside the store: bars that both have, what differs, bars only the store has, notes.
+
+    `findings` are the rules that the source's own rows break.
+    """
 
     bars: int
     differences: list[Difference]
     alone: list[Bar]
     notes: tuple[Note, ...]
+    findings: list[Finding]
 
 
 def check_table(store: Store, series: Series) -> tuple[Held, list[Finding]]:
@@ -141,7 +147,7 @@ class Comparison:
         self._store = store
         self._series = series
         with store.session(write=False) as connection:
-            self._staging = Staging(connection)
+            self._staging = Staging(connection, let_pass(connection, series))
 
     def with_source(self, source: Source, name: str, asked: Gap) -> Iterator[Compared]:
         """Ask the source for a span; each part as it comes, `name` beside its values.
@@ -183,7 +189,9 @@ class Comparison:
             alone = [bar for gap in lacking for bar in _bars(connection, self._series, gap)]
             rows = _count(connection, self._series, part.span)
         differences = [Difference(each.stored, {name: each.incoming}) for each in differing]
-        return Compared(rows - len(alone), differences, alone, ())
+        broken = self._staging.findings(self._series.interval.ms, _FOREVER_MS)
+        findings = [found._replace(message=f"{name}: {found.message}") for found in broken]
+        return Compared(rows - len(alone), differences, alone, (), findings)
 
 
 def _held(connection: Connection, series: Series) -> Held:

@@ -65,7 +65,12 @@ def lag_ms(series: Series, newest_ms: int | None, now_ms: int) -> int | None:
 def judge(series: Series, bars: Bars, ran: Runs, now_ms: int, window_bars: int) -> Condition:
     """What is wrong, if anything: bars that should be there, a gap in the newest window, a last cycle that failed."""
     newest_ms = bars.coverage.last_ms
-    troubles = [behind(series, newest_ms, now_ms), window_gap(series, bars, window_bars), failed(ran.last)]
+    troubles = [
+        behind(series, newest_ms, now_ms),
+        window_gap(series, bars, window_bars),
+        failed(ran.last),
+        not_traded(ran.last),
+    ]
     return Condition(series, bars, ran, lag_ms(series, newest_ms, now_ms), tuple(each for each in troubles if each))
 
 
@@ -93,6 +98,12 @@ def window_gap(series: Series, bars: Bars, window_bars: int) -> str:
 def failed(last: Manifest | None) -> str:
     """How the last cycle failed; empty where it did not."""
     return f"the last cycle failed: {last.message}" if last and last.exit_code else ""
+
+
+def not_traded(last: Manifest | None) -> str:
+    """Where the newest bars were not traded, by the last cycle; empty where they were."""
+    runs = [f"{each['first']}..{each['last']} ({each['bars']} bars)" for each in last.flat] if last else []
+    return f"nothing was traded in {', '.join(runs)}: an outage, or a market after its end" if runs else ""
 
 
 def look(store: Store, wanted: Sequence[Series]) -> dict[Series, Bars]:

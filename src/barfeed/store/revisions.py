@@ -52,12 +52,19 @@ _UPDATE = f"""
 UPDATE {{bars}} AS bar SET {", ".join(f"{name} = change.new_{name}" for name in VALUE_COLUMNS)}
 FROM {_CHANGES} WHERE bar.timestamp = change.timestamp AND {_UNCHANGED}
 """  # noqa: S608 - of our own names only
+# A bar that was let pass is told from one that was changed by its run; it has no old version.
+WAIVER = "let pass"
+_NOTE_LET_PASS = f"""
+INSERT INTO store.main.{TABLE}
+  (series, timestamp, {", ".join(f"new_{name}" for name in VALUE_COLUMNS)}, seen_at, reason, run)
+VALUES (?, make_timestamp_ms(?), ?, ?, ?, ?, ?, make_timestamp_ms(?), ?, ?)
+"""  # noqa: S608 - of our own names only
 # The oldest revision after the moment is the one that knows what the bar was at the moment.
 _AS_OF = f"""
 SELECT bar.timestamp, {{values}}
 FROM {{bars}} AS bar LEFT JOIN (
   SELECT *, row_number() OVER (PARTITION BY timestamp ORDER BY accepted_at) AS nth
-  FROM store.main.{TABLE} WHERE series = '{{series}}' AND accepted_at >= {{end}}
+  FROM store.main.{TABLE} WHERE series = '{{series}}' AND accepted_at >= {{end}} AND NOT starts_with(run, '{WAIVER} ')
 ) AS later ON later.timestamp = bar.timestamp AND later.nth = 1
 WHERE {{was_there}}
 """  # noqa: S608 - of our own names only
@@ -79,6 +86,11 @@ class Revision(NamedTuple):
     accepted_at_ms: int
     reason: str
     run: str
+
+    @property
+    def is_let_pass(self) -> bool:
+        """Whether the bar was not changed, but let pass though its own columns contradict each other."""
+        return self.run.startswith(f"{WAIVER} ")
 
 
 class Why(NamedTuple):
@@ -118,6 +130,17 @@ def revised(store: Store, series: Series, changes: Sequence[Change], why: Why) -
             if revise(connection, series, changes, why) != len(changes):
                 raise overtaken(series)
             yield table
+
+
+def note_let_pass(connection: Connection, series: Series, bar: Bar, why: Why) -> None:
+    """Let a bar with these very values pass from now on, whatever its row says beside them; in a transaction."""
+    connection.execute(_CREATE)
+    connection.execute(_NOTE_LET_PASS, [str(series), *bar, why.seen_at_ms, why.reason, why.run])
+
+
+def let_pass(connection: Connection, series: Series) -> list[Bar]:
+    """The bars of the series that were let pass."""
+    return [each.change.new for each in listed(connection, series) if each.is_let_pass]
 
 
 def overtaken(series: Series) -> Unrepaired:

@@ -19,7 +19,7 @@ import duckdb
 
 from barfeed.domain.bars import VALUE_COLUMNS, Bar, Series, Turnover
 from barfeed.domain.grid import Gap
-from barfeed.domain.rules import Finding
+from barfeed.domain.rules import TURNOVER_RULES, Finding, but_let_pass
 from barfeed.domain.sources import ARCHIVE_COLUMNS, PLAIN_COLUMNS, Csv, Rows
 from barfeed.store.sql_rules import FLAT, INCOMING_RULES, MESSAGES, broken
 
@@ -67,8 +67,9 @@ class Staging:
     Use it also while no store is open: it lives in the connection's memory.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, let_pass: Sequence[Bar] = ()) -> None:
         self._connection = connection
+        self._let_pass = frozenset(let_pass)
         connection.execute(_CREATE)
 
     def clear(self) -> None:
@@ -123,7 +124,12 @@ class Staging:
             ORDER BY ALL LIMIT {int(limit)}
             """
         )
-        return [Finding(rule, open_time_ms, MESSAGES[rule]) for open_time_ms, rule in found]
+        findings = [Finding(rule, open_time_ms, MESSAGES[rule]) for open_time_ms, rule in found]
+        return but_let_pass(findings, self._contradicting(findings), self._let_pass) if self._let_pass else findings
+
+    def _contradicting(self, findings: Sequence[Finding]) -> list[Bar]:
+        opens = {found.open_time_ms for found in findings if found.rule in TURNOVER_RULES}
+        return self.bars([Gap(each, each, 1) for each in sorted(each for each in opens if each is not None)])
 
     def lacking(self, spans: Sequence[Gap], step_ms: int) -> list[Gap]:
         """The gaps in `spans`: what should be here and is not."""

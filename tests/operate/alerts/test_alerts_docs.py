@@ -34,7 +34,11 @@ def all_errors(root: type[errors.BarfeedError] = errors.BarfeedError) -> set[typ
 def test_every_trouble_that_can_be_told_is_in_the_table() -> None:
     table = PAGE.partition("| trouble |")[2].partition("\n\n")[0]
     leaves = {each("").status for each in all_errors() if each.__module__ == errors.__name__ and _is_raised(each)}
-    assert set(re.findall(r"`([a-z]+(?:_[a-z]+)*)`", table)) == (leaves - NEVER_TOLD) | {"bug", "clock_skew"}
+    assert set(re.findall(r"`([a-z]+(?:_[a-z]+)*)`", table)) == (leaves - NEVER_TOLD) | {
+        "bug",
+        "clock_skew",
+        "not_traded",
+    }
 
 
 def _is_raised(error: type[errors.BarfeedError]) -> bool:

@@ -16,6 +16,7 @@ from barfeed.domain.errors import Unrepaired, UsageError
 
 if TYPE_CHECKING:
     from barfeed.domain.bars import Series
+    from barfeed.history.let_pass import Seen
     from barfeed.history.repair import Mended, Repair, Survey
 
 KINDS = {"gaps": ("missing", "absent"), "mismatches": ("mismatch", "unknown")}
@@ -36,6 +37,7 @@ Exit codes:
         "barfeed repair --dry-run",
         "barfeed repair --only gaps --yes",
         "barfeed repair --from 2024-01-01 --to '2024-01-02 12:00'",
+        "barfeed repair --let-pass '2024-01-02 12:00'",
     )
     + EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -43,6 +45,12 @@ Exit codes:
 @click.option("--from", "from_ms", type=MOMENT, help="First bar to look at.  [default: the window the feed looks at]")
 @click.option("--to", "to_ms", type=MOMENT, help="End of what to look at, itself left out.  [default: the newest bar]")
 @click.option("--only", type=click.Choice(tuple(KINDS)), help="Leave the others alone.")
+@click.option(
+    "--let-pass",
+    "let_pass_ms",
+    type=MOMENT,
+    help="Let the bar that opens then pass as the exchange has it, though its own columns contradict each other.",
+)
 @click.option("--reason", default="repair", show_default=True, help="Why, for the audit table.")
 @click.option("--yes", is_flag=True, help="Do it without asking.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
@@ -51,17 +59,26 @@ Exit codes:
     "pause_sec", "debug", json="Print what was found and done as one line of JSON instead; needs --yes or --dry-run.",
 )  # fmt: skip
 def repair(
-    *, from_ms: int | None, to_ms: int | None, only: str | None, reason: str, yes: bool, dry_run: bool, **options: Any
-) -> int:
+    *, from_ms: int | None, to_ms: int | None, only: str | None, let_pass_ms: int | None, reason: str, yes: bool,
+    dry_run: bool, **options: Any,
+) -> int:  # fmt: skip
     """Fill gaps and mend mismatches inside the stored history, after showing each bar.
 
     A missing bar is filled with the exchange's; a stored bar that differs is changed only when the exchange says
     the same twice, and both versions are kept: see `barfeed revisions`. What the exchange itself lacks is told and
     left. Before the first stored bar there is nothing to repair: see `barfeed backfill`.
+
+    With --let-pass one closed bar is looked at instead, whose volume, quote volume, trades and prices do not go
+    together: every hour that pulls it is refused until the exchange mends it, or you let it pass. That is noted beside
+    the revisions. A price of zero is never let pass.
     """
     settings = Settings(**options)
     log_to_stderr(settings)
     _refuse_nobody_to_ask(settings, yes=yes, dry_run=dry_run)
+    if let_pass_ms is not None:
+        if from_ms is not None or to_ms is not None or only:
+            raise UsageError("--let-pass is about one bar: it goes without --from, --to and --only")
+        return _let_pass(settings, let_pass_ms, reason, yes=yes, dry_run=dry_run)
     work, series, found = _look(settings, from_ms, to_ms, only)
     if not settings.json:
         say(*_plan(series, found))
@@ -71,6 +88,54 @@ def repair(
         raise Unrepaired(f"{series}: nothing was repaired: that was no yes", hint="run it again, or with --yes")
     done = work.apply(found, work.confirmed(found, settings.pause_sec), reason)
     return _tell_done(settings, series, found, done)
+
+
+def _let_pass(settings: Settings, open_time_ms: int, reason: str, *, yes: bool, dry_run: bool) -> int:
+    # Imported here: DuckDB alone takes longer to import than --help may take.
+    from barfeed.cli.wiring import wire_let_pass  # noqa: PLC0415
+
+    work, series = wire_let_pass(settings), settings.series()
+    seen = work.look(open_time_ms)
+    if not settings.json:
+        say(*_row_text(series, seen))
+    if dry_run or not seen.findings:
+        return _tell_let_pass(settings, series, seen, is_noted=False)
+    if not (yes or _is_yes("let it pass as it is, from now on?")):
+        raise Unrepaired(f"{series}: the bar was not let pass: that was no yes", hint="run it again, or with --yes")
+    if not work.says_it_again(seen, settings.pause_sec):
+        raise Unrepaired(
+            f"{series}: asked again, the exchange said something else of {grid.text(open_time_ms)}: not let pass",
+            hint="run it again later: it may have mended the bar",
+        )
+    work.note(seen, reason)
+    return _tell_let_pass(settings, series, seen, is_noted=True)
+
+
+def _row_text(series: "Series", seen: "Seen") -> list[str]:
+    bar = grid.text(seen.bar.open_time_ms)
+    if not seen.findings:
+        return [f"{series}: {bar} breaks no rule: there is nothing to let pass"]
+    told = values(seen.bar) | seen.turnover._asdict()
+    return [
+        f"{series}: {bar} contradicts itself",
+        *(f"  {found.rule:<14}  {found.message}" for found in seen.findings),
+        f"  {', '.join(f'{name} {value}' for name, value in told.items())}",
+    ]
+
+
+def _tell_let_pass(settings: Settings, series: "Series", seen: "Seen", *, is_noted: bool) -> int:
+    if settings.json:
+        say(json.dumps({
+            "series": {"symbol": series.symbol, "interval": str(series.interval)},
+            "run": seen.run,
+            "bar": grid.text(seen.bar.open_time_ms),
+            "exchange": values(seen.bar) | seen.turnover._asdict(),
+            "findings": [{"rule": found.rule, "message": found.message} for found in seen.findings],
+            "let_pass": is_noted,
+        }))  # fmt: skip
+    elif is_noted:
+        say(f"let_pass={grid.text(seen.bar.open_time_ms)!r} rules={','.join(seen.rules)} run={seen.run!r}")
+    return Unrepaired.exit_code if seen.findings and not is_noted else 0
 
 
 def _refuse_nobody_to_ask(settings: Settings, *, yes: bool, dry_run: bool) -> None:
@@ -108,7 +173,11 @@ def _plan(series: "Series", found: "Survey") -> list[str]:
 
 def _says_yes(found: "Survey") -> bool:
     fills, changes = len(found.of_kind("missing")), len(found.of_kind("mismatch"))
-    typed = click.prompt(f"fill {fills} and change {changes} stored bars? type yes", default="no", err=True)
+    return _is_yes(f"fill {fills} and change {changes} stored bars?")
+
+
+def _is_yes(question: str) -> bool:
+    typed = click.prompt(f"{question} type yes", default="no", err=True)
     return str(typed).strip().lower() == "yes"
 
 

@@ -32,6 +32,8 @@ Exit codes:
 def revisions(**options: Any) -> int:
     """List the stored bars of a series that were changed: both versions, when, why and by which run.
 
+    And those that were let pass though their own columns contradict each other (barfeed repair --let-pass).
+
     `accepted` is the moment by this machine's clock, UTC, to the millisecond: an export as of that moment has the new
     version, as of a millisecond before it the old one.
     """
@@ -60,16 +62,19 @@ def _listed(settings: Settings, series: Series) -> "list[Revision]":
 
 
 def _line(each: "Revision") -> str:
-    old, new = each.change
-    differing = ", ".join(
-        f"{name} {was} -> {now}"
-        for name, was, now in zip(VALUE_COLUMNS, old.values, new.values, strict=True)
-        if was != now
-    )
     seen, accepted = grid.timestamp(each.seen_at_ms), grid.timestamp(each.accepted_at_ms)
     return (
-        f"{grid.text(new.open_time_ms)}  {differing}  {seen=!s} {accepted=!s} reason={each.reason!r} run={each.run!r}"
+        f"{grid.text(each.change.open_time_ms)}  {_versions(each)}  {seen=!s} {accepted=!s}"
+        f" reason={each.reason!r} run={each.run!r}"
     )
+
+
+def _versions(each: "Revision") -> str:
+    old, new = each.change
+    if each.is_let_pass:
+        return f"let pass: {', '.join(f'{name} {value}' for name, value in values(new).items())}"
+    both = zip(VALUE_COLUMNS, old.values, new.values, strict=True)
+    return ", ".join(f"{name} {was} -> {now}" for name, was, now in both if was != now)
 
 
 def _facts(each: "Revision") -> dict[str, Any]:

@@ -158,6 +158,7 @@ def _take(report: _Report, part: "Compared", whom: "_Whom") -> None:
 
     report.compared = (report.compared or 0) + part.bars
     report.differences += part.differences
+    report.findings += part.findings
     report.notes += [str(note) for note in part.notes]
     if whom.archive:
         report.not_compared += [bar.open_time_ms for bar in part.alone]

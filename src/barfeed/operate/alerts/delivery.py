@@ -38,6 +38,9 @@ def heard(record: Record, talk: Conversation, max_skew_sec: float) -> list[Heard
         is_off = abs(talk.time.skew_sec) > max_skew_sec
         status, said = ("clock_skew", talk.time.skew_text) if is_off else ("", "")
         matters.append(Heard("clock", series, status, said, "set the machine's clock; the feed uses the exchange's"))
+    if record.flat is not None:
+        status = "not_traded" if record.flat else ""
+        matters.append(Heard("market", series, status, record.flat_text, "see what the exchange says of the symbol"))
     return matters
 
 

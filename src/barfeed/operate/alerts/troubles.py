@@ -22,7 +22,7 @@ _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 @dataclass(frozen=True)
 class Heard:
-    """What one cycle says of one matter, the cycle itself or the clock; `status` is empty where it is well."""
+    """What one cycle says of one matter: itself, the clock or the market; `status` is empty where it is well."""
 
     matter: str
     series: str
@@ -175,7 +175,7 @@ def _trouble(spell: Spell, heard: Heard, now_ms: int, *, again: bool) -> Message
     lasting = f"still, after {span(now_ms - spell.since_ms)} and {_cycles(spell, heard.matter)}: " if again else ""
     todo = f"\nto do: {heard.hint}" if heard.hint else ""
     body = f"{lasting}{heard.message}{todo}\n{_at(now_ms)}"
-    level = "warning" if heard.matter == "clock" else "failure"
+    level = "failure" if heard.matter == "cycle" else "warning"
     return Message(heard.matter, level, f"barfeed {heard.series}: {heard.status}", body, now_ms)
 
 
