@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import backfill, cold, plots, rows, stream, watch
+from benchmarks import backfill, cold, inference, plots, rows, stream, verify, watch
 from benchmarks.ground import ROOT
 from benchmarks.report import Section, machine, write
 
@@ -19,6 +19,8 @@ PARTS: dict[str, tuple[Callable[[Path, int], Section], int, int]] = {
     "watch": (watch.measure, 25, 5),
     "stream": (stream.measure, 200, 20),
     "backfill": (backfill.measure, 5, 2),
+    "verify": (verify.measure, 9, 3),
+    "inference": (inference.measure, 9, 3),
 }
 
 

@@ -65,7 +65,7 @@ def get(connection: http.client.HTTPConnection, path: str) -> Any:
 
 def check_pull(klines: list[list[Any]], pulled: list[Row], target_ms: int) -> None:
     for number, (kline, row) in enumerate(zip(klines, pulled, strict=True)):
-        open_time, opened, high, low, close, volume = row
+        open_time, opened, high, low, close, _ = row
         expected = target_ms - (N_RECENT - 1 - number) * HOUR_MS
         good = (
             len(kline) == 12
@@ -74,12 +74,21 @@ def check_pull(klines: list[list[Any]], pulled: list[Row], target_ms: int) -> No
             and open_time == expected
             and kline[6] == open_time + HOUR_MS - 1
             and low <= min(opened, close) <= max(opened, close) <= high
-            and min(low, volume) >= 0
+            and low > 0
+            and proves_itself(row, float(kline[7]), kline[8], float(kline[9]), float(kline[10]))
         )
         if not good:
             sys.exit(f"kline {number} is no bar: {kline}")
     if len(pulled) != N_RECENT:
         sys.exit(f"{len(pulled)} bars, expected {N_RECENT}")
+
+
+def proves_itself(row: Row, quote: float, trades: int, taker: float, taker_quote: float) -> bool:
+    _, opened, high, low, close, volume = row
+    if not volume:
+        return opened == high == low == close and not (quote or trades or taker or taker_quote)
+    mean_fits = low * (1 - 1e-9) <= quote / volume <= high * (1 + 1e-9)
+    return volume > 0 and trades > 0 and mean_fits and taker <= volume and taker_quote <= quote
 
 
 def keep(store: str, pulled: list[Row]) -> tuple[int, list[Row]]:

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,6 +57,17 @@ def alternate(exchange: Exchange, contenders: Sequence[Contender], rounds: int) 
             if hour >= WARM_UPS:
                 seconds[place].append(lived)
     _check_stores(contenders, before, WARM_UPS + rounds)
+    return seconds
+
+
+def turns(contenders: Sequence[Callable[[], float]], rounds: int) -> list[list[float]]:
+    """What each contender returns, round by round, in turn; what it returned first is not counted."""
+    seconds: list[list[float]] = [[] for _ in contenders]
+    for number in range(1 + rounds):
+        for place in _in_turn(len(contenders), number):
+            lived = contenders[place]()
+            if number:
+                seconds[place].append(lived)
     return seconds
 
 
