@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from barfeed.replay.tapes.tape import Tape
+from sampling import sampled
 from world import BTCUSDT_1H, World, hours, made_up_bars, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
@@ -15,6 +16,20 @@ TARGET_MS = ms(2024, 2, 10, 13)
 # Of a suite that a shell has started in the background every child would ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--sample K --sample-seed TEXT`: K cases of each test that has more, by chance but for a seed always the same."""
+    parser.addoption("--sample", type=int, default=0, help="so many cases of each test, 0 for all")
+    parser.addoption("--sample-seed", default="", help="which ones")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is not in the sample."""
+    if cases := config.getoption("--sample"):
+        kept = sampled([item.nodeid for item in items], cases, config.getoption("--sample-seed"))
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in kept])
+        items[:] = [item for item in items if item.nodeid in kept]
 
 
 @pytest.fixture(autouse=True)
