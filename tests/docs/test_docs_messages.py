@@ -96,6 +96,11 @@ DEARER = 'kind = "text"\nbar = 2024-02-10T14:00:00\ncolumn = 7\nvalue = \'"99999
 DOWN = 'kind = "status"\nstatus = 503\ncode = -1001\nmsg = "Internal error; unable to process your request."'
 BANNED = 'kind = "status"\nstatus = 418\nretry_after = 120'
 
+HALTED = 'kind = "halt"\nat = 2024-02-10T14:00:00'
+TO_COME = 'kind = "pending"\nat = 2024-02-12T09:30:00'
+SETTLED = 'kind = "settle"\nat = 2024-02-10T13:30:00\nuntil_bar = 2024-02-10T13:00:00'
+DELISTED = 'kind = "delist"\nat = 2024-02-10T13:30:00'
+
 # What happens, and the status under which the page tells it.
 SCENES: dict[str, tuple[Callable[[World], Record], str]] = {
     "an empty store": (empty, "store_empty"),
@@ -107,6 +112,10 @@ SCENES: dict[str, tuple[Callable[[World], Record], str]] = {
     "a short history": (short_history, "window_gap"),
     "an exchange that is down": (lambda world: next_hour(world, DOWN), "exchange_unavailable"),
     "a late bar": (lambda world: next_hour(world, 'kind = "late"\nsec = 3599\nrows = 2'), "bar_late"),
+    "a halt": (lambda world: next_hour(world, HALTED), "symbol_not_trading"),
+    "a symbol that is still to come": (lambda world: next_hour(world, TO_COME), "symbol_not_trading"),
+    "a settled symbol": (lambda world: next_hour(world, SETTLED), "symbol_gone"),
+    "a delisted symbol": (lambda world: next_hour(world, DELISTED), "symbol_gone"),
     "a ban": (lambda world: next_hour(world, BANNED), "exchange_blocked"),
     "a refusal": (lambda world: next_hour(world, REFUSED), "exchange_refused"),
     "a forming bar": (lambda world: next_hour(world, 'kind = "forming"'), "contract_broken"),

@@ -22,11 +22,13 @@ EXIT_CODES = {
     "UsageError": 2,
     "ExchangeUnavailable": 3,
     "BarLate": 3,
+    "SymbolNotTrading": 3,
     "ExchangeBlocked": 3,
     "LocalError": 4,
     "StoreUnusable": 4,
     "ArtifactsUnusable": 4,
     "ExchangeRefused": 5,
+    "SymbolGone": 5,
     "ContractBroken": 5,
 }
 

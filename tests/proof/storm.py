@@ -17,6 +17,10 @@ FAULTS: Mapping[str, Sequence[str]] = {
     "revise": ("bar = {bar}\nvolume = 0.5", "bar = {bar}\nlow = 1.0\nvolume = 77.25"),
     "hide": ("bar = {bar}",),
     "flat": ("bar = {bar}\nuntil_bar = {bar}",),
+    "pending": ("at = {bar}",),
+    "halt": ("at = {bar}",),
+    "settle": ("at = {bar}", "at = {bar}\nuntil_bar = {bar}"),
+    "delist": ("at = {bar}", "at = {bar}\nrefusal = -4141"),
     "duplicate": ("", "bar = {bar}"),
     "disorder": ("", "bar = {bar}"),
     "off_grid": ("ms = 1", "ms = 1695000\nbar = {bar}", "ms = 3600000"),
@@ -58,6 +62,10 @@ MAY_END: Mapping[str, frozenset[str]] = {
     "revise": frozenset({"mismatch"}),
     "hide": frozenset({"bar_late", "contract_broken"}),
     "flat": frozenset({"mismatch"}),
+    "pending": frozenset({"mismatch", "contract_broken"}),
+    "halt": frozenset({"symbol_not_trading", "contract_broken", "bar_late"}),
+    "settle": frozenset({"symbol_gone", "mismatch", "bar_late"}),
+    "delist": frozenset({"symbol_gone", "exchange_refused"}),
     **dict.fromkeys(
         ("duplicate", "disorder", "off_grid", "forming", "text", "missing_field"), frozenset({"contract_broken"})
     ),
@@ -74,8 +82,8 @@ MAY_FOLLOW = frozenset({"appended", "up_to_date", "revised", "missed_bars", "mis
 EXITS: Mapping[str, int] = {
     **dict.fromkeys(("appended", "up_to_date", "revised"), 0),
     **dict.fromkeys(("missed_bars", "mismatch", "store_ahead"), 1),
-    **dict.fromkeys(("bar_late", "exchange_unavailable", "exchange_blocked"), 3),
-    **dict.fromkeys(("contract_broken", "exchange_refused"), 5),
+    **dict.fromkeys(("bar_late", "symbol_not_trading", "exchange_unavailable", "exchange_blocked"), 3),
+    **dict.fromkeys(("contract_broken", "exchange_refused", "symbol_gone"), 5),
 }
 
 

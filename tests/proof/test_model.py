@@ -182,6 +182,10 @@ class Life(RuleBasedStateMachine):
         at = self._target_ms - back * HOUR_MS
         if kind == "flat":
             self.model.may_say(at, self.model.flat(at))
+        elif kind == "settle":
+            for later in range(at, self._target_ms + 2 * HOUR_MS, HOUR_MS):
+                if later in self.model.versions:
+                    self.model.may_say(later, self.model.flat(at))
         elif kind == "revise":
             volume = 0.5 if "0.5" in said else 77.25
             opened, high, low, close, _ = self.model.truth[at]

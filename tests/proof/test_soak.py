@@ -27,7 +27,7 @@ def test_every_fault_that_the_replay_exchange_knows_is_in_the_storm() -> None:
 
 
 def test_a_few_days_of_bad_weather_end_as_documented_and_in_the_very_tape(tmp_path: Path) -> None:
-    report = soak(tmp_path, 40, seed=5, month_hours=10)
+    report = soak(tmp_path, 40, seed=8, month_hours=10)
     assert report.ended.total() == 40
     assert len(report.struck) > 5
 

@@ -47,6 +47,53 @@ def _flat(world: World) -> None:
     assert [row[1:6] + row[8:9] for row in rows[1:4]] == [["110.0"] * 4 + ["0.000", 0]] * 3
 
 
+def _listed(world: World, moment: int) -> tuple[str, int] | None:
+    """Status and deliveryDate of the symbol at a moment; None where it is not listed."""
+    world.clock.set(moment)
+    listed = json.loads(world.get("/fapi/v1/exchangeInfo").body)["symbols"]
+    return (listed[0]["status"], listed[0]["deliveryDate"]) if listed else None
+
+
+def _code(world: World) -> int:
+    answer = world.klines()
+    return int(json.loads(answer.body)["code"]) if answer.status == 400 else 0
+
+
+# A perpetual's deliveryDate: 2100-12-25 08:00.
+NEVER = 4_133_404_800_000
+
+
+def _pending(world: World) -> None:
+    assert (_listed(world, at(12, 29)), _code(world)) == (("PENDING_TRADING", NEVER), -1122)
+    assert (_listed(world, at(12, 30)), _code(world)) == (("TRADING", NEVER), 0)
+    world.clock.set(at(14, 23))
+    assert world.hours() == [12, 13, 14]
+
+
+def _halt(world: World) -> None:
+    assert [_listed(world, at(hour, 30)) for hour in (10, 11, 13)] == [
+        ("TRADING", NEVER), ("PENDING_TRADING", NEVER), ("TRADING", NEVER),
+    ]  # fmt: skip
+    world.clock.set(at(12, 59))
+    assert world.hours("limit=2") == [9, 10]
+    world.clock.set(at(14, 23))
+    assert world.hours() == [8, 9, 10, 13, 14]
+
+
+def _settle(world: World) -> None:
+    assert [_listed(world, at(*moment)) for moment in ((9, 29), (9, 30))] == [
+        ("TRADING", at(9, 30)), ("SETTLING", at(9, 30)),
+    ]  # fmt: skip
+    world.clock.set(at(14, 23))
+    traded = [(row[0], float(row[5]) > 0) for row in world.rows("limit=4")]
+    assert traded == [(at(8), True), (at(9), True), (at(10), False), (at(11), False)]
+
+
+def _delist(world: World) -> None:
+    assert (_listed(world, at(12, 59)), _code(world)) == (("TRADING", NEVER), 0)
+    assert (_listed(world, at(13)), _code(world)) == (None, -4141)
+
+
 def _duplicate(world: World) -> None:
     assert world.hours("limit=4") == [11, 12, 12, 13, 14]
 
@@ -196,6 +243,10 @@ DOES: dict[str, Callable[[World], None]] = {
     "revise": _revise,
     "hide": _hide,
     "flat": _flat,
+    "pending": _pending,
+    "halt": _halt,
+    "settle": _settle,
+    "delist": _delist,
     "duplicate": _duplicate,
     "disorder": _disorder,
     "off_grid": _off_grid,

@@ -94,6 +94,28 @@ def test_every_symbol_is_listed_once_however_many_intervals_it_has() -> None:
     assert sorted(each["symbol"] for each in _info(world)["symbols"]) == ["BTCUSDT", "ETHUSDT"]
 
 
+def test_a_quarterly_is_delivered_on_the_day_in_its_name() -> None:
+    world = World(Tape.of(Series("BTCUSDT_240115", Interval.ONE_HOUR), BARS))
+    seen = []
+    for moment in (at(7, 59, 59), at(8)):
+        world.clock.set(moment)
+        [listed] = _info(world)["symbols"]
+        seen.append((listed["status"], listed["deliveryDate"]))
+    assert seen == [("TRADING", at(8)), ("SETTLING", at(8))]
+
+
+def test_a_name_that_ends_in_no_day_is_a_perpetuals() -> None:
+    [listed] = _info(World(Tape.of(Series("X_999999", Interval.ONE_HOUR), BARS)))["symbols"]
+    assert (listed["contractType"], listed["deliveryDate"]) == ("PERPETUAL", 4_133_404_800_000)
+
+
+def test_before_its_first_bar_a_symbol_is_still_to_come() -> None:
+    world = World(now_ms=at(-1))
+    assert _info(world)["symbols"][0]["status"] == "PENDING_TRADING"
+    world.clock.set(at(0))
+    assert _info(world)["symbols"][0]["status"] == "TRADING"
+
+
 @needs_data
 def test_the_fields_were_there_in_2021_too() -> None:
     old = json.loads((DATA / "captures" / "exchangeInfo-2021-07-22.json").read_text())["symbols"][0]

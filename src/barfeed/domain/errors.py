@@ -11,11 +11,13 @@ BarfeedError
 ├── UsageError            2  wrong flag or configuration
 ├── ExchangeUnavailable   3  not reached in time, or it limits us: try again later
 │   ├── BarLate              the exchange does not show the target yet
+│   ├── SymbolNotTrading     halted, settling or not trading yet: no bar comes until that changes
 │   └── ExchangeBlocked      418 or 403: every call stops until it lifts the block
 ├── LocalError            4  this machine's disk
 │   ├── StoreUnusable        locked, corrupt, read-only, newer, of another shape
 │   └── ArtifactsUnusable    the artifact folder cannot be written
 └── ExchangeRefused       5  retrying cannot help
+    ├── SymbolGone           settled, delisted or never listed: no bar will come
     └── ContractBroken       its answer breaks its own contract
 
 Each carries its exit code, the facts as attributes, and a hint that names what helps.
@@ -107,6 +109,10 @@ class BarLate(ExchangeUnavailable):
     default_hint = "run it again later, or wait longer with --max-wait-sec"
 
 
+class SymbolNotTrading(ExchangeUnavailable):
+    """The symbol is halted, settling or not trading yet: no bar comes until that changes."""
+
+
 class ExchangeBlocked(ExchangeUnavailable):
     """The exchange shut this address out; calling on would make it longer."""
 
@@ -130,9 +136,17 @@ class ArtifactsUnusable(LocalError):
 
 
 class ExchangeRefused(BarfeedError):
-    """The exchange refused the request; sending it again cannot help."""
+    """The exchange refused the request; sending it again cannot help. `code` is its own, where it told one."""
 
     exit_code = 5
+
+    def __init__(self, message: str, *, code: int | None = None, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.code = code
+
+
+class SymbolGone(ExchangeRefused):
+    """The symbol is settled, delisted, or was never listed: no bar will come."""
 
 
 class ContractBroken(ExchangeRefused):

@@ -23,10 +23,16 @@ _SERVER_ERRORS = 500
 _BLOCKED_STATUSES = frozenset({403, 418})
 _RESTRICTED_STATUS = 451
 _TOO_MANY_STATUS = 429
+# Unknown, of a wrong status, settling or closed or not trading yet, closed: the list of symbols tells which.
+UNKNOWN_SYMBOL = -1121
+SYMBOL_CODES = frozenset({UNKNOWN_SYMBOL, -1122, -4108, -4141})
+_NOT_TRADING = "the symbol is not trading: it was delisted or is not listed yet"
 _HINTS_BY_CODE = {
     -1120: "check --interval",
-    -1121: "check --symbol: it must be a USDT-M perpetual or delivery symbol, like BTCUSDT",
-    -1122: "the symbol is not trading: it was delisted or is not listed yet",
+    UNKNOWN_SYMBOL: "check --symbol: it must be a USDT-M perpetual or delivery symbol, like BTCUSDT",
+    -1122: _NOT_TRADING,
+    -4108: _NOT_TRADING,
+    -4141: _NOT_TRADING,
 }
 
 
@@ -106,8 +112,9 @@ def _refused(answer: Answer) -> BarfeedError:
     if location := answer.headers.get("location"):
         message = f"the exchange redirects to {location[:120]!r} (HTTP {answer.status}), which is not followed"
         return ExchangeRefused(message, hint="check --base-url")
-    hint = _HINTS_BY_CODE.get(_error(answer).code, "check --symbol, --interval and --base-url")
-    return ExchangeRefused(f"the exchange refused: {_said(answer)}", hint=hint)
+    code = _error(answer).code
+    hint = _HINTS_BY_CODE.get(code, "check --symbol, --interval and --base-url")
+    return ExchangeRefused(f"the exchange refused: {_said(answer)}", hint=hint, code=code)
 
 
 def _said(answer: Answer) -> str:

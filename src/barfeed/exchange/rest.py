@@ -8,7 +8,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlencode
 
 from barfeed.domain import grid, rules
@@ -21,9 +21,14 @@ from barfeed.exchange.transport import Transport
 from barfeed.exchange.wire import KLINES_LIMIT_MAX
 from barfeed.machine.clock import Clock, ExchangeTime, Patience
 
+if TYPE_CHECKING:
+    from barfeed.domain.life import Listing
+
 _ABSURD_DIGITS = 10
 # An answer that took so long may be off by half an interval of a minute, and no bar of that would ever be settled.
 _USELESS_TIME_AFTER_SEC = 60.0
+# What a cycle that has failed still waits to be told why: its own patience may be used up.
+_WHY_WAIT_SEC = 10.0
 
 Query = dict[str, str | int]
 
@@ -127,9 +132,34 @@ class Conversation:
             pull = page + pull
         return pull
 
-    def _page(self, series: Series, end_ms: int, limit: int) -> Pull:
-        query: Query = {"symbol": series.symbol, "interval": str(series.interval), "endTime": end_ms, "limit": limit}
+    def first_bar(self, series: Series, begin_ms: int, end_ms: int) -> Pull:
+        """The oldest row that opens from `begin_ms` to `end_ms` (ms, included); none where the exchange has none.
+
+        Raises like `newest_bars`.
+        """
+        query = self._query(series) | {"startTime": begin_ms, "endTime": end_ms, "limit": 1}
         return self._ask("/fapi/v1/klines", query, lambda answer, _sent_sec: wire.read_klines(answer.body))
+
+    def listings(self) -> "dict[str, Listing]":
+        """Every symbol that the exchange lists, by its name: a megabyte, weight 1. For a cycle that has failed.
+
+        It is asked though the exchange has refused the symbol, and for some seconds though the patience has ended.
+        Raises `ExchangeUnavailable`, `ExchangeRefused`.
+        """
+        refusal, self.refusal = self.refusal, None
+        self.patience = Patience(self._rest.clock, _WHY_WAIT_SEC)
+        try:
+            return self._ask("/fapi/v1/exchangeInfo", {}, lambda answer, _sent_sec: wire.read_listings(answer.body))
+        finally:
+            # What was refused stays so; a block that came meanwhile weighs more.
+            self.refusal = self.refusal or refusal
+
+    def _page(self, series: Series, end_ms: int, limit: int) -> Pull:
+        query = self._query(series) | {"endTime": end_ms, "limit": limit}
+        return self._ask("/fapi/v1/klines", query, lambda answer, _sent_sec: wire.read_klines(answer.body))
+
+    def _query(self, series: Series) -> Query:
+        return {"symbol": series.symbol, "interval": str(series.interval)}
 
     def _ask(self, path: str, query: Query, read: Callable[[Answer, float], _Value]) -> _Value:
         attempts = attempt = 0

@@ -8,13 +8,16 @@ taker quote volume, unused. Times are ms since 1970-01-01 UTC, prices and volume
 import math
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from barfeed.domain.bars import Bar, Pull, Turnover
 from barfeed.domain.errors import ContractBroken
 from barfeed.domain.rules import Finding
+
+if TYPE_CHECKING:
+    from barfeed.domain.life import Listing
 
 # To the end of the year 9999: what a timestamp can be written as.
 _Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
@@ -111,6 +114,36 @@ def _not_decimal(kline: Kline) -> str | None:
         if index in _OTHER_FIELDS and float(text) < 0:
             return f"{name} is {text[:40]!r}, expected none below zero"
     return None
+
+
+class _Symbol(msgspec.Struct):
+    symbol: str
+    status: str = ""
+    contractType: str = ""  # noqa: N815 - the wire's own names
+    onboardDate: _Milliseconds | None = None  # noqa: N815
+    deliveryDate: _Milliseconds | None = None  # noqa: N815
+
+
+class _Symbols(msgspec.Struct):
+    symbols: list[_Symbol]
+
+
+def read_listings(body: bytes) -> "dict[str, Listing]":
+    """Every symbol that an answer of `/fapi/v1/exchangeInfo` lists, by its name."""
+    # Imported only here: a good hour asks for no list.
+    from barfeed.domain.life import Listing  # noqa: PLC0415
+
+    answer = read_json(body)
+    try:
+        listed = msgspec.convert(answer, _Symbols).symbols
+    except msgspec.ValidationError as problem:
+        raise ContractBroken(f"/fapi/v1/exchangeInfo answered {quote(body)}: {problem}") from None
+    return {
+        each.symbol: Listing(
+            each.symbol, each.status, each.contractType, each.onboardDate or None, each.deliveryDate or None
+        )
+        for each in listed
+    }
 
 
 class ErrorBody(msgspec.Struct):

@@ -10,7 +10,15 @@ from barfeed.artifacts.writing import Run, keep_for, run_files
 from barfeed.domain import acceptance, grid, rules, verdict
 from barfeed.domain.acceptance import Change, Terms
 from barfeed.domain.bars import Bar, Pull, Series
-from barfeed.domain.errors import ArtifactsUnusable, BarfeedError, Mismatch, StoreUnusable, Unrepaired
+from barfeed.domain.errors import (
+    ArtifactsUnusable,
+    BarfeedError,
+    BarLate,
+    ExchangeRefused,
+    Mismatch,
+    StoreUnusable,
+    Unrepaired,
+)
 from barfeed.domain.rules import Asked
 from barfeed.domain.verdict import Held, Remedies
 from barfeed.exchange.rest import Conversation
@@ -118,12 +126,32 @@ class _Cycle:
                 with self._manifest(run):
                     if no_time:
                         raise no_time
-                    self._pull_to_publish(run)
+                    self._pull_and_explain(run)
             except BarfeedError:
                 # With the API as the source there may be a fresh CSV all the same.
                 self._follow_up(run)
                 raise
             self._follow_up(run)
+
+    def _pull_and_explain(self, run: Run) -> None:
+        try:
+            self._pull_to_publish(run)
+        except (BarLate, ExchangeRefused) as trouble:
+            explained = self._explained(trouble)
+            if explained is trouble:
+                raise
+            raise explained from trouble
+
+    def _explained(self, trouble: BarLate | ExchangeRefused) -> BarfeedError:
+        # Imported only here: a good hour asks nothing of this.
+        from barfeed.feed import inquiry  # noqa: PLC0415
+
+        target_ms = self._record.target_ms
+        if target_ms is None or not inquiry.is_about_the_symbol(trouble):
+            return trouble
+        matter = inquiry.Matter(self._order.series, target_ms, self._feed.store, self._order.remedies.backfill)
+        with self._record.step("inquiry"):
+            return inquiry.explained(trouble, matter, self._talk)
 
     def _pull_to_publish(self, run: Run) -> None:
         plan = self._plan()

@@ -22,7 +22,7 @@ from barfeed.store.duckdb import Coverage
 MANIFEST_VERSION = 1
 
 # What a cycle does, and how long each took: keys of the manifest, and labels of a metric.
-Step = Literal["time", "pull", "confirm", "evidence", "store", "ask_again", "publish", "then"]
+Step = Literal["time", "pull", "confirm", "evidence", "store", "ask_again", "publish", "inquiry", "then"]
 
 
 class Ended(NamedTuple):

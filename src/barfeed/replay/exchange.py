@@ -19,7 +19,7 @@ from barfeed.replay.rest import query
 from barfeed.replay.rest.limits import Limiter, Weighed, kline_weight
 from barfeed.replay.rest.query import Ask
 from barfeed.replay.rest.venue import ENDPOINTS, Venue
-from barfeed.replay.rest.view import EDITS, View
+from barfeed.replay.rest.view import ABSENT, EDITS, View, concerns
 from barfeed.replay.stream import frames
 from barfeed.replay.stream.session import Session, door
 from barfeed.replay.tapes.tape import Tape
@@ -30,7 +30,7 @@ logger = logging.getLogger("barfeed.replay")
 
 PREFIX = "/fapi/v1/"
 # Some request of the path: for faults that do not count them.
-_ANY = {"klines": 1}
+_ANY = {"klines": 1, "*": 1}
 
 
 class ReplayExchange:
@@ -89,14 +89,11 @@ class ReplayExchange:
     def _row(self, series: Series, open_time_ms: int, now_ms: int) -> str | None:
         """What REST would say of one bar, once it says it at all: a stream may be quicker."""
         reel = self._venue.reels[series.symbol, str(series.interval)]
-        bends = {*EDITS, "hide"}
+        bends = {*EDITS, *ABSENT, "hide"}
         faults = [
             fault
             for fault in self.faults
-            if fault.kind in bends
-            and fault.series in (None, series)
-            and not fault.requests
-            and fault.hits(now_ms, _ANY)
+            if fault.kind in bends and concerns(fault, series) and not fault.requests and fault.hits(now_ms, _ANY)
         ]
         ask = Ask(series.symbol, str(series.interval), open_time_ms, open_time_ms, 1)
         return next(iter(View(reel, now_ms, faults).rows(ask)), None)

@@ -79,7 +79,13 @@ MISSING = Words(-1102, "Mandatory parameter '{name}' was not sent, was empty/nul
 EMPTY = Words(-1105, "Parameter '{name}' was empty.")
 BAD_INTERVAL = Words(-1120, "Invalid interval.")
 BAD_SYMBOL = Words(-1121, "Invalid symbol.")
+BAD_STATUS = Words(-1122, "Invalid symbol status.")
 BAD_VALUE = Words(-1130, "Data sent for parameter '{name}' is not valid.")
+
+ENDING = Words(-4108, "Symbol is on delivering or delivered or settling or closed or pre-trading.")
+CLOSED = Words(-4141, "Symbol is closed.")
+# Each word of the exchange's for a symbol that it does not serve.
+OF_SYMBOLS = {words.code: words for words in (BAD_SYMBOL, BAD_STATUS, ENDING, CLOSED)}
 
 
 def literal(text: str) -> str:

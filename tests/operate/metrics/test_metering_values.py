@@ -78,8 +78,9 @@ def test_an_afternoon_of_trouble_shows_exactly_what_happened(metered: Metered) -
     assert says["barfeed_stored_bars"] == 731
     retries = told(says, "barfeed_retries_total")
     assert set(retries) == {"late", "http_503"}
-    # A good cycle asks twice; the one without an answer to its first question asked nothing else.
-    assert says["barfeed_requests_total"] == 11 * 2 + sum(retries.values())
+    # A good cycle asks twice; the one without an answer to its first question asked nothing else, the late one for the
+    # list of symbols too.
+    assert says["barfeed_requests_total"] == 11 * 2 + 1 + sum(retries.values())
     assert says["barfeed_requests_total"] == sum(metered.world.exchange.requests.values())
 
 

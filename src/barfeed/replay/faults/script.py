@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from barfeed.domain.bars import Series
 from barfeed.domain.errors import UsageError
-from barfeed.replay.refusals import BY_STATUS
+from barfeed.replay.refusals import BY_STATUS, OF_SYMBOLS
 
 PATHS = ("klines", "time", "ping", "exchangeInfo", "*")
 # No path of REST's: what is struck there is a connection.
@@ -142,6 +142,12 @@ def _json_text(value: Any) -> str:
 NUMBER = (int, float)
 A_MOMENT = "a UTC datetime like 2024-01-15T13:00:00"
 
+# What exchangeInfo can call a symbol's status.
+STATUSES = (
+    "TRADING", "PENDING_TRADING", "PRE_SETTLE", "SETTLING", "PRE_DELIVERING", "DELIVERING", "DELIVERED", "CLOSE",
+    "HALT", "BREAK",
+)  # fmt: skip
+
 # When a fault strikes; every kind takes these.
 WHEN = ("requests", "from", "until")
 
@@ -153,6 +159,10 @@ KEYS = {
     "series": Key(_series, 'a series like "BTCUSDT-1h"'),
     "bar": Key(_moment, A_MOMENT),
     "until_bar": Key(_moment, A_MOMENT),
+    "at": Key(_moment, A_MOMENT),
+    "resume": Key(_moment, A_MOMENT),
+    "listed": Key(_one_of(*STATUSES), "one of " + ", ".join(f'"{status}"' for status in STATUSES)),
+    "refusal": Key(_one_of(*OF_SYMBOLS), "one of " + ", ".join(map(str, OF_SYMBOLS))),
     "open": Key(_a(NUMBER), "a number"),
     "high": Key(_a(NUMBER), "a number"),
     "low": Key(_a(NUMBER), "a number"),
@@ -185,6 +195,15 @@ KINDS = {
     "revise": Kind("`bar` has other values", ("bar",), VALUES),
     "hide": Kind("`bar` does not exist", ("bar",)),
     "flat": Kind("no trade from `bar` to `until_bar`: flat at the last close, volume 0", ("bar", "until_bar")),
+    # What becomes of a symbol, by the exchange's clock: its bars, and what exchangeInfo lists it as.
+    "pending": Kind(
+        "not trading before `at`: no bar, and refused with `refusal` (-1122)", ("at",), ("refusal",), path="*"
+    ),
+    "halt": Kind("no bar opens from `at` to before `resume` (never)", ("at",), ("resume", "listed"), path="*"),
+    "settle": Kind(
+        "settled `at`: from then on flat, and after `until_bar` nothing", ("at",), ("until_bar", "listed"), path="*"
+    ),
+    "delist": Kind("not listed from `at` on, and refused with `refusal` (-1121)", ("at",), ("refusal",), path="*"),
     # What happens to the rows of an answer; where no `bar` is said, to the last one.
     "duplicate": Kind("a row comes twice", may=("bar",)),
     "disorder": Kind("a row changes places with the one before it", may=("bar",)),

@@ -2,6 +2,8 @@
 
 import json
 import re
+from calendar import timegm
+from time import strptime
 from typing import Any, NamedTuple
 
 from barfeed.replay.tapes.klines import Decimals
@@ -11,17 +13,30 @@ STALE_MS = 38_358_000
 
 PERPETUAL_DELIVERY_MS = 4_133_404_800_000
 QUOTES = ("USDT", "USDC", "BUSD", "FDUSD", "BTC")
-_QUARTERLY = re.compile(r"(?P<pair>.+)_\d{6}")
+_QUARTERLY = re.compile(r"(?P<pair>.+)_(?P<day>\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))", re.ASCII)
 
 ORDER_TYPES = ["LIMIT", "MARKET", "STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"]
 
 
 class Listing(NamedTuple):
-    """What is known of a symbol: its name, its first bar, how fine its numbers are."""
+    """What is known of a symbol: its name, its first bar, how fine its numbers are, what it is listed as."""
 
     symbol: str
     onboard_ms: int
     decimals: Decimals
+    status: str = "TRADING"
+    delivery_ms: int = PERPETUAL_DELIVERY_MS
+    # None is by its name: a quarterly's has a date in it.
+    contract_type: str | None = None
+
+
+def by_clock(listing: Listing, now_ms: int) -> Listing:
+    """The listing as the clock alone would have it: before the first bar, and after a quarterly's last day."""
+    quarterly = _QUARTERLY.fullmatch(listing.symbol)
+    if quarterly:
+        delivery_ms = timegm(strptime(f"{quarterly['day']} 08", "%y%m%d %H")) * 1000
+        listing = listing._replace(delivery_ms=delivery_ms, status="SETTLING" if delivery_ms <= now_ms else "TRADING")
+    return listing._replace(status="PENDING_TRADING") if now_ms < listing.onboard_ms else listing
 
 
 def exchange_info(listings: list[Listing], now_ms: int, weight_limit: int) -> str:
@@ -53,10 +68,12 @@ def _symbol(listing: Listing) -> dict[str, Any]:
     return {
         "symbol": listing.symbol,
         "pair": quarterly["pair"] if quarterly else listing.symbol,
-        "contractType": "CURRENT_QUARTER" if quarterly else "PERPETUAL",
-        "deliveryDate": PERPETUAL_DELIVERY_MS,
+        "contractType": ("CURRENT_QUARTER" if quarterly else "PERPETUAL")
+        if listing.contract_type is None
+        else listing.contract_type,
+        "deliveryDate": listing.delivery_ms,
         "onboardDate": listing.onboard_ms,
-        "status": "TRADING",
+        "status": listing.status,
         "maintMarginPercent": "2.5000",
         "requiredMarginPercent": "5.0000",
         "baseAsset": base,

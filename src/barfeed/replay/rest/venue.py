@@ -6,9 +6,9 @@ from barfeed.domain.errors import UsageError
 from barfeed.replay.faults import tampering
 from barfeed.replay.faults.tampering import Case
 from barfeed.replay.messages import Reply, reply
-from barfeed.replay.rest import query
+from barfeed.replay.rest import lives, query
 from barfeed.replay.rest.info import Listing, exchange_info
-from barfeed.replay.rest.view import Reel, View
+from barfeed.replay.rest.view import Reel, View, concerns
 from barfeed.replay.tapes.klines import Decimals
 from barfeed.replay.tapes.tape import Tape
 
@@ -43,7 +43,8 @@ def time(_venue: Venue, case: Case) -> Reply:
 
 def info(venue: Venue, case: Case) -> Reply:
     """`/fapi/v1/exchangeInfo`; a symbol in the request is ignored."""
-    return reply(200, exchange_info(venue.listings, case.now_ms, case.weight_limit))
+    known = (lives.listed(listing, case.faults, case.now_ms) for listing in venue.listings)
+    return reply(200, exchange_info([each for each in known if each], case.now_ms, case.weight_limit))
 
 
 def klines(venue: Venue, case: Case) -> Reply:
@@ -51,6 +52,8 @@ def klines(venue: Venue, case: Case) -> Reply:
     ask = query.read(case.sent, venue.symbols)
     if isinstance(ask, Reply):
         return ask
+    if refusal := lives.refused(ask.symbol, case.faults, case.now_ms):
+        return refusal
     reel = venue.reels.get((ask.symbol, ask.interval))
     return reply(200, f"[{','.join(_rows(reel, ask, case))}]" if reel else "[]")
 
@@ -65,7 +68,7 @@ ENDPOINTS: dict[str, Callable[[Venue, Case], Reply]] = {
 
 def _rows(reel: Reel, ask: query.Ask, case: Case) -> list[str]:
     """The rows that the series has for this, through the faults that concern it."""
-    faults = [fault for fault in case.faults if fault.series in (None, reel.tape.series)]
+    faults = [fault for fault in case.faults if concerns(fault, reel.tape.series)]
     view = View(reel, case.now_ms, faults)
     rows = view.rows(ask)
     for fault in faults:

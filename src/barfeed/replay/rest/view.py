@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from barfeed.domain import grid
-from barfeed.replay.faults.script import VALUES, Fault
+from barfeed.domain.bars import Series
+from barfeed.replay.faults.script import ENDLESS, VALUES, Fault
 from barfeed.replay.rest.query import Ask
 from barfeed.replay.tapes.forming import forming
 from barfeed.replay.tapes.klines import Decimals, Kline
@@ -53,6 +54,7 @@ class View:
         self._edits = [fault for fault in faults if fault.kind in EDITS]
         self._hidden = {fault.args["bar"] for fault in faults if fault.kind == "hide"}
         self._last_ms = min([now_ms, *(_last_seen(fault, now_ms, reel.step_ms) for fault in faults)])
+        self._absences = [ABSENT[fault.kind](fault, reel.step_ms) for fault in faults if fault.kind in ABSENT]
 
     def rows(self, ask: Ask) -> list[str]:
         """The rows that answer `ask`: the oldest where it says where to start, else the newest."""
@@ -60,11 +62,14 @@ class View:
         first = 0 if ask.start_ms is None else tape.first_from(ask.start_ms)
         end = tape.first_after(self._last_ms if ask.end_ms is None else min(ask.end_ms, self._last_ms))
         # Hidden bars leave room for others.
-        room = ask.limit + len(self._hidden)
+        room = ask.limit + (len(tape) if self._absences else len(self._hidden))
         span = range(first, min(end, first + room)) if ask.start_ms is not None else range(max(first, end - room), end)
-        shown = [index for index in span if tape.open_times[index] not in self._hidden]
+        shown = [index for index in span if self._is_there(tape.open_times[index])]
         kept = shown[: ask.limit] if ask.start_ms is not None else shown[-ask.limit :]
         return [self._row(index) for index in kept]
+
+    def _is_there(self, open_time_ms: int) -> bool:
+        return open_time_ms not in self._hidden and not any(open_time_ms in absence for absence in self._absences)
 
     def forming(self) -> str | None:
         """The row of the forming bar, None where there is none."""
@@ -96,8 +101,16 @@ def _last_seen(fault: Fault, now_ms: int, step_ms: int) -> int:
     return grid.floor(now_ms, step_ms) - 1 - withheld * step_ms
 
 
+def concerns(fault: Fault, series: Series) -> bool:
+    """Whether a series is struck: by a fault of all series, of its own, or of its symbol's life."""
+    is_life = fault.kind in ABSENT and fault.series is not None
+    return fault.series in (None, series) or (is_life and fault.series.symbol == series.symbol)
+
+
 def touches(fault: Fault, open_time_ms: int) -> bool:
-    """Whether the fault is about this bar: `bar` itself, or from it to `until_bar`."""
+    """Whether the fault is about this bar: `bar` itself, or from it to `until_bar`; what is settled, from then on."""
+    if "at" in fault.args:
+        return bool(open_time_ms >= fault.args["at"])
     bar = int(fault.args["bar"])
     return bar <= open_time_ms <= int(fault.args.get("until_bar", bar))
 
@@ -110,9 +123,21 @@ def revise(kline: Kline, fault: Fault, _: Tape) -> Kline:
 
 def flat(kline: Kline, fault: Fault, tape: Tape) -> Kline:
     """Nothing traded since the bar before the run."""
-    before = max(0, tape.first_from(fault.args["bar"]) - 1)
+    before = max(0, tape.first_from(fault.args.get("bar", fault.args.get("at"))) - 1)
     last = tape.kline(before).close
     return Kline(kline.open_time_ms, last, last, last, last, 0.0, 0.0, 0, 0.0, 0.0)
 
 
-EDITS: dict[str, Callable[[Kline, Fault, Tape], Kline]] = {"revise": revise, "flat": flat}
+EDITS: dict[str, Callable[[Kline, Fault, Tape], Kline]] = {
+    "revise": revise,
+    "flat": flat,
+    "settle": flat,
+}
+
+# The open_times that a symbol has no bar of.
+ABSENT: dict[str, Callable[[Fault, int], range]] = {
+    "pending": lambda fault, step_ms: range(grid.floor(fault.args["at"], step_ms)),
+    "halt": lambda fault, _step_ms: range(fault.args["at"], fault.args.get("resume", ENDLESS)),
+    "delist": lambda fault, _step_ms: range(fault.args["at"], ENDLESS),
+    "settle": lambda fault, _step_ms: range(fault.args.get("until_bar", ENDLESS) + 1, ENDLESS),
+}
