@@ -108,6 +108,22 @@ def test_a_store_with_bars_that_are_not_closed_is_refused(catch_up: bool) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("ahead", "here"),
+    [
+        # UTC+1, UTC+9, UTC+5:30, Nepal's UTC+5:45, and the farthest zone there is.
+        (HOUR, ", here by 1 or more"), (9 * HOUR, ", here by 9 or more"), (round(5.5 * HOUR), ", here by 5.5 or more"),
+        (round(5.75 * HOUR), ", here by 5.75 or more"), (14 * HOUR, ", here by 14 or more"),
+        # No zone: a minute's forming bar, and another exchange's year.
+        (60_000, ""), (15 * HOUR, ""), (24 * 365 * HOUR, ""),
+    ],
+)  # fmt: skip
+def test_a_store_that_is_ahead_names_its_two_usual_causes(ahead: int, here: str) -> None:
+    hint = verdict.why_ahead(TARGET + ahead, TARGET)
+    assert f"in local time instead of UTC (off by whole hours{here})" in hint
+    assert "with the bar that was still forming" in hint
+
+
 @pytest.mark.parametrize("catch_up", [False, True])
 def test_every_difference_is_listed_and_the_message_tells_the_first_and_the_count(catch_up: bool) -> None:
     store = [*bars(5, 4), bar(3, volume=1203.4), bar(2, volume=2.0), bar(1)]

@@ -70,8 +70,6 @@ class MissedBars(ValidationFailed):
 class StoreAhead(ValidationFailed):
     """The store holds bars that are not closed by the exchange's clock."""
 
-    default_hint = "compare the exchange's /fapi/v1/time with the machine's clock; find out what wrote those bars"
-
 
 class Mismatch(ValidationFailed):
     """Stored bars differ from what the exchange says now."""

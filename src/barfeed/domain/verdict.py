@@ -4,10 +4,13 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from barfeed.domain import grid, rules
-from barfeed.domain.bars import Bar, Pull, Series
+from barfeed.domain.bars import HOUR_MS, Bar, Pull, Series
 from barfeed.domain.errors import BarLate, ContractBroken, Mismatch, MissedBars, StoreAhead, StoreEmpty, WindowGap
 from barfeed.domain.rules import Asked, Finding
 
+# Local time is at most 14 hours ahead of UTC; some zones are a quarter of an hour off the whole one.
+_FARTHEST_ZONE_MS = 14 * HOUR_MS
+_QUARTER_MS = HOUR_MS // 4
 # The Date header of HTTP tells whole seconds.
 _DATE_RESOLUTION_MS = 1000
 
@@ -148,8 +151,20 @@ def _refuse_ahead(asked: Asked, newest_ms: int) -> None:
     if newest_ms > asked.target_ms:
         raise StoreAhead(
             f"{asked.series}: the store ends at {grid.text(newest_ms)}, but the exchange's newest closed bar is"
-            f" {grid.text(asked.target_ms)}"
+            f" {grid.text(asked.target_ms)}",
+            hint=why_ahead(newest_ms, asked.target_ms),
         )
+
+
+def why_ahead(newest_ms: int, target_ms: int) -> str:
+    """What mostly puts a bar into the store that opens after the newest closed one, and what else to look at."""
+    ahead_ms = newest_ms - target_ms
+    is_zone = ahead_ms <= _FARTHEST_ZONE_MS and ahead_ms % _QUARTER_MS == 0
+    here = f", here by {ahead_ms / HOUR_MS:g} or more" if is_zone else ""
+    return (
+        f"usually another program wrote them: in local time instead of UTC (off by whole hours{here}), or with the bar"
+        " that was still forming; else compare the exchange's /fapi/v1/time with the machine's clock"
+    )
 
 
 def _refuse_mismatches(

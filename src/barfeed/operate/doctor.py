@@ -11,7 +11,8 @@ from barfeed.artifacts import reading
 from barfeed.artifacts.reading import Folder
 from barfeed.domain import grid
 from barfeed.domain.bars import Series
-from barfeed.domain.errors import BarfeedError, ExchangeBlocked, ExchangeUnavailable, StoreAhead
+from barfeed.domain.errors import BarfeedError, ExchangeBlocked, ExchangeUnavailable
+from barfeed.domain.verdict import why_ahead
 from barfeed.exchange.connectivity import certificate_until
 from barfeed.exchange.rest import Rest
 from barfeed.exchange.transport import open_transport, proxy_shown
@@ -175,8 +176,9 @@ def _read_only(path: Path) -> Check:
 def _newest(patient: Patient, bars: status.Bars, now_ms: int) -> Check:
     series, newest_ms = patient.series, bars.coverage.last_ms
     if trouble := status.behind(series, newest_ms, now_ms):
-        ahead = newest_ms is not None and newest_ms > grid.last_closed(now_ms, series.interval.ms)
-        fix = StoreAhead.default_hint if ahead else f"catch up: {patient.commands.catch_up}"
+        target_ms = grid.last_closed(now_ms, series.interval.ms)
+        is_ahead = newest_ms is not None and newest_ms > target_ms
+        fix = why_ahead(newest_ms or 0, target_ms) if is_ahead else f"catch up: {patient.commands.catch_up}"
         return Check("newest bar", "bad", f"{series}: {trouble}", fix)
     return Check("newest bar", "good", f"{series}: {grid.text(newest_ms or 0)}, one of {bars.coverage.rows}")
 

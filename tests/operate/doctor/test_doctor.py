@@ -290,7 +290,8 @@ def test_bars_that_are_not_closed_yet_are_not_caught_up_with(feeding: Machine) -
     feeding.clock.advance(-hours(2))
     newest = told(feeding)["newest bar"]
     assert newest["seen"].endswith("2024-02-10 13:00, which is not closed yet")
-    assert "find out what wrote those bars" in newest["fix"]
+    assert "in local time instead of UTC" in newest["fix"]
+    assert "with the bar that was still forming" in newest["fix"]
 
 
 def test_a_night_of_failed_hours_makes_no_day_smaller(feeding: Machine) -> None:
