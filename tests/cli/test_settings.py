@@ -64,6 +64,7 @@ def test_the_defaults_are_the_documented_ones(ask: Ask) -> None:
         "persist_dir": Path("data/feed"),
         "dataset": "",
         "buffer_hours": 6,
+        "min_window_hours": 0,
         "inference_source": "db",
         "watch": False,
         "sleep_sec": 300.0,
@@ -104,6 +105,7 @@ EVERY = {
     "persist_dir": ("feed", "'feed'", Path("feed")),
     "dataset": ("MINE, 60", "'MINE, 60'", "MINE, 60"),
     "buffer_hours": ("0", "0", 0),
+    "min_window_hours": ("48", "48", 48),
     "inference_source": ("api", "'api'", "api"),
     "watch": (None, "true", True),
     "sleep_sec": ("0.05", "0.05", 0.05),
@@ -179,6 +181,8 @@ RANGES = [
     ("n_recent", "-5", "2<=x<=1500"),
     ("buffer_hours", "-1", "0<=x<=8760"),
     ("buffer_hours", "8761", "0<=x<=8760"),
+    ("min_window_hours", "-1", "0<=x<=9480"),
+    ("min_window_hours", "9481", "0<=x<=9480"),
     ("sleep_sec", "0.04", "0.05<=x<=3600"),
     ("sleep_sec", "3601", "0.05<=x<=3600"),
     ("max_wait_sec", "0.9", "1<=x<=3000"),
@@ -203,6 +207,13 @@ RANGES = [
     ("confirm_reads", "0", "1<=x<=2"),
     ("confirm_reads", "3", "1<=x<=2"),
 ]
+
+
+def test_fewer_hours_than_all_are_no_more_than_all(ask: Ask) -> None:
+    assert ask("--min-window-hours", "726").series()
+    with pytest.raises(UsageError, match=r"--min-window-hours 727 is more than the whole window: 720 and .* 6"):
+        ask("--min-window-hours", "727").series()
+    assert ask("--min-window-hours", "727", "--buffer-hours", "7").series()
 
 
 def test_every_number_has_a_range_that_is_tested() -> None:

@@ -165,7 +165,8 @@ def test_a_young_symbol_starts_its_store_and_says_what_the_window_lacks(tmp_path
     assert record.inference is None
     assert record.failure is not None
     assert record.failure.message.startswith("BTCUSDT 1h: the inference window is not whole: 2024-01-11 08:00 and")
-    assert record.failure.hint.endswith("barfeed backfill --from '2024-01-11 08:00'")
+    assert record.failure.message.endswith("; first bar 2024-02-06 10:00; whole from 2024-03-07 16:00")
+    assert "there is nothing to fetch until then" in record.failure.hint
     young.clock.sleep(3600)
     assert young.run(catch_up=True).appended == 1
 
@@ -181,7 +182,8 @@ def test_an_answer_that_is_too_short_is_asked_whether_there_is_a_bar_before_it(t
     young.rest.transport = told
     assert young.run(catch_up=True).appended == 100
     first_ms = young.bars()[0].open_time_ms
-    assert (asked[-1]["endTime"], asked[-1]["limit"]) == ([str(first_ms - 1)], ["1"])
+    # The time, the bars, and then this.
+    assert (asked[2]["endTime"], asked[2]["limit"]) == ([str(first_ms - 1)], ["1"])
 
 
 def test_an_answer_with_a_hole_names_the_command_that_fills_what_is_around_it(started: World) -> None:
@@ -189,8 +191,8 @@ def test_an_answer_with_a_hole_names_the_command_that_fills_what_is_around_it(st
     assert record.status == "contract_broken"
     assert record.failure is not None
     assert record.failure.hint == (
-        "nothing was appended; if it stays so, append what there is around it:"
-        " barfeed backfill --from '2024-02-10 07:00'"
+        "nothing was appended; if it stays so, append what there is around it (the window is whole from"
+        " 2024-03-11 18:00): barfeed backfill --from '2024-02-10 07:00'"
     )
 
 

@@ -96,8 +96,8 @@ def test_a_halt_is_told_and_after_it_the_way_around_it(lived: World) -> None:
     assert (record.status, record.failure.hint if record.failure else "") == (
         "contract_broken",
         (
-            "nothing was appended; if it stays so, append what there is around it:"
-            " barfeed backfill --from '2024-02-10 09:00'"
+            "nothing was appended; if it stays so, append what there is around it (the window is whole from"
+            " 2024-03-11 23:00): barfeed backfill --from '2024-02-10 09:00'"
         ),
     )
 

@@ -14,6 +14,7 @@ from barfeed.domain.bars import Series
 from barfeed.domain.grid import Gap
 from barfeed.machine.clock import SystemClock
 from barfeed.operate.status import Bars, Runs, judge, lag_ms
+from barfeed.replay.faults.script import parse_faults
 from barfeed.store.duckdb import Coverage
 from commands import BARS, Ended, add_run, call, execute, make_store
 from process import Machine, machine
@@ -81,6 +82,31 @@ def test_a_feed_that_just_ran_is_healthy(feeding: Machine) -> None:
     )
 
 
+def test_a_feed_that_did_with_less_is_healthy_and_tells_until_when(feeding: Machine) -> None:
+    execute(feeding.duckdb, f"DELETE FROM {TABLE} WHERE timestamp = '2024-02-09 03:00:00'")
+    feeding.exchange.faults = parse_faults('[[fault]]\nkind = "hide"\nbar = 2024-02-09T03:00:00', "the test")
+    assert told(feeding).code == 1
+    assert feeding.feed("--min-window-hours", "24").code == 0
+    done = told(feeding)
+    assert done.code == 0
+    assert "  inference   20240210_140030Z-2_for_inference_34h.csv\n" in done.out
+    assert "  window      34 of 726 bars, from 2024-02-09 04:00 on; whole from 2024-03-10 10:00\n" in done.out
+    (series,) = told(feeding, "--json").told["series"]
+    assert series["short_window"] == {
+        "bars": 34, "asked": 726, "first": "2024-02-09 04:00", "whole_from": "2024-03-10 10:00",
+    }  # fmt: skip
+
+
+def test_a_feed_whose_symbol_is_gone_is_told_so(feeding: Machine) -> None:
+    feeding.exchange.faults = parse_faults('[[fault]]\nkind = "delist"\nat = 2024-02-10T14:30:00', "the test")
+    feeding.clock.advance(hours(1))
+    assert feeding.feed("--catch-up").code == 5
+    done = told(feeding)
+    assert done.code == 1
+    gone = "BTCUSDT 1h: not in the exchange's list of symbols: delisted, or never there;"
+    assert f"  trouble     the last cycle failed: {gone}" in done.out
+
+
 def test_json_tells_the_same(feeding: Machine) -> None:
     facts = told(feeding, "--json").told
     (series,) = facts.pop("series")
@@ -107,6 +133,7 @@ def test_json_tells_the_same(feeding: Machine) -> None:
             "message": "",
         },
         "inference": str(feeding.artifacts / "20240210_140030Z_for_inference.csv"),
+        "short_window": None,
         "revisions": 0,
         "troubles": [],
     }

@@ -17,14 +17,16 @@ from barfeed.domain.errors import ArtifactsUnusable
 from barfeed.machine.atomic import open_regular
 
 ZIP_SUFFIX = "_runs.zip"
-KINDS = ("api_pull", "for_inference")
 # The manifest of 1,500 findings has half a megabyte.
 MANIFEST_BYTES_MAX = 64 * 1024 * 1024
 
 _MANIFEST_SUFFIX = "_run.json"
 _RUN = re.compile(r"(\d{8}_\d{6}Z)(?:-(\d{1,9}))?", re.ASCII)
 _ZIP = re.compile(r"\d{4}-\d{2}" + re.escape(ZIP_SUFFIX), re.ASCII)
-_FILE = re.compile(rf"({_RUN.pattern})_(?:api_pull\.csv|for_inference\.csv|run\.json)", re.ASCII)
+# One that is shorter than it was asked for has its hours in its name: `..._for_inference_77h.csv`.
+_KIND = {"api_pull": r"api_pull\.csv", "for_inference": r"for_inference(?:_\d{1,6}h)?\.csv"}
+_FILE = re.compile(rf"({_RUN.pattern})_(?:{'|'.join(_KIND.values())}|run\.json)", re.ASCII)
+_PUBLISHED = re.compile(rf"({_RUN.pattern})_{_KIND['for_inference']}", re.ASCII)
 _CHUNK_BYTES = 1024 * 1024
 _UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError)
 
@@ -35,6 +37,25 @@ class Told(msgspec.Struct, frozen=True):
     file: str
     sha256: str
     rows: int
+
+
+class ShortWindow(msgspec.Struct, frozen=True):
+    """A window shorter than asked for: its bars, its first one, and from when it is whole, as messages say it."""
+
+    bars: int
+    asked: int
+    first: str | None = None
+    whole_from: str | None = None
+
+    def told(self) -> dict[str, object]:
+        """As JSON types."""
+        return msgspec.structs.asdict(self)
+
+    def __str__(self) -> str:
+        begin = f", from {self.first} on" if self.first else ""
+        return f"{self.bars} of {self.asked} bars{begin}" + (
+            f"; whole from {self.whole_from}" if self.whole_from else ""
+        )
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -50,6 +71,12 @@ class Manifest(msgspec.Struct, frozen=True):
     message: str = ""
     target: str | None = None
     flat: list[dict[str, str | int]] = []
+    short_window: ShortWindow | None = None
+
+    @property
+    def made_do_with(self) -> ShortWindow | None:
+        """The short window that was enough for a good run."""
+        return None if self.exit_code else self.short_window
 
     @property
     def csvs(self) -> list[Told]:
@@ -185,9 +212,10 @@ def manifest_name(run: str) -> str:
     return f"{run}{_MANIFEST_SUFFIX}"
 
 
-def inference_name(run: str) -> str:
-    """The file name of what the run published."""
-    return f"{run}_for_inference.csv"
+def publisher(name: str) -> str:
+    """The run that published a file of this name; empty where it is none of a run's inference files."""
+    published = _PUBLISHED.fullmatch(name)
+    return published[1] if published else ""
 
 
 def read_manifest(shelf: Shelf, run: str) -> Manifest:
@@ -198,10 +226,13 @@ def read_manifest(shelf: Shelf, run: str) -> Manifest:
             manifest = msgspec.json.decode(file.read(MANIFEST_BYTES_MAX), type=Manifest)
     except (*_UNREADABLE, msgspec.DecodeError) as problem:
         raise unreadable(shelf.path / name, problem) from problem
-    own = {kind: f"{run}_{kind}.csv" for kind in KINDS}
-    if manifest.run_time != run or any(own.get(kind) != told.file for kind, told in manifest.files.items() if told):
+    if manifest.run_time != run or not all(_is_named(told, run, kind) for kind, told in manifest.files.items() if told):
         raise unreadable(shelf.path / name, ValueError("it tells of another run's files"))
     return manifest
+
+
+def _is_named(told: Told, run: str, kind: str) -> bool:
+    return kind in _KIND and bool(re.fullmatch(f"{re.escape(run)}_{_KIND[kind]}", told.file, re.ASCII))
 
 
 def sha256(shelf: Shelf, name: str) -> str:
@@ -217,12 +248,12 @@ def sha256(shelf: Shelf, name: str) -> str:
 
 
 def newest_good(folder: Folder, names: Sequence[str]) -> str | None:
-    """The newest of these runs whose inference file is there and what its manifest says."""
+    """The newest inference file of these runs that is there and what its manifest says."""
     for run in reversed(names):
         with suppress(ArtifactsUnusable):
             told = read_manifest(folder, run).files.get("for_inference")
             if told and told.file in folder.names() and sha256(folder, told.file) == told.sha256:
-                return run
+                return told.file
     return None
 
 

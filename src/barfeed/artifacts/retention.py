@@ -81,7 +81,7 @@ def prune(path: Path, now_ms: int, keep: Keep) -> Pruned:
         _finish_leaving(path, keep)
         folder = Folder(path)
         names = reading.runs(folder)
-        kept = reading.newest_good(folder, names)
+        kept = reading.publisher(reading.newest_good(folder, names) or "") or None
         late = [run for run in due(names, now_ms, keep) if run != kept]
         left = _orphans(folder, names, now_ms, keep)
         old = [each for run in late if (each := _examined(folder, run, left))]

@@ -69,9 +69,10 @@ class Run:
         """The evidence: what the exchange said, before anything is decided."""
         return self._save_csv("api_pull.csv", csv_bytes(bars), len(bars))
 
-    def publish(self, bars: Sequence[Bar]) -> Written:
-        """The inference CSV, under its own name."""
-        return self._save_csv("for_inference.csv", csv_bytes(bars), len(bars))
+    def publish(self, bars: Sequence[Bar], short_hours: int | None = None) -> Written:
+        """The inference CSV, under its own name; one that is shorter than asked for has its hours in it."""
+        kind = "for_inference.csv" if short_hours is None else f"for_inference_{short_hours}h.csv"
+        return self._save_csv(kind, csv_bytes(bars), len(bars))
 
     def replace_latest(self, published: Written, end_ms: int, newest_ms: int) -> None:
         """Let what was published be the latest: it ends at the bar `end_ms`, the newest closed one is `newest_ms`.

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from barfeed.domain import grid
 from barfeed.domain.bars import Series
 from barfeed.domain.errors import UsageError
 
@@ -49,6 +50,9 @@ class Settings:
         "", "Label whose slug names the artifact folder.  [default: the series, as BINANCE_BTCUSDT.P, 60]"
     )
     buffer_hours: int = _setting(6, "Hours on top of 720 in the inference CSV.", at_least=0, at_most=8760)
+    min_window_hours: int = _setting(
+        0, "Do with so many hours where the exchange itself has no more; 0: never.", at_least=0, at_most=9480
+    )
     inference_source: Literal["db", "api"] = _setting("db", "Where the inference CSV comes from.")
     watch: bool = _setting(False, "Run for ever, or one cycle.")
     sleep_sec: float = _setting(300.0, "Watch: longest sleep between looks.", at_least=0.05, at_most=3600)
@@ -114,6 +118,11 @@ class Settings:
             _check_field(field, getattr(self, field.name))
         if self.settle_sec * 1000 >= series.interval.ms:
             raise UsageError(f"--settle-sec {self.settle_sec:g} must be shorter than --interval {series.interval}")
+        if self.min_window_hours > grid.INFERENCE_SPAN_HOURS + self.buffer_hours:
+            raise UsageError(
+                f"--min-window-hours {self.min_window_hours} is more than the whole window: 720 and --buffer-hours"
+                f" {self.buffer_hours}"
+            )
         if len(self.dataset) > 200:  # noqa: PLR2004 - what file systems hold as a name, with room for the slug
             raise UsageError(f"--dataset has {len(self.dataset)} characters, expected at most 200")
         if self.metrics_file and not self.metrics_file.name.endswith(".prom"):

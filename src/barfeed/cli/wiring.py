@@ -15,6 +15,7 @@ from barfeed.artifacts.writing import slug
 from barfeed.cli.settings import Settings
 from barfeed.domain import grid
 from barfeed.domain.acceptance import Terms
+from barfeed.domain.bars import HOUR_MS
 from barfeed.domain.errors import UsageError
 from barfeed.domain.verdict import Remedies
 from barfeed.exchange.rest import Conversation, Rest
@@ -137,6 +138,7 @@ def _order(settings: Settings, remedies: Remedies) -> Order:
         dataset=settings.dataset or series.dataset,
         n_recent=settings.n_recent,
         window_bars=grid.inference_bars(settings.buffer_hours, series.interval.ms),
+        window_bars_min=-(-settings.min_window_hours * HOUR_MS // series.interval.ms),
         inference_source=settings.inference_source,
         catch_up=settings.catch_up,
         remedies=remedies,

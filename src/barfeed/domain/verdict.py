@@ -69,12 +69,19 @@ def trust_clock(asked: Asked, now_ms: int, dated_ms: int | None, settle_sec: flo
 
 
 def accept_pull(
-    pull: Pull, asked: Asked, *, may_be_short: bool, remedies: Remedies, let_pass: Collection[Bar] = ()
+    pull: Pull,
+    asked: Asked,
+    *,
+    may_be_short: bool,
+    remedies: Remedies,
+    let_pass: Collection[Bar] = (),
+    window_bars: int = 0,
 ) -> None:
     """Return for a pull that keeps every rule and ends at the target.
 
     `may_be_short` allows fewer bars than asked for: a young symbol has no more. The columns of bars that
-    were `let_pass` may contradict each other.
+    were `let_pass` may contradict each other. `window_bars` are told to be whole
+    again once the last hole of the exchange's own is out of them.
     Raises `ContractBroken` with all findings, `BarLate`.
     """
     findings = rules.but_let_pass(rules.check_pull(pull, asked), pull.bars, let_pass)
@@ -86,7 +93,8 @@ def accept_pull(
         if not findings:
             raise BarLate(late)
     if findings:
-        raise broken(asked.series, findings, _way_out(findings, pull, remedies))
+        whole_ms = (findings[-1].open_time_ms or 0) + window_bars * asked.step_ms
+        raise broken(asked.series, findings, _way_out(findings, pull, remedies, whole_ms if window_bars else None))
 
 
 def broken(series: Series, findings: Sequence[Finding], hint: str = "") -> ContractBroken:
@@ -99,10 +107,10 @@ def broken(series: Series, findings: Sequence[Finding], hint: str = "") -> Contr
     )
 
 
-def _way_out(findings: Sequence[Finding], pull: Pull, remedies: Remedies) -> str:
+def _way_out(findings: Sequence[Finding], pull: Pull, remedies: Remedies, whole_ms: int | None) -> str:
     kinds = {found.rule for found in findings}
     if kinds == {"one_interval_apart"}:
-        return _around(pull, remedies)
+        return _around(pull, remedies, whole_ms)
     return let_pass_hint(findings, remedies) if kinds <= rules.TURNOVER_RULES.keys() else ""
 
 
@@ -115,10 +123,12 @@ def let_pass_hint(findings: Sequence[Finding], remedies: Remedies) -> str:
     )
 
 
-def _around(pull: Pull, remedies: Remedies) -> str:
+def _around(pull: Pull, remedies: Remedies, whole_ms: int | None) -> str:
     # An hour that the exchange never had, as after an outage, stands in every pull that would catch up.
     first = grid.text(pull.bars[0].open_time_ms)
-    return f"nothing was appended; if it stays so, append what there is around it: {remedies.backfill} --from '{first}'"
+    whole = "" if whole_ms is None else f" (the window is whole from {grid.text(whole_ms)})"
+    around = f"append what there is around it{whole}: {remedies.backfill} --from '{first}'"
+    return f"nothing was appended; if it stays so, {around}"
 
 
 def judge(asked: Asked, pulled: Sequence[Bar], held: Held, *, catch_up: bool, remedies: Remedies) -> Verdict:

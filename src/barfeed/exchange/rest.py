@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 _ABSURD_DIGITS = 10
 # An answer that took so long may be off by half an interval of a minute, and no bar of that would ever be settled.
 _USELESS_TIME_AFTER_SEC = 60.0
-# What a cycle that has failed still waits to be told why: its own patience may be used up.
-_WHY_WAIT_SEC = 10.0
 
 Query = dict[str, str | int]
 
@@ -140,14 +138,14 @@ class Conversation:
         query = self._query(series) | {"startTime": begin_ms, "endTime": end_ms, "limit": 1}
         return self._ask("/fapi/v1/klines", query, lambda answer, _sent_sec: wire.read_klines(answer.body))
 
-    def listings(self) -> "dict[str, Listing]":
+    def listings(self, wait_sec: float) -> "dict[str, Listing]":
         """Every symbol that the exchange lists, by its name: a megabyte, weight 1. For a cycle that has failed.
 
-        It is asked though the exchange has refused the symbol, and for some seconds though the patience has ended.
+        It is asked though the exchange has refused the symbol, and for so long though the patience has ended.
         Raises `ExchangeUnavailable`, `ExchangeRefused`.
         """
         refusal, self.refusal = self.refusal, None
-        self.patience = Patience(self._rest.clock, _WHY_WAIT_SEC)
+        self.patience = Patience(self._rest.clock, wait_sec)
         try:
             return self._ask("/fapi/v1/exchangeInfo", {}, lambda answer, _sent_sec: wire.read_listings(answer.body))
         finally:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from barfeed.artifacts.writing import Run, keep_for, run_files
 from barfeed.domain import acceptance, grid, rules, verdict
@@ -26,7 +26,10 @@ from barfeed.feed import cycle_log
 from barfeed.feed.confirmation import Confirmed, confirm
 from barfeed.feed.record import Record
 from barfeed.machine.clock import Clock
-from barfeed.store.duckdb import Coverage, Store, Table
+from barfeed.store.duckdb import Store, Table
+
+if TYPE_CHECKING:
+    from barfeed.feed.inquiry import Inquiry
 
 Source = Literal["db", "api"]
 
@@ -53,6 +56,8 @@ class Order(NamedTuple):
     confirm_sec: float | None = None
     # The open_time (ms) of the bar whose closing frame came: it is not left to settle.
     heard_ms: int | None = None
+    # The fewest bars that will do for a window where the exchange itself has no more; 0 where only the whole one does.
+    window_bars_min: int = 0
 
 
 class Feed(NamedTuple):
@@ -137,21 +142,13 @@ class _Cycle:
         try:
             self._pull_to_publish(run)
         except (BarLate, ExchangeRefused) as trouble:
-            explained = self._explained(trouble)
-            if explained is trouble:
-                raise
-            raise explained from trouble
+            raise self._inquiry().explained(trouble) from None
 
-    def _explained(self, trouble: BarLate | ExchangeRefused) -> BarfeedError:
+    def _inquiry(self) -> "Inquiry":
         # Imported only here: a good hour asks nothing of this.
-        from barfeed.feed import inquiry  # noqa: PLC0415
+        from barfeed.feed.inquiry import Inquiry  # noqa: PLC0415
 
-        target_ms = self._record.target_ms
-        if target_ms is None or not inquiry.is_about_the_symbol(trouble):
-            return trouble
-        matter = inquiry.Matter(self._order.series, target_ms, self._feed.store, self._order.remedies.backfill)
-        with self._record.step("inquiry"):
-            return inquiry.explained(trouble, matter, self._talk)
+        return Inquiry(self._feed, self._order, self._talk, self._record)
 
     def _pull_to_publish(self, run: Run) -> None:
         plan = self._plan()
@@ -161,18 +158,18 @@ class _Cycle:
         verdict.trust_clock(plan.asked, now_ms, self._talk.dated_ms, self._settle_sec(now_ms))
         self._refuse_overtaken(plan.asked)
         is_all = self._is_all_there_is(pull, plan.asked)
-        let_pass = self._let_pass(pull)
-        verdict.accept_pull(pull, plan.asked, may_be_short=is_all, remedies=self._order.remedies, let_pass=let_pass)
+        verdict.accept_pull(
+            pull, plan.asked, may_be_short=is_all, remedies=self._order.remedies, let_pass=self._let_pass(pull),
+            window_bars=self._order.window_bars,
+        )  # fmt: skip
         if trouble:
             raise trouble
         if self._order.inference_source == "api":
             # The pull alone vouches for this CSV: the model gets it though the store be in trouble.
-            pulled_window = pull.bars[-self._order.window_bars :]
-            self._refuse_gaps(plan.asked, pulled_window)
-            self._publish(run, pulled_window)
-        window = self._keep_or_accept(plan, pull)
-        self._tell_flat(window, pull)
-        self._refuse_gaps(plan.asked, window)
+            self._publish(run, self._usable(plan.asked, pull.bars[-self._order.window_bars :]))
+        stored = self._keep_or_accept(plan, pull)
+        self._tell_flat(stored, pull)
+        window = self._usable(plan.asked, stored)
         if self._order.inference_source == "db":
             self._publish(run, window)
 
@@ -328,7 +325,7 @@ class _Cycle:
         asked = plan.asked
         with self._record.step("store"):
             with self._open_store(changes, seen_at_ms) as table:
-                before, append = self._judge(table, plan, pull, changes)
+                append = self._judge(table, plan, pull, changes)
                 window_start_ms = grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)
                 if self._order.dry_run:
                     self._record.would_append = len(append)
@@ -338,7 +335,7 @@ class _Cycle:
                 window = table.bars(window_start_ms)
             # Only here, behind the commit, is it true.
             self._record.appended = appended
-            self._record.coverage = _grown(before, append)
+            self._record.grow(append)
         return window
 
     def _open_store(self, changes: Sequence[Change], seen_at_ms: int) -> AbstractContextManager[Table]:
@@ -352,9 +349,7 @@ class _Cycle:
             return revised(self._feed.store, self._order.series, changes, why)
         return self._feed.store.appending(self._order.series, create=self._order.catch_up)
 
-    def _judge(
-        self, table: Table, plan: _Plan, pull: Pull, changes: Sequence[Change]
-    ) -> tuple[Coverage, Sequence[Bar]]:
+    def _judge(self, table: Table, plan: _Plan, pull: Pull, changes: Sequence[Change]) -> Sequence[Bar]:
         order, coverage = self._order, table.coverage()
         self._record.coverage = coverage
         self._refuse_overtaken(plan.asked, coverage.last_ms)
@@ -363,7 +358,7 @@ class _Cycle:
         pulled = plan.judged(pull)
         decided = verdict.judge(plan.asked, pulled, held, catch_up=order.catch_up, remedies=order.remedies)
         self._record.validated = decided.validated
-        return coverage, decided.append
+        return decided.append
 
     def _refuse_overtaken(self, asked: Asked, stored_ms: int | None = None) -> None:
         now_ms = self._talk.now_ms
@@ -378,7 +373,7 @@ class _Cycle:
         if not self._order.dry_run:
             with self._record.step("publish"):
                 # Noted before the latest: a manifest tells every file that is there.
-                self._record.inference = run.publish(window)
+                self._record.inference = run.publish(window, self._record.short_hours)
                 newest_ms = grid.last_closed(self._talk.now_ms, self._step_ms)
                 run.replace_latest(self._record.inference, window[-1].open_time_ms, newest_ms)
 
@@ -390,18 +385,15 @@ class _Cycle:
             self._record.warnings.append(self._record.flat_text)
             _log.warning("%s: %s", self._order.series, self._record.flat_text)
 
-    def _refuse_gaps(self, asked: Asked, window: Sequence[Bar]) -> None:
+    def _usable(self, asked: Asked, window: Sequence[Bar]) -> Sequence[Bar]:
+        """The window, which is whole, or the newest bars of it where fewer will do; raises `WindowGap`."""
         start_ms = grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)
-        if findings := rules.check_window(window, start_ms, asked.target_ms, asked.step_ms):
-            raise verdict.window_gap(asked.series, start_ms, findings, self._order.remedies)
+        findings = rules.check_window(window, start_ms, asked.target_ms, asked.step_ms)
+        if not findings:
+            return window
+        gap = verdict.window_gap(asked.series, start_ms, findings, self._order.remedies)
+        return self._inquiry().usable(gap, asked.target_ms, window)
 
     @property
     def _step_ms(self) -> int:
         return self._order.series.interval.ms
-
-
-def _grown(before: Coverage, appended: Sequence[Bar]) -> Coverage:
-    if not appended:
-        return before
-    first_ms = appended[0].open_time_ms if before.first_ms is None else before.first_ms
-    return Coverage(before.rows + len(appended), first_ms, appended[-1].open_time_ms)

@@ -1,49 +1,99 @@
 """Why an hour fails that the feed can do nothing about: asked of the exchange, once, and in no good hour."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from barfeed.domain import life
-from barfeed.domain.bars import Series
-from barfeed.domain.errors import BarfeedError, BarLate, ExchangeRefused
+from barfeed.domain import life, window
+from barfeed.domain.bars import Bar, Series
+from barfeed.domain.errors import BarfeedError, BarLate, ExchangeRefused, WindowGap
+from barfeed.domain.grid import Gap
 from barfeed.domain.life import Life, Seen
+from barfeed.domain.window import Answer, Asked, Shortage, Told
 from barfeed.exchange.refusals import SYMBOL_CODES, UNKNOWN_SYMBOL
 from barfeed.exchange.rest import Conversation
-from barfeed.store.duckdb import Store
+from barfeed.feed.record import Record
+
+if TYPE_CHECKING:
+    from barfeed.feed.cycle import Feed, Order
+
+# What a cycle that has failed still waits to be told why: its own patience may be used up.
+_WAIT_SEC = 10.0
+# Each is a question to the exchange. Who has more of them has something else to mend first.
+_GAPS_ASKED = 20
 
 _log = logging.getLogger(__name__)
 
 
-class Matter(NamedTuple):
-    """What the hour was about: its series and target (ms), the store, and the command that fetches history."""
+class Inquiry:
+    """What one cycle asks beyond what it needs."""
 
-    series: Series
-    target_ms: int
-    store: Store
-    backfill: str
+    def __init__(self, feed: "Feed", order: "Order", talk: Conversation, record: Record) -> None:
+        self._feed = feed
+        self._order = order
+        self._talk = talk
+        self._record = record
+
+    def explained(self, trouble: BarLate | ExchangeRefused) -> BarfeedError:
+        """The trouble by its cause where that is the symbol's life, else the trouble itself."""
+        if isinstance(trouble, ExchangeRefused) and trouble.code not in SYMBOL_CODES:
+            return trouble
+        with self._record.step("inquiry"):
+            now = life_of(self._order.series, self._talk)
+        if now is None:
+            return trouble
+        if isinstance(trouble, ExchangeRefused):
+            return self._of_a_refusal(trouble, now)
+        if life.is_due(now, self._record.target_ms or 0):
+            return trouble
+        return life.why_no_bar(self._order.series, now, self._seen(self._order.remedies.backfill))
+
+    def usable(self, gap: WindowGap, target_ms: int, held: Sequence[Bar]) -> Sequence[Bar]:
+        """The newest bars of a window that is not whole, where they will do; raises `WindowGap`, or its cause."""
+        order = self._order
+        asked = Asked(order.series, target_ms, order.window_bars, order.window_bars_min, order.remedies)
+        with self._record.step("inquiry"):
+            found = short(gap, asked, asked.gaps(held), self._talk)
+        self._record.shortage = found.shortage
+        if found.trouble or not found.shortage:
+            raise found.trouble or gap
+        self._warn(f"{order.series}: {found.shortage}")
+        return held[-found.shortage.bars :]
+
+    def _warn(self, text: str) -> None:
+        # With the API as the source, the store's window comes to the same.
+        if text not in self._record.warnings:
+            self._record.warnings.append(text)
+            _log.warning("%s", text)
+
+    def _of_a_refusal(self, refusal: ExchangeRefused, now: Life) -> BarfeedError:
+        if now.stage == "trading":
+            return refusal if refusal.code == UNKNOWN_SYMBOL else _contradicted(refusal)
+        # What is refused by REST the archive may have kept.
+        seen = self._seen(f"{self._order.remedies.backfill} --source archive")
+        if now.stage == "unlisted" and refusal.code == UNKNOWN_SYMBOL and seen.stored_ms is None:
+            # The list says no more than that.
+            return refusal
+        return life.why_no_bar(self._order.series, now, seen._replace(refused=str(refusal)))
+
+    def _seen(self, backfill: str) -> Seen:
+        stored_ms = None
+        # A store in trouble is not this hour's trouble.
+        with suppress(BarfeedError), self._feed.store.reading(self._order.series) as table:
+            stored_ms = table.coverage().last_ms
+        return Seen(stored_ms, backfill)
 
 
-def is_about_the_symbol(trouble: BarfeedError) -> bool:
-    """Whether the symbol's life may be the cause: the target does not come, or the symbol is refused."""
-    return isinstance(trouble, BarLate) or (isinstance(trouble, ExchangeRefused) and trouble.code in SYMBOL_CODES)
+def _contradicted(refusal: ExchangeRefused) -> ExchangeRefused:
+    hint = "the exchange lists it as trading all the same: run it again later; check --base-url if it stays"
+    return ExchangeRefused(str(refusal), hint=hint, code=refusal.code)
 
 
-def explained(trouble: BarfeedError, matter: Matter, talk: Conversation) -> BarfeedError:
-    """The trouble by its cause where that is the symbol's life, else the trouble itself."""
-    now = life_of(matter.series, talk)
-    if now is None:
-        return trouble
-    if isinstance(trouble, ExchangeRefused):
-        return _of_a_refusal(trouble, matter, now)
-    is_due = life.is_due(now, matter.target_ms)
-    return trouble if is_due else life.why_no_bar(matter.series, now, _seen(matter, matter.backfill))
-
-
-def life_of(series: Series, talk: Conversation) -> Life | None:
-    """What the symbol is by the exchange's list; None where that could not be had."""
+def life_of(series: Series, talk: Conversation, wait_sec: float = _WAIT_SEC) -> Life | None:
+    """What the symbol is by the exchange's list; None where that could not be had in so many seconds."""
     try:
-        listing = talk.listings().get(series.symbol)
+        listing = talk.listings(wait_sec).get(series.symbol)
     except BarfeedError as problem:
         # The trouble that led here is the one to tell.
         _log.info("%s: what became of it was not told: %s", series, problem)
@@ -51,23 +101,55 @@ def life_of(series: Series, talk: Conversation) -> Life | None:
     return life.life(listing, talk.now_ms, series.interval.ms)
 
 
-def _of_a_refusal(refusal: ExchangeRefused, matter: Matter, now: Life) -> BarfeedError:
-    if now.stage == "trading" and refusal.code == UNKNOWN_SYMBOL:
-        return refusal
-    if now.stage == "trading":
-        hint = "the exchange lists it as trading all the same: run it again later; check --base-url if it stays"
-        return ExchangeRefused(str(refusal), hint=hint, code=refusal.code)
-    # What is refused by REST the archive may have kept.
-    seen = _seen(matter, f"{matter.backfill} --source archive")
-    if now.stage == "unlisted" and refusal.code == UNKNOWN_SYMBOL and seen.stored_ms is None:
-        # The list says no more than that.
-        return refusal
-    return life.why_no_bar(matter.series, now, seen._replace(refused=str(refusal)))
+class Short(NamedTuple):
+    """How short a window is, as far as the exchange told, and why it will not do; None where it will."""
+
+    shortage: Shortage | None
+    trouble: BarfeedError | None
 
 
-def _seen(matter: Matter, backfill: str) -> Seen:
-    stored_ms = None
-    # A store in trouble is not this hour's trouble.
-    with suppress(BarfeedError), matter.store.reading(matter.series) as table:
-        stored_ms = table.coverage().last_ms
-    return Seen(stored_ms, backfill)
+def short(trouble: WindowGap, asked: Asked, gaps: Sequence[Gap], talk: Conversation) -> Short:
+    """Whether the newest bars of a window with these gaps will do: they are enough, and the exchange has no more.
+
+    Where it does not tell, the trouble is told as it is.
+    """
+    if not gaps or any(found.rule != "gap" for found in trouble.findings):
+        return Short(None, trouble)
+    try:
+        newest = window.shortage(asked, gaps, [])
+        if 0 < asked.bars_min <= newest.bars and (last := _answer(asked.series, gaps[-1], talk)).first_ms is None:
+            return Short(window.shortage(asked, gaps, [last]), None)
+        return _by_the_exchange(trouble, asked, gaps, talk)
+    except BarfeedError as problem:
+        _log.info("%s: what the exchange has of the gaps was not told: %s", asked.series, problem)
+        return Short(None, trouble)
+
+
+def _by_the_exchange(trouble: WindowGap, asked: Asked, gaps: Sequence[Gap], talk: Conversation) -> Short:
+    told = _told(asked, gaps, talk)
+    shortage = window.shortage(asked, gaps, told.answers)
+    return Short(shortage, _by_its_life(trouble, asked, shortage, told, talk))
+
+
+def _by_its_life(trouble: WindowGap, asked: Asked, shortage: Shortage, told: Told, talk: Conversation) -> BarfeedError:
+    now = None if shortage.whole_ms is None else life_of(asked.series, talk)
+    if now and now.stage == "settled" and not life.is_due(now, asked.target_ms):
+        # What goes on are flat bars: they make no window whole.
+        return life.why_no_bar(asked.series, now, Seen(asked.target_ms, asked.remedies.backfill))
+    return window.explained(trouble, asked, shortage, told, now)
+
+
+def _told(asked: Asked, gaps: Sequence[Gap], talk: Conversation) -> Told:
+    answers = [_answer(asked.series, gap, talk) for gap in gaps[-_GAPS_ASKED:]]
+    first = answers[0]
+    is_at_start = first.gap.first_ms == asked.start_ms and first.lacks_until(asked.step_ms) is not None
+    if is_at_start and not talk.newest_bars(asked.series, asked.start_ms - 1, 1).bars:
+        return Told(answers, first.gap.last_ms + asked.step_ms if first.first_ms is None else first.first_ms)
+    return Told(answers)
+
+
+def _answer(series: Series, gap: Gap, talk: Conversation) -> Answer:
+    bars = talk.first_bar(series, gap.first_ms, gap.last_ms).bars
+    is_inside = not bars or gap.first_ms <= bars[0].open_time_ms <= gap.last_ms
+    # An answer beside the question says nothing: then there may be something to fetch.
+    return Answer(gap, (bars[0].open_time_ms if bars else None) if is_inside else gap.first_ms)

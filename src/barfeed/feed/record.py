@@ -1,22 +1,25 @@
 """What one cycle did: the facts as they come, then the manifest and the exit line made of them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from barfeed import __version__
 from barfeed.artifacts.writing import Written
 from barfeed.domain import grid
 from barfeed.domain.acceptance import Change, values
-from barfeed.domain.bars import Series
+from barfeed.domain.bars import HOUR_MS, Bar, Series
 from barfeed.domain.errors import INTERRUPTED_EXIT_CODE, BarfeedError
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Finding
 from barfeed.exchange.rest import Conversation
 from barfeed.machine.clock import Clock
 from barfeed.store.duckdb import Coverage
+
+if TYPE_CHECKING:
+    from barfeed.domain.window import Shortage
 
 # Raised when a key changes its meaning, so that scripts can tell.
 MANIFEST_VERSION = 1
@@ -65,6 +68,7 @@ class Record:
     flat: list[Gap] | None = None
     warnings: list[str] = field(default_factory=list)
     failure: Failure | None = None
+    shortage: "Shortage | None" = None
     durations_sec: dict[str, float] = field(default_factory=dict)
     then: Ended | None = None
     run_time: str | None = None
@@ -89,6 +93,12 @@ class Record:
         else:
             said = f"{type(error).__name__}: {error}"
             self.failure = Failure("interrupted", INTERRUPTED_EXIT_CODE, said, "run it again", (), None)
+
+    def grow(self, appended: Sequence[Bar]) -> None:
+        """Note that the store, whose coverage is known, has these bars now, too."""
+        if appended and self.coverage:
+            first_ms = appended[0].open_time_ms if self.coverage.first_ms is None else self.coverage.first_ms
+            self.coverage = Coverage(self.coverage.rows + len(appended), first_ms, appended[-1].open_time_ms)
 
     def pass_on(self, why: str) -> None:
         """Note that this hour is left to another process, and a newer one is lived instead."""
@@ -120,6 +130,11 @@ class Record:
         """What there is to say of bars without a trade; empty where there are none."""
         runs = ", ".join(str(run) for run in self.flat or ())
         return f"nothing was traded in {runs}: an outage, or a market after its end" if runs else ""
+
+    @property
+    def short_hours(self) -> int | None:
+        """How many whole hours a window has that is shorter than asked for; None for a whole one."""
+        return self.shortage.bars * self.series.interval.ms // HOUR_MS if self.shortage else None
 
     def line(self) -> str:
         """The exit line: a cycle in one breath."""
@@ -154,6 +169,7 @@ class Record:
             "coverage": self._coverage(),
             "files": {"api_pull": _file(self.pull), "for_inference": _file(self.inference)},
             "findings": [_finding(each) for each in self.failure.findings] if self.failure else [],
+            "short_window": _short(self.shortage) if self.shortage else None,
             "revisions": [_revision(each) for each in self.revised],
             "flat": [_span(each) for each in self.flat or ()],
             "warnings": self.warnings,
@@ -192,6 +208,11 @@ class Record:
 
 def _file(written: Written | None) -> dict[str, Any] | None:
     return written._asdict() if written else None
+
+
+def _short(shortage: "Shortage") -> dict[str, Any]:
+    first, whole = (None if each is None else grid.text(each) for each in (shortage.first_ms, shortage.whole_ms))
+    return {"bars": shortage.bars, "asked": shortage.asked, "first": first, "whole_from": whole}
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

@@ -29,7 +29,6 @@ from barfeed.store.staging import SourceUnreadable, Staging, stored
 # What is closed, only an exchange can say; a bar it does not have yet shows against it.
 _RULES = {name: predicate for name, predicate in STORED_RULES.items() if name != "closed"}
 _OPEN_TIME = "CASE WHEN isfinite(timestamp) THEN epoch_ms(timestamp) END"
-_PUBLISHED_SUFFIX = "_for_inference.csv"
 _OF_VALUES = frozenset({"high_low", "not_negative", "above_zero", "finite"})
 _SHA256_CHARS = 12
 # A comparison knows no time: what is still forming shows as a difference.
@@ -281,8 +280,8 @@ def _check_latest(path: Path) -> list[Finding]:
     latest = reading.sha256(Folder(path), LATEST_NAME)
     # Listed only now: a run publishes under its own name first.
     folder = Folder(path)
-    published = sorted((name for name in folder.names() if name.endswith(_PUBLISHED_SUFFIX)), reverse=True)
-    if any(reading.sha256(folder, name) == latest for name in published if name != LATEST_NAME):
+    published = sorted((name for name in folder.names() if reading.publisher(name)), reverse=True)
+    if any(reading.sha256(folder, name) == latest for name in published):
         return []
     return [Finding("file", None, f"{path / LATEST_NAME} is not what any run published")]
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from barfeed.domain import grid
+from barfeed.domain.bars import Series
+from barfeed.domain.life import Life, Seen, why_no_bar
 
 # A note is worth reading and no fault: the feed runs without what it tells of.
 State = Literal["good", "note", "bad"]
@@ -49,6 +51,24 @@ def certificate(name: str, address: str, until_ms: int | None) -> Check:
     """A connection that was made; `until_ms` is when its trusted certificate ends, None without TLS."""
     trusted = "without TLS" if until_ms is None else f"certificate trusted, until {grid.text(until_ms)} UTC"
     return Check(name, "good", f"{address}: {trusted}")
+
+
+def symbol(series: Series, now: Life | None) -> Check:
+    """What the exchange lists the symbol as; None where it does not tell."""
+    if now is None:
+        return Check(
+            "symbol", "note", f"{series.symbol}: the exchange did not tell what it is", "see the line exchange"
+        )
+    if now.stage == "trading":
+        state: State = "good" if now.at_ms is None else "note"
+        return Check("symbol", state, f"{series.symbol}: {now}", "" if now.at_ms is None else "no bars come after that")
+    why = why_no_bar(series, now, Seen(None, ""))
+    return Check(
+        "symbol",
+        "bad",
+        f"{series.symbol}: {now}",
+        "the line newest bar tells what to do" if now.stage == "settled" else why.hint,
+    )
 
 
 def room(free_bytes: int, day_bytes: int | None, prune: str) -> Check:

@@ -9,13 +9,15 @@ from typing import NamedTuple, TypeVar
 
 from barfeed.artifacts import reading
 from barfeed.artifacts.reading import Folder
-from barfeed.domain import grid
+from barfeed.domain import grid, life, window
 from barfeed.domain.bars import Series
-from barfeed.domain.errors import BarfeedError, ExchangeBlocked, ExchangeUnavailable
-from barfeed.domain.verdict import why_ahead
+from barfeed.domain.errors import BarfeedError, ExchangeBlocked, ExchangeUnavailable, WindowGap
+from barfeed.domain.life import Life, Seen
+from barfeed.domain.verdict import Remedies, why_ahead
 from barfeed.exchange.connectivity import certificate_until
-from barfeed.exchange.rest import Rest
+from barfeed.exchange.rest import Conversation, Rest
 from barfeed.exchange.transport import open_transport, proxy_shown
+from barfeed.feed import inquiry
 from barfeed.machine.clock import Clock, ExchangeTime
 from barfeed.operate import checks, host, status
 from barfeed.operate.checks import Check
@@ -41,6 +43,7 @@ class Commands(NamedTuple):
     catch_up: str
     fill: str
     prune: str
+    backfill: str
 
 
 class Patient(NamedTuple):
@@ -69,19 +72,21 @@ def examine(patient: Patient, clock: Clock) -> list[Check]:
     """Every check in the order it is told; none of them is waited for longer than the limit."""
     end_sec = clock.steady_sec() + LIMIT_SEC
     time = _started(lambda: _ask_time(patient, clock))
-    looks = {name: _started(look) for name, look in _looks(patient, clock, time).items()}
+    now = _started(lambda: _life(patient, clock, time))
+    looks = {name: _started(look) for name, look in _looks(patient, clock, time, now).items()}
     told = []
     for name, look in looks.items():
         told += _told(name, look, max(0.0, end_sec - clock.steady_sec()))
     return told
 
 
-def _looks(patient: Patient, clock: Clock, time: "Future[ExchangeTime]") -> dict[str, Look]:
+def _looks(patient: Patient, clock: Clock, time: "Future[ExchangeTime]", now: "Future[Life | None]") -> dict[str, Look]:
     looks: dict[str, Look] = {
         "exchange": lambda: _exchange(patient, time),
         "proxy": lambda: [Check("proxy", "good", proxy_shown(patient.base_url) or "none in the environment")],
         "tls": lambda: [_reached("tls", patient.base_url)],
-        "store": lambda: _store(patient, lambda: _now_ms(clock, time)),
+        "symbol": lambda: [checks.symbol(patient.series, now.result())],
+        "store": lambda: _store(patient, Exchange(lambda: _now_ms(clock, time), now, lambda: _talk(patient, clock))),
         "last cycle": lambda: [_last_cycle(patient)],
     }
     if patient.stream_url:
@@ -120,9 +125,19 @@ def _told(name: str, look: "Future[list[Check]]", left_sec: float) -> list[Check
         return [Check(name, "bad", str(problem), problem.hint)]
 
 
+def _talk(patient: Patient, clock: Clock) -> Conversation:
+    return Rest(patient.base_url, open_transport(patient.base_url, clock), clock).conversation(_ANSWER_SEC)
+
+
 def _ask_time(patient: Patient, clock: Clock) -> ExchangeTime:
-    rest = Rest(patient.base_url, open_transport(patient.base_url, clock), clock)
-    return rest.conversation(_ANSWER_SEC).ask_time()
+    return _talk(patient, clock).ask_time()
+
+
+def _life(patient: Patient, clock: Clock, time: "Future[ExchangeTime]") -> Life | None:
+    """What the symbol is; None where the exchange does not tell."""
+    talk = _talk(patient, clock)
+    talk.time = time.result() if time.exception() is None else None
+    return inquiry.life_of(patient.series, talk, _ANSWER_SEC) if talk.time else None
 
 
 def _now_ms(clock: Clock, time: "Future[ExchangeTime]") -> int:
@@ -152,7 +167,15 @@ def _reached(name: str, address: str) -> Check:
         return Check(name, "bad", f"{address}: {problem}", _UNREACHABLE)
 
 
-def _store(patient: Patient, now_ms: Callable[[], int]) -> list[Check]:
+class Exchange(NamedTuple):
+    """What a look at the store asks: the exchange's time in ms, what the symbol is, and who has missing bars."""
+
+    now_ms: Callable[[], int]
+    life: "Future[Life | None]"
+    talk: Callable[[], Conversation]
+
+
+def _store(patient: Patient, exchange: Exchange) -> list[Check]:
     store, series = patient.store, patient.series
     if not store.exists():
         return [Check("store", "bad", f"{store.path} does not exist", f"start it: {patient.commands.catch_up}")]
@@ -166,27 +189,51 @@ def _store(patient: Patient, now_ms: Callable[[], int]) -> list[Check]:
     told = [Check("store", "good", seen)] if host.may_write(store.path) else [_read_only(store.path)]
     if bars.coverage.rows:
         told.append(checks.key(series.table, is_unique=is_unique))
-    return [*told, _newest(patient, bars, now_ms()), _window(patient, bars)]
+    return [*told, _newest(patient, bars, exchange), _window(patient, bars, exchange)]
 
 
 def _read_only(path: Path) -> Check:
     return Check("store", "bad", f"{path} may not be written by this user", "check its owner and mode")
 
 
-def _newest(patient: Patient, bars: status.Bars, now_ms: int) -> Check:
-    series, newest_ms = patient.series, bars.coverage.last_ms
+def _newest(patient: Patient, bars: status.Bars, exchange: Exchange) -> Check:
+    series, newest_ms, now_ms = patient.series, bars.coverage.last_ms, exchange.now_ms()
     if trouble := status.behind(series, newest_ms, now_ms):
         target_ms = grid.last_closed(now_ms, series.interval.ms)
         is_ahead = newest_ms is not None and newest_ms > target_ms
+        now = None if is_ahead else exchange.life.result()
+        if now and not life.is_due(now, target_ms):
+            why = life.why_no_bar(series, now, Seen(newest_ms, patient.commands.backfill))
+            return Check("newest bar", "bad", str(why), why.hint)
         fix = why_ahead(newest_ms or 0, target_ms) if is_ahead else f"catch up: {patient.commands.catch_up}"
         return Check("newest bar", "bad", f"{series}: {trouble}", fix)
     return Check("newest bar", "good", f"{series}: {grid.text(newest_ms or 0)}, one of {bars.coverage.rows}")
 
 
-def _window(patient: Patient, bars: status.Bars) -> Check:
-    if trouble := status.window_gap(patient.series, bars, patient.window_bars):
-        return Check("window", "bad", trouble, f"see the plan to fill it: {patient.commands.fill}")
-    return Check("window", "good", f"no gap in the newest {patient.window_bars} bars")
+def _window(patient: Patient, bars: status.Bars, exchange: Exchange) -> Check:
+    series, commands = patient.series, patient.commands
+    last = status.runs_of(patient.persist_dir, series).last
+    window_bars = status.due_bars(last, patient.window_bars)
+    if trouble := status.window_gap(series, bars, window_bars):
+        return _short_window(
+            patient, bars, WindowGap(trouble, hint=f"see the plan to fill it: {commands.fill}"), exchange
+        )
+    if trouble := status.short_history(series, bars, window_bars):
+        start_ms = grid.window_start(bars.coverage.last_ms or 0, window_bars, series.interval.ms)
+        fix = f"fetch what is before it: {commands.backfill} --from '{grid.text(start_ms)}'"
+        return _short_window(patient, bars, WindowGap(trouble, hint=fix), exchange)
+    short = f" ({last.made_do_with})" if last and last.made_do_with else ""
+    return Check("window", "good", f"no gap in the newest {window_bars} bars{short}")
+
+
+def _short_window(patient: Patient, bars: status.Bars, gap: WindowGap, exchange: Exchange) -> Check:
+    """Whether what is missing can be filled, or is to be waited for: by what the exchange has of it."""
+    commands, newest_ms = patient.commands, bars.coverage.last_ms or 0
+    remedies = Remedies(commands.catch_up, commands.fill, commands.backfill)
+    asked = window.Asked(patient.series, newest_ms, patient.window_bars, 0, remedies)
+    gaps = status.gaps_since(patient.series, bars, asked.start_ms)
+    why = inquiry.short(gap, asked, gaps, exchange.talk()).trouble or gap
+    return Check("window", "bad", str(why), why.hint)
 
 
 def _last_cycle(patient: Patient) -> Check:
@@ -218,7 +265,7 @@ def _room(patient: Patient) -> Check:
     ran = status.runs_of(patient.persist_dir, patient.series)
     names = reading.as_written(Folder(ran.folder))[-_RUNS_WEIGHED:] if ran.last else []
     # A failed run leaves a fraction of a good one: after a night of nothing else, the last good one tells.
-    names += [ran.inference.removesuffix(reading.inference_name(""))] if ran.inference else []
+    names += [reading.publisher(ran.inference)] if ran.inference else []
     run_bytes = max((host.size_bytes(ran.folder, f"{name}_") for name in names), default=None)
     day_bytes = None if run_bytes is None else run_bytes * _DAY_MS // patient.series.interval.ms
     return checks.room(host.free_bytes(host.nearest(patient.persist_dir)), day_bytes, patient.commands.prune)

@@ -65,6 +65,7 @@ def lag_ms(series: Series, newest_ms: int | None, now_ms: int) -> int | None:
 def judge(series: Series, bars: Bars, ran: Runs, now_ms: int, window_bars: int) -> Condition:
     """What is wrong, if anything: bars that should be there, a gap in the newest window, a last cycle that failed."""
     newest_ms = bars.coverage.last_ms
+    window_bars = due_bars(ran.last, window_bars)
     troubles = [
         behind(series, newest_ms, now_ms),
         window_gap(series, bars, window_bars),
@@ -72,6 +73,11 @@ def judge(series: Series, bars: Bars, ran: Runs, now_ms: int, window_bars: int) 
         not_traded(ran.last),
     ]
     return Condition(series, bars, ran, lag_ms(series, newest_ms, now_ms), tuple(each for each in troubles if each))
+
+
+def due_bars(last: Manifest | None, window_bars: int) -> int:
+    """How many of the newest bars must be there: fewer where the last cycle could do with what the exchange has."""
+    return last.made_do_with.bars if last and last.made_do_with else window_bars
 
 
 def behind(series: Series, newest_ms: int | None, now_ms: int) -> str:
@@ -93,6 +99,22 @@ def window_gap(series: Series, bars: Bars, window_bars: int) -> str:
     start_ms = grid.window_start(bars.coverage.last_ms, window_bars, series.interval.ms)
     within = [str(gap) for gap in bars.gaps if gap.last_ms >= start_ms]
     return f"the newest {window_bars} bars have a gap: {', '.join(within)}" if within else ""
+
+
+def gaps_since(series: Series, bars: Bars, start_ms: int) -> list[Gap]:
+    """What is missing from `start_ms` to the newest bar, what comes before the first one too."""
+    step_ms, first_ms = series.interval.ms, bars.coverage.first_ms
+    before = [] if first_ms is None else grid.gaps(grid.opens(start_ms, first_ms - 1, step_ms), step_ms)
+    within = (between(max(gap.first_ms, start_ms), gap.last_ms + 1, step_ms) for gap in bars.gaps)
+    return [*before, *(gap for gap in within if gap)]
+
+
+def short_history(series: Series, bars: Bars, window_bars: int) -> str:
+    """That the store begins after the newest `window_bars` bars do; empty where it does not."""
+    first_ms, last_ms = bars.coverage.first_ms, bars.coverage.last_ms
+    if first_ms is None or last_ms is None or first_ms <= grid.window_start(last_ms, window_bars, series.interval.ms):
+        return ""
+    return f"the newest {window_bars} bars are not all there: the store begins at {grid.text(first_ms)}"
 
 
 def failed(last: Manifest | None) -> str:
@@ -169,8 +191,7 @@ def _read(path: Path) -> Runs:
         # One that cannot be read is for `verify` to tell.
         with suppress(ArtifactsUnusable):
             last = reading.read_manifest(folder, run)
-            good = reading.newest_good(folder, names)
-            return Runs(path, last, good and reading.inference_name(good))
+            return Runs(path, last, reading.newest_good(folder, names))
     return Runs(path, None, None)
 
 

@@ -373,8 +373,8 @@ def test_what_hangs_is_told_and_the_rest_too(feeding: Machine, monkeypatch: pyte
         return sum(each.name == "barfeed-doctor" for each in threading.enumerate())
 
     def wait_for(looks: Sequence[Future[Any]], left_sec: float) -> Any:
-        # The time, who waits for it, and the certificate; what does not hang is done before the time is up.
-        until(lambda: looking() <= 4)
+        # The time, who wait for it, and the certificate; what does not hang is done before the time is up.
+        until(lambda: looking() <= 6)
         return wait(looks, left_sec)
 
     monkeypatch.setattr("barfeed.operate.doctor.wait", wait_for)
@@ -384,7 +384,7 @@ def test_what_hangs_is_told_and_the_rest_too(feeding: Machine, monkeypatch: pyte
         over.set()
     late = {name for name, each in checks.items() if each["seen"] == "not known after 2 s"}
     # The newest bar needs the time.
-    assert late == {"exchange", "tls", "store"}
+    assert late == {"exchange", "tls", "symbol", "store"}
     assert checks["last cycle"]["state"] == checks["space"]["state"] == "good"
 
 
@@ -422,3 +422,78 @@ def test_a_terminal_without_ticks_is_told_in_ascii(feeding: Machine) -> None:
     assert re.search(r"^ok   exchange ", ran.stdout, re.MULTILINE)
     assert re.search(r"^ok   folder .*\\xe9 ", ran.stdout, re.MULTILINE)
     assert "\x1b" not in ran.stdout
+
+
+LIVES = {
+    "settled": (
+        'kind = "settle"\nat = 2024-02-10T13:30:00\nuntil_bar = 2024-02-10T13:00:00',
+        "BTCUSDT: settled since 2024-02-10 13:30 (SETTLING)",
+        "settled since 2024-02-10 13:30 (SETTLING): its last bar is 2024-02-10 13:00",
+    ),
+    "halted": (
+        'kind = "halt"\nat = 2024-02-10T14:00:00',
+        "BTCUSDT: halted (PENDING_TRADING); listed since ",
+        "; the store ends at 2024-02-10 13:00",
+    ),
+    "delisted": (
+        'kind = "delist"\nat = 2024-02-10T13:30:00',
+        "BTCUSDT: not in the exchange's list of symbols: delisted, or never there",
+        "delisted, or never there; the store ends at 2024-02-10 13:00",
+    ),
+}
+
+
+@pytest.mark.parametrize("life", LIVES)
+def test_a_symbol_of_which_no_bar_comes_is_told_and_no_catching_up(feeding: Machine, life: str) -> None:
+    fault, listed, newest = LIVES[life]
+    feeding.exchange.faults = parse_faults(f"[[fault]]\n{fault}", "the test")
+    feeding.clock.advance(hours(3))
+    checks = told(feeding)
+    assert (checks["symbol"]["state"], checks["newest bar"]["state"]) == ("bad", "bad")
+    assert listed in checks["symbol"]["seen"]
+    assert newest in checks["newest bar"]["seen"]
+    assert "catch-up" not in checks["newest bar"]["fix"] + checks["symbol"]["fix"]
+
+
+def test_a_symbol_that_trades_is_good_and_a_known_end_a_note(feeding: Machine) -> None:
+    assert told(feeding)["symbol"] == {
+        "name": "symbol", "state": "good", "seen": "BTCUSDT: trading (TRADING)", "fix": "",
+    }  # fmt: skip
+    feeding.exchange.faults = parse_faults('[[fault]]\nkind = "settle"\nat = 2024-03-01T09:00:00', "the test")
+    assert told(feeding)["symbol"] == {
+        "name": "symbol", "state": "note", "seen": "BTCUSDT: trading until 2024-03-01 09:00 (TRADING)",
+        "fix": "no bars come after that",
+    }  # fmt: skip
+
+
+def test_a_list_that_cannot_be_had_is_a_note(feeding: Machine) -> None:
+    feeding.exchange.faults = parse_faults('[[fault]]\nkind = "object"\npath = "exchangeInfo"', "the test")
+    assert told(feeding)["symbol"]["state"] == "note"
+
+
+def test_a_hole_of_the_exchanges_own_is_waited_for(feeding: Machine) -> None:
+    execute(feeding.duckdb, "DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = '2024-02-09 03:00:00'")
+    feeding.exchange.faults = parse_faults('[[fault]]\nkind = "hide"\nbar = 2024-02-09T03:00:00', "the test")
+    window = told(feeding)["window"]
+    assert window["state"] == "bad"
+    assert window["seen"] == (
+        "the newest 726 bars have a gap: 2024-02-09 03:00;"
+        " the exchange itself has no bar of 2024-02-09 03:00; whole from 2024-03-10 10:00"
+    )
+    assert "nothing to fetch until then" in window["fix"]
+
+
+def test_a_young_symbol_is_told_from_when_its_window_is_whole(feeding: Machine) -> None:
+    execute(feeding.duckdb, "DELETE FROM ohlcv_btcusdt_1h WHERE timestamp < '2024-02-08 00:00:00'")
+    feeding.exchange.faults = parse_faults('[[fault]]\nkind = "pending"\nat = 2024-02-08T00:00:00', "the test")
+    window = told(feeding)["window"]
+    assert window["seen"] == (
+        "the newest 726 bars are not all there: the store begins at 2024-02-08 00:00;"
+        " first bar 2024-02-08 00:00; whole from 2024-03-09 06:00"
+    )
+    feeding.exchange.faults = ()
+    window = told(feeding)["window"]
+    assert window["seen"] == "the newest 726 bars are not all there: the store begins at 2024-02-08 00:00"
+    assert window["fix"].endswith(
+        "backfill --duckdb " + str(feeding.duckdb) + f" --base-url {feeding.url} --from '2024-01-11 08:00'"
+    )

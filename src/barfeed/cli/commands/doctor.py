@@ -89,6 +89,7 @@ def _patient(settings: Settings) -> "Patient":
         commands=Commands(
             catch_up=sister("run", "--catch-up"),
             fill=sister("repair", "--only", "gaps", "--dry-run"),
+            backfill=sister("backfill"),
             prune=sister("prune", "--keep-days", "90"),
         ),
     )

@@ -119,6 +119,7 @@ def _series_text(condition: "Condition") -> list[str]:
         f"  lag         {_lag(condition)}",
         f"  last cycle  {f'{last.run_time} {last.status}, target {last.target}' if last else 'none'}",
         f"  inference   {condition.runs.inference or 'none'}",
+        *([f"  window      {last.made_do_with}"] if last and last.made_do_with else []),
         *(f"  trouble     {trouble}" for trouble in condition.troubles),
     ]
 
@@ -164,6 +165,7 @@ def _series_facts(condition: "Condition") -> dict[str, object]:
         "last_cycle": last and {"run_time": last.run_time, "status": last.status, "exit_code": last.exit_code,
                                 "target": last.target, "message": last.message},
         "inference": inference and str(condition.runs.folder / inference),
+        "short_window": last.made_do_with.told() if last and last.made_do_with else None,
         "revisions": revisions,
         "troubles": list(condition.troubles),
     }  # fmt: skip
