@@ -119,7 +119,7 @@ def test_the_variables_of_then_are_told(tmp_path: Path) -> None:
 def test_the_folder_holds_the_files_that_are_told(lived: World) -> None:
     told = named("## The files of a run")
     patterns = [re.sub(r"\\{.*?\\}", r"[0-9ZT_-]+", re.escape(each)) for each in told if not each.startswith(".")]
-    assert len(patterns) == 6
+    assert len(patterns) == 7
     for file in lived.files():
         assert any(re.fullmatch(pattern, file) for pattern in patterns), file
 

@@ -72,6 +72,16 @@ def short_history(world: World) -> Record:
     return next_hour(world)
 
 
+def young(world: World) -> Record:
+    world.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp < TIMESTAMP '2024-02-01 00:00:00'")
+    return next_hour(world, 'kind = "pending"\nat = 2024-02-01T00:00:00')
+
+
+def hole_of_the_exchanges(world: World) -> Record:
+    gone(world, 3)
+    return next_hour(world, 'kind = "hide"\nbar = 2024-02-10T03:00:00')
+
+
 def corrupt(world: World) -> Record:
     world.duckdb.write_bytes(b"x" * 20_000)
     return next_hour(world)
@@ -110,6 +120,8 @@ SCENES: dict[str, tuple[Callable[[World], Record], str]] = {
     "a gap in the overlap": (gap_in_the_overlap, "window_gap"),
     "a gap in the window": (gap_in_the_window, "window_gap"),
     "a short history": (short_history, "window_gap"),
+    "a young symbol": (young, "window_gap"),
+    "a hole of the exchange's own": (hole_of_the_exchanges, "window_gap"),
     "an exchange that is down": (lambda world: next_hour(world, DOWN), "exchange_unavailable"),
     "a late bar": (lambda world: next_hour(world, 'kind = "late"\nsec = 3599\nrows = 2'), "bar_late"),
     "a halt": (lambda world: next_hour(world, HALTED), "symbol_not_trading"),
