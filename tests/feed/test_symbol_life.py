@@ -9,6 +9,7 @@ import pytest
 
 from barfeed.feed.cycle import run_cycle
 from barfeed.feed.record import Record
+from barfeed.operate.alerts.delivery import heard
 from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.tapes.tape import Tape
 from process import machine
@@ -245,6 +246,17 @@ def test_the_manifest_tells_it_and_how_long_it_took_to_ask(lived: World) -> None
     assert manifest["exchange"]["requests"] == lived.exchange.requests.total()
 
 
+def test_alerts_say_the_same(lived: World) -> None:
+    at(lived, 15, SETTLED)
+    record = at(lived, 16, SETTLED)
+    told, *_ = heard(record, lived.rest.conversation(1.0), 5.0)
+    assert (told.status, told.message, told.hint) == (
+        "symbol_gone",
+        "BTCUSDT 1h: settled since 2024-02-10 14:30 (SETTLING): its last bar is 2024-02-10 14:00",
+        "the store has it; no more bars will come: stop this feed",
+    )
+
+
 def test_a_good_hour_imports_nothing_of_it(tmp_path: Path) -> None:
     with machine(tmp_path, DAY_MS + hours(13)) as each:
         assert each.feed("--catch-up").code == 0
@@ -253,4 +265,4 @@ def test_a_good_hour_imports_nothing_of_it(tmp_path: Path) -> None:
         done = subprocess.run(command, env=each.environment(), capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "barfeed.feed.cycle" in imported
-    assert not {"barfeed.domain.life", "barfeed.feed.inquiry"} & imported
+    assert not {"barfeed.domain.life", "barfeed.domain.window", "barfeed.feed.inquiry"} & imported
