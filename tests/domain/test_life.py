@@ -164,7 +164,7 @@ ERRORS: dict[str, tuple[Life, int | None, str, str, str]] = {
     ),
     "of a status that nobody knows": (
         Life("unknown", "AUCTIONED", None), None, "symbol_not_trading",
-        "listed as 'AUCTIONED', which may mean that it is halted",
+        "listed as AUCTIONED, which may mean that it is halted",
         "the store is as it was; once it trades again, the feed tells the way around the hours without trade",
     ),
     "in no list, and never was": (
@@ -199,3 +199,11 @@ def test_a_list_is_read_by_its_symbols_and_nothing_else() -> None:
         "AUSDT": Listing("AUSDT", "", "", None, None),
         "我踏马来了USDT": Listing("我踏马来了USDT", "TRADING", "", None, None),
     }
+
+
+def test_a_foreign_status_is_nothing_that_a_terminal_obeys() -> None:
+    for stage in ("unknown", "settling"):
+        said = str(Life(stage, "\x1b[2J" + "x" * 1000))
+        assert said.isprintable()
+        assert len(said) < 120
+    assert str(Life("unknown")) == "listed as '', which may mean that it is halted"

@@ -3,6 +3,7 @@
 Times are ms since 1970-01-01 UTC by the exchange's clock.
 """
 
+import re
 from typing import Literal, NamedTuple
 
 from barfeed.domain import grid
@@ -21,6 +22,9 @@ _SETTLED = frozenset({"DELIVERED", "CLOSE"})
 _HALTED = frozenset({"HALT", "BREAK", "AUCTION_MATCH", "PENDING_TRADING"})
 # A contractType can end so: CURRENT_QUARTER DELIVERING, PERPETUAL_DELIVERING.
 _DELIVERING = "DELIVERING"
+
+
+_WORD = re.compile(r"[A-Z_]{1,40}", re.ASCII)
 
 
 class Listing(NamedTuple):
@@ -48,7 +52,8 @@ class Life(NamedTuple):
 
     def __str__(self) -> str:
         return _SAID[self.stage].format(
-            status=self.status or "no status",
+            # A foreign word may hold what a terminal obeys.
+            status=self.status if _WORD.fullmatch(self.status) else ascii(self.status[:40]),
             since="" if self.at_ms is None else f" since {grid.text(self.at_ms)}",
             until="" if self.at_ms is None else f" until {grid.text(self.at_ms)}",
             begins="at a time that it does not tell" if self.at_ms is None else grid.text(self.at_ms),
@@ -63,7 +68,7 @@ _SAID: dict[Stage, str] = {
     "settling": "settling{until} ({status})",
     "settled": "settled{since} ({status})",
     "unlisted": "not in the exchange's list of symbols: delisted, or never there",
-    "unknown": "listed as {status!r}, which may mean that it is halted",
+    "unknown": "listed as {status}, which may mean that it is halted",
 }
 
 

@@ -69,6 +69,8 @@ class View:
         return [self._row(index) for index in kept]
 
     def _is_there(self, open_time_ms: int) -> bool:
+        if not self._absences:
+            return open_time_ms not in self._hidden
         return open_time_ms not in self._hidden and not any(open_time_ms in absence for absence in self._absences)
 
     def forming(self) -> str | None:
