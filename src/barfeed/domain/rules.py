@@ -292,7 +292,8 @@ def gap_findings(missing_ms: Sequence[int], step_ms: int) -> list[Finding]:
 
 
 def _free(bar: Bar) -> bool:
-    return any(price <= 0 for price in bar.values[: len(PRICE_COLUMNS)])
+    # What is no number at all has a rule of its own.
+    return any(math.isfinite(price) and price <= 0 for price in bar.values[: len(PRICE_COLUMNS)])
 
 
 def _finite(bar: Bar) -> bool:
