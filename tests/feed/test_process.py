@@ -15,7 +15,7 @@ import pytest
 
 from barfeed.replay.faults.script import parse_faults
 from process import Machine, machine
-from waiting import until
+from waiting import in_time, until
 from world import hours, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
@@ -152,14 +152,57 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def test_a_single_run_that_is_ended_ends_its_command_too(feeding: Machine) -> None:
+# What a shell says of each: 128 and its number.
+@pytest.mark.parametrize(("name", "code"), [("TERM", 143), ("INT", 130), ("HUP", 129), ("QUIT", 131)])
+def test_a_single_run_that_is_ended_ends_its_command_too(feeding: Machine, name: str, code: int) -> None:
     begun = feeding.folder / "begun"
     once = feeding.start("--catch-up", "--then", f"echo $$ > {begun}; sleep 300")
     until(lambda: begun.exists() and begun.read_text())
-    once.terminate()
+    once.send_signal(signal.Signals[f"SIG{name}"])
     once.communicate(timeout=60)
-    assert once.returncode == 143
+    assert once.returncode == code
     until(lambda: not is_alive(int(begun.read_text())))
+    (manifest,) = feeding.artifacts.glob("*_run.json")
+    assert json.loads(manifest.read_text())["status"] == "appended"
+
+
+def in_a_terminal(feeding: Machine, *words: str) -> tuple[int, int]:
+    """Begin a command as the shell of a terminal of its own; its process id, and the terminal's other end."""
+    pid, terminal = os.forkpty()
+    if pid == 0:
+        os.execvpe(words[0], words, feeding.environment())
+    return pid, terminal
+
+
+def exit_code(pid: int) -> int:
+    return os.waitstatus_to_exitcode(in_time(lambda: os.waitpid(pid, 0)[1]))
+
+
+@pytest.mark.parametrize(("flags", "code"), [(["--watch"], 0), ([], 129)])
+def test_a_terminal_that_is_closed_ends_the_feed_and_its_command(
+    feeding: Machine, flags: list[str], code: int
+) -> None:
+    begun = feeding.folder / "begun"
+    command = feeding.command("--catch-up", "--then", f"echo $$ > {begun}; sleep 300", *flags)
+    pid, terminal = in_a_terminal(feeding, *command)
+    until(lambda: begun.exists() and begun.read_text())
+    os.close(terminal)
+    assert exit_code(pid) == code
+    until(lambda: not is_alive(int(begun.read_text())))
+    assert not list((feeding.artifacts / ".unfinished").glob("2*"))
+
+
+def test_with_nohup_a_feed_outlives_its_terminal(feeding: Machine) -> None:
+    begun, done = feeding.folder / "begun", feeding.folder / "done"
+    then = f"touch {begun}; until test -e {done}; do sleep 0.05; done"
+    pid, terminal = in_a_terminal(feeding, "nohup", *feeding.command("--catch-up", "--then", then))
+    until(begun.exists)
+    os.close(terminal)
+    os.kill(pid, signal.SIGHUP)
+    done.touch()
+    assert exit_code(pid) == 0
+    (manifest,) = feeding.artifacts.glob("*_run.json")
+    assert json.loads(manifest.read_text())["then"]["exit_code"] == 0
 
 
 def test_a_signal_as_its_command_begins_ends_the_command_too(feeding: Machine) -> None:
@@ -246,7 +289,7 @@ def test_a_store_held_by_another_process_is_waited_for_then_its_holder_is_named(
     assert feeding.feed().code == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
 def test_a_watch_stops_in_its_long_sleep_with_exit_0(feeding: Machine, number: signal.Signals) -> None:
     # The next bar is due in an hour.
     watch = feeding.start("--watch", "--catch-up", "--sleep-sec", "3600")

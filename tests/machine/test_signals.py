@@ -21,7 +21,7 @@ from world import BTCUSDT_1H, ms
 
 # Minutes of work.
 LONG = "SELECT sum(a.range * b.range) FROM range(3000000) a, range(3000) b WHERE (a.range * b.range) % 7 = 3"
-STRUCK = [signal.SIGTERM, signal.SIGINT]
+STRUCK = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT]
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +108,14 @@ def test_two_signals_for_one_wish_are_one_and_a_later_one_is_heard_again(monkeyp
     signal.raise_signal(signal.SIGTERM)
     now_sec += 1.0
     with pytest.raises(signals.Stopped, match="signal 15"):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_whom_nohup_began_minds_no_terminal_that_is_closed_but_every_other_signal() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signals.stop_on_signals()
+    signal.raise_signal(signal.SIGHUP)
+    with pytest.raises(signals.Stopped):
         signal.raise_signal(signal.SIGTERM)
 
 

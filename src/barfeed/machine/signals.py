@@ -1,4 +1,4 @@
-"""How a command is asked to end: SIGTERM or SIGINT raises `Stopped` in whatever the main thread does just then."""
+"""How a command is asked to end: a signal raises `Stopped` in whatever the main thread does just then."""
 
 import signal
 from collections.abc import Iterator
@@ -6,12 +6,20 @@ from contextlib import contextmanager
 
 from barfeed.machine.clock import SystemClock
 
+# What a person, a closed terminal or a supervisor sends to end a command; each system lacks some.
+ENDING = tuple(
+    signal.Signals[name]
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGBREAK")
+    if name in signal.Signals.__members__
+)
+# With these it was begun so as to outlive its terminal: `nohup`, or a shell's `&`.
+_OUTLIVED = {"SIGHUP", "SIGQUIT"}
 # `timeout` and a terminal may send two for one wish: the second must not break into the end.
 _ONE_WISH_SEC = 1.0
 
 
 class Stopped(BaseException):
-    """SIGTERM or SIGINT asked the command to end; `exit_code` is what a shell says of that signal."""
+    """A signal asked the command to end; `exit_code` is what a shell says of that signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"signal {number}")
@@ -27,7 +35,10 @@ class _Wish:
 
 
 def stop_on_signals() -> None:
-    """Let SIGTERM and SIGINT raise `Stopped`; a later one again, so that none is the last that is heard."""
+    """Let each signal that ends a command raise `Stopped`; a later one again, so that none is the last that is heard.
+
+    Who began it with `nohup` wants it to go on when the terminal is closed: it does.
+    """
     clock = SystemClock()
 
     def stop(number: int, _frame: object) -> None:
@@ -38,8 +49,9 @@ def stop_on_signals() -> None:
         if not _Wish.is_put_off:
             raise _Wish.stopped
 
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, stop)
+    for each in ENDING:
+        if each.name not in _OUTLIVED or signal.getsignal(each) is not signal.SIG_IGN:
+            signal.signal(each, stop)
 
 
 @contextmanager

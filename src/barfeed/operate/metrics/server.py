@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from barfeed.domain.errors import UsageError
 from barfeed.machine.clock import Clock
+from barfeed.machine.signals import ENDING
 
 # A scraper needs one connection, for milliseconds.
 CONNECTIONS_MAX = 16
@@ -92,7 +93,7 @@ class Listener:
     def _serve(self) -> None:
         if os.name == "posix":
             # A signal is the feed's own: taken by this thread, or one that it starts, it would not end the feed's wait.
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         self._server.serve_forever(_POLL_SEC)
 
 
