@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -122,6 +123,7 @@ def _ordered(timeframes: Sequence[str]) -> tuple[str, ...]:
 
 def main(command: click.Command = lgbm_inference) -> NoReturn:
     """Run a command; end the process with the exit code that the documentation tells."""
+    _open_closed_streams()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         command.main(standalone_mode=False)
@@ -144,6 +146,14 @@ def main(command: click.Command = lgbm_inference) -> NoReturn:
         _complain("this is a bug in lgbm_inference", "report what stands above")
         sys.exit(BUG_EXIT_CODE)
     sys.exit(0)
+
+
+def _open_closed_streams() -> None:
+    """Let each that is closed lead nowhere: the next file would get its number, and LightGBM's words with it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            mode = "w" if number else "r"
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8", errors="replace"))  # noqa: SIM115 - kept
 
 
 def _complain(message: str, hint: str) -> None:

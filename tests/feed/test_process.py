@@ -179,9 +179,7 @@ def exit_code(pid: int) -> int:
 
 
 @pytest.mark.parametrize(("flags", "code"), [(["--watch"], 0), ([], 129)])
-def test_a_terminal_that_is_closed_ends_the_feed_and_its_command(
-    feeding: Machine, flags: list[str], code: int
-) -> None:
+def test_a_terminal_that_is_closed_ends_the_feed_and_its_command(feeding: Machine, flags: list[str], code: int) -> None:
     begun = feeding.folder / "begun"
     command = feeding.command("--catch-up", "--then", f"echo $$ > {begun}; sleep 300", *flags)
     pid, terminal = in_a_terminal(feeding, *command)
@@ -195,7 +193,9 @@ def test_a_terminal_that_is_closed_ends_the_feed_and_its_command(
 def test_with_nohup_a_feed_outlives_its_terminal(feeding: Machine) -> None:
     begun, done = feeding.folder / "begun", feeding.folder / "done"
     then = f"touch {begun}; until test -e {done}; do sleep 0.05; done"
-    pid, terminal = in_a_terminal(feeding, "nohup", *feeding.command("--catch-up", "--then", then))
+    pid, terminal = in_a_terminal(
+        feeding, "sh", "-c", f"exec nohup {shlex.join(feeding.command('--catch-up', '--then', then))} > /dev/null"
+    )
     until(begun.exists)
     os.close(terminal)
     os.kill(pid, signal.SIGHUP)

@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,14 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, command: Command, history: Bars, write: Write, model_root: Path) -> Bench:
     return Bench(tmp_path, command, write(history[-726:]), model_root)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_prediction_is_kept_with_a_stream_closed(bench: Bench, closed: str) -> None:
+    shell = shlex.join([sys.executable, str(SCRIPT), *bench.flags()])
+    done = subprocess.run(["sh", "-c", f"{shell} {closed}"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bench.rows("SELECT count(*) FROM predictions") == [(1,)]
 
 
 def test_a_prediction_ends_with_one_line_two_tables_and_two_files(bench: Bench) -> None:

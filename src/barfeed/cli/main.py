@@ -15,6 +15,7 @@ from barfeed import __version__
 from barfeed.cli.terminal import complain, say
 from barfeed.domain.errors import INTERRUPTED_EXIT_CODE, BarfeedError, UsageError
 from barfeed.machine.signals import Stopped
+from barfeed.machine.streams import open_closed_streams
 
 # What a shell says of a process that ended by Ctrl-C.
 _CTRL_C_EXIT_CODE = 130
@@ -46,6 +47,7 @@ def barfeed() -> None:
 
 def main(command: click.Command = barfeed) -> NoReturn:
     """Run a command; end the process with the exit code that the documentation tells."""
+    open_closed_streams()
     code = 0
     try:
         code = command.main(standalone_mode=False) or 0
@@ -102,7 +104,7 @@ def _leave(code: int) -> NoReturn:
     # Every file is closed and on the disk: to take down what was imported, piece by piece, would be
     # a fifth of the hour.
     for stream in (sys.stdout, sys.stderr):
-        # Closed by the shell, a stream is None; full, it raises.
-        with suppress(OSError, AttributeError):
+        # Full, it raises.
+        with suppress(OSError):
             stream.flush()
     os._exit(code)
