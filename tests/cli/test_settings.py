@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -307,7 +309,11 @@ def test_a_variable_that_cannot_be_used_is_told(ask: Ask) -> None:
         ("n-recent = 6", "'n-recent' is not a setting; did you mean 'n_recent'?"),
         ("config = 'x'", "'config' is not a setting"),
         ("help = true", "'help' is not a setting"),
-        ("[run]\nn_recent = 6", "'run' is not a setting"),
+        ("BARFEED_N_RECENT = 6", "'BARFEED_N_RECENT' is not a setting; did you mean 'n_recent'?"),
+        ("[run]\nn_recent = 6", "[run] is a table, and settings stand in none"),
+        ("duckdb = 'x'\nrun.n_recent = 6", "[run] is a table, and settings stand in none"),
+        ("[tool.barfeed]\nn_recent = 6", "[tool] is a table, and settings stand in none"),
+        ("n_recent = 6".encode("utf-16"), "is UTF-16 text, expected UTF-8"),
         ("n_recent = 'six'", "n_recent = 'six'"),
         ("inference_source = 'DB'", "inference_source = 'DB'"),
         ("watch = 'once'", "watch = 'once'"),
@@ -320,6 +326,83 @@ def test_a_file_that_cannot_be_used_is_told_by_its_name(ask: Ask, toml: str | by
     said = refusal(ask, toml=toml)
     assert says in said
     assert "feed.toml" in said
+
+
+def test_the_line_of_a_table_taken_out_as_the_hint_says_the_file_is_good(ask: Ask) -> None:
+    toml = "[run]\nn_recent = 7\n"
+    with pytest.raises(UsageError) as told:
+        ask(toml=toml)
+    assert told.value.hint == "take the line [run] out"
+    assert ask(toml=toml.replace("[run]\n", "")).n_recent == 7
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_a_file_as_an_editor_of_windows_saves_it_is_good(ask: Ask, ends: str) -> None:
+    toml = ends.join(["n_recent = 7", "symbol = 'ETHUSDT'", ""]).encode("utf-8-sig")
+    assert toml.startswith(b"\xef\xbb\xbf")
+    assert (ask(toml=toml).n_recent, ask(toml=toml).symbol) == (7, "ETHUSDT")
+
+
+# What each is: a line of an environment file that no shell reads, and the like. None of it is a path that is meant.
+UNMEANT = {
+    "$HOME/x.prom": "holds $HOME, which nobody has replaced",
+    "/srv/${BARFEED}/x.prom": "holds ${BARFEED}, which nobody has replaced",
+    "$(pwd)/x.prom": "holds $(pwd), which nobody has replaced",
+    "%USERPROFILE%/x.prom": "holds %USERPROFILE%, which nobody has replaced",
+    "%h/x.prom": "holds %h, which nobody has replaced",
+    "~nobody-of-that-name/x.prom": "begins with the home of nobody",
+    '"/srv/x.prom"': "begins or ends with a quote",
+    "'/srv/x.prom'": "begins or ends with a quote",
+    '/srv/x.prom"': "begins or ends with a quote",
+    "“/srv/x.prom”": "begins or ends with a quote",
+    "/srv/x.prom\r": "begins or ends with a blank or a line break",
+    "/srv/x.prom ": "begins or ends with a blank or a line break",
+    " /srv/x.prom": "begins or ends with a blank or a line break",
+    "/srv/x.prom\n": "begins or ends with a blank or a line break",
+    "\ufeff/srv/x.prom": "begins or ends with a blank or a line break",
+    "/srv/x.prom\u00a0": "begins or ends with a blank or a line break",
+    "file:///srv/x.prom": "is no path on this machine",
+    "s3://bucket/x.prom": "is no path on this machine",
+    ":memory:": "is no path on this machine",
+    "C:\\srv\\x.prom": "is a path of Windows",
+    "C:/srv/x.prom": "is a path of Windows",
+}
+
+
+@pytest.mark.parametrize("name", ["duckdb", "persist_dir", "metrics_file"])
+@pytest.mark.parametrize("text", UNMEANT)
+def test_a_path_that_only_a_shell_could_read_is_refused_wherever_it_comes_from(ask: Ask, name: str, text: str) -> None:
+    flag = f"--{name.replace('_', '-')}"
+    quoted = json.dumps(text)
+    said = [refusal(ask, flag, text), refusal(ask, toml=f"{name} = {quoted}")]
+    said.append(refusal(ask, **{f"BARFEED_{name.upper()}": text}))
+    assert [each for each in said if UNMEANT[text] not in each] == []
+
+
+@pytest.mark.parametrize("name", ["duckdb", "persist_dir", "metrics_file"])
+def test_a_home_is_the_one_that_a_shell_would_have_written(
+    ask: Ask, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    said = subprocess.run(["sh", "-c", "echo ~/x.prom"], capture_output=True, text=True, check=True).stdout.strip()
+    assert said == f"{tmp_path}/x.prom"
+    assert getattr(ask(f"--{name.replace('_', '-')}=~/x.prom"), name) == Path(said)
+    assert getattr(ask(toml=f"{name} = '~/x.prom'"), name) == Path(said)
+    assert getattr(ask(**{f"BARFEED_{name.upper()}": "~/x.prom"}), name) == Path(said)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["o'brien/x.duckdb", "a~b/x.duckdb", "./~", "my data/x.duckdb", "100%/x.duckdb", "caf%C3%A9/x.duckdb", "share$/x",
+     "币安人生/x.duckdb", "a\\b.duckdb", "x:y/z.duckdb", "50%of/b%c"],
+)  # fmt: skip
+def test_an_odd_path_that_is_meant_is_taken_as_it_is(ask: Ask, text: str) -> None:
+    assert ask("--duckdb", text).duckdb == Path(text)
+
+
+@pytest.mark.parametrize("text", ['"MINE, 60"', "MINE, 60\r", " MINE"])
+def test_a_label_with_what_an_environment_file_left_makes_no_folder_of_its_own(ask: Ask, text: str) -> None:
+    assert "--dataset" in refusal(ask, BARFEED_DATASET=text)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 from barfeed.replay.faults.script import parse_faults
-from process import Machine, machine
+from process import FEED, Machine, machine
 from waiting import in_time, until
 from world import hours, ms
 
@@ -332,6 +332,22 @@ def test_a_watch_lives_the_hours_as_they_come(feeding: Machine) -> None:
         watch.terminate()
         watch.communicate(timeout=60)
     assert newest(feeding.duckdb) >= "2024-02-10 16:00:00"
+
+
+def test_a_store_in_quotes_is_wrong_usage_and_makes_no_folder_of_that_name(feeding: Machine) -> None:
+    line = f'BARFEED_DUCKDB="{feeding.folder}/own.duckdb"'
+    ran = subprocess.run(
+        [*FEED, "--catch-up"],
+        env=feeding.environment(BARFEED_DUCKDB=line.partition("=")[2]),
+        cwd=feeding.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert "begins or ends with a quote" in ran.stderr
+    assert "BARFEED_DUCKDB" in ran.stderr
+    assert list(feeding.folder.iterdir()) == []
 
 
 def test_a_run_folder_that_cannot_be_written_is_exit_4_and_the_store_is_untouched(feeding: Machine) -> None:

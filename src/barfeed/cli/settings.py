@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from barfeed.cli.paths import MeantPath, stray_ends
 from barfeed.domain import grid
 from barfeed.domain.bars import Series
 from barfeed.domain.errors import UsageError
@@ -125,6 +126,8 @@ class Settings:
             )
         if len(self.dataset) > 200:  # noqa: PLR2004 - what file systems hold as a name, with room for the slug
             raise UsageError(f"--dataset has {len(self.dataset)} characters, expected at most 200")
+        if stray := stray_ends(self.dataset):
+            raise UsageError(f"--dataset {self.dataset!r} {stray}")
         if self.metrics_file and not self.metrics_file.name.endswith(".prom"):
             name = str(self.metrics_file)[:120]
             raise UsageError(f"--metrics-file {name!r} does not end in .prom: node_exporter reads no other")
@@ -237,7 +240,7 @@ def options_of(*names: str, **says: str) -> Callable[[_Command], _Command]:
 def _config_option(command: _Command) -> _Command:
     return click.option(
         "--config",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=MeantPath(exists=True, dir_okay=False, path_type=Path),
         envvar=variable("config"),
         show_envvar=True,
         is_eager=True,
@@ -272,7 +275,7 @@ def _click_type(field: "dataclasses.Field[Any]", kind: Any) -> Any:
         return click.FloatRange(low, high)
     if kind in {Path, Path | None}:
         # Who may not read it is told by whoever opens it, as any other trouble with the disk.
-        return click.Path(path_type=Path, readable=False)
+        return MeantPath(path_type=Path, readable=False)
     if kind == _MANY:
         return str
     if typing.get_origin(kind) is Literal:
@@ -287,7 +290,7 @@ def _read_config(context: click.Context, _option: click.Parameter, path: Path | 
     import tomllib  # noqa: PLC0415
 
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        values = tomllib.loads(_text(path))
     except (OSError, ValueError, RecursionError) as problem:
         raise UsageError(f"{path} cannot be read as TOML: {problem}") from None
     options = {option.name or "": option for option in context.command.params if option.name in _NAMES}
@@ -297,14 +300,18 @@ def _read_config(context: click.Context, _option: click.Parameter, path: Path | 
     context.meta["config"] = path
 
 
+def _text(path: Path) -> str:
+    content = path.read_bytes()
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UsageError(f"{path} is UTF-16 text, expected UTF-8", hint="save it as UTF-8; a byte order mark may stay")
+    return content.decode("utf-8-sig")
+
+
 def _check_value(
     path: Path, name: str, value: object, options: Mapping[str, click.Parameter], context: click.Context
 ) -> None:
     if name not in _NAMES:
-        import difflib  # noqa: PLC0415 - a typo may cost a moment, a good run not
-
-        close = difflib.get_close_matches(name, _NAMES, n=1)
-        raise UsageError(f"{path}: {name!r} is not a setting" + (f"; did you mean {close[0]!r}?" if close else ""))
+        raise _unknown(path, name, value)
     if not _fits(value, _TYPES[name]):
         raise UsageError(f"{path}: {name} = {_shown(name, value)}: expected {_EXPECTED.get(_TYPES[name], 'a text')}")
     if name not in options:
@@ -315,6 +322,20 @@ def _check_value(
     except (click.BadParameter, OverflowError, ValueError) as problem:
         said = getattr(problem, "message", problem)
         raise UsageError(f"{path}: {name} = {_shown(name, value)}: {said}"[:400]) from None
+
+
+def _unknown(path: Path, name: str, value: object) -> UsageError:
+    if isinstance(value, dict):
+        return UsageError(
+            f"{path}: [{name}] is a table, and settings stand in none: all commands read the same ones",
+            hint=f"take the line [{name}] out",
+        )
+    import difflib  # noqa: PLC0415 - a typo may cost a moment, a good run not
+
+    # As its flag or its variable is written, too.
+    meant = name.strip("-").lower().replace("-", "_").removeprefix("barfeed_")
+    close = difflib.get_close_matches(meant, _NAMES, n=1)
+    return UsageError(f"{path}: {name!r} is not a setting" + (f"; did you mean {close[0]!r}?" if close else ""))
 
 
 def _fits(value: object, kind: Any) -> bool:

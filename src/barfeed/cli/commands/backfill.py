@@ -8,6 +8,7 @@ import click
 
 from barfeed.cli.examples import examples
 from barfeed.cli.moments import MOMENT
+from barfeed.cli.paths import MeantPath
 from barfeed.cli.progress import shown
 from barfeed.cli.settings import Settings, check_address, options_of
 from barfeed.cli.terminal import complain, log_to_stderr, say
@@ -61,7 +62,7 @@ _MISMATCHES_SHOWN = 20
 @click.option("--archive-url", default="https://data.binance.vision", show_default=True, help="The public archive.")
 @click.option(
     "--cache-dir",
-    type=click.Path(file_okay=False, path_type=Path, readable=False),
+    type=MeantPath(file_okay=False, path_type=Path, readable=False),
     help="Keep the archive's zips here; they are proven again when used again.",
 )
 @options_of(

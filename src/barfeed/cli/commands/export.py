@@ -9,6 +9,7 @@ import click
 from barfeed.cli.examples import examples
 from barfeed.cli.hints import sister
 from barfeed.cli.moments import MOMENT
+from barfeed.cli.paths import MeantPath
 from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, say
 from barfeed.domain import grid
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     ),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.argument("file", type=click.Path(path_type=Path, readable=False))
+@click.argument("file", type=MeantPath(path_type=Path, readable=False))
 @click.option("--from", "from_ms", type=MOMENT, help="First open time, UTC.  [default: the store's first bar]")
 @click.option("--to", "to_ms", type=MOMENT, help="Open time to end before, UTC.  [default: after the store's last bar]")
 @click.option("--as-of", "as_of_ms", type=MOMENT, help="The store as it stood at this moment, UTC.")

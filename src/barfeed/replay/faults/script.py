@@ -241,7 +241,8 @@ KINDS = {
 def load_faults(path: str | Path) -> tuple[Fault, ...]:
     """The faults of a file; `UsageError` says what is wrong with it."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        # With a byte order mark or without.
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{path}: {reason}; expected a TOML file of faults", hint=HINT) from error

@@ -1,0 +1,56 @@
+"""A path as its writer meant it: no shell is there to read what stands in a variable or a file of settings."""
+
+import os
+import re
+from contextlib import suppress
+from typing import Any
+
+import click
+
+_QUOTES = "\"'`“”‘’"  # noqa: RUF001 - as word processors set them
+# $HOME, ${HOME}, $(pwd), %USERPROFILE%, and %h of a systemd unit.
+_UNREPLACED = re.compile(r"\$[A-Za-z_]\w*|\$\{[^}]*\}?|\$\([^)]*\)?|%[A-Za-z_]{4,}%|^%[a-zA-Z](?=/)")
+_ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|:memory:")
+_OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]")
+
+
+class MeantPath(click.Path):
+    """A path with the home that a leading `~` stands for; one that could only make a folder by mistake is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, or wrong usage that says what of it is meant for somebody else."""
+        text = _at_home(os.fsdecode(value))
+        if why := _unmeant(text):
+            self.fail(f"{text[:120]!r} {why}", param, ctx)
+        return super().convert(text, param, ctx)
+
+
+def stray_ends(text: str) -> str:
+    """What of a text's ends nobody means, "" where all is well."""
+    ends = text[:1] + text[-1:]
+    if any(char in _QUOTES for char in ends):
+        return "begins or ends with a quote, which no shell has taken away: write it without"
+    if any(char.isspace() or char == "\ufeff" for char in ends):
+        return "begins or ends with a blank or a line break, as a file with the line ends of Windows gives it"
+    return ""
+
+
+def _at_home(text: str) -> str:
+    # A NUL is told with every other text that is none.
+    with suppress(ValueError):
+        return os.path.expanduser(text)  # noqa: PTH111 - a path that is none yet
+    return text
+
+
+def _unmeant(text: str) -> str:
+    if stray := stray_ends(text):
+        return stray
+    if text.startswith("~"):
+        return "begins with the home of nobody on this machine: write the whole path"
+    if unreplaced := _UNREPLACED.search(text):
+        return f"holds {unreplaced[0]}, which nobody has replaced: write the whole path"
+    if _ELSEWHERE.match(text):
+        return "is no path on this machine"
+    if os.name == "posix" and _OF_WINDOWS.match(text):
+        return "is a path of Windows, and this machine has none"
+    return ""
