@@ -113,7 +113,7 @@ def test_a_single_cycle_lives_in_the_environment_and_with_the_file_of_a_watch(fe
     file = feeding.folder / "feed.toml"
     file.write_text(f"{name} = {value}\n")
     by_file = feeding.feed("--catch-up", "--config", str(file))
-    assert (by_file.code, by_file.err) == (0, "")
+    assert (by_file.code, by_file.err) == (0, f"INFO {feeding.duckdb} is a new store\n")
     by_variable = feeding.feed("--catch-up", **{f"BARFEED_{name.upper()}": value.strip('"')})
     assert (by_variable.code, by_variable.err) == (0, "")
 
@@ -348,6 +348,25 @@ def test_a_store_in_quotes_is_wrong_usage_and_makes_no_folder_of_that_name(feedi
     assert "begins or ends with a quote" in ran.stderr
     assert "BARFEED_DUCKDB" in ran.stderr
     assert list(feeding.folder.iterdir()) == []
+
+
+def test_a_store_is_only_started_saying_where_and_with_a_warning_where_one_was_expected(feeding: Machine) -> None:
+    assert feeding.feed("--catch-up").err == f"INFO {feeding.duckdb} is a new store\n"
+    feeding.clock.advance(hours(1))
+    assert feeding.feed("--catch-up").err == ""
+    # A disk that is not mounted, a variable with a slip of the pen.
+    feeding.duckdb.rename(feeding.folder / "elsewhere.duckdb")
+    feeding.clock.advance(hours(1))
+    without = feeding.feed()
+    assert (without.code, feeding.duckdb.exists()) == (1, False)
+    ran = feeding.feed("--catch-up", "--json")
+    warning = (
+        f"a new history is started in {feeding.duckdb}, though {feeding.artifacts} holds earlier runs of the series"
+    )
+    assert ran.err == (
+        f"INFO {feeding.duckdb} is a new store\nWARNING {warning}; if the old one is elsewhere, point --duckdb there\n"
+    )
+    assert (ran.code, json.loads(ran.out)["warnings"]) == (0, [warning])
 
 
 def test_a_run_folder_that_cannot_be_written_is_exit_4_and_the_store_is_untouched(feeding: Machine) -> None:

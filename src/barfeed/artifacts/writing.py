@@ -135,6 +135,11 @@ def keep_for(folder: Path, series: str) -> None:
         )
 
 
+def has_published(folder: Path, but: str) -> bool:
+    """Whether a run that is not named `but` has left its inference CSV in the folder."""
+    return any(not path.name.startswith(f"{but}_") for path in folder.glob(f"*_{_KINDS[1]}"))
+
+
 def _owner(mark: Path) -> str:
     with _translated(mark), suppress(FileNotFoundError), open_regular(mark) as file:
         return file.read().decode("utf-8", "replace").strip()

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from barfeed.artifacts.writing import Run, keep_for, run_files
+from barfeed.artifacts.writing import Run, has_published, keep_for, run_files
 from barfeed.domain import acceptance, grid, rules, verdict
 from barfeed.domain.acceptance import Change, Terms
 from barfeed.domain.bars import Bar, Pull, Series
@@ -335,8 +335,17 @@ class _Cycle:
                 window = table.bars(window_start_ms)
             # Only here, behind the commit, is it true.
             self._record.appended = appended
+            if self._record.coverage and not self._record.coverage.rows:
+                self._warn_of_second_start()
             self._record.grow(append)
         return window
+
+    def _warn_of_second_start(self) -> None:
+        folder, path = self._feed.folder, self._feed.store.path
+        if has_published(folder, but=self._record.run_time or ""):
+            warning = f"a new history is started in {path}, though {folder.absolute()} holds earlier runs of the series"
+            self._record.warnings.append(warning)
+            _log.warning("%s; if the old one is elsewhere, point --duckdb there", warning)
 
     def _open_store(self, changes: Sequence[Change], seen_at_ms: int) -> AbstractContextManager[Table]:
         if self._order.dry_run:

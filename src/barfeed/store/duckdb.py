@@ -169,6 +169,7 @@ class Store:
             while not self.exists():
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._make()
+                _log.info("%s is a new store", self.path)
             if self.path.stat().st_nlink > 1:
                 # Who made it was killed before it let go of the other name.
                 sweep(self.path)
