@@ -3,6 +3,7 @@
 They are written in a hidden folder beside their place, flushed to the disk, and renamed once all of them are there.
 """
 
+import errno
 import os
 import shutil
 import tempfile
@@ -15,6 +16,8 @@ from lgbm_inference.errors import LocalError
 # Nothing is staged for as long: an older working folder was left by a killed process.
 _ABANDONED_AFTER_SEC = 24 * 3600
 _WORKING_PREFIX = ".unfinished-"
+# What a disk says that cannot flush at all: a shared folder, mostly. No waiting changes that, and the file stands.
+_NEVER_FLUSHES = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 @contextmanager
@@ -45,7 +48,7 @@ def write(path: Path, content: bytes) -> None:
     with translated(path), path.open("wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        _flush(file.fileno())
 
 
 def publish(staged_path: Path, folder: Path, name: str) -> Path:
@@ -89,9 +92,17 @@ def flush_entries(folder: Path) -> None:
     if os.name == "posix":
         entries = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(entries)
+            _flush(entries)
         finally:
             os.close(entries)
+
+
+def _flush(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as problem:
+        if problem.errno not in _NEVER_FLUSHES:
+            raise
 
 
 @contextmanager

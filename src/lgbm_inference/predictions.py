@@ -129,10 +129,19 @@ def _make(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         made = working / path.name
         connection.execute(_attach(made, "made", _NEW_FILE))
         connection.execute("DETACH made")
-        # Another process may have been quicker; its file is as good.
-        with suppress(FileExistsError):
-            os.link(made, path)
+        _link(made, path)
         files.flush_entries(path.parent)
+
+
+def _link(made: Path, path: Path) -> None:
+    try:
+        os.link(made, path)
+    except FileExistsError:
+        # Another process was quicker; its file is as good.
+        pass
+    except OSError:
+        # A file system without such links; there, two first starts in one moment may meet.
+        made.rename(path)
 
 
 def _attach(path: Path, name: str, options: str) -> str:
@@ -154,7 +163,7 @@ def _patiently(connection: duckdb.DuckDBPyConnection, statement: str, timeout_se
 
 
 def _is_locked(problem: BaseException) -> bool:
-    return "lock on file" in str(problem)
+    return "Conflicting lock is held" in str(problem)
 
 
 @contextmanager
@@ -168,8 +177,14 @@ def _translated(path: Path) -> Iterator[None]:
 def _unusable(path: Path, problem: BaseException) -> LocalError:
     said = str(problem).splitlines()[0][:400]
     if _is_locked(problem):
-        holder = said.partition("Conflicting lock is held in ")[2].partition(". See also")[0] or "another process"
+        holder = said.partition("Conflicting lock is held in ")[2].partition(". See also")[0]
+        # The system numbers a process that it cannot see 0.
+        holder = "a process of another container or host" if holder == "PID 0" else holder
         return LocalError(f"{path} is held by {holder}", hint="end that process or let it finish, then run this again")
+    if "Could not set lock on file" in said:
+        return LocalError(
+            f"{path} is on a disk that cannot lock files", hint="put it on another, of this machine: --duckdb"
+        )
     if isinstance(problem, duckdb.BinderException | duckdb.CatalogException):
         return LocalError(
             f"{path}: its tables predictions and features have another shape: {said!r}",

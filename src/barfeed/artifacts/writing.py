@@ -7,7 +7,6 @@ folder's entry flushed too. What a killed process left in its working folder is 
 import csv
 import hashlib
 import io
-import os
 import re
 import shutil
 import time
@@ -21,7 +20,7 @@ import msgspec
 from barfeed.domain import grid
 from barfeed.domain.bars import COLUMNS, Bar
 from barfeed.domain.errors import ArtifactsUnusable
-from barfeed.machine.atomic import flush_entries, open_regular
+from barfeed.machine.atomic import Unflushed, flush, flush_entries, open_regular
 from barfeed.machine.locks import locked
 
 LATEST_NAME = "latest_for_inference.csv"
@@ -109,7 +108,7 @@ class Run:
             with unfinished.open("wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                flush(file.fileno())
             unfinished.replace(path)
             flush_entries(self.folder)
         return path
@@ -207,5 +206,8 @@ def _sweep(working: Path, own_name: str) -> None:
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
+    except Unflushed as problem:
+        said = f"{path} stands whole, but its folder cannot be flushed to the disk: {problem.strerror}"
+        raise ArtifactsUnusable(said, hint="the file is good; see to the disk: a power cut may take it") from problem
     except OSError as problem:
         raise ArtifactsUnusable(f"{path} cannot be written: {problem.strerror or problem}") from problem

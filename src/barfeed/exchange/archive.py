@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from calendar import timegm
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import gmtime, strftime
 from typing import NamedTuple
@@ -26,7 +27,7 @@ from barfeed.exchange.parallel import in_order
 from barfeed.exchange.refusals import Answer
 from barfeed.exchange.rest import Conversation, Rest
 from barfeed.exchange.transport import Transport
-from barfeed.machine.atomic import whole_file
+from barfeed.machine.atomic import Unflushed, whole_file
 from barfeed.machine.clock import Patience
 
 DAY_MS = 24 * HOUR_MS
@@ -253,7 +254,8 @@ class _Cache:
         path = self._folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as unfinished:
+            # It can be fetched again.
+            with suppress(Unflushed), whole_file(path) as unfinished:
                 unfinished.write_bytes(packed)
         except OSError as problem:
             raise self._unusable(problem) from problem

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from barfeed.domain import grid
 from barfeed.domain.bars import COLUMNS, Series
 from barfeed.domain.errors import ArtifactsUnusable, StoreEmpty, StoreUnusable, UsageError
-from barfeed.machine.atomic import whole_file
+from barfeed.machine.atomic import Unflushed, whole_file
 from barfeed.store.duckdb import Store
 from barfeed.store.revisions import Connection, as_of_query
 
@@ -59,6 +59,9 @@ def export(store: Store, wanted: Wanted, path: Path) -> Exported:
     try:
         with whole_file(path) as unfinished:
             return _copied(store, wanted, path, unfinished, options)
+    except Unflushed as problem:
+        said = f"{path} stands whole, but its folder cannot be flushed to the disk: {problem.strerror}"
+        raise ArtifactsUnusable(said, hint="the file is good; see to the disk: a power cut may take it") from problem
     except OSError as problem:
         raise _unwritable(path, problem.strerror or str(problem)) from problem
 

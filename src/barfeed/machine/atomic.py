@@ -13,16 +13,23 @@ from typing import IO, Literal
 # Nothing is written for as long: an older unfinished file was left by a killed process.
 ABANDONED_AFTER_SEC = 24 * 3600
 
+# What a disk says that cannot flush at all: a shared folder, mostly. No waiting changes that, and the file stands.
+_NEVER_FLUSHES = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+
 UNFINISHED_SUFFIX = ".unfinished"
 _UNFINISHED = re.compile(rf"\..+\.\d+{re.escape(UNFINISHED_SUFFIX)}", re.DOTALL)
+
+
+class Unflushed(OSError):
+    """A file stands whole under its name, and the disk failed to keep that name for good."""
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """An empty file beside `path` to write to; at the end it is flushed to the disk and takes the name.
 
-    After any exception `path` is what it was. Raises `OSError`, also for a pipe or a device in its place: whoever
-    reads it would lose it. A link is replaced, not followed.
+    After any exception but `Unflushed` `path` is what it was. Raises `OSError`, also for a pipe or a device in its
+    place: whoever reads it would lose it. A link is replaced, not followed.
     """
     _refuse_special(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED_SUFFIX}")
@@ -30,7 +37,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         _sweep_old(unfinished)
         yield unfinished
-        _flush(unfinished)
+        _flush_whole(unfinished)
         unfinished.replace(path)
         flush_entries(path.parent)
     finally:
@@ -48,7 +55,7 @@ def new_file(path: Path) -> Iterator[Path]:
     try:
         yield unfinished
         with suppress(FileExistsError, FileNotFoundError):
-            _flush(unfinished)
+            _flush_whole(unfinished)
             _link(unfinished, path)
             flush_entries(path.parent)
     finally:
@@ -71,14 +78,31 @@ def open_regular(path: Path, mode: Literal["rb", "ab"] = "rb") -> IO[bytes]:
     return file
 
 
+def flush(descriptor: int) -> None:
+    """Flush an open file to the disk, if that disk can; `OSError` where it fails."""
+    try:
+        os.fsync(descriptor)
+    except OSError as problem:
+        if problem.errno not in _NEVER_FLUSHES:
+            raise
+
+
 def flush_entries(folder: Path) -> None:
-    """Flush a folder's names to the disk; Windows does it with the file."""
-    if os.name == "posix":
-        entries = os.open(folder, os.O_RDONLY)
+    """Flush a folder's names to the disk; Windows does it with the file. Raises `Unflushed`."""
+    # A folder that may be written to and not listed cannot be opened.
+    if os.name == "posix" and os.access(folder, os.R_OK):
         try:
-            os.fsync(entries)
-        finally:
-            os.close(entries)
+            _flush_folder(folder)
+        except OSError as problem:
+            raise Unflushed(problem.errno, problem.strerror) from problem
+
+
+def _flush_folder(folder: Path) -> None:
+    entries = os.open(folder, os.O_RDONLY)
+    try:
+        flush(entries)
+    finally:
+        os.close(entries)
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -110,17 +134,24 @@ def _link(unfinished: Path, path: Path) -> None:
         unfinished.replace(path)
 
 
-def _flush(path: Path) -> None:
+def _flush_whole(path: Path) -> None:
     with path.open("rb+") as file:
-        os.fsync(file.fileno())
+        flush(file.fileno())
 
 
 def _sweep_old(own: Path) -> None:
     # Whatever name it was to take: that one may never be written again.
     now_sec = own.stat().st_mtime
-    for left in own.parent.iterdir():
+    for left in _entries(own.parent):
         if _UNFINISHED.fullmatch(left.name):
             # Another process may be sweeping, too; and what is another user's may not be ours to take away.
             with suppress(OSError):
                 if now_sec - left.stat().st_mtime > ABANDONED_AFTER_SEC:
                     left.unlink()
+
+
+def _entries(folder: Path) -> list[Path]:
+    # One may write to a folder and still not list it.
+    with suppress(PermissionError):
+        return list(folder.iterdir())
+    return []

@@ -47,6 +47,12 @@ def clock(skew_sec: float, max_skew_sec: float) -> Check:
     return Check("clock", "bad", f"{seen}, more than --max-skew-sec {max_skew_sec:g}", fix)
 
 
+def no_locks(folder: object, said: str) -> Check:
+    """A disk on which DuckDB opens no file for writing."""
+    fix = "put the store on another disk, of this machine: --duckdb; NFS: mount it with lockd or local_lock=all"
+    return Check("locks", "bad", f"{folder} is on a disk that cannot lock files: {said}", fix)
+
+
 def certificate(name: str, address: str, until_ms: int | None) -> Check:
     """A connection that was made; `until_ms` is when its trusted certificate ends, None without TLS."""
     trusted = "without TLS" if until_ms is None else f"certificate trusted, until {grid.text(until_ms)} UTC"

@@ -19,6 +19,7 @@ from barfeed.exchange.rest import Conversation, Rest
 from barfeed.exchange.transport import open_transport, proxy_shown
 from barfeed.feed import inquiry
 from barfeed.machine.clock import Clock, ExchangeTime
+from barfeed.machine.locks import CANNOT_LOCK
 from barfeed.operate import checks, host, status
 from barfeed.operate.checks import Check
 from barfeed.store.duckdb import Store, has_unique_key, read_whole, storage_version
@@ -87,6 +88,7 @@ def _looks(patient: Patient, clock: Clock, time: "Future[ExchangeTime]", now: "F
         "tls": lambda: [_reached("tls", patient.base_url)],
         "symbol": lambda: [checks.symbol(patient.series, now.result())],
         "store": lambda: _store(patient, Exchange(lambda: _now_ms(clock, time), now, lambda: _talk(patient, clock))),
+        "locks": lambda: _locks(patient),
         "last cycle": lambda: [_last_cycle(patient)],
     }
     if patient.stream_url:
@@ -194,6 +196,17 @@ def _store(patient: Patient, exchange: Exchange) -> list[Check]:
 
 def _read_only(path: Path) -> Check:
     return Check("store", "bad", f"{path} may not be written by this user", "check its owner and mode")
+
+
+def _locks(patient: Patient) -> list[Check]:
+    """Only where the store's disk knows none: what else is wrong with its folder is told as the folder's."""
+    folder = patient.store.path.parent
+    try:
+        host.probe_lock(host.nearest(folder))
+    except OSError as problem:
+        if problem.errno in CANNOT_LOCK:
+            return [checks.no_locks(folder, problem.strerror or "")]
+    return []
 
 
 def _newest(patient: Patient, bars: status.Bars, exchange: Exchange) -> Check:

@@ -38,6 +38,20 @@ def probe(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def probe_lock(folder: Path) -> None:
+    """Lock a file as DuckDB does and take it away again; `OSError` where that cannot be done."""
+    if sys.platform == "win32":
+        return
+    import fcntl  # noqa: PLC0415 - Windows has none
+
+    path = folder / f"barfeed-doctor-{os.getpid()}-{get_ident()}.lock"
+    try:
+        with path.open("wb") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def may_write(path: Path) -> bool:
     """Whether this user may write to the file."""
     return os.access(path, os.W_OK)

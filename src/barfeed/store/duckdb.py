@@ -19,6 +19,7 @@ from barfeed.domain.errors import StoreUnusable
 from barfeed.machine import signals
 from barfeed.machine.atomic import new_file, sweep
 from barfeed.machine.clock import Clock
+from barfeed.store import disk
 
 # A file made so can be read by DuckDB 1.x: users' own tools may be older. Only for a new file: the
 # version of an existing one cannot be lowered, and asking for it is an error.
@@ -238,7 +239,7 @@ class Store:
             try:
                 connection.execute(statement)
             except duckdb.IOException as problem:
-                if not _is_locked(problem) or self._clock.steady_sec() >= end_sec:
+                if not disk.is_held(problem) or self._clock.steady_sec() >= end_sec:
                     raise
                 _log.debug("%s is locked by another process; waiting", self.path)
                 self._clock.sleep(pause_sec)
@@ -369,18 +370,10 @@ def _is_interrupted(problem: BaseException) -> bool:
     return isinstance(problem, duckdb.InterruptException) or str(problem) == "Query interrupted"
 
 
-def _is_locked(problem: BaseException) -> bool:
-    return "lock on file" in str(problem)
-
-
 def _unusable(path: Path, problem: BaseException) -> StoreUnusable:
     said = (str(problem).splitlines() or [type(problem).__name__])[0][:400]
-    if _is_locked(problem):
-        holder = said.partition("Conflicting lock is held in ")[2].partition(". See also")[0] or "another process"
-        return StoreUnusable(
-            f"{path} is held by {holder}",
-            hint="end that process or let it finish, or wait longer with --lock-timeout-sec",
-        )
+    if trouble := disk.trouble(path, problem):
+        return trouble
     if os.access(path, os.F_OK) and not os.access(path, os.R_OK | os.W_OK):
         return StoreUnusable(f"{path} may not be read and written by this user", hint="check its owner and mode")
     if "version number" in said or "Unsupported Storage Version" in said:

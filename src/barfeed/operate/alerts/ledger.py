@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from barfeed.machine.atomic import open_regular, whole_file
+from barfeed.machine.atomic import Unflushed, open_regular, whole_file
 from barfeed.machine.locks import locked
 from barfeed.operate.alerts.troubles import Ledger
 
@@ -98,7 +98,8 @@ def _read(path: Path) -> Ledger | None:
 
 
 def _save(path: Path, content: bytes) -> None:
-    with whole_file(path) as unfinished:
+    # After a power cut a trouble may be told twice.
+    with suppress(Unflushed), whole_file(path) as unfinished:
         unfinished.write_bytes(content)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from barfeed.domain.bars import Series
 from barfeed.exchange.rest import Conversation
 from barfeed.exchange.stream_wire import Followed
 from barfeed.feed.record import Record
-from barfeed.machine.atomic import open_regular, whole_file
+from barfeed.machine.atomic import Unflushed, open_regular, whole_file
 from barfeed.machine.clock import Clock, ExchangeTime
 from barfeed.operate import health
 from barfeed.operate.metrics import definitions, exposition
@@ -81,7 +82,8 @@ class Collector:
 
     def _write(self, file: Path) -> None:
         try:
-            with whole_file(file) as unfinished:
+            # It is written anew each hour: nobody needs it to outlive a power cut.
+            with suppress(Unflushed), whole_file(file) as unfinished:
                 unfinished.write_bytes(self.exposition())
         except OSError as problem:
             # The hour itself is done and told.

@@ -1,0 +1,55 @@
+"""Why a store's file cannot be had though it is whole: another process has it, or its disk lacks what DuckDB needs."""
+
+import errno
+import os
+import re
+from pathlib import Path
+
+from barfeed.domain.errors import StoreUnusable
+
+_UNLOCKED = re.compile(r'Could not set lock on file ".*": (.*)', re.DOTALL)
+_UNFLUSHED = re.compile(r'Could not fsync file ".*": (.*)', re.DOTALL)
+# How DuckDB says that another process has the file; the latter two where that one let go meanwhile.
+_HELD = ("Conflicting lock is held", os.strerror(errno.EAGAIN), os.strerror(errno.EACCES))
+_TOLD = [os.strerror(number) for number in sorted(errno.errorcode)]
+_OTHER_DISK = "put the store on another, of this machine: --duckdb"
+
+
+def is_held(problem: BaseException) -> bool:
+    """Whether another process has the file: it may let go."""
+    found = _UNLOCKED.search(str(problem))
+    return found is not None and found[1].startswith(_HELD)
+
+
+def trouble(path: Path, problem: BaseException) -> StoreUnusable | None:
+    """What there is to say of who has the file, or of the disk it is on; None where that is not the matter."""
+    said = str(problem)
+    if is_held(problem):
+        return _held(path, said)
+    if found := _UNLOCKED.search(said):
+        return StoreUnusable(
+            f"{path} is on a disk that cannot lock files{_why(found[1])}",
+            hint=f"{_OTHER_DISK}; or mount this one with locks, NFS with lockd or local_lock=all",
+        )
+    if found := _UNFLUSHED.search(said):
+        return StoreUnusable(f"{path} is on a disk that cannot be flushed{_why(found[1])}", hint=_OTHER_DISK)
+    return None
+
+
+def _held(path: Path, said: str) -> StoreUnusable:
+    holder = said.partition("Conflicting lock is held in ")[2].partition(". See also")[0] or "another process"
+    # The system numbers a process that it cannot see 0, or below.
+    if re.fullmatch(r"PID (0|-\d+)", holder):
+        return StoreUnusable(
+            f"{path} is held by a process of another container or host",
+            hint="end there what uses the file or let it finish, or wait longer with --lock-timeout-sec",
+        )
+    return StoreUnusable(
+        f"{path} is held by {holder}",
+        hint="end that process or let it finish, or wait longer with --lock-timeout-sec",
+    )
+
+
+def _why(said: str) -> str:
+    """The system's own word, which DuckDB repeats but for one."""
+    return next((f": {told}" for told in _TOLD if said.startswith(told)), "")
