@@ -63,10 +63,14 @@ class Machine:
         )
         return Ran(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *flags: str) -> "subprocess.Popen[str]":
+    def start(self, *flags: str, **environment: str) -> "subprocess.Popen[str]":
         """Start it and go on."""
         return subprocess.Popen(
-            self.command(*flags), env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            self.command(*flags),
+            env=self.environment(**environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
 

@@ -380,7 +380,7 @@ def test_name_and_password_of_the_proxy_are_sent(
     assert b"proxy-authorization: basic dxnlcjpzzwnyzxq=\r\n" in proxy.requests[0].lower()
 
 
-@pytest.mark.parametrize("address", ["socks5://127.0.0.1:1", "gopher://127.0.0.1:1", "http://[::1"])
+@pytest.mark.parametrize("address", ["socks6://127.0.0.1:1", "gopher://127.0.0.1:1", "http://[::1"])
 def test_a_proxy_that_cannot_be_used_is_a_usage_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", address)
     with pytest.raises(UsageError, match="the proxy from the environment cannot be used") as told:

@@ -222,6 +222,8 @@ def _translated() -> Iterator[None]:
         raise _Down(f"the proxy from the environment cannot be used: {type(problem).__name__}") from None
     except ssl.SSLCertVerificationError as problem:
         raise _Down(f"its TLS certificate cannot be trusted: {problem.verify_message!r}") from problem
-    # websockets asks for python-socks by an ImportError, and a host's name may be none by a UnicodeError.
-    except (WebSocketException, OSError, ImportError, UnicodeError) as problem:
+    except ImportError:
+        raise _Down("a SOCKS proxy needs python-socks, which is not installed: pip install 'barfeed[socks]'") from None
+    # A host's name may be none by a UnicodeError.
+    except (WebSocketException, OSError, UnicodeError) as problem:
         raise _Down(f"{type(problem).__name__}: {str(problem)[:300]}") from problem

@@ -1,5 +1,6 @@
 """One HTTP GET, bounded in time and memory. The only module that knows urllib3."""
 
+import importlib
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ CHUNK_BYTES = 64 * 1024
 CONNECT_TIMEOUT_SEC = 5.0
 READ_TIMEOUT_SEC = 10.0
 _CUT_AGAIN_SEC = 0.05
+_SOCKS_PORT = 1080
 _MEND_PROXY = "mend http_proxy, https_proxy or all_proxy in the environment, or name the host in no_proxy"
 
 # A plain function: a URL and how many seconds it may take in all.
@@ -32,15 +34,12 @@ Transport = Callable[[str, float], Answer]
 def open_transport(base_url: str, clock: Clock) -> Transport:
     """A transport that keeps its connection open between calls and verifies TLS.
 
-    Raises `TryAgain` for whatever may go better next time, `ExchangeRefused` for a certificate
-    that cannot be trusted.
+    Raises `UsageError` for a proxy in the environment that cannot be used; then, of each call, `TryAgain` for whatever
+    may go better next time, `ExchangeRefused` for a certificate that cannot be trusted.
     """
     line = _Line()
     pool = _pool(base_url)
-    pool.pool_classes_by_scheme = {
-        "http": line.tapped(urllib3.HTTPConnectionPool),
-        "https": line.tapped(urllib3.HTTPSConnectionPool),
-    }
+    pool.pool_classes_by_scheme = {scheme: line.tapped(each) for scheme, each in pool.pool_classes_by_scheme.items()}
 
     def get(url: str, left_sec: float) -> Answer:
         end_sec = clock.steady_sec() + left_sec
@@ -119,11 +118,31 @@ def _pool(base_url: str) -> urllib3.PoolManager:
         address = proxy_for(base_url)
         if not address:
             return urllib3.PoolManager(num_pools=1, headers=headers)
+        if address.startswith("socks"):
+            return _socks_pool(address, headers)
         return urllib3.ProxyManager(address, num_pools=1, headers=headers, proxy_headers=_proxy_headers(address))
     except (HTTPError, ValueError) as problem:
         # Its text may hold a password.
         said = f"the proxy from the environment cannot be used: {type(problem).__name__}"
         raise UsageError(said, hint=_MEND_PROXY) from None
+
+
+def _socks_pool(address: str, headers: dict[str, str]) -> urllib3.PoolManager:
+    try:
+        # Asked for first: where it is not there, urllib3 warns beside its error.
+        importlib.import_module("socks")
+    except ImportError:
+        raise UsageError(
+            f"the proxy from the environment is {_without_password(address)}, and SOCKS needs a library that is not"
+            " installed: PySocks",
+            hint="pip install 'barfeed[socks]'",
+        ) from None
+    # Imported only here: most machines have no such proxy.
+    from urllib3.contrib.socks import SOCKSProxyManager  # noqa: PLC0415
+
+    url = urlsplit(address)
+    user, password = (None if each is None else unquote(each) for each in (url.username, url.password))
+    return SOCKSProxyManager(address, user, password, num_pools=1, headers=headers)
 
 
 def _proxy_headers(address: str) -> dict[str, str]:
@@ -144,20 +163,30 @@ def proxy_for(url: str) -> str | None:
     # As curl does: an address without a scheme is spoken to over HTTP.
     address = proxy if "://" in proxy else f"http://{proxy}"
     _ = urlsplit(address).port
-    return address
+    return _as_socks(address) if address.lower().startswith("socks") else address
+
+
+def _as_socks(address: str) -> str:
+    """As urllib3 and websockets both write it; `socks://`, which desktops set, is a version 5 that looks names up."""
+    scheme, _, rest = address.partition("://")
+    url = urlsplit(f"{scheme.lower()}://{rest}")
+    scheme = "socks5h" if url.scheme == "socks" else url.scheme
+    return f"{scheme}://{url.netloc}" if url.port else f"{scheme}://{url.netloc.rstrip(':')}:{_SOCKS_PORT}"
 
 
 def proxy_shown(base_url: str) -> str:
     """The proxy that is used for this address, without what it is opened with; empty where there is none."""
     try:
         proxy = proxy_for(base_url)
-        if not proxy:
-            return ""
-        url = urlsplit(proxy)
-        return f"{url.scheme}://{url.hostname}" + (f":{url.port}" if url.port else "")
+        return _without_password(proxy) if proxy else ""
     except ValueError:
         # Its text may hold a password.
         raise UsageError("the proxy from the environment is no address", hint=_MEND_PROXY) from None
+
+
+def _without_password(proxy: str) -> str:
+    url = urlsplit(proxy)
+    return f"{url.scheme}://{url.hostname}" + (f":{url.port}" if url.port else "")
 
 
 def _proxy_of(base_url: str) -> str | None:

@@ -84,7 +84,7 @@ def examine(patient: Patient, clock: Clock) -> list[Check]:
 def _looks(patient: Patient, clock: Clock, time: "Future[ExchangeTime]", now: "Future[Life | None]") -> dict[str, Look]:
     looks: dict[str, Look] = {
         "exchange": lambda: _exchange(patient, time),
-        "proxy": lambda: [Check("proxy", "good", proxy_shown(patient.base_url) or "none in the environment")],
+        "proxy": lambda: [_proxy(patient, clock)],
         "tls": lambda: [_reached("tls", patient.base_url)],
         "symbol": lambda: [checks.symbol(patient.series, now.result())],
         "store": lambda: _store(patient, Exchange(lambda: _now_ms(clock, time), now, lambda: _talk(patient, clock))),
@@ -157,6 +157,12 @@ def _exchange(patient: Patient, time: "Future[ExchangeTime]") -> list[Check]:
         return [Check("exchange", "bad", str(problem), _UNREACHABLE)]
     seen = f"{patient.base_url} answered in {answered.round_trip_sec:.2f} s"
     return [Check("exchange", "good", seen), checks.clock(answered.skew_sec, patient.max_skew_sec)]
+
+
+def _proxy(patient: Patient, clock: Clock) -> Check:
+    # Nothing is asked: it raises where the proxy cannot be used at all.
+    open_transport(patient.base_url, clock)
+    return Check("proxy", "good", proxy_shown(patient.base_url) or "none in the environment")
 
 
 def _reached(name: str, address: str) -> Check:

@@ -4,6 +4,7 @@ import json as json_text
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from barfeed.cli.hints import sister
 from barfeed.cli.settings import Settings, check_address, options_of
 from barfeed.cli.terminal import log_to_stderr, say
 from barfeed.domain import grid
+from barfeed.domain.errors import UsageError
 
 if TYPE_CHECKING:
     from barfeed.operate.checks import Check
@@ -26,6 +28,7 @@ _EXTRAS = {
     "alerts": ("apprise",),
     "metrics": ("prometheus-client",),
     "inference": ("lightgbm", "matplotlib", "numpy"),
+    "socks": ("PySocks", "python-socks"),
 }
 _MARKS = {"good": "✓", "note": "·", "bad": "✗"}
 _PLAIN_MARKS = {"good": "ok  ", "note": "note", "bad": "BAD "}
@@ -101,7 +104,18 @@ def _wanting(settings: Settings) -> dict[str, Sequence[str]]:
     return {
         "alerts": ["--alert"] if settings.alert else [],
         "metrics": [flag for flag, value in metrics.items() if value],
+        "socks": _socks_proxy(settings),
     }
+
+
+def _socks_proxy(settings: Settings) -> list[str]:
+    from barfeed.exchange.transport import proxy_shown  # noqa: PLC0415
+
+    # One that is no address is told by the proxy's own line.
+    with suppress(UsageError):
+        proxy = proxy_shown(settings.base_url)
+        return [f"the proxy {proxy}"] if proxy.startswith("socks") else []
+    return []
 
 
 def _lines(told: "Sequence[Check]") -> list[str]:
