@@ -2,6 +2,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -141,6 +142,34 @@ def test_the_numbers_of_a_csv_read_back_as_the_very_same_doubles(
     content = writing.csv_bytes(Bar(1_705_323_600_000, *each) for each in values).decode()
     _header, *rows = csv.reader(content.splitlines())
     assert [[float(text).hex() for text in row[1:]] for row in rows] == [[each.hex() for each in row] for row in values]
+
+
+@given(st.lists(st.tuples(doubles, doubles, doubles, doubles, doubles), max_size=20))
+def test_plain_decimals_have_no_exponent_and_read_back_as_the_very_same_doubles(
+    values: list[tuple[float, float, float, float, float]],
+) -> None:
+    bars = [Bar(1_705_323_600_000, *each) for each in values]
+    _header, *rows = csv.reader(writing.csv_bytes(bars, plain_decimals=True).decode().splitlines())
+    assert [[float(text).hex() for text in row[1:]] for row in rows] == [[each.hex() for each in row] for row in values]
+    assert all(re.fullmatch(r"-?\d+\.\d+", text) for row in rows for text in row[1:])
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (1.57066e-05, "0.0000157066"),
+        (1e-08, "0.00000001"),
+        (0.0001, "0.0001"),
+        (-2.5e-07, "-0.00000025"),
+        (1e16, "10000000000000000.0"),
+        (1.2345678901234567e16, "12345678901234568.0"),
+        (9007199254740993.0, "9007199254740992.0"),
+        (42000.1, "42000.1"),
+        (0.0, "0.0"),
+    ],
+)
+def test_a_plain_decimal_is_as_short_as_it_can_be(number: float, text: str) -> None:
+    assert writing.plain(number) == text
 
 
 def test_the_evidence_shows_every_millisecond_of_an_open_time() -> None:

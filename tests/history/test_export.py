@@ -52,6 +52,34 @@ def test_a_csv_holds_every_bar_ascending_and_reads_back_to_the_last_digit(store:
     assert lines[-2].startswith(b"2024-02-10 13:00:00,")
 
 
+SMALL = [Bar(FIRST_MS + hours(n), 1.57066e-05, 1.6e-05, 1.5e-05, 1.5e-05, 3e16 + n) for n in range(3)]
+
+
+@pytest.mark.parametrize("name", ["small.csv", "small.csv.gz"])
+def test_with_plain_decimals_no_number_has_an_exponent_and_each_is_the_same(tmp_path: Path, name: str) -> None:
+    small = make_store(tmp_path / "small.duckdb", SMALL)
+    assert exported(small, tmp_path / "as-ever.csv").code == 0
+    assert "e-05" in (tmp_path / "as-ever.csv").read_text()
+    assert exported(small, tmp_path / name, "--plain-decimals").code == 0
+    content = (tmp_path / name).read_bytes()
+    lines = (gzip.decompress(content) if name.endswith(".gz") else content).decode().split("\n")
+    first = "2024-01-08 06:00:00,0.0000157066,0.000016,0.000015,0.000015,30000000000000000.0"
+    assert lines[:2] == ["timestamp,open,high,low,close,volume", first]
+    assert read_csv(tmp_path / name) == read_csv(tmp_path / "as-ever.csv") == SMALL
+
+
+def test_plain_decimals_beside_an_ordinary_csv_differ_in_nothing_but_exponents(store: Path, tmp_path: Path) -> None:
+    exported(store, tmp_path / "as-ever.csv")
+    exported(store, tmp_path / "plain.csv", "--plain-decimals")
+    assert (tmp_path / "plain.csv").read_bytes() == (tmp_path / "as-ever.csv").read_bytes()
+
+
+def test_plain_decimals_of_a_parquet_are_wrong_usage(store: Path, tmp_path: Path) -> None:
+    done = exported(store, tmp_path / "all.parquet", "--plain-decimals")
+    assert (done.code, "--plain-decimals" in done.err) == (2, True)
+    assert not (tmp_path / "all.parquet").exists()
+
+
 def test_a_packed_csv_and_a_parquet_hold_the_same(store: Path, tmp_path: Path) -> None:
     exported(store, tmp_path / "all.csv.gz")
     exported(store, tmp_path / "all.parquet")

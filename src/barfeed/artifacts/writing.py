@@ -47,31 +47,45 @@ def slug(dataset: str) -> str:
     return re.sub(r"^\.{0,2}$", "_", name)
 
 
-def csv_bytes(bars: Iterable[Bar]) -> bytes:
-    """`bars` as a CSV whose numbers read back as the very same doubles."""
+def csv_bytes(bars: Iterable[Bar], *, plain_decimals: bool = False) -> bytes:
+    """`bars` as a CSV whose numbers read back as the very same doubles; with `plain_decimals` none has an exponent."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
-    rows.writerows((grid.timestamp(bar.open_time_ms), *bar.values) for bar in bars)
+    written = plain if plain_decimals else float
+    rows.writerows((grid.timestamp(bar.open_time_ms), *map(written, bar.values)) for bar in bars)
     return text.getvalue().encode()
+
+
+def plain(number: float) -> str:
+    """The shortest decimal that reads back as the very double, without an exponent: 0.0000157066 for 1.57066e-05."""
+    text = repr(number)
+    if "e" not in text:
+        return text
+    # Imported only here: hardly a price needs it.
+    from decimal import Decimal  # noqa: PLC0415
+
+    decimal = f"{Decimal(text):f}"
+    return decimal if "." in decimal else f"{decimal}.0"
 
 
 class Run:
     """The files of one run, under a name that no other run has."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, *, plain_decimals: bool = False) -> None:
         self.folder = folder
         self.name = name
+        self._plain_decimals = plain_decimals
         self._working = folder / _WORKING_FOLDER
 
     def save_pull(self, bars: Sequence[Bar]) -> Written:
         """The evidence: what the exchange said, before anything is decided."""
-        return self._save_csv("api_pull.csv", csv_bytes(bars), len(bars))
+        return self._save_csv("api_pull.csv", bars)
 
     def publish(self, bars: Sequence[Bar], short_hours: int | None = None) -> Written:
         """The inference CSV, under its own name; one that is shorter than asked for has its hours in it."""
         kind = "for_inference.csv" if short_hours is None else f"for_inference_{short_hours}h.csv"
-        return self._save_csv(kind, csv_bytes(bars), len(bars))
+        return self._save_csv(kind, bars)
 
     def replace_latest(self, published: Written, end_ms: int, newest_ms: int) -> None:
         """Let what was published be the latest: it ends at the bar `end_ms`, the newest closed one is `newest_ms`.
@@ -97,9 +111,10 @@ class Run:
         """The record of the run, as JSON."""
         return self._save(f"{self.name}_run.json", msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
 
-    def _save_csv(self, kind: str, content: bytes, rows: int) -> Written:
+    def _save_csv(self, kind: str, bars: Sequence[Bar]) -> Written:
+        content = csv_bytes(bars, plain_decimals=self._plain_decimals)
         path = self._save(f"{self.name}_{kind}", content)
-        return Written(path.name, hashlib.sha256(content).hexdigest(), rows)
+        return Written(path.name, hashlib.sha256(content).hexdigest(), len(bars))
 
     def _save(self, name: str, content: bytes) -> Path:
         path = self.folder / name
@@ -146,8 +161,10 @@ def _owner(mark: Path) -> str:
 
 
 @contextmanager
-def run_files(folder: Path, run_time_ms: int) -> Iterator[Run]:
+def run_files(folder: Path, run_time_ms: int, *, plain_decimals: bool = False) -> Iterator[Run]:
     """A run's files in `folder`, named after `run_time_ms` (UTC); a second run in a second gets its own name.
+
+    With `plain_decimals` no number of its CSVs has an exponent.
 
     Raises `ArtifactsUnusable`, and nothing else, for what is wrong with the folder.
     """
@@ -157,7 +174,7 @@ def run_files(folder: Path, run_time_ms: int) -> Iterator[Run]:
         name = _claim(folder, time.strftime("%Y%m%d_%H%M%SZ", time.gmtime(run_time_ms // 1000)))
         _sweep(working, name)
     try:
-        yield Run(folder, name)
+        yield Run(folder, name, plain_decimals=plain_decimals)
     finally:
         # Told to ignore errors it still lets some through; what stays is swept later.
         with suppress(OSError):

@@ -55,6 +55,7 @@ class Settings:
         0, "Do with so many hours where the exchange itself has no more; 0: never.", at_least=0, at_most=9480
     )
     inference_source: Literal["db", "api"] = _setting("db", "Where the inference CSV comes from.")
+    plain_decimals: bool = _setting(False, "Write 0.0000157066 for 1.57066e-05 in CSVs: no number has an exponent.")
     watch: bool = _setting(False, "Run for ever, or one cycle.")
     sleep_sec: float = _setting(300.0, "Watch: longest sleep between looks.", at_least=0.05, at_most=3600)
     dry_run: bool = _setting(False, "Decide and report; leave the store as it is.")

@@ -149,6 +149,7 @@ def _order(settings: Settings, remedies: Remedies) -> Order:
         max_skew_sec=settings.max_skew_sec,
         then=settings.then,
         then_timeout_sec=settings.then_timeout_sec,
+        plain_decimals=settings.plain_decimals,
     )
 
 

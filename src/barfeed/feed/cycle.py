@@ -54,6 +54,8 @@ class Order(NamedTuple):
     accept: Terms | None = None
     # The pause before the exchange is asked a second time, None where once is enough.
     confirm_sec: float | None = None
+    # Whether the numbers of its CSVs are written without an exponent.
+    plain_decimals: bool = False
     # The open_time (ms) of the bar whose closing frame came: it is not left to settle.
     heard_ms: int | None = None
     # The fewest bars that will do for a window where the exchange itself has no more; 0 where only the whole one does.
@@ -126,7 +128,7 @@ class _Cycle:
     def _live(self) -> None:
         no_time = self._agree_on_time()
         keep_for(self._feed.folder, str(self._order.series))
-        with run_files(self._feed.folder, self._talk.now_ms) as run:
+        with run_files(self._feed.folder, self._talk.now_ms, plain_decimals=self._order.plain_decimals) as run:
             try:
                 with self._manifest(run):
                     if no_time:

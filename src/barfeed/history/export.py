@@ -2,9 +2,12 @@
 
 # ruff: noqa: S608 - tables and columns are named here
 
+import csv
+import gzip
 from pathlib import Path
 from typing import NamedTuple
 
+from barfeed.artifacts.writing import plain
 from barfeed.domain import grid
 from barfeed.domain.bars import COLUMNS, Series
 from barfeed.domain.errors import ArtifactsUnusable, StoreEmpty, StoreUnusable, UsageError
@@ -18,6 +21,7 @@ FORMATS = {
     ".csv.gz": "FORMAT csv, HEADER, DELIMITER ',', COMPRESSION gzip, USE_TMP_FILE false",
     ".parquet": "FORMAT parquet, USE_TMP_FILE false",
 }
+_ROWS_AT_ONCE = 10_000
 _COUNT = """
 SELECT count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)), count(*) FILTER (apart > {step_ms})
 FROM (SELECT timestamp, epoch_ms(timestamp) - epoch_ms(lag(timestamp) OVER (ORDER BY timestamp)) AS apart
@@ -28,13 +32,14 @@ FROM (SELECT timestamp, epoch_ms(timestamp) - epoch_ms(lag(timestamp) OVER (ORDE
 class Wanted(NamedTuple):
     """What to export: bars that open in `[from_ms, to_ms)`, as the table stood at the moment `as_of_ms`.
 
-    In ms since 1970-01-01 UTC; None is without bound, or now.
+    In ms since 1970-01-01 UTC; None is without bound, or now. With `plain_decimals` no number of a CSV has an exponent.
     """
 
     series: Series
     from_ms: int | None = None
     to_ms: int | None = None
     as_of_ms: int | None = None
+    plain_decimals: bool = False
 
 
 class Exported(NamedTuple):
@@ -54,6 +59,8 @@ def export(store: Store, wanted: Wanted, path: Path) -> Exported:
     `StoreUnusable`, and `ArtifactsUnusable` where `path` cannot be written. Then `path` is what it was.
     """
     options = _format(path)
+    if wanted.plain_decimals and path.name.lower().endswith(".parquet"):
+        raise UsageError(f"--plain-decimals is of no use for {path}: Parquet holds the doubles themselves")
     _check_span(wanted)
     store.expect_file()
     try:
@@ -76,13 +83,27 @@ def _copied(store: Store, wanted: Wanted, path: Path, unfinished: Path, options:
             bars, first_ms, last_ms, gaps = connection.execute(count).fetchone() or (0, None, None, 0)
             if not bars:
                 raise _empty(store, wanted)
-            connection.execute(f"COPY (FROM {span} ORDER BY timestamp) TO {_quoted(unfinished)} ({options})")
+            if wanted.plain_decimals:
+                _write_plainly(connection, span, unfinished, is_packed=path.name.lower().endswith(".gz"))
+            else:
+                connection.execute(f"COPY (FROM {span} ORDER BY timestamp) TO {_quoted(unfinished)} ({options})")
             return Exported(path, bars, first_ms, last_ms, gaps)
     except StoreUnusable as problem:
         # DuckDB tells of the disk that it reads and of the one that it writes in the same words.
         if unfinished.name in str(problem):
             raise _unwritable(path, str(problem.__cause__).splitlines()[0]) from problem
         raise
+
+
+def _write_plainly(connection: Connection, span: str, path: Path, *, is_packed: bool) -> None:
+    # DuckDB writes every double as it likes to.
+    rows = connection.execute(f"SELECT timestamp::VARCHAR, {', '.join(COLUMNS[1:])} FROM {span} ORDER BY timestamp")
+    opened = gzip.open if is_packed else open
+    with opened(path, "wt", encoding="utf-8", newline="") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(COLUMNS)
+        while some := rows.fetchmany(_ROWS_AT_ONCE):
+            lines.writerows((row[0], *(None if each is None else plain(each) for each in row[1:])) for row in some)
 
 
 def _span(connection: Connection, wanted: Wanted) -> str:

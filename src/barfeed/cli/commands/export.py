@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 @click.option("--from", "from_ms", type=MOMENT, help="First open time, UTC.  [default: the store's first bar]")
 @click.option("--to", "to_ms", type=MOMENT, help="Open time to end before, UTC.  [default: after the store's last bar]")
 @click.option("--as-of", "as_of_ms", type=MOMENT, help="The store as it stood at this moment, UTC.")
-@options_of("duckdb", "symbol", "interval", "lock_timeout_sec", "debug", json="Print the summary as one line of JSON.")
+@options_of(
+    "duckdb", "symbol", "interval", "lock_timeout_sec", "debug", "plain_decimals",
+    json="Print the summary as one line of JSON.",
+)  # fmt: skip
 def export(file: Path, from_ms: int | None, to_ms: int | None, as_of_ms: int | None, json: bool, **values: Any) -> None:
     """Write bars of the store to FILE, a .csv, .csv.gz or .parquet: whole, or not at all."""
     settings = Settings(**values)
@@ -44,7 +47,7 @@ def export(file: Path, from_ms: int | None, to_ms: int | None, as_of_ms: int | N
 
     store = Store(settings.duckdb, SystemClock(), settings.lock_timeout_sec)
     try:
-        done = write(store, Wanted(series, from_ms, to_ms, as_of_ms), file)
+        done = write(store, Wanted(series, from_ms, to_ms, as_of_ms, settings.plain_decimals), file)
     except StoreEmpty as problem:
         raise StoreEmpty(str(problem), hint=f"see what it holds: {sister('status')}") from problem
     say(json_text.dumps(_facts(done)) if json else _line(done))
