@@ -13,6 +13,7 @@ import pytest
 
 from barfeed.artifacts.writing import keep_for
 from barfeed.domain import grid
+from barfeed.domain.bars import Bar
 from barfeed.domain.errors import Mismatch
 from barfeed.exchange.refusals import Answer
 from barfeed.feed.cycle import record_of
@@ -65,6 +66,29 @@ def test_a_second_run_in_the_same_hour_finds_it_done(started: World) -> None:
     assert (record.status, record.exit_code, record.validated, record.appended) == ("up_to_date", 0, 6, 0)
     assert record.inference is not None
     assert started.bars() == once
+
+
+def prices(bar: Bar) -> tuple[float, float, float, float]:
+    shrunk = [round(each * 1e-9, 10) for each in (bar.open, bar.high, bar.low, bar.close)]
+    return shrunk[0], shrunk[1], shrunk[2], shrunk[3]
+
+
+def small(tmp_path: Path) -> World:
+    """An exchange of a coin whose prices are some hundred-thousandths."""
+    bars = [Bar(bar.open_time_ms, *prices(bar), volume=bar.volume) for bar in made_up_bars(TARGET_MS, 1000)]
+    return World(tmp_path, [Tape.of(BTCUSDT_1H, bars)], TARGET_MS + hours(1) + 30_000)
+
+
+@pytest.mark.parametrize("plain_decimals", [False, True])
+def test_plain_decimals_are_in_both_csvs_and_the_latest(tmp_path: Path, plain_decimals: bool) -> None:
+    world = small(tmp_path)
+    record = world.run(catch_up=True, plain_decimals=plain_decimals)
+    assert record.exit_code == 0
+    told = manifest(record)["files"]
+    for name in (told["api_pull"]["file"], told["for_inference"]["file"], "latest_for_inference.csv"):
+        rows = csv_rows(world, name)
+        assert all(("e-05" in row["close"]) is not plain_decimals for row in rows)
+        assert [float(row["close"]) for row in rows] == [bar.close for bar in world.bars()[-len(rows) :]]
 
 
 def test_the_inference_csv_is_the_last_726_bars_and_reads_back_to_the_last_digit(started: World) -> None:
