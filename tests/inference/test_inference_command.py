@@ -18,10 +18,12 @@ import pytest
 
 pytest.importorskip("lightgbm", reason="needs the extra `inference`")
 
+from disks import lacking
 from lgbm_inference import cli, predictions
 from lgbm_inference.bars import Bars
 from lgbm_inference.debug import Artifacts
 from lgbm_inference.errors import LocalError
+from waiting import in_time
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "run" / "run_inference_lgbm.py"
@@ -68,6 +70,23 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, command: Command, history: Bars, write: Write, model_root: Path) -> Bench:
     return Bench(tmp_path, command, write(history[-726:]), model_root)
+
+
+@pytest.mark.parametrize("errors", [{"link": "EPERM"}, {"link": "EOPNOTSUPP"}, {"flush_folder": "EINVAL"}])
+def test_a_prediction_is_kept_on_a_disk_that_lacks_something(bench: Bench, errors: dict[str, str]) -> None:
+    words = [sys.executable, str(SCRIPT), *bench.flags()]
+    environment = os.environ | lacking(**errors)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bench.rows("SELECT count(*) FROM predictions") == [(1,)]
+
+
+def test_a_predictions_store_on_a_disk_without_locks_is_told_as_that(bench: Bench) -> None:
+    words = [sys.executable, str(SCRIPT), *bench.flags()]
+    environment = os.environ | lacking(fcntl="ENOLCK")
+    done = in_time(lambda: subprocess.run(words, env=environment, capture_output=True, text=True, check=False))
+    assert done.returncode == 4
+    assert "predictions.duckdb is on a disk that cannot lock files" in done.stderr
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
