@@ -171,3 +171,26 @@ def test_every_hint_with_a_command_names_one_that_exists() -> None:
     named = set(re.findall(r"\bbarfeed (run|repair|backfill|verify|status|revisions|export|prune|replay)\b", source))
     modules = {path.stem for path in (ROOT / "src" / "barfeed" / "cli" / "commands").glob("*.py")}
     assert {"run", "repair", "backfill"} <= named <= modules
+
+
+# What the page names of a message that is told by other tests: cli/test_settings, machine/test_disks, exchange/test_socks.
+OF_THE_MACHINE = {
+    "usage_error": [
+        "begins or ends with a quote", "begins or ends with a blank or a line break", "which nobody has replaced",
+        "begins with the home of nobody", "is no path on this machine", "is a path of Windows",
+        "is a table, and settings stand in none", "is UTF-16 text, expected UTF-8", "--plain-decimals is of no use for",
+    ],
+    "store_unusable": [
+        "is held by a process of another container or host", "is on a disk that cannot lock files",
+        "is on a disk that cannot be flushed",
+    ],
+    "artifacts_unusable": ["stands whole, but its folder cannot be flushed to the disk"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("status", OF_THE_MACHINE)
+def test_a_message_about_the_users_own_machine_has_its_place_on_the_page(status: str) -> None:
+    source = "\n".join(path.read_text("utf-8") for path in (ROOT / "src" / "barfeed").rglob("*.py"))
+    for words in OF_THE_MACHINE[status]:
+        assert words in source
+        assert words in section(status)
