@@ -23,13 +23,13 @@ at all is refused. So a watch's environment serves a single cycle, too: `listen`
 An empty variable counts as not given. A switch is `1`, `true` or `yes` in a variable, `true` in the file. An unknown
 name, a value of the wrong type or one out of its range ends with exit 2, and names the flag, the variable or the key.
 
-A `~` at the beginning of a path is the home it stands for, wherever it is given. What else only a shell would read, quotes,
-`$HOME`, `%USERPROFILE%`, a carriage return at the end, is refused instead of made into a folder of that name.
+A `~` at the beginning of a path is the home it stands for, wherever it is given. What else only a shell would read,
+quotes, `$HOME`, `%USERPROFILE%`, a carriage return at the end, is refused, and no folder of that name is made.
 
 ## A file
 
-Every key is optional. Keys stand at the top level, in any order and in no table; the text is UTF-8, a byte order mark may stand
-before it:
+Every key is optional. Keys stand at the top level, in any order and in no table; the text is UTF-8, with or without
+a byte order mark:
 
 ```toml
 # barfeed run --config barfeed.toml

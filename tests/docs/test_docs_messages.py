@@ -173,7 +173,7 @@ def test_every_hint_with_a_command_names_one_that_exists() -> None:
     assert {"run", "repair", "backfill"} <= named <= modules
 
 
-# What the page names of a message that is told by other tests: cli/test_settings, machine/test_disks, exchange/test_socks.
+# Messages that other tests live: cli/test_settings, machine/test_disks, exchange/test_socks.
 OF_THE_MACHINE = {
     "usage_error": [
         "begins or ends with a quote", "begins or ends with a blank or a line break", "which nobody has replaced",
