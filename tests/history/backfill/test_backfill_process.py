@@ -246,7 +246,7 @@ def test_the_summary_says_what_was_done(small: Shop) -> None:
     assert ran.out.startswith(
         "source=rest span=2023-12-02 01:00..2024-02-10 13:00 (1693 bars) appended=1693 compared=0"
     )
-    assert ran.err == ""
+    assert ran.err == f"INFO {small.duckdb} is a new store\n"
 
 
 def test_a_mismatch_is_exit_1_with_both_values(small: Shop) -> None:

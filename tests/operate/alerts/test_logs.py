@@ -42,7 +42,8 @@ def events(text: str) -> list[dict[str, Any]]:
 def test_a_cycle_is_one_event_with_its_facts_and_the_line_on_stdout_stays(feeding: Machine) -> None:
     ran = feeding.feed("--catch-up", "--log-format", "json")
     assert ran.out.startswith("pulled=726 ")
-    (event,) = events(ran.err)
+    new_store, event = events(ran.err)
+    assert (new_store["level"], new_store["event"]) == ("INFO", f"{feeding.duckdb} is a new store")
     assert (event["level"], event["event"]) == ("INFO", "the cycle ended")
     assert (event["series"], event["target"], event["cycle"]) == ("BTCUSDT 1h", "2024-02-10 13:00", "20240210_140030Z")
     assert (event["status"], event["exit_code"], event["counts"]["appended"]) == ("appended", 0, 726)
