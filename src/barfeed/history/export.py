@@ -56,7 +56,8 @@ def export(store: Store, wanted: Wanted, path: Path) -> Exported:
     """Write the bars to `path`, ascending; a file that is there is replaced in one step.
 
     Raises `UsageError` for a name or a span that cannot be one, `StoreEmpty` where there is no such bar,
-    `StoreUnusable`, and `ArtifactsUnusable` where `path` cannot be written. Then `path` is what it was.
+    `StoreUnusable`, and `ArtifactsUnusable` where `path` cannot be written. Then `path` is what it was, but where the
+    message says that it stands whole.
     """
     options = _format(path)
     if wanted.plain_decimals and path.name.lower().endswith(".parquet"):
