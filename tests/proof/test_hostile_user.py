@@ -224,7 +224,7 @@ def test_no_label_leaves_the_artifact_folder(label: str) -> None:
     assert set(named.name) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
 
 
-CONFIGS = {
+CONFIGS: dict[str, str | bytes] = {
     "deep": "a = " + "[" * 100_000,
     "a huge whole number": "max_wait_sec = " + "9" * 4000,
     "a whole number without end": "n_recent = " + "9" * 50_000,
@@ -236,15 +236,15 @@ CONFIGS = {
     "a date": "n_recent = 1979-05-27",
     "infinity": "sleep_sec = inf",
     "no number": "accept_within = nan",
-    "UTF-16": "\ufeffn_recent = 5",
+    "UTF-16": "n_recent = 5".encode("utf-16"),
     "nothing of TOML": "\x1b[2J\x00\x01",
 }
 
 
 @pytest.mark.parametrize("content", CONFIGS.values(), ids=CONFIGS)
-def test_a_configuration_that_is_none_is_wrong_usage(content: str, desk: Desk) -> None:
+def test_a_configuration_that_is_none_is_wrong_usage(content: str | bytes, desk: Desk) -> None:
     path = desk.home / "feed.toml"
-    path.write_text(content, "utf-8")
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
     check(desk, ("run", "--config", str(path)))
     assert desk.type("run", "--config", str(path)).code == 2
 
