@@ -18,9 +18,9 @@ from world import made_up_bars, ms
 
 BARS = made_up_bars(ms(2024, 2, 10, 13), 800)
 TABLE = "ohlcv_btcusdt_1h"
-# A user's own table without a key lets everything in that verify is there to find.
+# A user's own table: such a key lets everything in that verify is there to find, but for a bar that comes twice.
 _COLUMNS = (
-    "timestamp TIMESTAMP, open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume DOUBLE,"
+    "timestamp TIMESTAMP UNIQUE, open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume DOUBLE,"
     " created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP"
 )
 
@@ -53,13 +53,13 @@ def call(command: click.Command, *words: object) -> Ended:
     return Ended(done.return_value or 0, done.stdout, done.stderr)
 
 
-def make_store(path: Path, bars: Iterable[Bar] = BARS, table: str = TABLE) -> Path:
-    """A store with these bars."""
+def make_store(path: Path, bars: Iterable[Bar] = BARS, table: str = TABLE, *, with_key: bool = True) -> Path:
+    """A store with these bars; without a key, a bar can come twice."""
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = [list(column) for column in zip(*bars, strict=True)] or [[]] * 6
     with duckdb.connect(path) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(f"CREATE TABLE {table} ({_COLUMNS})")
+        connection.execute(f"CREATE TABLE {table} ({_COLUMNS if with_key else _COLUMNS.replace(' UNIQUE', '')})")
         connection.execute(
             f"INSERT INTO {table} (timestamp, open, high, low, close, volume) SELECT make_timestamp_ms(unnest(?)),"
             " unnest(?), unnest(?), unnest(?), unnest(?), unnest(?)",

@@ -181,7 +181,7 @@ def test_a_file_that_is_there_is_replaced(store: Path, tmp_path: Path) -> None:
         (("all.csv", "--from", "yesterday"), 2, "'yesterday' is no moment like 2024-01-15"),
         (("all.csv", "--from", "2030-01-01"), 1, "holds no bar from 2030-01-01 00:00 to before its end"),
         (("all.csv", "--symbol", "ETHUSDT"), 1, "ETHUSDT 1h: "),
-        (("nowhere/all.csv",), 4, "cannot be written: 'No such file or directory'"),
+        (("nowhere/all.csv",), 4, "cannot be written: No such file or directory"),
         (("all.csv", "--as-of", "2001-01-01"), 1, "as of 2001-01-01 00:00; nothing was written"),
     ],
 )

@@ -175,7 +175,7 @@ def test_another_series_of_the_same_file_is_not_mixed_in(store: Store) -> None:
         ]
 
 
-def test_a_table_without_created_at_counts_as_having_been_there_always(tmp_path: Path) -> None:
+def test_a_bar_without_created_at_counts_as_there_since_it_closed_and_never_before(tmp_path: Path) -> None:
     with duckdb.connect(tmp_path / "mine.duckdb") as connection:
         connection.execute(
             "CREATE TABLE ohlcv_btcusdt_1h (timestamp TIMESTAMP UNIQUE, open DOUBLE, high DOUBLE, low DOUBLE,"
@@ -184,7 +184,9 @@ def test_a_table_without_created_at_counts_as_having_been_there_always(tmp_path:
         connection.execute("INSERT INTO ohlcv_btcusdt_1h VALUES (make_timestamp_ms(0), 1, 2, 0.5, 1, 3)")
     mine = Store(tmp_path / "mine.duckdb", CLOCK, 0.0)
     old = Bar(0, 1.0, 2.0, 0.5, 1.0, 3.0)
-    assert as_of(mine, 5) == [old]
+    closed_ms = 3_600_000
+    assert as_of(mine, closed_ms - 1) == []
+    assert as_of(mine, closed_ms) == [old]
     assert revise(mine, Change(old, old._replace(volume=4.0))) == 1
-    assert as_of(mine, 5) == [old]
+    assert as_of(mine, closed_ms) == [old]
     assert as_of(mine, CLOCK.utc_ms() + 1)[0][5] == 4.0

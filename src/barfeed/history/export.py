@@ -14,6 +14,8 @@ from barfeed.domain.errors import ArtifactsUnusable, StoreEmpty, StoreUnusable, 
 from barfeed.machine.atomic import Unflushed, whole_file
 from barfeed.store.duckdb import Store
 from barfeed.store.revisions import Connection, as_of_query
+from barfeed.store.staging import stored
+from barfeed.store.troubles import refusal
 
 # How DuckDB is to write each; no second temporary file of its own beside ours.
 FORMATS = {
@@ -23,8 +25,9 @@ FORMATS = {
 }
 _ROWS_AT_ONCE = 10_000
 _COUNT = """
-SELECT count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)), count(*) FILTER (apart > {step_ms})
-FROM (SELECT timestamp, epoch_ms(timestamp) - epoch_ms(lag(timestamp) OVER (ORDER BY timestamp)) AS apart
+SELECT count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)), count(*) FILTER (apart > {step_ms}),
+       count(*) FILTER (NOT is_known)
+FROM (SELECT timestamp, epoch_ms(timestamp) - epoch_ms(lag(timestamp) OVER (ORDER BY timestamp)) AS apart, is_known
       FROM {span})
 """
 
@@ -43,13 +46,17 @@ class Wanted(NamedTuple):
 
 
 class Exported(NamedTuple):
-    """What was exported: its bars, first and last open_time in ms, and in how many places bars are missing between."""
+    """What was exported: its bars, first and last open_time in ms, and in how many places bars are missing between.
+
+    `unknown` is of how many it is not stored when they were appended: told only of an export as of a moment.
+    """
 
     file: Path
     bars: int
     first_ms: int
     last_ms: int
     gaps: int
+    unknown: int | None = None
 
 
 def export(store: Store, wanted: Wanted, path: Path) -> Exported:
@@ -81,18 +88,21 @@ def _copied(store: Store, wanted: Wanted, path: Path, unfinished: Path, options:
                 raise _empty(store, wanted)
             span = _span(connection, wanted)
             count = _COUNT.format(span=span, step_ms=wanted.series.interval.ms)
-            bars, first_ms, last_ms, gaps = connection.execute(count).fetchone() or (0, None, None, 0)
-            if not bars:
+            exported = Exported(path, *(connection.execute(count).fetchone() or (0, 0, 0, 0)))
+            if not exported.bars:
                 raise _empty(store, wanted)
             if wanted.plain_decimals:
                 _write_plainly(connection, span, unfinished, is_packed=path.name.lower().endswith(".gz"))
             else:
-                connection.execute(f"COPY (FROM {span} ORDER BY timestamp) TO {_quoted(unfinished)} ({options})")
-            return Exported(path, bars, first_ms, last_ms, gaps)
+                rows = f"SELECT {', '.join(COLUMNS)} FROM {span} ORDER BY timestamp"
+                connection.execute(f"COPY ({rows}) TO {_quoted(unfinished)} ({options})")
+            return exported if wanted.as_of_ms is not None else exported._replace(unknown=None)
     except StoreUnusable as problem:
         # DuckDB tells of the disk that it reads and of the one that it writes in the same words.
-        if unfinished.name in str(problem):
-            raise _unwritable(path, str(problem.__cause__).splitlines()[0]) from problem
+        if unfinished.name in str(problem.__cause__):
+            raise _unwritable(
+                path, refusal(problem.__cause__) or f"DuckDB failed ({type(problem.__cause__).__name__})"
+            ) from problem
         raise
 
 
@@ -108,14 +118,14 @@ def _write_plainly(connection: Connection, span: str, path: Path, *, is_packed: 
 
 
 def _span(connection: Connection, wanted: Wanted) -> str:
-    """The wanted bars as a relation with the columns of a CSV."""
-    bars = f'store.main."{wanted.series.table}"'
+    """The wanted bars as a relation with the columns of a CSV, and `is_known`."""
+    bars = f"(SELECT {', '.join(COLUMNS)}, true AS is_known FROM {stored(wanted.series)})"
     if wanted.as_of_ms is not None:
         bars = f"({as_of_query(connection, wanted.series, wanted.as_of_ms)})"
     bounds = [(">=", wanted.from_ms), ("<", wanted.to_ms)]
     kept = [f"timestamp {sign} make_timestamp_ms({ms})" for sign, ms in bounds if ms is not None]
     # A row without a moment is no bar; `barfeed verify` finds it.
-    return f"(SELECT {', '.join(COLUMNS)} FROM {bars} WHERE {' AND '.join(['isfinite(timestamp)', *kept])})"
+    return f"(SELECT {', '.join(COLUMNS)}, is_known FROM {bars} WHERE {' AND '.join(['isfinite(timestamp)', *kept])})"
 
 
 def _format(path: Path) -> str:
@@ -142,7 +152,7 @@ def _empty(store: Store, wanted: Wanted) -> StoreEmpty:
 
 def _unwritable(path: Path, said: str) -> ArtifactsUnusable:
     return ArtifactsUnusable(
-        f"{path} cannot be written: {said[:300]!r}",
+        f"{path} cannot be written: {said}",
         hint="check that its folder is there and yours to write to, and that the disk is not full",
     )
 

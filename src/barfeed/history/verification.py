@@ -102,12 +102,12 @@ def check_table(store: Store, series: Series) -> tuple[Held, list[Finding]]:
     """
     store.expect_file()
     with store.session(write=False) as connection:
-        if not store.table(connection, series).exists:
-            raise _empty(store, series)
-        held = _held(connection, series)
-        if not held.rows:
-            raise _empty(store, series)
-        found = [*_broken(connection, series), *_twice(connection, series)]
+        table, trouble = store.readable(connection, series)
+        held = _held(connection, series) if table.exists else None
+        if not (held and held.rows):
+            raise trouble or _empty(store, series)
+        found = [Finding("shape", None, f"{trouble}; {trouble.hint}")] if trouble else []
+        found += [*_broken(connection, series), *_twice(connection, series)]
         if held.span:
             gaps = staging.gaps(connection, stored(series), held.span, series.interval.ms)
             found += [Finding("gap", gap.first_ms, _missing(gap)) for gap in gaps]

@@ -113,11 +113,3 @@ def installed(name: str, versions: Mapping[str, str | None], wanted_by: Sequence
     if wanted_by:
         return Check(f"extra {name}", "bad", f"{seen}, but {', '.join(wanted_by)} needs it", install)
     return Check(f"extra {name}", "note", seen, f"only if it is wanted: {install}")
-
-
-def key(table: str, *, is_unique: bool) -> Check:
-    """Whether the database itself refuses a second bar of one open time."""
-    if is_unique:
-        return Check("key", "good", f"{table}: one bar an open time")
-    fix = f"while no feed runs: CREATE UNIQUE INDEX {table}_timestamp ON {table} (timestamp)"
-    return Check("key", "note", f"{table} has no primary key and no unique index", fix)

@@ -22,7 +22,7 @@ from barfeed.machine.clock import Clock, ExchangeTime
 from barfeed.machine.locks import CANNOT_LOCK
 from barfeed.operate import checks, host, status
 from barfeed.operate.checks import Check
-from barfeed.store.duckdb import Store, has_unique_key, read_whole, storage_version
+from barfeed.store.duckdb import Store, oldest_reader, read_whole
 
 # All in all at most ten seconds, with the start of Python.
 LIMIT_SEC = 8.5
@@ -189,15 +189,20 @@ def _store(patient: Patient, exchange: Exchange) -> list[Check]:
         return [Check("store", "bad", f"{store.path} does not exist", f"start it: {patient.commands.catch_up}")]
     bars = status.look(store, [series])[series]
     with store.session(write=False) as connection:
-        version, is_unique = storage_version(connection), has_unique_key(connection, series)
+        reader = oldest_reader(connection)
         if bars.coverage.rows:
             read_whole(connection, series)
     library = host.versions(["duckdb"])["duckdb"]
-    seen = f"{store.path}, whole, a file of DuckDB {version.removeprefix('v')}, used with {library}"
+    is_unread = bars.trouble and bars.coverage.last_ms is None
+    whole = "" if is_unread else "whole, "
+    seen = f"{store.path}, {whole}can be read by DuckDB {reader} and later, used with {library}"
     told = [Check("store", "good", seen)] if host.may_write(store.path) else [_read_only(store.path)]
-    if bars.coverage.rows:
-        told.append(checks.key(series.table, is_unique=is_unique))
-    return [*told, _newest(patient, bars, exchange), _window(patient, bars, exchange)]
+    if bars.trouble:
+        told.append(Check("table", "bad", str(bars.trouble), bars.trouble.hint))
+    elif bars.coverage.rows:
+        told.append(Check("key", "good", f"{series.table}: one bar an open time"))
+    # Where nothing is known of its bars, there is nothing to say of them.
+    return told if is_unread else [*told, _newest(patient, bars, exchange), _window(patient, bars, exchange)]
 
 
 def _read_only(path: Path) -> Check:

@@ -10,27 +10,34 @@ from barfeed.artifacts import reading
 from barfeed.artifacts.reading import Folder, Manifest
 from barfeed.domain import grid
 from barfeed.domain.bars import MINUTE_MS, Interval, Series
-from barfeed.domain.errors import ArtifactsUnusable, UsageError
+from barfeed.domain.errors import ArtifactsUnusable, StoreUnusable, UsageError
 from barfeed.domain.grid import Gap
 from barfeed.domain.sources import between
 from barfeed.store import revisions, staging
-from barfeed.store.duckdb import Coverage, Store
-from barfeed.store.revisions import Connection
+from barfeed.store.duckdb import Coverage, Session, Store
 from barfeed.store.staging import stored
 
 # A feed needs some time for an hour that has just closed; until then the hour before is the newest it can hold.
 GRACE_MS = 5 * MINUTE_MS
 
 _TABLE = re.compile(r"ohlcv_(.+)_([^_]+)", re.DOTALL)
+_TABLES = """
+SELECT lower(table_name) AS name FROM information_schema.tables
+WHERE table_catalog = 'store' AND table_schema = 'main' ORDER BY name
+"""
 _INTERVALS = frozenset(map(str, Interval))
 
 
 class Bars(NamedTuple):
-    """What a series' table holds, where bars are missing in between, and how many revisions it has."""
+    """What a series' table holds, where bars are missing in between, how many revisions it has; and why none can come.
+
+    `trouble` is what keeps the table from being used; where it cannot be read either, there is nothing else.
+    """
 
     coverage: Coverage
     gaps: tuple[Gap, ...]
     revisions: int
+    trouble: StoreUnusable | None = None
 
 
 _NOTHING = Bars(Coverage(0, None, None), (), 0)
@@ -66,18 +73,21 @@ def judge(series: Series, bars: Bars, ran: Runs, now_ms: int, window_bars: int) 
     """What is wrong, if anything: bars that should be there, a gap in the newest window, a last cycle that failed."""
     newest_ms = bars.coverage.last_ms
     window_bars = due_bars(ran.last, window_bars)
-    troubles = [
-        behind(series, newest_ms, now_ms),
-        window_gap(series, bars, window_bars),
-        failed(ran.last),
-        not_traded(ran.last),
-    ]
+    troubles = [*_of_store(series, bars, now_ms, window_bars), failed(ran.last), not_traded(ran.last)]
     return Condition(series, bars, ran, lag_ms(series, newest_ms, now_ms), tuple(each for each in troubles if each))
 
 
 def due_bars(last: Manifest | None, window_bars: int) -> int:
     """How many of the newest bars must be there: fewer where the last cycle could do with what the exchange has."""
     return last.made_do_with.bars if last and last.made_do_with else window_bars
+
+
+def _of_store(series: Series, bars: Bars, now_ms: int, window_bars: int) -> list[str]:
+    shape = [f"{bars.trouble}; {bars.trouble.hint}"] if bars.trouble else []
+    if shape and bars.coverage.last_ms is None:
+        # Nothing is known of its bars.
+        return shape
+    return [*shape, behind(series, bars.coverage.last_ms, now_ms), window_gap(series, bars, window_bars)]
 
 
 def behind(series: Series, newest_ms: int | None, now_ms: int) -> str:
@@ -131,25 +141,28 @@ def not_traded(last: Manifest | None) -> str:
 def look(store: Store, wanted: Sequence[Series]) -> dict[Series, Bars]:
     """What the store holds of `wanted`, or of every series it has; nothing where there is no file.
 
-    Raises `StoreUnusable`.
+    Raises `StoreUnusable` for what is wrong with the file.
     """
     if not store.exists():
         return dict.fromkeys(wanted, _NOTHING)
     with store.session(write=False) as connection:
-        there = _all_series(connection)
-        found = {}
-        for series in wanted or there:
-            table = store.table(connection, series)
-            coverage = table.coverage()
-            whole = _whole(series, coverage)
-            gaps = staging.gaps(connection, stored(series), whole, series.interval.ms) if whole else ()
-            found[series] = Bars(coverage, tuple(gaps), len(revisions.listed(connection, series)))
-    return found
+        return {series: _bars(store, connection, series) for series in wanted or _all_series(connection)}
 
 
-def _all_series(connection: Connection) -> list[Series]:
-    query = "SELECT table_name FROM information_schema.tables WHERE table_catalog = 'store' ORDER BY table_name"
-    names = [_TABLE.fullmatch(name) for (name,) in connection.execute(query).fetchall()]
+def _bars(store: Store, connection: Session, series: Series) -> Bars:
+    try:
+        table, trouble = store.readable(connection, series)
+        coverage = table.coverage()
+        whole = _whole(series, coverage)
+        gaps = staging.gaps(connection, stored(series), whole, series.interval.ms) if whole else ()
+        return Bars(coverage, tuple(gaps), len(revisions.listed(connection, series)), trouble)
+    except StoreUnusable as problem:
+        # One table that is none says nothing of the others.
+        return _NOTHING._replace(trouble=problem)
+
+
+def _all_series(connection: Session) -> list[Series]:
+    names = [_TABLE.fullmatch(name) for (name,) in connection.execute(_TABLES).fetchall()]
     found = []
     for name in names:
         if name and name[2] in _INTERVALS:

@@ -5,7 +5,6 @@ exchange. Between two uses only an empty in-memory DuckDB stays open, which make
 """
 
 import logging
-import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,23 +13,26 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from barfeed.domain.bars import COLUMNS, Bar, Series
+from barfeed.domain.bars import Bar, Series
 from barfeed.domain.errors import StoreUnusable
 from barfeed.machine import signals
 from barfeed.machine.atomic import new_file, sweep
 from barfeed.machine.clock import Clock
-from barfeed.store import disk
+from barfeed.store import disk, shape
+from barfeed.store.troubles import unusable
 
-# A file made so can be read by DuckDB 1.x: users' own tools may be older. Only for a new file: the
+# A file made so can be read by DuckDB 1.1: users' own tools may be older. Only for a new file: the
 # version of an existing one cannot be lowered, and asking for it is an error.
 NEW_FILE = "STORAGE_VERSION 'v1.0.0'"
+# DuckDB 1.0 stumbles over each key, 1.1 over each index, that a newer one has written, whatever the storage version.
+_OLDEST_READER = "1.1.0"
+_WITH_INDEX_READER = "1.2.0"
 EXISTING_FILE = "READ_WRITE"
 
 # Of each file that was attached and detached DuckDB keeps some hundred bytes, until all of it is let go.
 _ATTACHED_TIMES_MAX = 200
 _FIRST_LOCK_PAUSE_SEC = 0.01
 _LONGEST_LOCK_PAUSE_SEC = 0.25
-_COLUMN_TYPES = {"timestamp": "TIMESTAMP"} | dict.fromkeys(COLUMNS[1:], "DOUBLE")
 
 _CREATE = """
 CREATE TABLE IF NOT EXISTS {table} (
@@ -51,25 +53,12 @@ INSERT INTO {table} (timestamp, open, high, low, close, volume)
 SELECT make_timestamp_ms(open_time_ms), open, high, low, close, volume
 FROM (SELECT unnest(?::BIGINT[]) AS open_time_ms, unnest(?::DOUBLE[]) AS open, unnest(?::DOUBLE[]) AS high,
              unnest(?::DOUBLE[]) AS low, unnest(?::DOUBLE[]) AS close, unnest(?::DOUBLE[]) AS volume)
-ON CONFLICT DO NOTHING RETURNING epoch_ms(timestamp)
-"""
-_UNIQUE_KEYS = """
-SELECT constraint_column_names::VARCHAR FROM duckdb_constraints()
-WHERE database_name = 'store' AND table_name = ? AND constraint_type IN ('PRIMARY KEY', 'UNIQUE')
-UNION ALL
-SELECT expressions FROM duckdb_indexes() WHERE database_name = 'store' AND table_name = ? AND is_unique
+ON CONFLICT (timestamp) DO NOTHING RETURNING epoch_ms(timestamp)
 """
 _COVERAGE = "SELECT count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)) FROM {table}"
 
-_DEFAULT_HINT = (
-    "check that the disk is not full and the file is a whole DuckDB database; restore it from a backup if not"
-)
-# Where the file is as good as ever, nobody must be sent to a backup.
-_HINTS = {
-    "Out of Memory Error": "the file is as it was; give the process more memory (ulimit -v, the container's limit)",
-    "Too many open files": "the file is as it was; let the process open more (ulimit -n)",
-    "Not a directory": "what should be its folder is a file: point --duckdb elsewhere, or move that file away",
-}
+# A connection with the file attached as `store`, as others name it.
+Session = duckdb.DuckDBPyConnection
 
 _log = logging.getLogger(__name__)
 
@@ -208,18 +197,26 @@ class Store:
 
     def table(self, connection: duckdb.DuckDBPyConnection, series: Series) -> Table:
         """The series' table in a session; `StoreUnusable` where it has another shape."""
-        columns = _columns(connection, series)
-        wrong = [
-            f"{name} is {columns.get(name, 'missing')}, expected {expected}"
-            for name, expected in _COLUMN_TYPES.items()
-            if columns and columns.get(name) != expected
-        ]
-        if wrong:
-            raise StoreUnusable(
-                f"{self.path}: table {series.table} has another shape: {'; '.join(wrong)}",
-                hint="point --duckdb at another file, or rename that table",
-            )
-        return Table(connection, series, exists=bool(columns))
+        seen = shape.look(connection, series.table)
+        if trouble := self._trouble(seen):
+            raise trouble
+        return Table(connection, series, exists=seen is not None)
+
+    def readable(self, connection: duckdb.DuckDBPyConnection, series: Series) -> tuple[Table, StoreUnusable | None]:
+        """The series' table to look at, though no bar can be appended: then with the reason.
+
+        Raises `StoreUnusable` where its rows cannot even be read as bars.
+        """
+        seen = shape.look(connection, series.table)
+        trouble = self._trouble(seen)
+        if trouble and seen and seen.mistyped:
+            raise trouble
+        return Table(connection, series, exists=seen is not None), trouble
+
+    def _trouble(self, seen: shape.Shape | None) -> StoreUnusable | None:
+        if seen is None or not seen.wrong:
+            return None
+        return StoreUnusable(f"{self.path}: table {seen.table} has another shape: {seen.wrong}", hint=seen.remedy)
 
     @contextmanager
     def _attached(self, options: str) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -248,7 +245,7 @@ class Store:
                 if _is_interrupted(problem):
                     raise
                 # How a file name that is no UTF-8 comes back from DuckDB.
-                raise _unusable(self.path, problem) from problem
+                raise unusable(self.path, problem) from problem
             else:
                 return connection
 
@@ -298,32 +295,19 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         raise
 
 
-def storage_version(connection: duckdb.DuckDBPyConnection) -> str:
-    """The oldest DuckDB that can read a session's file, `v1.0.0+`."""
-    rows = connection.execute("SELECT tags FROM duckdb_databases() WHERE database_name = 'store'").fetchall()
-    return str(rows[0][0].get("storage_version", "unknown"))
+def oldest_reader(connection: duckdb.DuckDBPyConnection) -> str:
+    """The oldest DuckDB that can read a session's file, `1.1.0`."""
+    tags = connection.execute("SELECT tags FROM duckdb_databases() WHERE database_name = 'store'").fetchall()[0][0]
+    written = str(tags.get("storage_version", "")).strip("v+")
+    is_indexed = connection.execute("FROM duckdb_indexes() WHERE database_name = 'store' LIMIT 1").fetchall()
+    least = _WITH_INDEX_READER if is_indexed else _OLDEST_READER
+    return max(least, written, key=lambda version: [int(part) for part in version.split(".") if part.isdigit()])
 
 
 def read_whole(connection: duckdb.DuckDBPyConnection, series: Series) -> None:
     """Read every block of every column: DuckDB sees that one is broken only when it comes to it."""
     # Of a hash no column's statistics know anything, as they do of a count, a least or a greatest.
     connection.execute(f'SELECT bit_xor(hash(COLUMNS(*))) FROM store.main."{series.table}"').fetchall()  # noqa: S608 - a checked name
-
-
-def has_unique_key(connection: duckdb.DuckDBPyConnection, series: Series) -> bool:
-    """Whether the series' table has a primary key or a unique index on `timestamp` alone."""
-    rows = connection.execute(_UNIQUE_KEYS, [series.table, series.table]).fetchall()
-    # An index tells its columns as one text, `['"timestamp"']` or `[timestamp]`.
-    return any(str(columns).strip("[]'\"").lower() == "timestamp" for (columns,) in rows)
-
-
-def _columns(connection: duckdb.DuckDBPyConnection, series: Series) -> dict[str, str]:
-    # Not duckdb_columns(): its first use in a process takes thirty times as long.
-    try:
-        described = connection.execute(f'DESCRIBE store.main."{series.table}"').fetchall()
-    except duckdb.CatalogException:
-        return {}
-    return {name.lower(): data_type for name, data_type, *_ in described}
 
 
 def _connect() -> duckdb.DuckDBPyConnection:
@@ -353,7 +337,7 @@ def _translated(path: Path) -> Iterator[None]:
         with heard():
             yield
     except (duckdb.Error, OSError) as problem:
-        raise _unusable(path, problem) from problem
+        raise unusable(path, problem) from problem
 
 
 def _refuse_lost_link(path: Path) -> None:
@@ -368,17 +352,3 @@ def _refuse_lost_link(path: Path) -> None:
 def _is_interrupted(problem: BaseException) -> bool:
     # What DuckDB makes of whatever a signal's handler raises while it works.
     return isinstance(problem, duckdb.InterruptException) or str(problem) == "Query interrupted"
-
-
-def _unusable(path: Path, problem: BaseException) -> StoreUnusable:
-    said = (str(problem).splitlines() or [type(problem).__name__])[0][:400]
-    if trouble := disk.trouble(path, problem):
-        return trouble
-    if os.access(path, os.F_OK) and not os.access(path, os.R_OK | os.W_OK):
-        return StoreUnusable(f"{path} may not be read and written by this user", hint="check its owner and mode")
-    if "version number" in said or "Unsupported Storage Version" in said:
-        return StoreUnusable(
-            f"{path} was written by a newer DuckDB: {said!r}", hint="upgrade DuckDB: pip install --upgrade duckdb"
-        )
-    hint = next((hint for words, hint in _HINTS.items() if words in said), _DEFAULT_HINT)
-    return StoreUnusable(f"{path} cannot be used: {said!r}", hint=hint)

@@ -11,17 +11,24 @@ from typing import Any, NamedTuple, Protocol
 
 from barfeed.domain.acceptance import Change
 from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Bar, Series
-from barfeed.domain.errors import Unrepaired
+from barfeed.domain.errors import StoreUnusable, Unrepaired
 from barfeed.store.duckdb import Store, Table, transaction
 
 TABLE = "ohlcv_revisions"
 
+_TYPES = {
+    "series": "VARCHAR",
+    "timestamp": "TIMESTAMP",
+    **{f"{side}_{name}": "DOUBLE" for side in ("old", "new") for name in VALUE_COLUMNS},
+    "seen_at": "TIMESTAMP",
+    "accepted_at": "TIMESTAMP",
+    "reason": "VARCHAR",
+    "run": "VARCHAR",
+}
+_DEFAULTS = {"accepted_at": " DEFAULT CURRENT_TIMESTAMP"}
 _CREATE = f"""
 CREATE TABLE IF NOT EXISTS store.main.{TABLE} (
-  series VARCHAR, timestamp TIMESTAMP,
-  {", ".join(f"old_{name} DOUBLE" for name in VALUE_COLUMNS)},
-  {", ".join(f"new_{name} DOUBLE" for name in VALUE_COLUMNS)},
-  seen_at TIMESTAMP, accepted_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP, reason VARCHAR, run VARCHAR
+  {", ".join(f"{name} {type_}{_DEFAULTS.get(name, '')}" for name, type_ in _TYPES.items())}
 )
 """
 # Cut, not rounded, as epoch_ms would: a version is accepted within the millisecond that is listed.
@@ -126,6 +133,7 @@ def revised(store: Store, series: Series, changes: Sequence[Change], why: Why) -
     """
     with store.session(write=True) as connection:
         table = store.table(connection, series)
+        is_there(connection)
         with transaction(connection):
             if revise(connection, series, changes, why) != len(changes):
                 raise overtaken(series)
@@ -151,26 +159,44 @@ def overtaken(series: Series) -> Unrepaired:
 
 
 def listed(connection: Connection, series: Series) -> list[Revision]:
-    """Every revision of the series, in the order they were accepted."""
-    if not _columns(connection, TABLE):
+    """Every revision of the series, in the order they were accepted. Raises `StoreUnusable`."""
+    if not is_there(connection):
         return []
     return [_revision(row) for row in connection.execute(_LIST, [str(series)]).fetchall()]
+
+
+def is_there(connection: Connection) -> bool:
+    """Whether any bar was ever changed; `StoreUnusable` where the audit table's name is another table's."""
+    types = _types(connection, TABLE)
+    wrong = [f"{name} is {types.get(name, 'missing')}" for name, type_ in _TYPES.items() if types.get(name) != type_]
+    if types and wrong:
+        raise StoreUnusable(
+            f"table {TABLE} is not the one that barfeed keeps the revisions in: {'; '.join(wrong)}",
+            hint=f"give it another name while no feed runs: ALTER TABLE {TABLE} RENAME TO {TABLE}_before",
+        )
+    return bool(types)
 
 
 def as_of_query(connection: Connection, series: Series, moment_ms: int) -> str:
     """The SELECT of the series' table as it stood at the end of millisecond `moment_ms`, in no order.
 
-    Its columns are those of a CSV. A bar without a `created_at` counts as having been there always.
+    Its columns are those of a CSV, and `is_known`: whether it is stored when the bar was appended. One of which it is
+    not counts as having been there since it closed; none that had not closed is among them. Raises `StoreUnusable`.
     """
     bars, end = _bars(series), f"make_timestamp_ms({int(moment_ms) + 1})"
-    appended = "created_at" in _columns(connection, series.table)
-    was_there = f"bar.created_at IS NULL OR bar.created_at < {end}" if appended else "TRUE"
-    if not _columns(connection, TABLE):
-        return f"SELECT {', '.join(f'bar.{name}' for name in COLUMNS)} FROM {bars} AS bar WHERE {was_there}"  # noqa: S608 - see above
+    # A column of a user's own that is no moment tells nothing.
+    is_stamped = _types(connection, series.table).get("created_at", "").startswith("TIMESTAMP")
+    created_at = "bar.created_at" if is_stamped else "NULL::TIMESTAMP"
+    is_known = f"{created_at} IS NOT NULL AS is_known"
+    was_there = f"bar.timestamp < make_timestamp_ms({int(moment_ms) + 1 - series.interval.ms})"
+    was_there += f" AND coalesce({created_at} < {end}, true)"
+    if not is_there(connection):
+        columns = ", ".join(f"bar.{name}" for name in COLUMNS)
+        return f"SELECT {columns}, {is_known} FROM {bars} AS bar WHERE {was_there}"  # noqa: S608 - see above
     values = ", ".join(
         f"CASE WHEN later.nth IS NULL THEN bar.{name} ELSE later.old_{name} END AS {name}" for name in VALUE_COLUMNS
     )
-    return _AS_OF.format(values=values, bars=bars, series=series, end=end, was_there=was_there)
+    return _AS_OF.format(values=f"{values}, {is_known}", bars=bars, series=series, end=end, was_there=was_there)
 
 
 def _bars(series: Series) -> str:
@@ -183,12 +209,12 @@ def _lists(changes: Sequence[Change]) -> list[list[Any]]:
     return [list(column) for column in (*olds, *news)]
 
 
-def _columns(connection: Connection, table: str) -> set[str]:
+def _types(connection: Connection, table: str) -> dict[str, str]:
     query = (
-        "SELECT lower(column_name) FROM information_schema.columns"
-        " WHERE table_catalog = 'store' AND table_schema = 'main' AND table_name = ?"
+        "SELECT lower(column_name), data_type FROM information_schema.columns"
+        " WHERE table_catalog = 'store' AND table_schema = 'main' AND lower(table_name) = ?"
     )
-    return {name for (name,) in connection.execute(query, [table]).fetchall()}
+    return dict(connection.execute(query, [table]).fetchall())
 
 
 def _revision(row: Sequence[Any]) -> Revision:

@@ -64,7 +64,7 @@ def test_a_feed_that_just_ran_is_well_and_nothing_of_it_is_changed(feeding: Mach
     assert checks["newest bar"]["seen"] == "BTCUSDT 1h: 2024-02-10 13:00, one of 726"
     assert checks["last cycle"]["seen"] == "20240210_140030Z appended"
     assert checks["key"]["state"] == checks["space"]["state"] == "good"
-    assert f"whole, a file of DuckDB 1.0.0+, used with {duckdb.__version__}" in checks["store"]["seen"]
+    assert f"whole, can be read by DuckDB 1.1.0 and later, used with {duckdb.__version__}" in checks["store"]["seen"]
     assert digests(feeding.folder) == before
 
 
@@ -227,7 +227,7 @@ def test_a_file_of_a_newer_duckdb_says_so(feeding: Machine) -> None:
 
 def test_a_broken_file_and_another_shape_are_told(feeding: Machine) -> None:
     execute(feeding.duckdb, f"ALTER TABLE {TABLE} RENAME close TO shut")
-    assert "another shape: close is missing" in told(feeding)["store"]["seen"]
+    assert "another shape: close is missing" in told(feeding)["table"]["seen"]
     feeding.duckdb.write_bytes(b"not a database at all " * 1000)
     assert "cannot be used" in told(feeding)["store"]["seen"]
 
@@ -252,22 +252,25 @@ def test_a_store_with_one_broken_block_is_not_whole(feeding: Machine, column: st
 
 
 @pytest.mark.parametrize(
-    ("make", "state"),
+    ("make", "name"),
     [
-        ("", "note"),
-        (f"CREATE UNIQUE INDEX mine ON {TABLE} (timestamp)", "good"),
-        (f"CREATE INDEX mine ON {TABLE} (timestamp)", "note"),
-        (f"CREATE UNIQUE INDEX mine ON {TABLE} (timestamp, volume)", "note"),
-        (f"ALTER TABLE {TABLE} ADD PRIMARY KEY (timestamp)", "good"),
+        ("", "table"),
+        (f"CREATE UNIQUE INDEX mine ON {TABLE} (timestamp)", "key"),
+        (f"CREATE INDEX mine ON {TABLE} (timestamp)", "table"),
+        (f"CREATE UNIQUE INDEX mine ON {TABLE} (timestamp, volume)", "table"),
+        (f"ALTER TABLE {TABLE} ADD PRIMARY KEY (timestamp)", "key"),
     ],
 )
-def test_a_table_that_takes_a_bar_twice_is_noted(feeding: Machine, tmp_path: Path, make: str, state: str) -> None:
-    store = make_store(tmp_path / "users.duckdb", BARS)
+def test_a_table_that_takes_a_bar_twice_is_bad_and_named_with_what_mends_it(
+    feeding: Machine, tmp_path: Path, make: str, name: str
+) -> None:
+    store = make_store(tmp_path / "users.duckdb", BARS, with_key=False)
     execute(store, *[make] if make else [])
-    key = told(feeding, "--duckdb", store)["key"]
-    assert key["state"] == state
-    if state == "note":
-        execute(store, "DROP INDEX IF EXISTS mine", key["fix"].partition(": ")[2])
+    checks = told(feeding, "--duckdb", store)
+    assert {"key", "table"} & set(checks) == {name}
+    if name == "table":
+        assert bad(checks) == {"table"}
+        execute(store, checks["table"]["fix"].partition(": ")[2])
         assert told(feeding, "--duckdb", store)["key"]["state"] == "good"
 
 

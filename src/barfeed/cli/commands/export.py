@@ -11,7 +11,7 @@ from barfeed.cli.hints import sister
 from barfeed.cli.moments import MOMENT
 from barfeed.cli.paths import MeantPath
 from barfeed.cli.settings import Settings, options_of
-from barfeed.cli.terminal import log_to_stderr, say
+from barfeed.cli.terminal import log_to_stderr, remark, say
 from barfeed.domain import grid
 from barfeed.domain.errors import StoreEmpty
 
@@ -51,11 +51,18 @@ def export(file: Path, from_ms: int | None, to_ms: int | None, as_of_ms: int | N
     except StoreEmpty as problem:
         raise StoreEmpty(str(problem), hint=f"see what it holds: {sister('status')}") from problem
     say(json_text.dumps(_facts(done)) if json else _line(done))
+    if done.unknown:
+        remark(
+            f"{series}: when {done.unknown} of the {done.bars} bars were appended is not known, for the table does not"
+            " hold it (created_at): they are taken as there since they closed"
+        )
 
 
 def _facts(done: "Exported") -> dict[str, object]:
     first, last = grid.text(done.first_ms), grid.text(done.last_ms)
-    return {"exported": done.bars, "first": first, "last": last, "gaps": done.gaps, "file": str(done.file)}
+    unknown = {} if done.unknown is None else {"unknown": done.unknown}
+    facts = {"exported": done.bars, "first": first, "last": last, "gaps": done.gaps}
+    return facts | unknown | {"file": str(done.file)}
 
 
 def _line(done: "Exported") -> str:

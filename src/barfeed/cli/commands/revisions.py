@@ -58,6 +58,7 @@ def _listed(settings: Settings, series: Series) -> "list[Revision]":
     store = Store(settings.duckdb, SystemClock(), settings.lock_timeout_sec)
     store.expect_file()
     with store.session(write=False) as connection:
+        store.table(connection, series)
         return listed(connection, series)
 
 

@@ -106,7 +106,7 @@ def _lines(store: "Store", now: _Now, conditions: "list[Condition]") -> list[str
 
 
 def _series_text(condition: "Condition") -> list[str]:
-    coverage, (_, gaps, revisions) = condition.bars.coverage, condition.bars
+    coverage, gaps, revisions, _ = condition.bars
     held = "none"
     if coverage.first_ms is not None and coverage.last_ms is not None:
         span = f"{grid.text(coverage.first_ms)}..{grid.text(coverage.last_ms)}"
@@ -152,7 +152,7 @@ def _facts(store: "Store", now: _Now, conditions: "list[Condition]") -> dict[str
 
 
 def _series_facts(condition: "Condition") -> dict[str, object]:
-    (rows, first_ms, last_ms), gaps, revisions = condition.bars
+    (rows, first_ms, last_ms), gaps, revisions, _ = condition.bars
     last, inference = condition.runs.last, condition.runs.inference
     return {
         "symbol": condition.series.symbol,
