@@ -19,7 +19,7 @@ from lgbm_inference.errors import LocalError
 
 LOCK_TIMEOUT_SEC = 30.0
 
-# A new file can be read by DuckDB 1.x; the version of an existing one cannot be lowered.
+# A new file can be read by DuckDB 1.1 and later; the version of an existing one cannot be lowered.
 _NEW_FILE = "STORAGE_VERSION 'v1.0.0'"
 _EXISTING_FILE = "READ_WRITE"
 _LOCK_PAUSE_SEC = 0.1

@@ -98,9 +98,18 @@ def on_path(tmp_path: Path) -> dict[str, str]:
 
 # How each shell asks: what is typed and where, by click's own protocol; and how it is answered.
 ASKED = {
-    "bash": ({"COMP_WORDS": "barfeed run --inference-source ", "COMP_CWORD": "3"}, "plain,db\nplain,api\n"),
-    "zsh": ({"COMP_WORDS": "barfeed run --inference-source ", "COMP_CWORD": "3"}, "plain\ndb\n_\nplain\napi\n_\n"),
-    "fish": ({"COMP_WORDS": "barfeed run --inference-source ", "COMP_CWORD": ""}, "plain,db\nplain,api\n"),
+    "bash": (
+        {"COMP_WORDS": "barfeed run --inference-source ", "COMP_CWORD": "3"},
+        "plain,db\nplain,api\nplain,db,api\n",
+    ),
+    "zsh": (
+        {"COMP_WORDS": "barfeed run --inference-source ", "COMP_CWORD": "3"},
+        "plain\ndb\n_\nplain\napi\n_\nplain\ndb,api\n_\n",
+    ),
+    "fish": (
+        {"COMP_WORDS": "barfeed run --inference-source ", "COMP_CWORD": ""},
+        "plain,db\nplain,api\nplain,db,api\n",
+    ),
 }
 
 

@@ -275,7 +275,7 @@ def test_nan_is_in_no_range(ask: Ask, name: str) -> None:
         (["--n-recent", "six"], ["--n-recent", "'six'"]),
         (["--n-recent", "6.5"], ["--n-recent", "'6.5'"]),
         (["--settle-sec", "soon"], ["--settle-sec", "'soon'"]),
-        (["--inference-source", "DB"], ["--inference-source", "'DB'", "'db', 'api'"]),
+        (["--inference-source", "DB"], ["--inference-source", "'DB'", "'db', 'api', 'db,api'"]),
         (["--symbol", "BTC/USDT"], ["--symbol", "'BTC/USDT'", "1 to 40 letters"]),
         (["--interval", "1w"], ["--interval", "'1w'", "1m 3m 5m"]),
         (["--interval", "1m", "--settle-sec", "60"], ["--settle-sec 60", "--interval 1m"]),
@@ -496,7 +496,15 @@ def test_the_help_names_every_flag_variable_default_and_range() -> None:
     for name in EVERY:
         assert f"--{name.replace('_', '-')}" in said
         assert f"BARFEED_{name.upper()}" in said
-    for fact in ("2<=x<=1500", "0<=x<=8760", "[db|api]", "default: 300.0", "default: BTCUSDT", "--once", "--config"):
+    for fact in (
+        "2<=x<=1500",
+        "0<=x<=8760",
+        "[db|api|db,api]",
+        "default: 300.0",
+        "default: BTCUSDT",
+        "--once",
+        "--config",
+    ):
         assert fact in said
 
 

@@ -93,6 +93,18 @@ def link_to_nowhere(world: World) -> Record:
     return next_hour(world)
 
 
+def another_table(*statements: str) -> Callable[[World], Record]:
+    """The bars in a table of the user's own."""
+
+    def live(world: World) -> Record:
+        world.execute("ALTER TABLE ohlcv_btcusdt_1h RENAME TO mine")
+        for statement in statements:
+            world.execute(statement)
+        return next_hour(world)
+
+    return live
+
+
 def file_for_a_folder(world: World) -> Record:
     moved = world.feed.folder.rename(world.feed.folder.with_name("moved"))
     world.feed.folder.write_text("")
@@ -100,6 +112,7 @@ def file_for_a_folder(world: World) -> Record:
     return next_hour(world)
 
 
+MADE = "CREATE TABLE ohlcv_btcusdt_1h"
 REVISED = 'kind = "revise"\nbar = 2024-02-10T11:00:00\nvolume = 1234.567'
 REFUSED = 'kind = "status"\nstatus = 400\ncode = -1121\nmsg = "Invalid symbol."'
 DEARER = 'kind = "text"\nbar = 2024-02-10T14:00:00\ncolumn = 7\nvalue = \'"99999999999.5"\''
@@ -134,12 +147,18 @@ SCENES: dict[str, tuple[Callable[[World], Record], str]] = {
     "a row that contradicts itself": (lambda world: next_hour(world, DEARER), "contract_broken"),
     "a corrupt store": (corrupt, "store_unusable"),
     "a link to nowhere": (link_to_nowhere, "store_unusable"),
+    "a table without a key": (another_table(f"{MADE} AS FROM mine"), "store_unusable"),
+    "a table of a pandas frame": (
+        another_table(f"{MADE} AS SELECT timestamp::TIMESTAMP_NS AS timestamp, * EXCLUDE timestamp FROM mine"),
+        "store_unusable",
+    ),
+    "a view": (another_table(f"{MADE.replace('TABLE', 'VIEW')} AS FROM mine"), "store_unusable"),
     "no folder to write to": (file_for_a_folder, "artifacts_unusable"),
 }
 
 
 def section(status: str) -> str:
-    return TEXT.split(f"### `{status}`, ")[1].split("\n### ")[0].split("\n## ")[0]
+    return TEXT.split(f"### `{status}`, ")[1].split("\n### `")[0].split("\n## ")[0]
 
 
 @pytest.fixture

@@ -409,6 +409,67 @@ def test_with_the_api_as_source_the_csv_comes_even_when_the_store_is_in_trouble(
     assert (len(rows), rows[-1]["timestamp"]) == (726, "2024-02-10 13:00:00")
 
 
+HARMS = [
+    ("UPDATE ohlcv_btcusdt_1h SET close = 1 WHERE timestamp = '2024-02-10 11:00'", "mismatch", 1),
+    ("DELETE FROM ohlcv_btcusdt_1h", "store_empty", 1),
+    ("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp >= '2024-02-10 10:00'", "missed_bars", 1),
+    ("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = '2024-01-20 05:00'", "window_gap", 1),
+    ("INSERT INTO ohlcv_btcusdt_1h (timestamp) VALUES ('2024-02-10 15:00')", "store_ahead", 1),
+    ("ALTER TABLE ohlcv_btcusdt_1h DROP COLUMN volume", "store_unusable", 4),
+]
+
+
+@pytest.mark.parametrize(("harm", "status", "exit_code"), HARMS)
+def test_with_both_as_source_the_exchanges_window_stands_in_for_a_store_in_trouble(
+    started: World, harm: str, status: str, exit_code: int
+) -> None:
+    started.execute(harm)
+    plain = started.run()
+    assert (plain.status, plain.exit_code, plain.inference) == (status, exit_code, None)
+    record = started.run(inference_source="db,api")
+    told = manifest(record)
+    assert (record.status, record.exit_code) == (status, exit_code)
+    assert (told["inference_source"], told["inference_from"], told["status"]) == ("db,api", "api", status)
+    warning = f"the inference CSV is of the exchange's bars alone, not of the store's: {status}"
+    assert told["warnings"] == [warning]
+    rows = csv_rows(started, told["files"]["for_inference"]["file"])
+    taped = [bar for bar in sorted(started.taped().values()) if bar.open_time_ms <= TARGET_MS][-726:]
+    assert [float(row["close"]) for row in rows] == [bar.close for bar in taped]
+    assert rows[-1]["timestamp"] == "2024-02-10 13:00:00"
+
+
+def test_with_both_as_source_a_store_that_is_well_gives_the_csv(started: World) -> None:
+    # What only the store has tells whose window it is.
+    started.execute("UPDATE ohlcv_btcusdt_1h SET volume = 4711 WHERE timestamp = '2024-01-20 05:00'")
+    record = started.run(inference_source="db,api")
+    told = manifest(record)
+    assert (record.exit_code, record.appended, told["inference_from"], told["warnings"]) == (0, 1, "db", [])
+    assert "4711.0" in {row["volume"] for row in csv_rows(started, told["files"]["for_inference"]["file"])}
+
+
+def test_with_both_as_source_a_broken_file_does_not_keep_the_csv_back(world: World) -> None:
+    world.duckdb.write_bytes(b"no database at all" * 1000)
+    record = world.run(inference_source="db,api", catch_up=True)
+    assert (record.status, record.exit_code, record.inference_from) == ("store_unusable", 4, "api")
+
+
+def test_with_both_as_source_a_broken_answer_gives_no_csv(started: World) -> None:
+    record = started.run('[[fault]]\nkind = "hide"\nbar = 2024-02-10T11:00:00', inference_source="db,api")
+    assert (record.status, record.inference) == ("contract_broken", None)
+
+
+def test_with_both_as_source_a_dry_run_publishes_nothing(started: World) -> None:
+    started.execute(HARMS[0][0])
+    record = started.run(inference_source="db,api", dry_run=True)
+    assert (record.exit_code, record.inference, record.warnings) == (1, None, [])
+
+
+def test_with_both_as_source_the_first_trouble_is_told_where_neither_has_a_window(started: World) -> None:
+    started.execute(HARMS[0][0])
+    record = started.run(inference_source="db,api", window_bars=2000)
+    assert (record.status, record.inference) == ("mismatch", None)
+
+
 def test_with_the_api_as_source_an_older_gap_in_the_store_is_told_all_the_same(started: World) -> None:
     started.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = '2024-01-20 05:00'")
     record = started.run(inference_source="api")

@@ -54,7 +54,9 @@ class Settings:
     min_window_hours: int = _setting(
         0, "Do with so many hours where the exchange itself has no more; 0: never.", at_least=0, at_most=9480
     )
-    inference_source: Literal["db", "api"] = _setting("db", "Where the inference CSV comes from.")
+    inference_source: Literal["db", "api", "db,api"] = _setting(
+        "db", "Where the inference CSV comes from; db,api: from the API where the store fails."
+    )
     plain_decimals: bool = _setting(False, "Write 0.0000157066 for 1.57066e-05 in CSVs: no number has an exponent.")
     watch: bool = _setting(False, "Run for ever, or one cycle.")
     sleep_sec: float = _setting(300.0, "Watch: longest sleep between looks.", at_least=0.05, at_most=3600)

@@ -18,6 +18,7 @@ from barfeed.domain.errors import (
     Mismatch,
     StoreUnusable,
     Unrepaired,
+    ValidationFailed,
 )
 from barfeed.domain.rules import Asked
 from barfeed.domain.verdict import Held, Remedies
@@ -31,7 +32,7 @@ from barfeed.store.duckdb import Store, Table
 if TYPE_CHECKING:
     from barfeed.feed.inquiry import Inquiry
 
-Source = Literal["db", "api"]
+Source = Literal["db", "api", "db,api"]
 
 _log = logging.getLogger(__name__)
 
@@ -168,12 +169,37 @@ class _Cycle:
             raise trouble
         if self._order.inference_source == "api":
             # The pull alone vouches for this CSV: the model gets it though the store be in trouble.
-            self._publish(run, self._usable(plan.asked, pull.bars[-self._order.window_bars :]))
-        stored = self._keep_or_accept(plan, pull)
-        self._tell_flat(stored, pull)
-        window = self._usable(plan.asked, stored)
-        if self._order.inference_source == "db":
-            self._publish(run, window)
+            self._publish_pulled(run, plan.asked, pull)
+        with self._pulled_instead(run, plan.asked, pull):
+            stored = self._keep_or_accept(plan, pull)
+            self._tell_flat(stored, pull)
+            window = self._usable(plan.asked, stored)
+        if self._order.inference_source != "api":
+            self._publish(run, window, "db")
+
+    def _publish_pulled(self, run: Run, asked: Asked, pull: Pull) -> None:
+        self._publish(run, self._usable(asked, pull.bars[-self._order.window_bars :]), "api")
+
+    @contextmanager
+    def _pulled_instead(self, run: Run, asked: Asked, pull: Pull) -> Iterator[None]:
+        """With both as the source: the API's window where the store is out of reach or does not fit."""
+        try:
+            yield
+        except (StoreUnusable, ValidationFailed) as trouble:
+            if self._order.inference_source == "db,api":
+                self._fall_back(run, asked, pull, trouble)
+            raise
+
+    def _fall_back(self, run: Run, asked: Asked, pull: Pull, trouble: BarfeedError) -> None:
+        try:
+            self._publish_pulled(run, asked, pull)
+        except BarfeedError as second:
+            # The first trouble is the one to tell.
+            _log.error("%s", second)
+        if self._record.inference:
+            text = f"the inference CSV is of the exchange's bars alone, not of the store's: {trouble.status}"
+            self._record.warnings.append(text)
+            _log.warning("%s: %s", asked.series, text)
 
     def _agree_on_time(self) -> BarfeedError | None:
         # An error is kept, not raised: a run gets its name from the time, and its manifest from its name.
@@ -253,12 +279,12 @@ class _Cycle:
             newest_ms = self._newest_stored()
             target_ms = self._record.target_ms
             bars = verdict.bars_to_pull(target_ms, newest_ms, order.n_recent, order.window_bars, self._step_ms)
-        pulled_bars = max(bars, order.window_bars) if order.inference_source == "api" else bars
+        pulled_bars = max(bars, order.window_bars) if "api" in order.inference_source else bars
         return _Plan(Asked(order.series, pulled_bars, now_ms), bars)
 
     def _newest_stored(self) -> int | None:
         # With the API as the source, a store in trouble is told after the CSV is out, not before.
-        patient = suppress(StoreUnusable) if self._order.inference_source == "api" else nullcontext()
+        patient = suppress(StoreUnusable) if "api" in self._order.inference_source else nullcontext()
         with patient, self._feed.store.reading(self._order.series) as table:
             return table.coverage().last_ms
         return None
@@ -380,11 +406,12 @@ class _Cycle:
             # With this target, an old window would be published as the newest.
             raise _Overtaken("the hour turned before this one was done: the new hour is lived instead")
 
-    def _publish(self, run: Run, window: Sequence[Bar]) -> None:
+    def _publish(self, run: Run, window: Sequence[Bar], source: Literal["db", "api"]) -> None:
         if not self._order.dry_run:
             with self._record.step("publish"):
                 # Noted before the latest: a manifest tells every file that is there.
                 self._record.inference = run.publish(window, self._record.short_hours)
+                self._record.inference_from = source
                 newest_ms = grid.last_closed(self._talk.now_ms, self._step_ms)
                 run.replace_latest(self._record.inference, window[-1].open_time_ms, newest_ms)
 

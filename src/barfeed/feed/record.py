@@ -59,6 +59,7 @@ class Record:
     target_ms: int | None = None
     pull: Written | None = None
     inference: Written | None = None
+    inference_from: Literal["db", "api"] | None = None
     validated: int = 0
     appended: int = 0
     would_append: int = 0
@@ -165,6 +166,7 @@ class Record:
             "exchange": self._exchange(talk),
             "dry_run": self.dry_run,
             "inference_source": self.inference_source,
+            "inference_from": self.inference_from,
             "counts": self._counts(),
             "coverage": self._coverage(),
             "files": {"api_pull": _file(self.pull), "for_inference": _file(self.inference)},

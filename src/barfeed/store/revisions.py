@@ -142,6 +142,7 @@ def revised(store: Store, series: Series, changes: Sequence[Change], why: Why) -
 
 def note_let_pass(connection: Connection, series: Series, bar: Bar, why: Why) -> None:
     """Let a bar with these very values pass from now on, whatever its row says beside them; in a transaction."""
+    is_there(connection)
     connection.execute(_CREATE)
     connection.execute(_NOTE_LET_PASS, [str(series), *bar, why.seen_at_ms, why.reason, why.run])
 

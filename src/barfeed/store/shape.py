@@ -125,7 +125,7 @@ class Shape(NamedTuple):
             return f"{lossy[0]} has lost digits: move it aside, {aside}; then fetch the history anew: barfeed backfill"
         if self.twice and self.twice.open_time_ms is not None and self.twice.versions > 1:
             return "take out the wrong one of each two rows, which barfeed verify names; then this tells what is left"
-        return f"mend it with DuckDB {duckdb.__version__} while no feed runs: {'; '.join(self.statements)}"
+        return f"mend it in DuckDB 1.2 or newer while no feed runs: {'; '.join(self.statements)}"
 
     @property
     def statements(self) -> list[str]:
