@@ -1,6 +1,7 @@
 """DuckDB files as other DuckDBs write them."""
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -11,10 +12,18 @@ _BLOCKS = "SELECT DISTINCT block_id FROM pragma_storage_info('{table}') WHERE co
 _WORD = (1 << 64) - 1
 
 
-def of_the_future(whole: bytes) -> bytes:
-    """The same file with a storage version that no DuckDB has yet, its header's checksum made anew."""
-    header = whole[8:12] + b"\xc8" + whole[13:_HEADER_BYTES]
-    return _checksum(header).to_bytes(8, "little") + header + whole[_HEADER_BYTES:]
+def of_version(version: int) -> Callable[[bytes], bytes]:
+    """What makes of a file the same one with another storage version, its header's checksum made anew."""
+
+    def make(whole: bytes) -> bytes:
+        header = whole[8:12] + bytes([version]) + whole[13:_HEADER_BYTES]
+        return _checksum(header).to_bytes(8, "little") + header + whole[_HEADER_BYTES:]
+
+    return make
+
+
+# One that no DuckDB has yet.
+of_the_future = of_version(200)
 
 
 def break_column(path: Path, table: str, column: str) -> None:

@@ -112,7 +112,9 @@ def _older(writer: "re.Match[str] | None") -> str:
 
 def refusal(problem: object) -> str:
     """The system's reason in what DuckDB said, `No space left on device`; empty where there is none."""
-    return next((reason for number in errno.errorcode if (reason := os.strerror(number)) in str(problem)), "")
+    reasons = map(os.strerror, errno.errorcode)
+    # One may begin with another: the longer one was said.
+    return max((reason for reason in reasons if reason in str(problem)), key=len, default="")
 
 
 def _refused_by_the_system(path: Path, said: str) -> StoreUnusable | None:
