@@ -147,6 +147,38 @@ def test_as_of_leaves_out_what_was_appended_later(store: Path, tmp_path: Path) -
     assert read_csv(tmp_path / "then.csv") == list(BARS[:-3])
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE ohlcv_btcusdt_1h DROP created_at",
+        "UPDATE ohlcv_btcusdt_1h SET created_at = NULL",
+        "ALTER TABLE ohlcv_btcusdt_1h RENAME created_at TO is_known",
+        "ALTER TABLE ohlcv_btcusdt_1h ALTER created_at TYPE VARCHAR USING 'long ago'",
+    ],
+)
+def test_as_of_of_a_table_that_does_not_know_gives_no_bar_that_had_not_closed_and_says_so(
+    store: Path, tmp_path: Path, change: str
+) -> None:
+    execute(store, change)
+    at_once = exported(store, tmp_path / "then.csv", "--as-of", "2024-02-10 12:30")
+    assert at_once.code == 0
+    # The bar of 11:00 closed at 12:00, that of 12:00 had not closed yet.
+    assert read_csv(tmp_path / "then.csv") == list(BARS[:-2])
+    assert "when 798 of the 798 bars were appended is not known" in at_once.err
+    exported(store, tmp_path / "then.csv", "--as-of", "2024-02-10 13:00")
+    assert read_csv(tmp_path / "then.csv") == list(BARS[:-1])
+    told = exported(store, tmp_path / "then.csv", "--as-of", "2024-02-10 13:00", "--json").told
+    assert (told["exported"], told["unknown"]) == (799, 799)
+    assert "unknown" not in exported(store, tmp_path / "then.csv", "--json").told
+
+
+def test_as_of_never_gives_what_a_wrong_clock_stamped_before_it_closed(store: Path, tmp_path: Path) -> None:
+    execute(store, "UPDATE ohlcv_btcusdt_1h SET created_at = '2000-01-01'")
+    done = exported(store, tmp_path / "then.csv", "--as-of", "2024-02-10 12:30")
+    assert read_csv(tmp_path / "then.csv") == list(BARS[:-2])
+    assert "not known" not in done.err
+
+
 def test_as_of_tells_the_version_that_stood_then(store: Path, tmp_path: Path) -> None:
     execute(
         store,
@@ -244,7 +276,7 @@ def test_a_million_bars_leave_nothing_but_the_summary_on_stdout(tmp_path: Path) 
     make_store(store, made_up_bars(ms(2024, 2, 10, 13), 2))
     execute(
         store,
-        """INSERT INTO ohlcv_btcusdt_1h SELECT make_timestamp_ms(i * 3600000), 1.5, 3, 1, 2, 0.1 * i, now()
+        """INSERT INTO ohlcv_btcusdt_1h SELECT make_timestamp_ms((500000 + i) * 3600000), 1.5, 3, 1, 2, 0.1 * i, now()
            FROM range(999998) t(i)""",
     )
     done = subprocess.run(

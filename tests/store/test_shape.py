@@ -253,6 +253,17 @@ def test_a_column_by_another_name_is_asked_to_be_named_so(tmp_path: Path) -> Non
         assert table.append(BARS) == 2
 
 
+@pytest.mark.parametrize("change", ["DROP TABLE mine", "ALTER TABLE mine RENAME close TO shut"])
+def test_a_view_of_what_is_not_there_is_no_missing_table(tmp_path: Path, change: str) -> None:
+    made = [KEYED.replace(TABLE, "mine"), f"CREATE VIEW {TABLE} AS SELECT timestamp, close FROM mine", change]
+    path = by_hand(tmp_path / "ohlcv.duckdb", *made)
+    told = refusal(path)
+    assert "it is a view of what is not there, expected a table" in str(told)
+    by_hand(path, told.hint.partition(": ")[2].partition(";")[0])
+    with Store(path, SystemClock(), 0.0).appending(SERIES, create=False) as table:
+        assert table.append(BARS) == 2
+
+
 def test_decimals_become_the_doubles_nearest_to_their_text(tmp_path: Path) -> None:
     texts = ["0.1", "123456789012345678901.12345678901234567", "9007199254740993.5", "0.00000000000000001"]
     path = by_hand(tmp_path / "ohlcv.duckdb", with_volume("DECIMAL(38,17)"))

@@ -70,6 +70,13 @@ class Coverage(NamedTuple):
     first_ms: int | None
     last_ms: int | None
 
+    def grown_by(self, appended: Sequence[Bar]) -> "Coverage":
+        """What it holds with these bars, ascending, at its end."""
+        if not appended:
+            return self
+        first_ms = appended[0].open_time_ms if self.first_ms is None else self.first_ms
+        return Coverage(self.rows + len(appended), first_ms, appended[-1].open_time_ms)
+
 
 class Table:
     """One series' table while the store is open."""

@@ -92,6 +92,8 @@ class Shape(NamedTuple):
     @property
     def wrong(self) -> str:
         """What keeps it from being used, in words; empty where nothing does."""
+        if not self.columns:
+            return "it is a view of what is not there, expected a table"
         found = [f"{name} is {told}, expected {_TYPES[name]}" for name, told in self.mistyped.items()]
         found += [f"{name} is NOT NULL without a default" for name in self.needed]
         if self.is_view:
@@ -117,6 +119,8 @@ class Shape(NamedTuple):
     def remedy(self) -> str:
         """What mends it, as a hint tells it."""
         alter = f"ALTER TABLE {_quoted(self.table)}"
+        if not self.columns:
+            return f"take it away in DuckDB: DROP VIEW {_quoted(self.table)}; or point --duckdb at another file"
         if "missing" in self.mistyped.values():
             absent = next(name for name, told in self.mistyped.items() if told == "missing")
             return f"name the column so, {alter} RENAME COLUMN ... TO {absent}, or point --duckdb at another file"
@@ -190,8 +194,10 @@ def look(connection: duckdb.DuckDBPyConnection, table: str) -> Shape | None:
     # Not duckdb_columns(): its first use in a process takes thirty times as long.
     try:
         described = connection.execute(f"DESCRIBE {relation}").fetchall()
-    except duckdb.CatalogException:
-        return None
+    except (duckdb.BinderException, duckdb.CatalogException):
+        # A view is none any more once what it shows is gone.
+        is_view = bool(connection.execute(_VIEW, [table]).fetchall())
+        return Shape(table, (), is_view=True, is_unique=False) if is_view else None
     columns = tuple(Column(name, kind, null == "NO" and default is None, bool(key))
                     for name, kind, null, key, default, *_ in described)  # fmt: skip
     shape = Shape(table, columns)
