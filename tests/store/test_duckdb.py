@@ -154,6 +154,15 @@ def test_a_table_without_any_key_is_refused_before_a_bar_can_come_twice(path: Pa
     assert len(rows(path)) == 1
 
 
+@pytest.mark.parametrize("more", ["CREATE UNIQUE INDEX odd ON ohlcv_btcusdt_1h (close)", ""])
+def test_another_unique_column_keeps_no_bar_out_in_silence(path: Path, more: str) -> None:
+    table = WITH_KEY if more else WITH_KEY.replace("close DOUBLE", "close DOUBLE UNIQUE")
+    by_hand(path, table, ONE_ROW, *[more] if more else [])
+    with pytest.raises(StoreUnusable, match="a unique index or a foreign key of the table's own refuses a bar"):
+        append(path, 0, 1)
+    assert len(rows(path)) == 1
+
+
 def test_a_users_own_table_in_capitals_is_seen(path: Path) -> None:
     by_hand(path, WITH_KEY.replace("ohlcv_btcusdt_1h", "OHLCV_BTCUSDT_1H"), ONE_ROW)
     assert read(path) == bars(0)
