@@ -97,9 +97,7 @@ class Record:
 
     def grow(self, appended: Sequence[Bar]) -> None:
         """Note that the store, whose coverage is known, has these bars now, too."""
-        if appended and self.coverage:
-            first_ms = appended[0].open_time_ms if self.coverage.first_ms is None else self.coverage.first_ms
-            self.coverage = Coverage(self.coverage.rows + len(appended), first_ms, appended[-1].open_time_ms)
+        self.coverage = self.coverage and self.coverage.grown_by(appended)
 
     def pass_on(self, why: str) -> None:
         """Note that this hour is left to another process, and a newer one is lived instead."""
