@@ -170,7 +170,7 @@ class Archive:
     def _verified(self, rest: Rest, name: str) -> bytes:
         """A zip whose sha256 is the one that the archive tells; asked once more where it is another."""
         for _ in range(2):
-            expected = _read_checksum(self._get(rest, f"{name}.CHECKSUM"))
+            expected = _read_checksum(self._checksum(rest, name))
             packed = self._cache.read(name, expected) if self._cache else None
             if packed is not None:
                 return packed
@@ -183,6 +183,14 @@ class Archive:
             # It may have been replaced in between.
             _log.warning("%s: sha256 is %s, its CHECKSUM says %s; asking once more", name, seen, expected)
         raise FileBroken(f"its sha256 is {seen[:12]}..., but its CHECKSUM says {expected[:12]}...")
+
+    def _checksum(self, rest: Rest, name: str) -> bytes:
+        """What the archive says of a zip; where it says nothing, the zip itself tells whether it is there."""
+        try:
+            return self._get(rest, f"{name}.CHECKSUM")
+        except FileMissing:
+            self._get(rest, name)
+        raise FileBroken("its CHECKSUM is not in the archive, so nothing proves it")
 
     def _get(self, rest: Rest, name: str) -> bytes:
         self.requests += 1

@@ -95,6 +95,8 @@ class ReplayArchive:
             return _reply(404, b"")
         packed = self._sound(tape, file) if not faults else _packed(tape, file, faults)
         if name["checksum"]:
+            if any(fault.kind == "no_checksum" for fault in faults):
+                return _reply(404, b"")
             return _reply(200, _checksum(file, packed, faults))
         return _reply(200, packed)
 

@@ -34,6 +34,7 @@ def test_a_sound_archive_is_taken_by_months_then_days_and_the_last_two_days_by_r
 
 
 FAULTY_MONTHS = [
+    ('kind = "no_checksum"', ["its CHECKSUM is not in the archive, so nothing proves it"]),
     ('kind = "missing"', ["is not in the archive"]),
     ('kind = "bomb"\nmegabytes = 20', ["more than 744 bars can take"]),
     (

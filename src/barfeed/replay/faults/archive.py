@@ -50,6 +50,7 @@ ARCHIVE_KINDS = {
     "header": ArchiveKind("a header is `there`, or not", ("there",)),
     "microseconds": ArchiveKind("times are in microseconds"),
     "wrong_checksum": ArchiveKind("the CHECKSUM is of another file"),
+    "no_checksum": ArchiveKind("the CHECKSUM is not there, the zip is"),
     "truncated": ArchiveKind("the zip ends in its middle; its checksum fits"),
     "member": ArchiveKind("the CSV in the zip is called `value`", ("value",)),
     "bomb": ArchiveKind("the CSV unpacks to `megabytes` more", ("megabytes",)),
