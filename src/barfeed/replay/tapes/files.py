@@ -14,6 +14,7 @@ import duckdb
 from barfeed.domain import grid
 from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import UsageError
+from barfeed.domain.file_names import named, named_table
 from barfeed.replay.tapes.klines import Columns
 
 HINT = "name files like BTCUSDT-1h.parquet or BTCUSDT-1m-2023-07.csv, or say which series: SYMBOL-INTERVAL=PATH"
@@ -46,8 +47,6 @@ HEADERLESS = {
 }
 
 _SPEC = re.compile(r"(?P<symbol>[^-=/\\]+)-(?P<interval>[^-=/\\]+)=(?P<path>.+)", re.DOTALL)
-_FILE_NAME = re.compile(r"(?P<symbol>[^-]+)-(?P<interval>[^-.]+)([-.].*)?", re.DOTALL)
-_TABLE = re.compile(r"ohlcv_(?P<symbol>.+)_(?P<interval>[^_]+)")
 
 
 class Source(NamedTuple):
@@ -100,9 +99,8 @@ def _head(path: Path) -> bytes:
 
 def _by_name(path: Path) -> Series:
     """`BTCUSDT-1m-2023-07.parquet` holds BTCUSDT 1m."""
-    name = _FILE_NAME.fullmatch(path.name)
-    if name and name["interval"] in INTERVALS:
-        return Series.of(name["symbol"], name["interval"])
+    if series := named(path.name).series:
+        return series
     raise UsageError(f"{path}: the file name does not tell the series; expected one like BTCUSDT-1h.parquet", hint=HINT)
 
 
@@ -124,18 +122,14 @@ def _store(database: duckdb.DuckDBPyConnection, path: Path, series: Series | Non
         database.execute(f"ATTACH IF NOT EXISTS {_quoted(path)} AS {alias} (READ_ONLY)")
         rows = database.execute(f"SELECT name FROM (SHOW TABLES FROM {alias}) ORDER BY name").fetchall()
     tables = [str(name) for (name,) in rows]
-    found = [Source(each, f"{alias}.{each.table}", f"{path} ({each.table})") for each in map(_by_table, tables) if each]
+    found = [
+        Source(each, f"{alias}.{each.table}", f"{path} ({each.table})") for each in map(named_table, tables) if each
+    ]
     wanted = [source for source in found if series in (None, source.series)]
     if not wanted:
         expected = series.table if series else "ohlcv_{symbol}_{interval}"
         raise UsageError(f"{path}: no table {expected}; it has {_cut(tables)}", hint=HINT)
     return wanted
-
-
-def _by_table(table: str) -> Series | None:
-    name = _TABLE.fullmatch(table)
-    known = name and name["interval"] in INTERVALS
-    return Series.of(name["symbol"], name["interval"]) if name and known else None
 
 
 def _joined(database: duckdb.DuckDBPyConnection, series: Series, sources: list[Source]) -> Columns:
