@@ -20,11 +20,11 @@ help: ## this list
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs,inference,alerts,metrics,socks]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs,inference,alerts,metrics,socks,feather]'
 	@touch $@
 
 .venv/installed-peers: .venv/installed-dev
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs,inference,alerts,metrics,socks,peers,bench]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs,inference,alerts,metrics,socks,feather,peers,bench]'
 	@touch $@
 
 .venv/installed-inference: .venv/installed

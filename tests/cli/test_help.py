@@ -37,7 +37,7 @@ def test_every_command_shows_examples_that_it_understands(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for file in ("bars.csv.gz", "feed.duckdb"):
+    for file in ("bars.csv.gz", "feed.duckdb", "other.duckdb"):
         Path(file).touch()
     for example in examples_of(name):
         program, command, *words = shlex.split(example)

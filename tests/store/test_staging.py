@@ -13,8 +13,9 @@ from barfeed.domain.bars import HOUR_MS, Bar, Pull, Series, Turnover
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Asked
 from barfeed.domain.sources import Csv, Rows
+from barfeed.store.foreign import SourceUnreadable
 from barfeed.store.sql_rules import STORED_RULES, broken
-from barfeed.store.staging import SourceUnreadable, Staging, gaps
+from barfeed.store.staging import Staging, gaps
 
 SERIES = Series.of("BTCUSDT", "1h")
 NOON = 1_705_320_000_000  # 2024-01-15 12:00
@@ -67,16 +68,18 @@ def test_one_bar_is_read_from_every_layout(staging: Staging, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "1 columns"),
-        ("a,b,c\n", "3 columns"),
-        ("timestamp,close,open,high,low,volume\n", "expected a time, then open"),
+        ("", "it is empty"),
+        ("a,b,c\n", "no column timestamp, open, high, low, close, volume: its columns are 'a, b, c'"),
+        ("open_time,open,high,low,Close,close,volume\n", "two columns 'Close' and 'close'"),
         (f"{SIX},x\n", "7 columns"),
         (f"{SIX}\n1705323600000,1,1,1,,1\n", "a row is no bar"),
         (f"{SIX}\nyesterday,1,1,1,1,1\n", "yesterday"),
-        (f"{SIX}\n1705323600000,1,1,1\n", "CSV"),
-        (f"{SIX}\n1705323600000,1,1,1,1,1,1\n", "CSV"),
-        ("\x00\x01", "columns"),
-        ("<html></html>", "1 columns"),
+        (f"{SIX}\n1705323600000,1,1,1\n", "line 2 has 4 cells, expected 6"),
+        (f"{SIX}\n1705323600000,1,1,1,1,1,1\n", "line 2 has more than 6 cells"),
+        ("\x00\x01", "no text"),
+        ("<html></html>", "it is HTML, no CSV"),
+        ('[{"time": 1}]', "it is JSON, no CSV"),
+        (f'{SIX}\n"1705323600000,1,1,1,1,1\n', "line 2 has a quote that does not end"),
     ],
 )
 def test_what_is_no_csv_of_bars_is_refused(staging: Staging, text: str, says: str) -> None:

@@ -8,10 +8,6 @@ from barfeed.domain import grid
 from barfeed.domain.bars import Bar, Turnover
 from barfeed.domain.grid import Gap
 
-# The archive's layout, and a plain one; columns go by their place.
-ARCHIVE_COLUMNS = 12
-PLAIN_COLUMNS = 6
-
 
 class Note(NamedTuple):
     """Something about a source that its user should know: `about` names the file or span."""

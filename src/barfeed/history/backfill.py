@@ -7,12 +7,12 @@ is gone on with by the next call, which asks only for what is missing.
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import groupby
-from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from barfeed.domain import grid, sources
-from barfeed.domain.bars import VALUE_COLUMNS, Series
+from barfeed.domain.bars import Bar, Series
 from barfeed.domain.errors import BarfeedError, ContractBroken, ExchangeUnavailable, UsageError
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Finding
@@ -20,13 +20,16 @@ from barfeed.domain.sources import Note, Part, Rows
 from barfeed.exchange import archive
 from barfeed.exchange.archive import Archive
 from barfeed.exchange.paging import PAGE_ROWS, RestHistory
-from barfeed.history.backfill_report import Report
+from barfeed.history.backfill_report import Report, difference_finding
+from barfeed.history.imports import LEVEL_BREAK, NOTHING, Import, level_note, refuse_stranger, seam_notes
+from barfeed.history.own_files import OwnFile
 from barfeed.machine.clock import Clock
 from barfeed.store import revisions
 from barfeed.store.duckdb import Store, heard, transaction
-from barfeed.store.staging import Difference, SourceUnreadable, Staging, gaps, stored
+from barfeed.store.foreign import SourceUnreadable
+from barfeed.store.staging import Staging, gaps, neighbours, stored
 
-SourceName = Literal["auto", "rest", "archive", "csv"]
+SourceName = Literal["auto", "rest", "archive", "csv", "table"]
 
 # How long what has come may wait to be stored, and how much of it.
 KEEP_AFTER_SEC = 1.0
@@ -42,8 +45,14 @@ class Order(NamedTuple):
     source: SourceName
     from_ms: int | None = None
     to_ms: int | None = None
-    files: tuple[Path, ...] = ()
+    files: tuple[OwnFile, ...] = ()
     weight_budget: int | None = None
+    force_name: bool = False
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the bars are the user's own."""
+        return self.source in {"csv", "table"}
 
 
 class Tools(NamedTuple):
@@ -101,11 +110,12 @@ class Backfill:
     def run(self) -> None:
         """Fill what is missing. Raises what `errors` tells; what had come before is stored."""
         with self.report.measured(self._tools.clock):
-            self._tools.rest.start(1 if self._order.source == "csv" else self._order.weight_budget)
+            self._tools.rest.start(1 if self._order.is_own else self._order.weight_budget)
             wanted = self._wanted()
             if wanted is None:
+                self._refuse_unread()
                 return
-            self._open(wanted)
+            (self._open_beside if self._order.is_own else self._open)(wanted)
             try:
                 with heard():
                     self._fill(wanted)
@@ -125,7 +135,7 @@ class Backfill:
             end_ms = min(end_ms, order.to_ms)
         begin_ms = order.from_ms
         if begin_ms is None:
-            begin_ms = 0 if order.source == "csv" else self._first_ms()
+            begin_ms = 0 if order.is_own else self._first_ms()
         return sources.between(begin_ms, end_ms, self._step_ms)
 
     def _first_ms(self) -> int:
@@ -133,6 +143,26 @@ class Backfill:
         if first is None:
             raise ExchangeUnavailable(f"{self._order.series}: the exchange has no bar of it yet")
         return first.open_time_ms
+
+    def _refuse_unread(self) -> None:
+        if self._order.is_own:
+            raise UsageError(
+                f"{self._order.files[0]}: every bar of it is left out: between --from and --to no bar has closed",
+                hint="give a --from and --to that its bars are in",
+            )
+
+    def _open_beside(self, wanted: Gap) -> None:
+        """Only look: what is refused leaves no new store, nor table. Both are made with the first bar."""
+        store, series = self._tools.store, self._order.series
+        self.report.wanted, self.report.missing = wanted, wanted.bars
+        passed: list[Bar] = []
+        if store.exists():
+            with store.session(write=False) as connection:
+                passed = revisions.let_pass(connection, series)
+                if store.table(connection, series).exists:
+                    self.report.missing = sources.bars_in(gaps(connection, stored(series), wanted, self._step_ms))
+        self._staging = Staging(store.beside(), passed)
+        self._progress.start(0)
 
     def _open(self, wanted: Gap) -> None:
         """Look into the store for what is missing, and make its table where there is none."""
@@ -146,12 +176,12 @@ class Backfill:
             self._staging = Staging(connection, revisions.let_pass(connection, series))
         self.report.wanted, self.report.missing = wanted, sources.bars_in(self._missing)
         self._kept_sec = self._tools.clock.steady_sec()
-        self._progress.start(0 if self._order.source == "csv" else self.report.missing)
+        self._progress.start(self.report.missing)
 
     def _fill(self, wanted: Gap) -> None:
-        if self._order.source == "csv":
-            for path in self._order.files:
-                self._take_users_file(path, wanted)
+        if self._order.is_own:
+            for own in self._order.files:
+                self._take_own(own, wanted)
             return
         for source, spans in plan(self._order.source, self._missing, self._tools.rest.now_ms, self._step_ms):
             if source == "rest":
@@ -230,27 +260,20 @@ class Backfill:
         inside = [at for at in times if any(each.first_ms <= at <= each.last_ms for each in asked)]
         return grid.gaps(inside, self._step_ms)
 
-    def _take_users_file(self, path: Path, wanted: Gap) -> None:
-        from barfeed.history.csv_files import opened  # noqa: PLC0415 - only this source needs to unpack
-
-        try:
-            with opened(path) as plain:
-                self._staging.put_csv(plain)
-        except SourceUnreadable as problem:
-            self._staging.clear()
-            raise UsageError(f"{path}: {problem}", hint="nothing of this file was stored") from None
-        if beside := self._staging.keep_only(wanted):
-            self._tell(Note("outside", str(path), f"{beside} bars outside of {wanted} were left out"))
+    def _take_own(self, own: OwnFile, wanted: Gap) -> None:
+        users = Import(self._staging, self._order.series, self._order.force_name)
+        self._tell(*users.stage(own, wanted))
         if findings := self._staging.findings(self._step_ms, self._tools.rest.now_ms):
             self._staging.clear()
             raise UsageError(
-                f"{path}: {_count(findings)} broken; first: {findings[0]}",
-                hint="nothing of this file was stored; mend it, or leave those bars out with --from and --to",
+                f"{own}: {_count(findings)} broken; first: {findings[0]}",
+                hint=f"{NOTHING}; mend it, or leave those bars out with --from and --to",
             )
+        self._own = own
         self._staged = self._staging.rows()
         self._progress.reached(self._staged, wanted.last_ms, 0)
         self._note_span()
-        self._keep(str(path))
+        self._keep(str(own))
 
     def _note_span(self) -> None:
         """Files answer for their own span only: holes are looked for in it."""
@@ -268,13 +291,22 @@ class Backfill:
         staged = self._staging.rows()
         series = self._order.series
         self._is_storing = True
-        with self._tools.store.session(write=True) as connection, transaction(connection):
-            differences = self._staging.mismatches(series)
-            appended = self._staging.append_new(series)
+        with self._tools.store.session(write=True) as connection:
+            table = self._tools.store.table(connection, series)
+            with transaction(connection):
+                if not table.exists:
+                    table.append([])
+                differences = self._staging.mismatches(series)
+                breaks = self._staging.breaks(series, LEVEL_BREAK) if self._own else []
+                appended = self._staging.append_new(series)
+                if self._own:
+                    moved = partial(self._staging.moved_ms, series)
+                    refuse_stranger(self._own, differences, staged - appended, appended, moved)
         self._is_storing = False
         self.report.compared += staged - appended
         self.report.appended += appended
         self.report.mismatches += [difference_finding(each, name) for each in differences]
+        self._tell(*(level_note(name, each) for each in breaks))
         self._forget()
 
     def _forget(self) -> None:
@@ -301,11 +333,14 @@ class Backfill:
 
     def _look(self, wanted: Gap) -> None:
         """What the store holds now, and what even the source does not have."""
-        span = self.report.answered or (wanted if self._order.source != "csv" else None)
+        span = self.report.answered if self._order.is_own else wanted
         with self._tools.store.session(write=False) as connection:
             self.report.coverage = self._tools.store.table(connection, self._order.series).coverage()
             if span:
                 self.report.holes = gaps(connection, stored(self._order.series), span, self._step_ms)
+            if span and self._own:
+                beside = neighbours(connection, self._order.series, span)
+                self._tell(*seam_notes(span, *beside, self._step_ms))
 
     def _tell(self, *notes: Note) -> None:
         for note in notes:
@@ -314,6 +349,8 @@ class Backfill:
 
     _staging: Staging
     _staged = 0
+    # The user's own file that is staged.
+    _own: OwnFile | None = None
 
 
 def plan(
@@ -336,19 +373,6 @@ def plan(
 def _is_worth_a_file(month: archive.Period, inside: Sequence[Gap], now_ms: int, step_ms: int) -> bool:
     there = month.from_ms >= archive.FIRST_MS and month.to_ms <= now_ms - archive.TRUSTED_AFTER_MS
     return there and len(sources.pages(inside, PAGE_ROWS, step_ms)) > _PAGES_WORTH_A_FILE
-
-
-def difference_finding(difference: Difference, name: str) -> Finding:
-    """A `mismatch`: the differing values of a stored bar and of the source called `name`."""
-    sides = zip(VALUE_COLUMNS, difference.stored.values, difference.incoming.values, strict=True)
-    differing = [(column, mine, theirs) for column, mine, theirs in sides if mine != theirs]
-    return Finding(
-        "mismatch",
-        difference.stored.open_time_ms,
-        ", ".join(f"{column} stored {mine}, {name} {theirs}" for column, mine, theirs in differing),
-        stored={column: mine for column, mine, _ in differing},
-        exchange={column: theirs for column, _, theirs in differing},
-    )
 
 
 def _spans(spans: Sequence[Gap]) -> str:

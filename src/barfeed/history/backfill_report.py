@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from barfeed.domain import grid
-from barfeed.domain.bars import Series
+from barfeed.domain.bars import VALUE_COLUMNS, Series
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Finding
 from barfeed.domain.sources import Note
 from barfeed.machine.clock import Clock
 from barfeed.store.duckdb import Coverage
+from barfeed.store.staging import Difference
 
 
 @dataclass
@@ -84,6 +85,19 @@ class Report:
             "duration_sec": round(self.duration_sec, 3),
             "error": error,
         }
+
+
+def difference_finding(difference: Difference, name: str) -> Finding:
+    """A `mismatch`: the differing values of a stored bar and of the source called `name`."""
+    sides = zip(VALUE_COLUMNS, difference.stored.values, difference.incoming.values, strict=True)
+    differing = [(column, mine, theirs) for column, mine, theirs in sides if mine != theirs]
+    return Finding(
+        "mismatch",
+        difference.stored.open_time_ms,
+        ", ".join(f"{column} stored {mine}, {name} {theirs}" for column, mine, theirs in differing),
+        stored={column: mine for column, mine, _ in differing},
+        exchange={column: theirs for column, _, theirs in differing},
+    )
 
 
 def _span(coverage: Coverage) -> str:

@@ -22,9 +22,10 @@ from barfeed.domain.rules import Finding
 from barfeed.domain.sources import Note, Part, Source, between, cut, span
 from barfeed.store import staging
 from barfeed.store.duckdb import Store
+from barfeed.store.foreign import SourceUnreadable
 from barfeed.store.revisions import Connection, let_pass
 from barfeed.store.sql_rules import MESSAGES, STORED_RULES, broken
-from barfeed.store.staging import SourceUnreadable, Staging, stored
+from barfeed.store.staging import Staging, stored
 
 # What is closed, only an exchange can say; a bar it does not have yet shows against it.
 _RULES = {name: predicate for name, predicate in STORED_RULES.items() if name != "closed"}

@@ -173,6 +173,10 @@ class Store:
         with self._attached(EXISTING_FILE) as connection:
             yield connection
 
+    def beside(self) -> duckdb.DuckDBPyConnection:
+        """The connection of every session, while no file is attached to it: what is staged there outlasts them."""
+        return self._memory()
+
     def exists(self) -> bool:
         """Whether there is a file; `StoreUnusable` where its name is another thing's, or leads nowhere."""
         with _translated(self.path):

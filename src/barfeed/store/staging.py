@@ -6,11 +6,9 @@ Everything is one statement over all of it, never a loop over rows. It knows not
 # ruff: noqa: S608 - tables and columns are named here; the one foreign thing, a path, is quoted
 
 import glob
-import gzip
 import math
 import tempfile
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,38 +18,44 @@ import duckdb
 from barfeed.domain.bars import VALUE_COLUMNS, Bar, Series, Turnover
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import TURNOVER_RULES, Finding, but_let_pass
-from barfeed.domain.sources import ARCHIVE_COLUMNS, PLAIN_COLUMNS, Csv, Rows
+from barfeed.domain.sources import Csv, Rows
+from barfeed.store import cells
+from barfeed.store.columns import Column, Label, Layout, layout, quoted
+from barfeed.store.csv_text import csv_layout
+from barfeed.store.foreign import SourceUnreadable, known, one_table, other_database, unreadable
 from barfeed.store.sql_rules import FLAT, INCOMING_RULES, MESSAGES, broken
 
 _VALUES = ", ".join(VALUE_COLUMNS)
 _INCOMING = "temp.incoming"
-# By their place in the archive's layout.
+# NULL where a source does not tell them.
 _FURTHER_COLUMNS = {
-    "close_time": ("c6", "BIGINT"),
-    "quote_volume": ("c7", "DOUBLE"),
-    "trades": ("c8", "BIGINT"),
-    "taker_buy_volume": ("c9", "DOUBLE"),
-    "taker_buy_quote_volume": ("c10", "DOUBLE"),
+    "close_time": "BIGINT",
+    "quote_volume": "DOUBLE",
+    "trades": "BIGINT",
+    "taker_buy_volume": "DOUBLE",
+    "taker_buy_quote_volume": "DOUBLE",
 }
+# Two bars or three may be single holes to fill.
+_SPACINGS_MIN = 3
 _CREATE = f"""
 CREATE OR REPLACE TEMP TABLE incoming (
   timestamp TIMESTAMP, {", ".join(f"{name} DOUBLE" for name in VALUE_COLUMNS)},
-  {", ".join(f"{name} {kind}" for name, (_, kind) in _FURTHER_COLUMNS.items())}
+  {", ".join(f"{name} {kind}" for name, kind in _FURTHER_COLUMNS.items())}
 )
 """
 _PUT = f"""
 INSERT INTO {_INCOMING}
 SELECT make_timestamp_ms(unnest(?::BIGINT[])), {", ".join(["unnest(?::DOUBLE[])"] * 5)},
-       {", ".join(f"unnest(?::{kind}[])" for _, kind in _FURTHER_COLUMNS.values())}
+       {", ".join(f"unnest(?::{kind}[])" for kind in _FURTHER_COLUMNS.values())}
 """
-_NO_BAR = " OR ".join(f"{name} IS NULL" for name in ("timestamp", *VALUE_COLUMNS))
-_HEAD_BYTES = 4096
-# What a time written in microseconds is above, and one in milliseconds below.
-_MS_MAX = 10**13
 
 
-class SourceUnreadable(Exception):
-    """A CSV that is none, or not of a layout that is known; says why, without its name."""
+class Taken(NamedTuple):
+    """What was seen of a file besides its bars: columns that nobody needs, a foreword, what labels say by column."""
+
+    ignored: tuple[str, ...] = ()
+    labels: Mapping[Label, tuple[str, ...]] = {}
+    foreword: tuple[str, ...] = ()
 
 
 class Difference(NamedTuple):
@@ -59,6 +63,14 @@ class Difference(NamedTuple):
 
     stored: Bar
     incoming: Bar
+
+
+class Break(NamedTuple):
+    """Where the price jumps between a bar's close and the open of the next, which opens at `open_time_ms`."""
+
+    open_time_ms: int
+    before: float
+    after: float
 
 
 class Staging:
@@ -84,16 +96,82 @@ class Staging:
             columns = (*zip(*rows.bars, strict=True), rows.close_times_ms or unknown, *turnovers)
             self._connection.execute(_PUT, [list(column) for column in columns])
 
-    def put_csv(self, path: Path) -> None:
-        """Take a CSV, plain or `.gz`: the archive's twelve columns or timestamp and the five values.
+    def put_csv(self, path: Path, series: Series | None = None) -> Taken:
+        """Take a CSV, plain or packed by gzip: columns by their names, or the archive's twelve or a bar's six.
 
-        With or without a header; times are ms, us, or text in UTC. Raises `SourceUnreadable`.
+        Times are s, ms, us, ns, or text in UTC. `series` tells what close_times alone, or a `Volume BTC`, mean.
+        Raises `SourceUnreadable`.
         """
-        layout = _layout(path)
-        with _unreadable():
-            self._connection.execute(f"INSERT INTO {_INCOMING} SELECT {layout.typed} FROM {layout.reader}")
-            if self._number(f"SELECT count(*) FROM {_INCOMING} WHERE {layout.no_bar}"):
-                raise self._first_bad_row(layout)
+        with known():
+            found, foreword = csv_layout(path, series.symbol if series else "")
+        return self._put(found, series)._replace(foreword=foreword)
+
+    def put_parquet(self, path: Path, series: Series) -> Taken:
+        """Take a Parquet file, as `put_csv` does."""
+        escaped = glob.escape(str(path)).replace("'", "''")
+        return self._put_relation(f"read_parquet('{escaped}', hive_partitioning = false)", series)
+
+    def put_table(self, path: Path, name: str, series: Series) -> Taken:
+        """Take a table or view of another DuckDB file, `trades` or `old.trades`, as `put_csv` does."""
+        with other_database(self._connection, path) as tables:
+            return self._put_relation(one_table(tables, name), series)
+
+    def _put_relation(self, relation: str, series: Series) -> Taken:
+        with unreadable():
+            described = self._ask(f"DESCRIBE SELECT * FROM {relation}")
+        with known():
+            found = layout(relation, [Column(name, kind, quoted(name)) for name, kind, *_ in described], series.symbol)
+        return self._put(found, series)
+
+    def _put(self, found: Layout, series: Series | None) -> Taken:
+        """Stage a relation's bars; a cell that is no number must not become a NULL in silence."""
+        columns = found.numbers | self._times(found, series)
+        names, values = ", ".join(columns), ", ".join(columns.values())
+        none = " OR ".join(f"{name} IS NULL" for name in columns)
+        with unreadable():
+            self._connection.execute(f"INSERT INTO {_INCOMING} ({names}) SELECT {values} FROM {found.relation}")
+            if self._number(f"SELECT count(*) FROM {_INCOMING} WHERE {none}"):
+                self._refuse_bad_cells(found)
+            return Taken(found.ignored, {label: self._said(label, found.relation) for label in found.labels})
+
+    def _refuse_bad_cells(self, found: Layout) -> None:
+        """What is none may be a further cell that is empty: read the source again, and tell the first that is not."""
+        texts = ", ".join(f"{sql}::VARCHAR" for sql in found.raw.values())
+        bad = ", ".join(found.bad.values())
+        rows = self._ask(f"SELECT [{texts}], [{bad}] FROM {found.relation} WHERE {found.no_bar} LIMIT 1")
+        if rows:
+            raise _no_bar(*(dict(zip(found.raw, each, strict=True)) for each in rows[0]))
+
+    def _times(self, found: Layout, series: Series | None) -> dict[str, str]:
+        """A bar's first instant, and its last in ms where it is told beside."""
+        if "open_time" not in found.typed:
+            return {"timestamp": self._open_time(found, series)}
+        told = {"close_time": f"epoch_us({found.typed['close_time']}) // 1000"} if "close_time" in found.typed else {}
+        return {"timestamp": found.typed["open_time"], **told}
+
+    def _open_time(self, found: Layout, series: Series | None) -> str:
+        """A bar's first instant from its last; `SourceUnreadable` where that could as well be a first one."""
+        if series is None:
+            raise SourceUnreadable("its only time is close_time")
+        step_us = series.interval.ms * 1000
+        at_us = f"epoch_us({found.typed['close_time']})"
+        with unreadable():
+            # A last instant is in its bar's last second: 13:59:59, 13:59:59.999.
+            either = (
+                f"SELECT {found.raw['close_time']} FROM {found.relation} WHERE {at_us} % {step_us} < {step_us - 10**6}"
+            )
+            row = self._ask(f"{either} LIMIT 1")
+        if row:
+            raise SourceUnreadable(
+                f"its only time is close_time, and {str(row[0][0])[:40]!a} could be a bar's beginning or its end;"
+                " call the column open_time if it is the beginning, or end bars with their last second"
+            )
+        return f"make_timestamp({at_us} // {step_us} * {step_us})"
+
+    def _said(self, label: Label, relation: str) -> tuple[str, ...]:
+        """What a column that tells a series says, the first few of it."""
+        distinct = f"SELECT DISTINCT {label.sql} FROM {relation} WHERE {label.sql} IS NOT NULL ORDER BY 1 LIMIT 3"
+        return tuple(str(said) for (said,) in self._ask(distinct))
 
     def put(self, data: Rows | Csv) -> None:
         """Take what a source gave. Raises `SourceUnreadable`."""
@@ -113,6 +191,67 @@ class Staging:
         """From the first open_time to the last, None where there is no bar."""
         first, last = self._ask(f"SELECT epoch_ms(min(timestamp)), epoch_ms(max(timestamp)) FROM {_INCOMING}")[0]
         return None if first is None else Gap(first, last, (last - first) // step_ms + 1)
+
+    def drop_doubles(self) -> int:
+        """Forget each row that is there already, in every column the same; how many were."""
+        before = self.rows()
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT DISTINCT * FROM {_INCOMING}")
+        return before - self.rows()
+
+    def two_versions(self) -> tuple[Bar, Bar] | None:
+        """The first bar that is there with two values, as both; None where there is none."""
+        twice = f"SELECT timestamp FROM {_INCOMING} GROUP BY timestamp HAVING count(DISTINCT ({_VALUES})) > 1"
+        found = self._bars(f"WHERE timestamp = (SELECT min(timestamp) FROM ({twice}))")
+        return (found[0], next(bar for bar in found if bar != found[0])) if found else None
+
+    def spacing_ms(self) -> int | None:
+        """How far apart most bars open, None where no distance is that of most, or bars are too few to tell."""
+        found = self._ask(
+            f"""
+            SELECT apart, count(*) >= {_SPACINGS_MIN} AND count(*) * 2 > sum(count(*)) OVER ()
+            FROM (SELECT epoch_ms(timestamp) - epoch_ms(lag(timestamp) OVER (ORDER BY timestamp)) AS apart
+                  FROM {_INCOMING})
+            WHERE apart > 0 GROUP BY apart ORDER BY count(*) DESC, apart LIMIT 1
+            """
+        )
+        return found[0][0] if found and found[0][1] else None
+
+    def are_ends(self, step_ms: int) -> bool:
+        """Whether every time is in the last second of a bar."""
+        last_sec = f"epoch_us(timestamp) % {step_ms * 1000} >= {(step_ms - 1000) * 1000}"
+        return bool(self._ask(f"SELECT count(*) > 0 AND bool_and({last_sec}) FROM {_INCOMING}")[0][0])
+
+    def moved_ms(self, series: Series) -> int | None:
+        """By how much later most bars that both sides have would agree; None where by no whole hour of a time zone."""
+        same = " AND ".join(f"ours.{name} = theirs.{name}" for name in VALUE_COLUMNS)
+        found = self._ask(
+            f"""
+            SELECT hours * 3600000, count(*) FILTER ({same}) * 2 > count(*)
+            FROM range(-14, 15) AS zones(hours), {_INCOMING} theirs
+            JOIN {stored(series)} ours ON ours.timestamp = theirs.timestamp + to_hours(hours)
+            GROUP BY hours ORDER BY count(*) FILTER ({same}) DESC LIMIT 1
+            """
+        )
+        return found[0][0] if found and found[0][1] else None
+
+    def breaks(self, series: Series, share: float) -> list[Break]:
+        """Where a bar that the attached store lacks meets a stored one, and the price moves by more than a share."""
+        step = f"to_milliseconds({series.interval.ms})"
+        lacked = f"NOT EXISTS (SELECT 1 FROM {stored(series)} own WHERE own.timestamp = theirs.timestamp)"
+        found = self._ask(
+            f"""
+            SELECT epoch_ms(later), before, after FROM (
+              SELECT theirs.timestamp AS later, ours.close AS before, theirs.open AS after
+              FROM {_INCOMING} theirs JOIN {stored(series)} ours ON ours.timestamp = theirs.timestamp - {step}
+              WHERE {lacked}
+              UNION ALL
+              SELECT ours.timestamp, theirs.close, ours.open
+              FROM {_INCOMING} theirs JOIN {stored(series)} ours ON ours.timestamp = theirs.timestamp + {step}
+              WHERE {lacked}
+            ) WHERE abs(after - before) > {share} * before ORDER BY later
+            """
+        )
+        return [Break(*row) for row in found]
 
     def findings(self, step_ms: int, now_ms: int, limit: int = 100) -> list[Finding]:
         """The first `limit` broken rules, each bar by itself and each open_time once."""
@@ -183,14 +322,6 @@ class Staging:
             for row in self._ask(f"SELECT epoch_ms(timestamp), {_VALUES} FROM {_INCOMING} {where} ORDER BY timestamp")
         ]
 
-    def _first_bad_row(self, layout: "_Layout") -> SourceUnreadable:
-        """A cell that is no number must not become a NULL in silence."""
-        cells = f"concat_ws(',', {', '.join(layout.columns)}) AS cells"
-        row = self._ask(
-            f"SELECT cells FROM (SELECT {cells}, {layout.typed} FROM {layout.reader}) WHERE {layout.no_bar} LIMIT 1"
-        )
-        return SourceUnreadable(f"a row is no bar: {row[0][0][:120]!a}")
-
     def _number(self, statement: str) -> int:
         return int(self._ask(statement)[0][0])
 
@@ -218,6 +349,16 @@ def gaps(connection: duckdb.DuckDBPyConnection, relation: str, span: Gap, step_m
     return [Gap(at + step_ms, until - step_ms, (until - at) // step_ms - 1) for at, until in held]
 
 
+def neighbours(connection: duckdb.DuckDBPyConnection, series: Series, span: Gap) -> tuple[int | None, int | None]:
+    """The open_times (ms) of the attached store's last bar before a span, and of its first after it."""
+    first, last = (f"make_timestamp_ms({at})" for at in (span.first_ms, span.last_ms))
+    found = connection.execute(
+        f"SELECT epoch_ms(max(timestamp) FILTER (timestamp < {first})),"
+        f" epoch_ms(min(timestamp) FILTER (timestamp > {last})) FROM {stored(series)} WHERE isfinite(timestamp)"
+    ).fetchall()
+    return found[0][0], found[0][1]
+
+
 def _within(span: Gap) -> str:
     return f"timestamp BETWEEN make_timestamp_ms({span.first_ms}) AND make_timestamp_ms({span.last_ms})"
 
@@ -227,70 +368,10 @@ def _bar(open_time_ms: int, values: Sequence[float | None]) -> Bar:
     return Bar(open_time_ms, *(math.nan if value is None else value for value in values))
 
 
-class _Layout(NamedTuple):
-    """How DuckDB is to read one CSV: its columns all as text, and the bar that they make."""
-
-    reader: str
-    columns: tuple[str, ...]
-
-    @property
-    def typed(self) -> str:
-        """The columns of `incoming`, NULL where a text is none."""
-        values = ", ".join(f"TRY_CAST(c{number} AS DOUBLE) AS {name}" for number, name in enumerate(VALUE_COLUMNS, 1))
-        return f"{_moment('c0')} AS timestamp, {values}, {', '.join(map(self._further, _FURTHER_COLUMNS))}"
-
-    @property
-    def no_bar(self) -> str:
-        """True for a typed row with a text that is none."""
-        further = [f"{name} IS NULL" for name in _FURTHER_COLUMNS] if self._is_archive else []
-        return " OR ".join([_NO_BAR, *further])
-
-    @property
-    def _is_archive(self) -> bool:
-        return len(self.columns) == ARCHIVE_COLUMNS
-
-    def _further(self, name: str) -> str:
-        column, kind = _FURTHER_COLUMNS[name]
-        if not self._is_archive:
-            return f"NULL::{kind} AS {name}"
-        if name == "close_time":
-            return f"epoch_us({_moment(column)}) // 1000 AS {name}"
-        return f"TRY_CAST({column} AS {kind}) AS {name}"
-
-
-def _moment(column: str) -> str:
-    """A TIMESTAMP from ms, us, or a text in UTC (`2024-01-15 13:00:00`, also with an offset); NULL for others."""
-    number = f"TRY_CAST({column} AS BIGINT)"
-    in_us = f"make_timestamp(CASE WHEN abs({number}) > {_MS_MAX} THEN {number} ELSE {number} * 1000 END)"
-    return f"coalesce({in_us}, TRY_CAST({column} AS TIMESTAMPTZ)::TIMESTAMP)"
-
-
-def _layout(path: Path) -> _Layout:
-    first = _first_line(path)
-    # As CSV has it, but a first line that begins with a digit is a bar.
-    has_header = not first[:1].isdigit()
-    names = [name.strip().strip('"').lower() for name in first.split(",")]
-    if len(names) not in {ARCHIVE_COLUMNS, PLAIN_COLUMNS}:
-        raise SourceUnreadable(f"{len(names)} columns in {first[:80]!a}, expected 12 or 6 with commas between")
-    if has_header and names[1:PLAIN_COLUMNS] != list(VALUE_COLUMNS):
-        raise SourceUnreadable(f"its header is {first[:120]!a}, expected a time, then {', '.join(VALUE_COLUMNS)}")
-    columns = tuple(f"c{number}" for number in range(len(names)))
-    types = ", ".join(f"'{name}': 'VARCHAR'" for name in columns)
-    packed = "gzip" if path.suffix.lower() == ".gz" else "none"
-    # As it is: DuckDB takes * and ? and [ of a name for a pattern, and reads every file that fits.
-    quoted = glob.escape(str(path)).replace("'", "''")
-    options = f"auto_detect = false, delim = ',', quote = '\"', header = {has_header}, compression = '{packed}'"
-    return _Layout(f"read_csv('{quoted}', {options}, columns = {{{types}}})", columns)
-
-
-def _first_line(path: Path) -> str:
-    try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except (OSError, EOFError, zlib.error) as problem:
-        raise SourceUnreadable(str(getattr(problem, "strerror", None) or problem)) from None
-    # A mark that some editors put in front of UTF-8.
-    return head.split(b"\n", 1)[0].removeprefix(b"\xef\xbb\xbf").strip().decode("utf-8", "replace")
+def _no_bar(row: dict[str, str | None], is_bad: dict[str, bool]) -> SourceUnreadable:
+    told = ",".join(cell or "" for cell in row.values())[:120]
+    why = cells.why({role: cell for role, cell in row.items() if is_bad[role]})
+    return SourceUnreadable(f"a row is no bar: {told!a}" + (f"; {why}" if why else ""))
 
 
 @contextmanager
@@ -300,13 +381,3 @@ def _as_file(content: bytes) -> Iterator[Path]:
         path = Path(folder) / "part.csv"
         path.write_bytes(content)
         yield path
-
-
-@contextmanager
-def _unreadable() -> Iterator[None]:
-    """DuckDB's refusal of a file: not the store's fault, whatever else is attached."""
-    try:
-        yield
-    except duckdb.Error as problem:
-        said = next((line for line in str(problem).splitlines() if line), type(problem).__name__)
-        raise SourceUnreadable(ascii(said[:200])) from problem

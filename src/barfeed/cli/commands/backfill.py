@@ -1,6 +1,7 @@
 """`barfeed backfill`: years of history into the store."""
 
 import json
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,13 @@ from barfeed.domain.errors import BarfeedError, UsageError
 if TYPE_CHECKING:
     from barfeed.history.backfill import Backfill, Order, Tools
     from barfeed.history.backfill_report import Report
+    from barfeed.history.own_files import OwnFile
 
 EXIT_CODES = """\b
 Exit codes:
   0   done: the span is filled as far as the source has it
   1   some stored bars differ from the source; they stay as they are
-  2   wrong usage, configuration, or a file that is no CSV of bars
+  2   wrong usage, configuration, or a file or table that is refused
   3   the exchange or the archive could not be reached in time, or limits us
   4   the store or the cache cannot be used
   5   the exchange refused, or broke its own contract
@@ -37,20 +39,23 @@ _MISMATCHES_SHOWN = 20
         "barfeed backfill --from 2024-01-01",
         "barfeed backfill --from 2020-01-01 --source archive",
         "barfeed backfill --source csv bars.csv.gz",
+        "barfeed backfill --source table other.duckdb:candles",
     )
     + EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path, readable=False))
 @click.option("--from", "begin", type=MOMENT, help="First open_time, UTC.  [default: the symbol's first bar]")
 @click.option("--to", "end", type=MOMENT, help="Up to this open_time, not included.  [default: the target's end]")
 @click.option(
     "--source",
-    type=click.Choice(["auto", "rest", "archive", "csv"]),
+    type=click.Choice(["auto", "rest", "archive", "csv", "table"]),
     default="auto",
     show_default=True,
-    help="Where the bars come from; auto: the archive where it saves time, REST for the rest; csv: FILE...",
+    help="Where the bars come from; auto: the archive where it saves time, REST for the rest; csv: FILE..., also"
+    " Parquet, .feather and zips; table: OTHER.duckdb[:schema.table]...",
 )
+@click.option("--force-name", is_flag=True, help="Take files and tables though they say another symbol or interval.")
 @click.option(
     "--weight-budget",
     type=click.IntRange(10, 100_000),
@@ -104,7 +109,7 @@ def backfill(**values: Any) -> int:
     return work.report.exit_code
 
 
-_OWN = ("files", "begin", "end", "source", "weight_budget", "connections", "archive_url", "cache_dir")
+_OWN = ("files", "begin", "end", "source", "force_name", "weight_budget", "connections", "archive_url", "cache_dir")
 
 
 def _prepared(settings: Settings, own: dict[str, Any]) -> "tuple[Backfill, Tools]":
@@ -124,9 +129,37 @@ def _order(settings: Settings, own: dict[str, Any]) -> "Order":
     begin_ms, end_ms = own["begin"], own["end"]
     if begin_ms is not None and end_ms is not None and begin_ms >= end_ms:
         raise UsageError(f"--from {grid.text(begin_ms)} is not before --to {grid.text(end_ms)}")
-    if bool(own["files"]) != (own["source"] == "csv"):
-        raise UsageError(f"--source {own['source']} with {len(own['files'])} files", hint="--source csv FILE...")
-    return Order(settings.series(), own["source"], begin_ms, end_ms, own["files"], own["weight_budget"])
+    source, files = own["source"], own["files"]
+    if bool(files) != (source in {"csv", "table"}):
+        raise UsageError(f"--source {source} with {len(files)} files", hint="--source csv FILE...")
+    if own["force_name"] and not files:
+        raise UsageError("--force-name is about a FILE's name, and there is none", hint="--source csv FILE...")
+    given = tuple(_own_file(path, is_table=source == "table") for path in files)
+    return Order(settings.series(), source, begin_ms, end_ms, given, own["weight_budget"], own["force_name"])
+
+
+def _own_file(path: Path, *, is_table: bool) -> "OwnFile":
+    """A file that is there, and the table after its colon."""
+    from barfeed.history.own_files import OwnFile  # noqa: PLC0415 - as above
+
+    file, table = path, ""
+    if is_table and _what(path):
+        name, _, table = str(path).rpartition(":")
+        file = Path(name) if name else path
+    if what := _what(file):
+        expected = "table OTHER.duckdb[:schema.table]" if is_table else "csv FILE..."
+        raise UsageError(f"{file} {what}", hint=f"--source {expected}")
+    return OwnFile(file, table if is_table else None)
+
+
+def _what(path: Path) -> str:
+    """Why a path is no file that can be read more than once; "" where it is one."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        # Too long, or with a byte in it that no name has.
+        return "does not exist"
+    return "" if stat.S_ISREG(mode) else "is a folder" if stat.S_ISDIR(mode) else "is no regular file"
 
 
 def _tell(settings: Settings, report: "Report", error: str) -> None:

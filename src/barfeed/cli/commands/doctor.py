@@ -27,6 +27,7 @@ _LOCK_SEC = 2.0
 _EXTRAS = {
     "alerts": ("apprise",),
     "metrics": ("prometheus-client",),
+    "feather": ("pyarrow",),
     "inference": ("lightgbm", "matplotlib", "numpy"),
     "socks": ("PySocks", "python-socks"),
 }
