@@ -16,7 +16,8 @@ from barfeed.domain.bars import HOUR_MS, Bar, Series
 from barfeed.domain.verdict import Remedies
 from barfeed.exchange.refusals import Answer, TryAgain
 from barfeed.exchange.rest import Rest
-from barfeed.feed.cycle import Feed, Order, run_cycle
+from barfeed.feed.cycle import run_cycle
+from barfeed.feed.order import Feed, Order
 from barfeed.feed.record import Record
 from barfeed.replay.exchange import ReplayExchange, Request
 from barfeed.replay.faults.script import parse_faults

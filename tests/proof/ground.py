@@ -17,7 +17,8 @@ from barfeed.domain.errors import BarfeedError
 from barfeed.exchange.archive import Archive
 from barfeed.exchange.paging import RestHistory
 from barfeed.feed import cycle  # noqa: F401
-from barfeed.feed.cycle import Feed, run_cycle
+from barfeed.feed.cycle import run_cycle
+from barfeed.feed.order import Feed
 from barfeed.feed.record import Record
 from barfeed.history import backfill
 from barfeed.history.repair import Repair, Wanted

@@ -20,8 +20,8 @@ from barfeed.domain.errors import UsageError
 from barfeed.domain.verdict import Remedies
 from barfeed.exchange.rest import Conversation, Rest
 from barfeed.exchange.transport import open_transport
-from barfeed.feed.cycle import Feed, Order
 from barfeed.feed.cycle_log import log_cycle
+from barfeed.feed.order import Feed, Order
 from barfeed.feed.record import Record
 from barfeed.machine.clock import Bell, Clock, SystemClock
 from barfeed.store.duckdb import Store

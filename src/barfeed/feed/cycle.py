@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from barfeed.artifacts.writing import Run, has_published, keep_for, run_files
 from barfeed.domain import acceptance, grid, rules, verdict
-from barfeed.domain.acceptance import Change, Terms
-from barfeed.domain.bars import Bar, Pull, Series
+from barfeed.domain.acceptance import Change
+from barfeed.domain.bars import Bar, Pull
 from barfeed.domain.errors import (
     ArtifactsUnusable,
     BarfeedError,
@@ -21,54 +21,18 @@ from barfeed.domain.errors import (
     ValidationFailed,
 )
 from barfeed.domain.rules import Asked
-from barfeed.domain.verdict import Held, Remedies
+from barfeed.domain.verdict import Held
 from barfeed.exchange.rest import Conversation
 from barfeed.feed import cycle_log
 from barfeed.feed.confirmation import Confirmed, confirm
+from barfeed.feed.order import Feed, Order
 from barfeed.feed.record import Record
-from barfeed.machine.clock import Clock
-from barfeed.store.duckdb import Store, Table
+from barfeed.store.duckdb import Table
 
 if TYPE_CHECKING:
     from barfeed.feed.inquiry import Inquiry
 
-Source = Literal["db", "api", "db,api"]
-
 _log = logging.getLogger(__name__)
-
-
-class Order(NamedTuple):
-    """What a cycle is asked to do; it holds no time and no connection."""
-
-    series: Series
-    dataset: str
-    n_recent: int
-    window_bars: int
-    inference_source: Source
-    catch_up: bool
-    remedies: Remedies
-    dry_run: bool
-    settle_sec: float
-    max_skew_sec: float
-    then: str
-    then_timeout_sec: float
-    accept: Terms | None = None
-    # The pause before the exchange is asked a second time, None where once is enough.
-    confirm_sec: float | None = None
-    # Whether the numbers of its CSVs are written without an exponent.
-    plain_decimals: bool = False
-    # The open_time (ms) of the bar whose closing frame came: it is not left to settle.
-    heard_ms: int | None = None
-    # The fewest bars that will do for a window where the exchange itself has no more; 0 where only the whole one does.
-    window_bars_min: int = 0
-
-
-class Feed(NamedTuple):
-    """What a cycle works with: the store, the folder of its files, the machine's clock."""
-
-    store: Store
-    folder: Path
-    clock: Clock
 
 
 class _Plan(NamedTuple):
@@ -417,10 +381,8 @@ class _Cycle:
 
     def _tell_flat(self, window: Sequence[Bar], pull: Pull) -> None:
         """Warn of bars without a trade: the exchange goes on showing such for a market that has ended."""
-        runs = rules.flat_runs(window, self._step_ms)
-        self._record.flat = [run for run in runs if run.last_ms >= pull.bars[0].open_time_ms]
+        self._record.note_flat(rules.flat_runs(window, self._step_ms), pull.bars[0].open_time_ms)
         if self._record.flat:
-            self._record.warnings.append(self._record.flat_text)
             _log.warning("%s: %s", self._order.series, self._record.flat_text)
 
     def _usable(self, asked: Asked, window: Sequence[Bar]) -> Sequence[Bar]:

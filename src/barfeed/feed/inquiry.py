@@ -16,7 +16,7 @@ from barfeed.exchange.rest import Conversation
 from barfeed.feed.record import Record
 
 if TYPE_CHECKING:
-    from barfeed.feed.cycle import Feed, Order
+    from barfeed.feed.order import Feed, Order
 
 # What a cycle that has failed still waits to be told why: its own patience may be used up.
 _WAIT_SEC = 10.0

@@ -124,6 +124,11 @@ class Record:
         """The target as messages write it."""
         return None if self.target_ms is None else grid.text(self.target_ms)
 
+    def note_flat(self, runs: Sequence[Gap], from_ms: int) -> None:
+        """Note the runs of bars without a trade that reach beyond `from_ms`."""
+        self.flat = [run for run in runs if run.last_ms >= from_ms]
+        self.warnings += [self.flat_text] if self.flat else []
+
     @property
     def flat_text(self) -> str:
         """What there is to say of bars without a trade; empty where there are none."""

@@ -11,8 +11,9 @@ from typing import NamedTuple, NoReturn
 from barfeed.domain import grid
 from barfeed.domain.errors import BarfeedError, ExchangeBlocked
 from barfeed.exchange.rest import Conversation, Rest
-from barfeed.feed.cycle import Feed, Order, record_of, run_cycle
+from barfeed.feed.cycle import record_of, run_cycle
 from barfeed.feed.cycle_log import level_of
+from barfeed.feed.order import Feed, Order
 from barfeed.feed.record import Record
 from barfeed.machine.clock import ExchangeTime
 

@@ -20,7 +20,7 @@ from barfeed.machine.signals import Stopped, stop_on_signals
 if TYPE_CHECKING:
     from barfeed.domain.verdict import Remedies
     from barfeed.exchange.rest import Conversation
-    from barfeed.feed.cycle import Feed
+    from barfeed.feed.order import Feed
     from barfeed.feed.record import Record
 
 # What only a watch has a use for, and why.

@@ -1,0 +1,46 @@
+"""What a cycle is asked to do, and what it works with."""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from barfeed.domain.acceptance import Terms
+from barfeed.domain.bars import Series
+from barfeed.domain.verdict import Remedies
+from barfeed.machine.clock import Clock
+from barfeed.store.duckdb import Store
+
+Source = Literal["db", "api", "db,api"]
+
+
+class Order(NamedTuple):
+    """What a cycle is asked to do; it holds no time and no connection."""
+
+    series: Series
+    dataset: str
+    n_recent: int
+    window_bars: int
+    inference_source: Source
+    catch_up: bool
+    remedies: Remedies
+    dry_run: bool
+    settle_sec: float
+    max_skew_sec: float
+    then: str
+    then_timeout_sec: float
+    accept: Terms | None = None
+    # The pause before the exchange is asked a second time, None where once is enough.
+    confirm_sec: float | None = None
+    # Whether the numbers of its CSVs are written without an exponent.
+    plain_decimals: bool = False
+    # The open_time (ms) of the bar whose closing frame came: it is not left to settle.
+    heard_ms: int | None = None
+    # The fewest bars that will do for a window where the exchange itself has no more; 0 where only the whole one does.
+    window_bars_min: int = 0
+
+
+class Feed(NamedTuple):
+    """What a cycle works with: the store, the folder of its files, the machine's clock."""
+
+    store: Store
+    folder: Path
+    clock: Clock
