@@ -233,6 +233,14 @@ def test_two_values_for_one_bar_are_for_a_person_to_decide(tmp_path: Path) -> No
     assert "2024-01-15 13:00 is stored 2 times" in str(refusal(path))
 
 
+def test_two_values_for_one_bar_of_another_type_can_be_looked_at_once_it_is_mended(tmp_path: Path) -> None:
+    path = by_hand(tmp_path / "ohlcv.duckdb", typed("TIMESTAMP_NS"), ROWS, ROWS.replace(VOLUMES[1], "7"))
+    by_hand(path, refusal(path).hint.partition(": ")[2].partition(";")[0])
+    told = refusal(path)
+    assert "TIMESTAMP_NS" not in str(told)
+    assert told.hint.startswith("take out the wrong one of each two rows, which barfeed verify names")
+
+
 def test_what_has_lost_digits_is_fetched_anew(tmp_path: Path) -> None:
     path = by_hand(tmp_path / "ohlcv.duckdb", with_volume("FLOAT"), ROWS)
     told = refusal(path)

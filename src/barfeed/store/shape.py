@@ -128,7 +128,11 @@ class Shape(NamedTuple):
             aside = f"{alter} RENAME TO {_quoted(f'{self.table}_before')}"
             return f"{lossy[0]} has lost digits: move it aside, {aside}; then fetch the history anew: barfeed backfill"
         if self.twice and self.twice.open_time_ms is not None and self.twice.versions > 1:
-            return "take out the wrong one of each two rows, which barfeed verify names; then this tells what is left"
+            # What is of another type, verify cannot read.
+            types = "" if self.is_view or not self.mistyped else f"mend its types in DuckDB: {self._retyped()}; then "
+            return (
+                f"{types}take out the wrong one of each two rows, which barfeed verify names; this tells what is left"
+            )
         return f"mend it in DuckDB 1.2 or newer while no feed runs: {'; '.join(self.statements)}"
 
     @property
@@ -164,6 +168,10 @@ class Shape(NamedTuple):
         # What is made of rows has neither their key nor their defaults.
         stamp = [f"ALTER TABLE {table} ALTER created_at SET DEFAULT CURRENT_TIMESTAMP"] if self._is_stamped else []
         return [*made, *stamp, f"ALTER TABLE {table} ADD PRIMARY KEY (timestamp)"]
+
+    def _retyped(self) -> str:
+        table = _quoted(self.table)
+        return f"CREATE OR REPLACE TABLE {table} AS SELECT {_columns(self.casts)} FROM {table}"
 
     def _rows(self) -> str:
         rows = f"{_columns(self.casts)} FROM {_quoted(self.table)}"
