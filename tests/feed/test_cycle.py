@@ -68,6 +68,12 @@ def test_a_second_run_in_the_same_hour_finds_it_done(started: World) -> None:
     assert started.bars() == once
 
 
+@pytest.mark.parametrize("source", ["db", "api"])
+def test_a_first_start_warns_of_no_earlier_run(world: World, source: str) -> None:
+    record = world.run(catch_up=True, inference_source=source)
+    assert (record.status, record.warnings) == ("appended", [])
+
+
 def prices(bar: Bar) -> tuple[float, float, float, float]:
     shrunk = [round(each * 1e-9, 10) for each in (bar.open, bar.high, bar.low, bar.close)]
     return shrunk[0], shrunk[1], shrunk[2], shrunk[3]

@@ -150,8 +150,9 @@ def keep_for(folder: Path, series: str) -> None:
 
 
 def has_published(folder: Path, but: str) -> bool:
-    """Whether a run that is not named `but` has left its inference CSV in the folder."""
-    return any(not path.name.startswith(f"{but}_") for path in folder.glob(f"*_{_KINDS[1]}"))
+    """Whether a run that is not named `but` has left an inference CSV of its own in the folder."""
+    published = (path.name for path in folder.glob("*_for_inference*.csv"))
+    return any(name != LATEST_NAME and not name.startswith(f"{but}_") for name in published)
 
 
 def _owner(mark: Path) -> str:
