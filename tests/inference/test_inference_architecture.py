@@ -14,8 +14,8 @@ MODULES = sorted(PACKAGE.glob("*.py"))
 by_module = pytest.mark.parametrize("path", MODULES, ids=[path.name for path in MODULES])
 
 STANDARD = {
-    "calendar", "collections", "contextlib", "csv", "dataclasses", "datetime", "functools", "hashlib", "importlib",
-    "io", "json", "logging", "math", "os", "pathlib", "platform", "re", "shutil", "sys", "tempfile", "time",
+    "calendar", "collections", "contextlib", "csv", "dataclasses", "datetime", "errno", "functools", "hashlib",
+    "importlib", "io", "json", "logging", "math", "os", "pathlib", "platform", "re", "shutil", "sys", "tempfile", "time",
     "traceback", "typing",
 }  # fmt: skip
 HEAVY = {"lightgbm", "matplotlib"}

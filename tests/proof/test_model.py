@@ -244,7 +244,8 @@ def _silent_revision(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _short_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "csv_bytes", lambda bars, whole=writing.csv_bytes: whole([*bars][:-1]))
+    whole = writing.csv_bytes
+    monkeypatch.setattr(writing, "csv_bytes", lambda bars, **how: whole([*bars][:-1], **how))
 
 
 def _old_latest(monkeypatch: pytest.MonkeyPatch) -> None:
