@@ -126,6 +126,11 @@ def row_breaks(bar: Bar, turnover: Turnover) -> list[tuple[str, str]]:
         (PROVEN[0], PROVEN[1]._replace(quote_volume=7.5 * 110.0)),
         (PROVEN[0], PROVEN[1]._replace(quote_volume=7.5 * 110.0 * (1 + 9e-10))),
         (PROVEN[0], PROVEN[1]._replace(quote_volume=7.5 * 90.0 * (1 - 9e-10))),
+        (PROVEN[0]._replace(volume=4.0), PROVEN[1]._replace(quote_volume=4.0 * (110.0 * (1 + 1e-9)))),
+        (
+            PROVEN[0]._replace(volume=4.0),
+            PROVEN[1]._replace(quote_volume=4.0 * (90.0 * (1 - 1e-9)), taker_buy_quote_volume=0),
+        ),
         (PROVEN[0], PROVEN[1]._replace(taker_buy_volume=7.5, taker_buy_quote_volume=750.0)),
         (PROVEN[0], PROVEN[1]._replace(taker_buy_volume=0.0, taker_buy_quote_volume=0.0)),
     ],
@@ -150,6 +155,8 @@ def test_a_row_whose_columns_agree_passes(row: tuple[Bar, Turnover]) -> None:
             "mean_price",
             "quote_volume 750.0 by volume 7500.0 is a mean price of 0.1, not within low 90.0 and high 110.0",
         ),
+        ({"volume": 0.5}, {"taker_buy_volume": 0.5}, "mean_price", ""),
+        ({"low": 100.0, "high": 100.0, "close": 100.0}, {"quote_volume": 7.5 * 101.0}, "mean_price", ""),
         ({}, {"quote_volume": 7.5 * 90.0 * (1 - 2e-9), "taker_buy_quote_volume": 0.0}, "mean_price", ""),
         ({}, {"quote_volume": 7.5 * 110.0 * (1 + 2e-9)}, "mean_price", ""),
         (
@@ -187,6 +194,56 @@ def test_a_volume_of_zero_beside_a_turnover_breaks_one_rule_however_prices_moved
     bar, turnover = FLAT
     assert [rule for rule, _ in row_breaks(bar, turnover._replace(quote_volume=5.0))] == ["all_or_nothing"]
     assert [rule for rule, _ in row_breaks(bar, turnover._replace(taker_buy_volume=5.0))] == ["taker_share"]
+
+
+CONTRADICTING = Pull((PROVEN[0],), (PROVEN[0].open_time_ms + HOUR - 1,), (PROVEN[1]._replace(trades=0),))
+
+
+def test_a_contradiction_is_told_of_its_bar() -> None:
+    (found,) = rules.contradictions(CONTRADICTING)
+    assert (found.rule, found.open_time_ms) == ("all_or_nothing", ONE_PM - HOUR)
+
+
+def test_only_the_very_bar_is_let_pass_and_only_its_contradictions() -> None:
+    bar = PROVEN[0]
+    other = bar._replace(open_time_ms=bar.open_time_ms - HOUR)
+    found = rules.contradictions(CONTRADICTING)
+    high_low = [found[0]._replace(rule="high_low")]
+    assert rules.but_let_pass(found, [bar], [bar]) == []
+    assert rules.but_let_pass(found, [bar], [bar._replace(volume=8.0)]) == found
+    assert rules.but_let_pass(found, [bar, other], [other]) == found
+    assert rules.but_let_pass(found, [bar], []) == found
+    assert rules.but_let_pass(high_low, [bar], [bar]) == high_low
+
+
+def quiet(*minutes: int, volume: float = 0.0) -> list[Bar]:
+    return [bar(at * 60_000, volume=volume) for at in minutes]
+
+
+@pytest.mark.parametrize(
+    ("bars", "step_ms", "runs"),
+    [
+        (quiet(0), HOUR, []),
+        (quiet(0, 60), HOUR, [(0, HOUR, 2)]),
+        (quiet(0, 60, 120, 240), HOUR, [(0, 2 * HOUR, 3)]),
+        (quiet(0, 60, volume=1.0), HOUR, []),
+        (quiet(*range(59)), 60_000, []),
+        (quiet(*range(60)), 60_000, [(0, 59 * 60_000, 60)]),
+        (quiet(0), 24 * HOUR, []),
+        (quiet(0, 1440), 24 * HOUR, [(0, 24 * HOUR, 2)]),
+    ],
+)
+def test_a_run_without_a_trade_is_two_bars_and_an_hour_at_least(
+    bars: list[Bar], step_ms: int, runs: list[tuple[int, int, int]]
+) -> None:
+    assert [tuple(run) for run in rules.flat_runs(bars, step_ms)] == runs
+
+
+@pytest.mark.parametrize("price", [0.0, -1.0])
+def test_a_window_with_a_price_of_zero_or_below_is_none(price: float) -> None:
+    window = [bar(0), bar(HOUR, low=price)]
+    found = rules.check_window(window, 0, HOUR, HOUR)
+    assert [tuple(each) for each in found] == [("above_zero", HOUR, "holds a price of zero or below", None, None)]
 
 
 MARKET = REAL.parents[1] / "market" / "klines-1h-2026q1.parquet"

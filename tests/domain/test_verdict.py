@@ -106,6 +106,7 @@ def test_a_store_with_bars_that_are_not_closed_is_refused(catch_up: bool) -> Non
     assert str(error) == (
         "BTCUSDT 1h: the store ends at 2024-01-15 14:00, but the exchange's newest closed bar is 2024-01-15 13:00"
     )
+    assert error.hint.startswith("usually another program wrote them: in local time instead of UTC")
 
 
 @pytest.mark.parametrize(
@@ -188,6 +189,49 @@ def test_an_hour_that_the_exchange_never_had_is_told_with_what_goes_around_it() 
     with pytest.raises(ContractBroken) as told:
         verdict.accept_pull(pulled(holed), ASKED, may_be_short=False, remedies=REMEDIES)
     assert told.value.hint == ContractBroken.default_hint
+
+
+def test_when_the_window_is_whole_again_is_told_with_what_goes_around_it() -> None:
+    with pytest.raises(ContractBroken) as told:
+        verdict.accept_pull(
+            pulled(bars(6, 5, 3, 2, 1, 0)), ASKED, may_be_short=False, remedies=REMEDIES, window_bars=726
+        )
+    # The bar of 10:00 comes behind the hole: 726 hours after it the window has left the hole behind.
+    assert " (the window is whole from 2024-02-14 16:00): " in told.value.hint
+
+
+def contradicting(*changes: dict[str, float]) -> Pull:
+    """The last so many bars of the pull with turnovers that cannot be."""
+    pull = pulled(PULLED)
+    odd = [
+        turnover._replace(**changed)  # type: ignore[arg-type]
+        for turnover, changed in zip(pull.turnovers[-len(changes) :], changes, strict=True)
+    ]
+    return pull._replace(turnovers=(*pull.turnovers[: -len(changes)], *odd))
+
+
+@pytest.mark.parametrize(
+    ("changes", "bar"),
+    [
+        ([{"trades": 0}], "13:00"),
+        ([{"quote_volume": 1e9}, {"trades": 0}], "12:00"),
+        ([{"quote_volume": 0.0, "trades": 0, "taker_buy_volume": 8.0}], "13:00"),
+    ],
+)
+def test_where_only_columns_contradict_each_other_the_first_bar_may_be_let_pass(
+    changes: list[dict[str, float]], bar: str
+) -> None:
+    with pytest.raises(ContractBroken) as told:
+        verdict.accept_pull(contradicting(*changes), ASKED, may_be_short=False, remedies=REMEDIES)
+    assert told.value.hint == (
+        "nothing was appended; run it again later, and if the exchange stays with it and you have looked at the bar:"
+        f" the repair command --let-pass '2024-01-15 {bar}'"
+    )
+
+
+def test_a_bar_that_was_let_pass_is_accepted() -> None:
+    pull = contradicting({"trades": 0})
+    verdict.accept_pull(pull, ASKED, may_be_short=False, remedies=REMEDIES, let_pass=[pull.bars[-1]])
 
 
 def test_all_broken_rules_are_told() -> None:

@@ -54,6 +54,21 @@ def restless(seconds: int) -> str:
     )
 
 
+def test_two_answers_that_differ_beside_the_bars_are_no_confirmation(
+    started: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    trades = (
+        '[[fault]]\nkind = "text"\nbar = 2024-02-10T13:00:00\ncolumn = 8\nvalue = "77"\nuntil = 2024-02-10T14:00:35'
+    )
+    with caplog.at_level(logging.INFO):
+        record = started.run(trades, confirm_sec=10.0)
+    assert record.status == "appended"
+    assert (
+        "BTCUSDT 1h: the exchange has not said 2024-02-10 13:00 twice yet; its two answers differ in what they tell"
+        " beside the bars: close time, quote volume, trades or takers' share; asking again in 10 s"
+    ) in caplog.messages
+
+
 def test_an_exchange_that_never_says_the_same_is_late_and_nothing_is_appended(started: World) -> None:
     before = started.bars()
     record = started.run(restless(300), confirm_sec=10.0, max_wait_sec=60.0)

@@ -15,8 +15,8 @@ by_module = pytest.mark.parametrize("path", MODULES, ids=[path.name for path in 
 
 STANDARD = {
     "calendar", "collections", "contextlib", "csv", "dataclasses", "datetime", "errno", "functools", "hashlib",
-    "importlib", "io", "json", "logging", "math", "os", "pathlib", "platform", "re", "shutil", "sys", "tempfile", "time",
-    "traceback", "typing",
+    "importlib", "io", "json", "logging", "math", "os", "pathlib", "platform", "re", "shutil", "sys", "tempfile",
+    "time", "traceback", "typing",
 }  # fmt: skip
 HEAVY = {"lightgbm", "matplotlib"}
 LIBRARIES = {"click", "duckdb", "numpy"} | HEAVY
