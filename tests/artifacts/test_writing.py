@@ -208,6 +208,7 @@ for _ in range(10):
 """
 
 
+@pytest.mark.long
 def test_processes_that_start_together_never_share_a_name(tmp_path: Path) -> None:
     code = CLAIM.format(run_time=RUN_TIME)
     racers = [

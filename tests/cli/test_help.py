@@ -60,6 +60,7 @@ def test_a_command_that_needs_another_is_answered_with_its_help(words: list[str]
     assert bare.stderr.rstrip() == asked.stdout.rstrip()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full on this machine")
 @pytest.mark.parametrize("words", ["--help", "--version", "run --help"])
 @pytest.mark.parametrize("redirect", ["> /dev/full", ">&-"])

@@ -33,6 +33,7 @@ def words(picture: Path) -> list[str]:
     return re.findall(r"<text[^>]*>([^<]+)</text>", picture.read_text("utf-8"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", PARTS)
 def test_a_picture_is_drawn_from_the_figures(tmp_path: Path, part: str) -> None:
     pytest.importorskip("matplotlib", reason="extra `inference`")

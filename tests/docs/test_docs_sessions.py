@@ -40,6 +40,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         yield ready
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_runs_from_its_top_to_its_end(prepared: Sandbox, tmp_path: Path, page: str) -> None:
     if page == "docs/inference.md":

@@ -104,7 +104,7 @@ def test_the_demo_shows_the_output_that_the_readme_shows(tmp_path: Path) -> None
         assert paragraph in printed
 
 
-@pytest.mark.long
+@pytest.mark.proof
 def test_the_skill_that_is_told_is_what_the_real_bars_give(tmp_path: Path) -> None:
     pytest.importorskip("lightgbm", reason="extra `inference`")
     bars = shared("rest/BTCUSDT-1h.parquet")

@@ -115,6 +115,7 @@ def test_a_stream_through_a_socks_proxy_starts_the_cycle(feeding: Machine) -> No
     assert "connected to ws://exchange.invalid" in err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["run", "backfill", "verify"])
 def test_without_the_library_it_is_told_what_to_install(feeding: Machine, tmp_path: Path, command: str) -> None:
     flags = {"run": ["--catch-up"], "backfill": ["--from", "2024-02-01"], "verify": ["--against", "rest"]}[command]

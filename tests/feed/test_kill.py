@@ -62,6 +62,11 @@ def live_killed_hours(tmp_path: Path, every: int) -> int:
 
 
 # Each call by which a cycle changes the disk is killed at by tests/proof/kills.py.
-@pytest.mark.long
+@pytest.mark.proof
 def test_a_kill_at_every_fifth_step_loses_nothing(tmp_path: Path) -> None:
     assert live_killed_hours(tmp_path, every=5) > 30
+
+
+@pytest.mark.long
+def test_a_kill_at_some_steps_loses_nothing(tmp_path: Path) -> None:
+    assert live_killed_hours(tmp_path, every=31) > 3

@@ -107,6 +107,7 @@ def test_the_command_in_the_hint_of_a_watch_helps_beside_it(feeding: Machine, by
 WATCHS_OWN = {"listen": "0.0.0.0:9464", "stream": True}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", WATCHS_OWN)
 def test_a_single_cycle_lives_in_the_environment_and_with_the_file_of_a_watch(feeding: Machine, name: str) -> None:
     value = json.dumps(WATCHS_OWN[name])

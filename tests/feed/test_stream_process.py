@@ -155,6 +155,7 @@ def test_a_closing_frame_that_comes_twice_is_lived_once(tmp_path: Path) -> None:
         assert watch.feeding.exchange.requests["/fapi/v1/klines"] == pulls
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", DOWN.values(), ids=DOWN)
 def test_a_stream_that_is_down_from_the_start_is_told_once_and_the_clock_is_enough(tmp_path: Path, fault: str) -> None:
     with listening(tmp_path, f"[[fault]]\n{fault}") as watch:

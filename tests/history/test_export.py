@@ -126,6 +126,7 @@ def test_a_hole_is_exported_as_it_is_and_told(store: Path, tmp_path: Path) -> No
 DOUBLES = st.floats(allow_nan=False, allow_infinity=False)
 
 
+@pytest.mark.long
 @given(st.lists(st.tuples(DOUBLES, DOUBLES, DOUBLES, DOUBLES, DOUBLES), min_size=1, max_size=50))
 @settings(max_examples=15, deadline=None)
 def test_every_double_comes_back_bit_for_bit(

@@ -103,7 +103,7 @@ def test_a_discarding_prune_killed_at_some_steps_leaves_no_halves(tmp_path: Path
     assert live_killed_prunes(tmp_path, 50, "--discard") >= 2
 
 
-@pytest.mark.long
+@pytest.mark.proof
 def test_a_prune_killed_at_any_third_step_loses_nothing(tmp_path: Path) -> None:
     assert live_killed_prunes(tmp_path / "fold", 3) > 40
     assert live_killed_prunes(tmp_path / "discard", 3, "--discard") > 20

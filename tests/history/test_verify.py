@@ -158,6 +158,7 @@ def test_real_history_has_no_finding(tmp_path: Path) -> None:
     assert verified(store).code == 0
 
 
+@pytest.mark.long
 def test_of_a_million_bars_the_one_that_is_missing_is_found(tmp_path: Path) -> None:
     store = make_store(tmp_path / "ohlcv.duckdb", BARS[:2], "ohlcv_btcusdt_1m")
     execute(
@@ -380,6 +381,7 @@ def real_store(folder: Path, parquet: Path) -> Path:
     return store
 
 
+@pytest.mark.long
 def test_the_real_archive_of_2024_differs_in_exactly_the_six_known_bars(tmp_path: Path) -> None:
     rest, archived = shared("rest/BTCUSDT-1h.parquet"), shared("archive/BTCUSDT-1h-2024.parquet")
     store = real_store(tmp_path, rest)

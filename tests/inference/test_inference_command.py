@@ -89,6 +89,7 @@ def test_a_predictions_store_on_a_disk_without_locks_is_told_as_that(bench: Benc
     assert "predictions.duckdb is on a disk that cannot lock files" in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_prediction_is_kept_with_a_stream_closed(bench: Bench, closed: str) -> None:
     shell = shlex.join([sys.executable, str(SCRIPT), *bench.flags()])

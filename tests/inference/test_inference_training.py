@@ -167,6 +167,7 @@ def test_a_store_is_opened_read_only(history: Bars, write: Write, tmp_path: Path
     assert store.read_bytes() == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("columns", "error", "says"),
     [

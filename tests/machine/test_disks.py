@@ -162,6 +162,7 @@ def test_a_disk_that_can_flush_nothing_is_the_cause_that_is_told_of_a_store_on_i
 # --- links and folders -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("error", ["EPERM", "EOPNOTSUPP", "ENOSYS", "EMLINK"])
 def test_on_a_disk_without_hard_links_a_first_start_is_good(world: Exchange, tmp_path: Path, error: str) -> None:
     disk = make_empty_disk(tmp_path / "disk")

@@ -82,6 +82,7 @@ def test_a_feed_that_just_ran_is_healthy(feeding: Machine) -> None:
     )
 
 
+@pytest.mark.long
 def test_a_feed_that_did_with_less_is_healthy_and_tells_until_when(feeding: Machine) -> None:
     execute(feeding.duckdb, f"DELETE FROM {TABLE} WHERE timestamp = '2024-02-09 03:00:00'")
     feeding.exchange.faults = parse_faults('[[fault]]\nkind = "hide"\nbar = 2024-02-09T03:00:00', "the test")
@@ -97,6 +98,7 @@ def test_a_feed_that_did_with_less_is_healthy_and_tells_until_when(feeding: Mach
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_feed_whose_symbol_is_gone_is_told_so(feeding: Machine) -> None:
     feeding.exchange.faults = parse_faults('[[fault]]\nkind = "delist"\nat = 2024-02-10T14:30:00', "the test")
     feeding.clock.advance(hours(1))
@@ -202,6 +204,7 @@ def test_a_gap_in_the_window_is_trouble_and_an_older_one_is_told(feeding: Machin
     assert "trouble     the newest 726 bars have a gap: 2024-02-01 00:00\n" in done.out
 
 
+@pytest.mark.long
 def test_every_series_of_the_store_is_told_or_the_one_that_is_named(feeding: Machine) -> None:
     with duckdb.connect(feeding.duckdb) as connection:
         connection.execute(f"CREATE TABLE ohlcv_ethusdt_1h AS FROM {TABLE} LIMIT 3")

@@ -85,6 +85,7 @@ def test_the_health_check_is_good_only_where_the_feed_is(status: int, code: int)
         assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == code
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("schema", "file"),
     [("vendor.compose-spec", "compose.yaml"), ("vendor.github-workflows", ".github/workflows/ci.yml")],

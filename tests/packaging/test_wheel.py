@@ -140,6 +140,7 @@ def test_a_bare_environment_has_its_own_exchange(installed: Callable[[str], Path
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("extra", "flags"), [("alerts", ["--alert", "json://127.0.0.1:1"]), ("metrics", ["--listen", "127.0.0.1:0"])]
 )
@@ -167,6 +168,7 @@ def test_the_extra_metrics_measures_an_hour(installed: Callable[[str], Path], fe
     assert 'barfeed_bars_appended_total{interval="1h",symbol="BTCUSDT"} 726.0' in told
 
 
+@pytest.mark.proof
 def test_the_extra_inference_learns_from_a_history_and_predicts(
     installed: Callable[[str], Path], feeding: Machine, tmp_path: Path
 ) -> None:

@@ -82,6 +82,7 @@ def assert_continuous_and_true(world: World, end_ms: int) -> None:
     assert stored[-1].open_time_ms == end_ms
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lie", some_long(WRONG_CLOCKS, "back an hour at every second look"))
 def test_a_machine_clock_that_is_wrong_costs_no_hour_and_warns(tmp_path: Path, lie: Callable[[int, int], int]) -> None:
     world = world_with(tmp_path, lie)

@@ -446,6 +446,7 @@ def closed(path: Path) -> Iterator[None]:
         path.chmod(mode)
 
 
+@pytest.mark.long
 @less_than_root
 @pytest.mark.parametrize(("name", "status"), [("store/ohlcv.duckdb", "store_unusable"), ("feed", "artifacts_unusable")])
 def test_what_may_not_be_read_is_refused(name: str, status: str, world: Exchange, disk: Path) -> None:
@@ -459,6 +460,7 @@ def test_what_may_not_be_read_is_refused(name: str, status: str, world: Exchange
     assert_good_hour(world, disk)
 
 
+@pytest.mark.long
 @less_than_root
 def test_a_metrics_file_that_may_not_be_read_is_a_warning(world: Exchange, disk: Path) -> None:
     file = disk / "feed.prom"
@@ -514,6 +516,7 @@ def test_a_published_file_is_in_the_manifest_though_the_latest_could_not_be_repl
     assert '"file": "20240210_160030Z_for_inference.csv"' in manifest
 
 
+@pytest.mark.long
 def test_a_pipe_for_the_latest_keeps_nobody_waiting(world: Exchange, disk: Path) -> None:
     FOLDERS["latest is a pipe"](disk / "feed" / SLUG)
     assert_refused(run(world, disk, feed_words()), "latest_for_inference.csv", "is no regular file")

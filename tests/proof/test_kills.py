@@ -47,17 +47,17 @@ def test_an_inference_killed_at_random_moments_predicts_once() -> None:
 
 @pytest.mark.long
 @traced
-@pytest.mark.parametrize(("scene", "every"), [(Scene, 6), (FirstStart, 6), (Repair, 4), (BackfillCsv, 12)])
+@pytest.mark.parametrize(("scene", "every"), [(Scene, 18), (FirstStart, 18), (Repair, 12), (BackfillCsv, 36)])
 def test_a_kill_at_a_system_call_loses_nothing(scene: type[Scene], every: int) -> None:
     with arena([scene]) as (scenes, disk):
-        assert count(syscall_kills(scenes, disk, every=every)) >= 3
+        assert count(syscall_kills(scenes, disk, every=every)) >= 1
 
 
 @pytest.mark.long
 @traced
 def test_a_system_call_that_fails_is_told_and_does_no_harm() -> None:
     with arena([Scene]) as (scenes, disk):
-        assert count(syscall_failures(scenes, disk, every=9)) >= 8
+        assert count(syscall_failures(scenes, disk, every=40)) >= 2
 
 
 def test_the_report_counts_by_command_and_phase() -> None:

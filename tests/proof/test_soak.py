@@ -26,6 +26,7 @@ def test_every_fault_that_the_replay_exchange_knows_is_in_the_storm() -> None:
     assert set().union(*MAY_END.values()) <= set(EXITS)
 
 
+@pytest.mark.long
 def test_a_few_days_of_bad_weather_end_as_documented_and_in_the_very_tape(tmp_path: Path) -> None:
     report = soak(tmp_path, 40, seed=8, month_hours=10)
     assert report.ended.total() == 40

@@ -25,6 +25,7 @@ def assert_a_good_day(folder: Path, feeds: int, day_hours: int) -> None:
         assert connection.execute(query).fetchall() == [(726 + day_hours, 726 + day_hours)]
 
 
+@pytest.mark.long
 def test_four_feeds_for_an_hour_append_each_bar_once(tmp_path: Path) -> None:
     assert_a_good_day(tmp_path, 4, 1)
 

@@ -105,6 +105,7 @@ def test_everything_wrong_at_once_ends_in_the_right_table(tmp_path: Path) -> Non
     assert len(told(fault, tmp_path)) == 4
 
 
+@pytest.mark.long
 def test_flat_hours_that_the_exchange_has_too_are_stored(tmp_path: Path) -> None:
     bars = hourly(ms(2023, 11, 20), ms(2024, 2, 10, 20))
     last = bars[399].close
@@ -142,11 +143,13 @@ def test_an_archive_that_blocks_us_is_not_asked_on(tmp_path: Path) -> None:
         History(tmp_path).run("archive", archive_fault='[[archive]]\nkind = "status"\nstatus = 451')
 
 
+@pytest.mark.long
 def test_without_a_cache_nothing_is_kept(tmp_path: Path) -> None:
     History(tmp_path).run("archive")
     assert [path.name for path in tmp_path.iterdir()] == ["ohlcv.duckdb"]
 
 
+@pytest.mark.long
 def test_the_cache_keeps_each_zip_and_saves_its_download(tmp_path: Path) -> None:
     history = History(tmp_path)
     history.cache_dir = tmp_path / "cache"

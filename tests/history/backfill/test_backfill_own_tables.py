@@ -295,6 +295,7 @@ def test_a_duckdb_file_given_as_a_csv_names_the_way(tmp_path: Path) -> None:
     assert "it is a DuckDB file; --source table reads its tables" in str(refusal(History(tmp_path), path))
 
 
+@pytest.mark.long
 def test_the_command_takes_files_tables_and_insists(small: Shop, tmp_path: Path) -> None:
     path = other(tmp_path, "CREATE TABLE ohlcv_ethusdt_1h AS SELECT * FROM bars")
     refused = small.run("--source", "table", f"{path}:ohlcv_ethusdt_1h")
@@ -306,6 +307,7 @@ def test_the_command_takes_files_tables_and_insists(small: Shop, tmp_path: Path)
     assert (again.code, "appended=0 compared=24" in again.out) == (0, True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("flags", "says"),
     [

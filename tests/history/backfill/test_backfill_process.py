@@ -271,6 +271,7 @@ def test_a_hole_is_told_on_a_line_of_its_own(tmp_path: Path) -> None:
     assert ran.out.startswith("hole: 2023-12-06 05:00..2023-12-06 06:00 (2 bars): the source has no such bar")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("flags", "says"),
     [

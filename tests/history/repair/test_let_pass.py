@@ -58,6 +58,7 @@ def test_the_feeds_own_hint_lets_the_hour_go_on(contradicting: Machine, barfeed:
     assert listed[1] == "BTCUSDT 1h: 1 revisions"
 
 
+@pytest.mark.long
 def test_the_json_tells_the_row_and_what_it_breaks(contradicting: Machine, barfeed: Barfeed) -> None:
     ran = barfeed(contradicting, "repair", "--let-pass", BAR, "--yes", "--json", *QUICK)
     told = json.loads(ran.out)
@@ -69,6 +70,7 @@ def test_the_json_tells_the_row_and_what_it_breaks(contradicting: Machine, barfe
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_price_of_zero_is_never_let_pass(contradicting: Machine, barfeed: Barfeed) -> None:
     contradicting.exchange.faults = parse_faults(FREE, "the test")
     ran = barfeed(contradicting, "repair", "--let-pass", BAR, "--yes", *QUICK)
@@ -78,6 +80,7 @@ def test_a_price_of_zero_is_never_let_pass(contradicting: Machine, barfeed: Barf
     assert contradicting.feed().code == 5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("flags", "code", "says"),
     [
@@ -119,6 +122,7 @@ def test_a_backfill_and_a_comparison_know_the_rules_and_what_was_let_pass(
     assert compared.out.splitlines()[0].startswith("mean_price: 2024-02-10 12:00 exchange: has a mean price")
 
 
+@pytest.mark.long
 def test_where_the_exchange_mends_it_meanwhile_nothing_is_noted(contradicting: Machine, barfeed: Barfeed) -> None:
     # The second time it is asked, the row is whole.
     first = contradicting.exchange.requests["/fapi/v1/klines"] + 1

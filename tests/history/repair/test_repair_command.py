@@ -83,6 +83,7 @@ def test_with_yes_it_mends_and_tells(feeding: Machine, barfeed: Barfeed) -> None
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("only", "kinds", "rows"),
     [("gaps", ["missing"], 726), ("mismatches", ["mismatch"], 725)],
@@ -98,6 +99,7 @@ def test_only_one_kind_is_looked_at_where_it_is_said(
     assert len(held(feeding)) == rows
 
 
+@pytest.mark.long
 def test_the_json_has_both_versions_of_every_bar(feeding: Machine, barfeed: Barfeed) -> None:
     revise_and_delete(feeding, HIDDEN)
     with duckdb.connect(feeding.duckdb) as connection:

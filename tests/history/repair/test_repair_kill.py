@@ -95,7 +95,13 @@ def live_killed_repairs(tmp_path: Path, command: str, every: int) -> int:
     return kills
 
 
-@pytest.mark.long
+@pytest.mark.proof
 @pytest.mark.parametrize("command", ["repair", "accept"])
 def test_a_kill_at_every_fifth_step_leaves_no_change_without_its_audit_row(tmp_path: Path, command: str) -> None:
     assert live_killed_repairs(tmp_path, command, every=5) > 20
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("command", ["repair", "accept"])
+def test_a_kill_at_some_steps_leaves_no_change_without_its_audit_row(tmp_path: Path, command: str) -> None:
+    assert live_killed_repairs(tmp_path, command, every=37) > 2

@@ -70,6 +70,7 @@ def block(kind: str, number: int = 0) -> str:
     return [found[1] for found in re.finditer(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)][number]
 
 
+@pytest.mark.long
 def test_the_command_on_the_page_prints_what_is_shown_below_it(webhook: Webhook) -> None:
     pytest.importorskip("apprise", reason="extra `alerts`")
     command, *shown = block("console").splitlines()

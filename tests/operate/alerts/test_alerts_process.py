@@ -54,6 +54,7 @@ def test_cron_tells_a_trouble_once_and_its_end_and_shows_no_token(feeding: Machi
     assert str(webhook.port) not in first.err + second.err + good.err
 
 
+@pytest.mark.long
 def test_the_command_in_a_hint_goes_without_the_addresses(feeding: Machine, webhook: Webhook) -> None:
     feeding.clock.advance(hours(5))
     ran = feeding.feed("--alert", webhook.channel, f"--alert={webhook.channel}", "--heartbeat-url", webhook.url)
@@ -144,6 +145,7 @@ def test_a_bug_is_told_and_the_process_ends_though_a_channel_does_not_answer(
     assert webhook.titles == ["barfeed BTCUSDT 1h: bug"]
 
 
+@pytest.mark.long
 def test_a_dry_run_neither_alarms_nor_vouches(feeding: Machine, webhook: Webhook) -> None:
     flags = ("--dry-run", "--alert", webhook.channel, "--heartbeat-url", webhook.url)
     assert feeding.feed(*flags).code == 0
@@ -161,6 +163,7 @@ def test_a_heartbeat_is_called_after_each_good_cycle_and_no_other(feeding: Machi
     assert len(webhook.called) == 2
 
 
+@pytest.mark.long
 def test_a_heartbeat_that_is_not_taken_is_tried_once_more_and_is_only_a_warning(
     feeding: Machine, webhook: Webhook
 ) -> None:

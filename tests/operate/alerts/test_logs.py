@@ -96,6 +96,7 @@ def barfeed(feeding: Machine, *words: str) -> "subprocess.CompletedProcess[str]"
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "code"),
     [

@@ -367,6 +367,7 @@ def test_another_user_is_told_what_it_may_not_write(feeding: Machine) -> None:
     assert checks[f"folder {feeding.folder}"]["seen"] == "cannot be written: Permission denied"
 
 
+@pytest.mark.long
 def test_what_hangs_is_told_and_the_rest_too(feeding: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
     monkeypatch.setattr("socket.getaddrinfo", lambda *_args, **_more: over.wait())

@@ -88,11 +88,12 @@ def test_killed_while_it_writes_the_file_is_the_old_one_or_the_new_one(feeding: 
     assert_old_or_new(feeding, range(2, 23, 20))
 
 
-@pytest.mark.long
+@pytest.mark.proof
 def test_killed_at_each_step_of_writing_the_file_is_the_old_one_or_the_new_one(feeding: Machine) -> None:
     assert_old_or_new(feeding, range(2, 32))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
