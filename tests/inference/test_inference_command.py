@@ -72,7 +72,14 @@ def bench(tmp_path: Path, command: Command, history: Bars, write: Write, model_r
     return Bench(tmp_path, command, write(history[-726:]), model_root)
 
 
-@pytest.mark.parametrize("errors", [{"link": "EPERM"}, {"link": "EOPNOTSUPP"}, {"flush_folder": "EINVAL"}])
+@pytest.mark.parametrize(
+    "errors",
+    [
+        {"link": "EPERM"},
+        pytest.param({"link": "EOPNOTSUPP"}, marks=pytest.mark.long),
+        pytest.param({"flush_folder": "EINVAL"}, marks=pytest.mark.long),
+    ],
+)
 def test_a_prediction_is_kept_on_a_disk_that_lacks_something(bench: Bench, errors: dict[str, str]) -> None:
     words = [sys.executable, str(SCRIPT), *bench.flags()]
     environment = os.environ | lacking(**errors)

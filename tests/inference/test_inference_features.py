@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 pytest.importorskip("lightgbm", reason="needs the extra `inference`")
 
 import numpy as np
-from scipy import stats
 
 from lgbm_inference import indicators, source
 from lgbm_inference.bars import Bars, Floats
@@ -162,6 +161,9 @@ def test_bollinger_bands_are_those_of_ta_lib(windows: list[Bars]) -> None:
 
 
 def test_moments_are_those_of_scipy_and_pythons_statistics(windows: list[Bars]) -> None:
+    # It takes seconds to import, which every worker would.
+    from scipy import stats  # noqa: PLC0415
+
     for bars in windows:
         returns = np.diff(np.log(bars.close))
         found = one(bars)

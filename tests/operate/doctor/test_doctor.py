@@ -232,7 +232,10 @@ def test_a_broken_file_and_another_shape_are_told(feeding: Machine) -> None:
     assert "cannot be used" in told(feeding)["store"]["seen"]
 
 
-@pytest.mark.parametrize("column", ["open", "volume", "created_at"])
+@pytest.mark.parametrize(
+    "column",
+    ["open", pytest.param("volume", marks=pytest.mark.long), pytest.param("created_at", marks=pytest.mark.long)],
+)
 def test_a_store_with_one_broken_block_is_not_whole(feeding: Machine, column: str) -> None:
     execute(
         feeding.duckdb,
