@@ -5,7 +5,8 @@ What the hour does not need is imported where it is put together: the hourly com
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from barfeed.cli.settings import Settings
 from barfeed.domain import grid
 from barfeed.domain.acceptance import Terms
 from barfeed.domain.bars import HOUR_MS
-from barfeed.domain.errors import UsageError
+from barfeed.domain.errors import BarfeedError, ExchangeRefused, UsageError
 from barfeed.domain.verdict import Remedies
 from barfeed.exchange.rest import Conversation, Rest
 from barfeed.exchange.transport import open_transport
@@ -57,6 +58,23 @@ def wire_stream(settings: Settings, clock: Clock) -> "tuple[Stream, Listen]":
 
     bell = Bell(clock)
     return Stream(settings.stream_url, settings.series(), bell.ring, clock), bell.wait
+
+
+@contextmanager
+def told_by_its_life(settings: Settings, backfill: str) -> Iterator[None]:
+    """Where the exchange refuses the symbol, it is told what the symbol is; `backfill` fetches what is missing."""
+    try:
+        yield
+    except ExchangeRefused as refusal:
+        # Imported here: nobody asks where nothing is refused.
+        from barfeed.feed.inquiry import explained  # noqa: PLC0415
+
+        clock = SystemClock()
+        talk = _rest(settings, clock).conversation(settings.max_wait_sec)
+        with suppress(BarfeedError):
+            talk.ask_time()
+        store = Store(settings.duckdb, clock, settings.lock_timeout_sec)
+        raise explained(refusal, settings.series(), store, talk, backfill) from None
 
 
 def wire_let_pass(settings: Settings) -> "LetPass":

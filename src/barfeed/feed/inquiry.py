@@ -17,6 +17,7 @@ from barfeed.feed.record import Record
 
 if TYPE_CHECKING:
     from barfeed.feed.order import Feed, Order
+    from barfeed.store.duckdb import Store
 
 # What a cycle that has failed still waits to be told why: its own patience may be used up.
 _WAIT_SEC = 10.0
@@ -43,11 +44,12 @@ class Inquiry:
             now = life_of(self._order.series, self._talk)
         if now is None:
             return trouble
+        order, store = self._order, self._feed.store
         if isinstance(trouble, ExchangeRefused):
-            return self._of_a_refusal(trouble, now)
+            return _of_a_refusal(trouble, order.series, now, store, order.remedies.backfill)
         if life.is_due(now, self._record.target_ms or 0):
             return trouble
-        return life.why_no_bar(self._order.series, now, self._seen(self._order.remedies.backfill))
+        return life.why_no_bar(order.series, now, _seen(store, order.series, order.remedies.backfill))
 
     def usable(self, gap: WindowGap, target_ms: int, held: Sequence[Bar]) -> Sequence[Bar]:
         """The newest bars of a window that is not whole, where they will do; raises `WindowGap`, or its cause."""
@@ -67,22 +69,35 @@ class Inquiry:
             self._record.warnings.append(text)
             _log.warning("%s", text)
 
-    def _of_a_refusal(self, refusal: ExchangeRefused, now: Life) -> BarfeedError:
-        if now.stage == "trading":
-            return refusal if refusal.code == UNKNOWN_SYMBOL else _contradicted(refusal)
-        # What is refused by REST the archive may have kept.
-        seen = self._seen(f"{self._order.remedies.backfill} --source archive")
-        if now.stage == "unlisted" and refusal.code == UNKNOWN_SYMBOL and seen.stored_ms is None:
-            # The list says no more than that.
-            return refusal
-        return life.why_no_bar(self._order.series, now, seen._replace(refused=str(refusal)))
 
-    def _seen(self, backfill: str) -> Seen:
-        stored_ms = None
-        # A store in trouble is not this hour's trouble.
-        with suppress(BarfeedError), self._feed.store.reading(self._order.series) as table:
-            stored_ms = table.coverage().last_ms
-        return Seen(stored_ms, backfill)
+def explained(
+    refusal: ExchangeRefused, series: Series, store: "Store", talk: Conversation, backfill: str
+) -> BarfeedError:
+    """A refusal of the symbol by what the exchange's list says of it; any other refusal as it is.
+
+    `backfill` is the command that fetches what is missing.
+    """
+    now = life_of(series, talk) if refusal.code in SYMBOL_CODES else None
+    return refusal if now is None else _of_a_refusal(refusal, series, now, store, backfill)
+
+
+def _of_a_refusal(refusal: ExchangeRefused, series: Series, now: Life, store: "Store", backfill: str) -> BarfeedError:
+    if now.stage == "trading":
+        return refusal if refusal.code == UNKNOWN_SYMBOL else _contradicted(refusal)
+    # What is refused by REST the archive may have kept.
+    seen = _seen(store, series, f"{backfill} --source archive")
+    if now.stage == "unlisted" and refusal.code == UNKNOWN_SYMBOL and seen.stored_ms is None:
+        # The list says no more than that.
+        return refusal
+    return life.why_no_bar(series, now, seen._replace(refused=str(refusal)))
+
+
+def _seen(store: "Store", series: Series, backfill: str) -> Seen:
+    stored_ms = None
+    # A store in trouble is not this hour's trouble.
+    with suppress(BarfeedError), store.reading(series) as table:
+        stored_ms = table.coverage().last_ms
+    return Seen(stored_ms, backfill)
 
 
 def _contradicted(refusal: ExchangeRefused) -> ExchangeRefused:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from barfeed.cli.examples import examples
+from barfeed.cli.hints import sister
 from barfeed.cli.moments import MOMENT
 from barfeed.cli.paths import MeantPath
 from barfeed.cli.progress import shown
@@ -90,11 +91,15 @@ def backfill(**values: Any) -> int:
     own = {name: values.pop(name) for name in _OWN}
     settings = Settings(**values)
     log_to_stderr(settings)
+    # Imported here: it takes longer than --help may.
+    from barfeed.cli.wiring import told_by_its_life  # noqa: PLC0415
+
     work, tools = _prepared(settings, own)
     meter = shown(settings.series(), tools.clock)
     work.watch(meter)
     try:
-        work.run()
+        with told_by_its_life(settings, sister("backfill")):
+            work.run()
     except BarfeedError as error:
         meter.close()
         _tell(settings, work.report, str(error))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from barfeed.cli.examples import examples
+from barfeed.cli.hints import sister
 from barfeed.cli.moments import MOMENT
 from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, say
@@ -92,10 +93,11 @@ def repair(
 
 def _let_pass(settings: Settings, open_time_ms: int, reason: str, *, yes: bool, dry_run: bool) -> int:
     # Imported here: DuckDB alone takes longer to import than --help may take.
-    from barfeed.cli.wiring import wire_let_pass  # noqa: PLC0415
+    from barfeed.cli.wiring import told_by_its_life, wire_let_pass  # noqa: PLC0415
 
     work, series = wire_let_pass(settings), settings.series()
-    seen = work.look(open_time_ms)
+    with told_by_its_life(settings, sister("backfill")):
+        seen = work.look(open_time_ms)
     if not settings.json:
         say(*_row_text(series, seen))
     if dry_run or not seen.findings:
@@ -151,13 +153,14 @@ def _look(
     settings: Settings, from_ms: int | None, to_ms: int | None, only: str | None
 ) -> "tuple[Repair, Series, Survey]":
     # Imported here: DuckDB alone takes longer to import than --help may take.
-    from barfeed.cli.wiring import wire_repair  # noqa: PLC0415
+    from barfeed.cli.wiring import told_by_its_life, wire_repair  # noqa: PLC0415
     from barfeed.history.repair import Wanted  # noqa: PLC0415
 
     if from_ms is not None and to_ms is not None and from_ms >= to_ms:
         raise UsageError("--from must be before --to")
     work, window_bars = wire_repair(settings)
-    found = work.survey(Wanted(from_ms, to_ms, window_bars))
+    with told_by_its_life(settings, sister("backfill")):
+        found = work.survey(Wanted(from_ms, to_ms, window_bars))
     if only:
         found = found._replace(differences=found.of_kind(*KINDS[only]))
     return work, settings.series(), found

@@ -77,7 +77,10 @@ def verify(
     store = _store(settings)
     report = _prove(settings, store, series)
     if against:
-        _compare(store, report, _whom(settings, against, archive_url), (from_ms, to_ms))
+        from barfeed.cli.wiring import told_by_its_life  # noqa: PLC0415
+
+        with told_by_its_life(settings, sister("backfill")):
+            _compare(store, report, _whom(settings, against, archive_url), (from_ms, to_ms))
     say(*([json_text.dumps(_facts(report))] if json else _lines(report)))
     found = report.all_findings
     if found:

@@ -1,0 +1,59 @@
+"""What the commands around the feed say of a symbol that the exchange refuses: what it is, and what goes on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from barfeed.cli.commands.backfill import backfill
+from barfeed.cli.commands.repair import repair
+from barfeed.cli.commands.verify import verify
+from barfeed.replay.faults.script import parse_faults
+from commands import call
+from process import Machine, machine
+from world import hours, ms
+
+TARGET_MS = ms(2024, 2, 10, 13)
+CLOSED = """
+[[fault]]
+kind = "settle"
+at = 2024-02-10T13:30:00
+until_bar = 2024-02-10T13:00:00
+
+[[fault]]
+kind = "status"
+status = 400
+code = -4141
+msg = "Symbol is closed."
+"""
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[Machine]:
+    """A feed that has lived up to 13:00, in which its symbol settled; two hours later."""
+    with machine(tmp_path, TARGET_MS) as ready:
+        assert ready.feed("--catch-up").code == 0
+        ready.exchange.faults = parse_faults(CLOSED, "the test")
+        ready.clock.advance(hours(2))
+        yield ready
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (backfill, ["--from", "2023-01-01", "--source", "rest"]),
+        (repair, ["--dry-run"]),
+        (repair, ["--let-pass", "2024-02-10 12:00", "--dry-run"]),
+        (verify, ["--against", "rest"]),
+    ],
+    ids=["backfill", "repair", "repair --let-pass", "verify"],
+)
+def test_a_symbol_that_is_refused_is_told_by_what_it_is(closed: Machine, command: object, words: list[str]) -> None:
+    flags = ["--duckdb", str(closed.duckdb), "--base-url", closed.url]
+    done = call(command, *words, *flags)  # type: ignore[arg-type]
+    assert done.code == 5
+    assert (
+        "BTCUSDT 1h: settled since 2024-02-10 13:30 (SETTLING): its last bar is 2024-02-10 13:00; the exchange refused:"
+        " HTTP 400 -4141 'Symbol is closed.'"
+    ) in done.err
+    assert done.hint == "the store has it; no more bars will come: stop this feed"
