@@ -111,15 +111,17 @@ def _way_out(findings: Sequence[Finding], pull: Pull, remedies: Remedies, whole_
     kinds = {found.rule for found in findings}
     if kinds == {"one_interval_apart"}:
         return _around(pull, remedies, whole_ms)
-    return let_pass_hint(findings, remedies) if kinds <= rules.TURNOVER_RULES.keys() else ""
+    if kinds <= rules.TURNOVER_RULES.keys():
+        return f"nothing was appended; {let_pass_hint(findings, remedies.repair)}"
+    return ""
 
 
-def let_pass_hint(findings: Sequence[Finding], remedies: Remedies) -> str:
+def let_pass_hint(findings: Sequence[Finding], repair: str) -> str:
     """What helps where nothing but a row's own columns is wrong."""
     bar = grid.text(findings[0].open_time_ms or 0)
     return (
-        "nothing was appended; run it again later, and if the exchange stays with it and you have looked at the bar:"
-        f" {remedies.repair} --let-pass '{bar}'"
+        "run it again later, and if the exchange stays with it and you have looked at the bar:"
+        f" {repair} --let-pass '{bar}'"
     )
 
 

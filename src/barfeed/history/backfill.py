@@ -15,8 +15,9 @@ from barfeed.domain import grid, sources
 from barfeed.domain.bars import Bar, Series
 from barfeed.domain.errors import BarfeedError, ContractBroken, ExchangeUnavailable, UsageError
 from barfeed.domain.grid import Gap
-from barfeed.domain.rules import Finding
+from barfeed.domain.rules import TURNOVER_RULES, Finding
 from barfeed.domain.sources import Note, Part, Rows
+from barfeed.domain.verdict import let_pass_hint
 from barfeed.exchange import archive
 from barfeed.exchange.archive import Archive
 from barfeed.exchange.paging import PAGE_ROWS, RestHistory
@@ -48,6 +49,8 @@ class Order(NamedTuple):
     files: tuple[OwnFile, ...] = ()
     weight_budget: int | None = None
     force_name: bool = False
+    # The command that lets a bar pass whose columns contradict each other.
+    repair: str = "barfeed repair"
 
     @property
     def is_own(self) -> bool:
@@ -298,10 +301,11 @@ class Backfill:
                     table.append([])
                 differences = self._staging.mismatches(series)
                 breaks = self._staging.breaks(series, LEVEL_BREAK) if self._own else []
-                appended = self._staging.append_new(series)
                 if self._own:
-                    moved = partial(self._staging.moved_ms, series)
-                    refuse_stranger(self._own, differences, staged - appended, appended, moved)
+                    # Before its own bars are among the stored ones, with which they would all agree.
+                    shared, moved = self._staging.shared(series), partial(self._staging.moved_ms, series)
+                    refuse_stranger(self._own, differences, shared, staged - shared, moved)
+                appended = self._staging.append_new(series)
         self._is_storing = False
         self.report.compared += staged - appended
         self.report.appended += appended
@@ -321,9 +325,15 @@ class Backfill:
             raise ContractBroken(
                 f"{self._order.series}: {_count(findings)} broken by the exchange's answer; first: {findings[0]}"
                 f" ({findings[0].rule})",
-                hint="what came before is stored; run it again, and report it if it stays",
+                hint=self._hint_at(findings),
                 findings=findings,
             )
+
+    def _hint_at(self, findings: Sequence[Finding]) -> str:
+        before = "what came before is stored" if self.report.appended else "nothing was stored"
+        if all(found.rule in TURNOVER_RULES for found in findings):
+            return f"{before}; {let_pass_hint(findings, self._order.repair)}"
+        return f"{before}; run it again, and report it if it stays"
 
     def _keep_what_came(self) -> None:
         # Whatever ended it is told; a store that failed is not asked again.

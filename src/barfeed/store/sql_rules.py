@@ -33,7 +33,8 @@ INCOMING_RULES = STORED_RULES | {
     ),
     "all_or_nothing": (
         "(volume = 0) != (quote_volume = 0) OR (volume = 0) != (trades = 0)"
-        f" OR (volume = 0 AND quote_volume = 0 AND trades = 0 AND NOT ({FLAT}))"
+        # Also where there is nothing but a bar's five values: then those are its all.
+        f" OR (volume = 0 AND coalesce(quote_volume, 0) = 0 AND coalesce(trades, 0) = 0 AND NOT ({FLAT}))"
     ),
     "taker_share": "taker_buy_volume > volume OR taker_buy_quote_volume > quote_volume",
 }

@@ -221,6 +221,10 @@ class Staging:
         last_sec = f"epoch_us(timestamp) % {step_ms * 1000} >= {(step_ms - 1000) * 1000}"
         return bool(self._ask(f"SELECT count(*) > 0 AND bool_and({last_sec}) FROM {_INCOMING}")[0][0])
 
+    def shared(self, series: Series) -> int:
+        """How many bars the attached store has too, whatever their values."""
+        return self._number(f"SELECT count(*) FROM {_INCOMING} JOIN {stored(series)} USING (timestamp)")
+
     def moved_ms(self, series: Series) -> int | None:
         """By how much later most bars that both sides have would agree; None where by no whole hour of a time zone."""
         same = " AND ".join(f"ours.{name} = theirs.{name}" for name in VALUE_COLUMNS)

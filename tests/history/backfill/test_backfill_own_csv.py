@@ -227,13 +227,33 @@ def test_a_file_of_which_most_differs_from_the_store_fills_nothing(tmp_path: Pat
 @pytest.mark.parametrize("by_hours", [-8, 1, 9])
 def test_a_file_in_local_time_is_told_by_how_much(by_hours: int, tmp_path: Path) -> None:
     history = History(tmp_path)
-    held = hourly(ms(2024, 1, 14), ms(2024, 1, 16, 23))
+    bars = hourly(ms(2024, 1, 14), ms(2024, 1, 20, 23))
+    held = bars[:72]
     history.fill(held)
-    refused = refusal(history, written(tmp_path / "bars.csv", f"{HEADER}\n{lines(moved(held[6:], by_hours))}"))
+    # A few bars more than the store has, and most of them more.
+    few = refusal(history, written(tmp_path / "few.csv", f"{HEADER}\n{lines(moved(held[6:], by_hours))}"))
+    refused = refusal(history, written(tmp_path / "bars.csv", f"{HEADER}\n{lines(moved(bars[6:], by_hours))}"))
+    assert refused.hint == few.hint
     way = "earlier" if by_hours > 0 else "later"
     # A file that begins or ends beyond what is stored has something to fill.
     assert f"{abs(by_hours)}h {way} they would agree: its times are not UTC" in refused.hint
     assert history.held() == held
+
+
+def test_another_markets_file_with_more_to_fill_than_is_stored_is_told_as_that(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    bars = hourly(ms(2024, 1, 14), ms(2024, 1, 20, 23))
+    history.fill(bars[:72])
+    other = written(tmp_path / "bars.csv", f"{HEADER}\n{lines(times(bar, 2) for bar in bars)}")
+    assert "it is of another market, or in other units" in refusal(history, other).hint
+    assert history.held() == list(bars[:72])
+
+
+def test_a_bar_of_five_values_without_volume_is_flat(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    odd = DAY[3]._replace(volume=0.0)
+    refused = refusal(history, written(tmp_path / "odd.csv", f"{HEADER}\n{lines([*DAY[:3], odd])}"))
+    assert "nothing was traded and prices differ" in str(refused)
 
 
 def test_half_that_differs_fills_nothing_and_less_than_half_is_told_bar_by_bar(tmp_path: Path) -> None:

@@ -109,6 +109,8 @@ def test_a_backfill_and_a_comparison_know_the_rules_and_what_was_let_pass(
     filled = barfeed(contradicting, "backfill", "--from", "2024-02-10")
     assert filled.code == 5
     assert f"1 rule broken by the exchange's answer; first: {BAR} has a mean price" in filled.err
+    assert "hint: nothing was stored; run it again later, and if the exchange stays with it" in filled.err
+    assert filled.err.rstrip().endswith(f"--let-pass '{BAR}'")
     barfeed(contradicting, "repair", "--let-pass", BAR, "--yes", *QUICK)
     assert barfeed(contradicting, "backfill", "--from", "2024-02-10").code == 0
     assert newest(contradicting) == "2024-02-10 14:00:00"

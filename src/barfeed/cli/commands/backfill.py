@@ -122,7 +122,7 @@ def _prepared(settings: Settings, own: dict[str, Any]) -> "tuple[Backfill, Tools
     from barfeed.cli.wiring import history_tools  # noqa: PLC0415
     from barfeed.history.backfill import Backfill  # noqa: PLC0415
 
-    order = _order(settings, own)
+    order = _order(settings, own)._replace(repair=sister("repair"))
     check_address("--archive-url", own["archive_url"])
     tools = history_tools(settings, own["connections"], own["archive_url"], own["cache_dir"])
     return Backfill(order, tools), tools

@@ -13,7 +13,7 @@ from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, say
 from barfeed.domain import grid
 from barfeed.domain.acceptance import values
-from barfeed.domain.errors import Unrepaired, UsageError
+from barfeed.domain.errors import StoreEmpty, Unrepaired, UsageError
 
 if TYPE_CHECKING:
     from barfeed.domain.bars import Series
@@ -160,7 +160,10 @@ def _look(
         raise UsageError("--from must be before --to")
     work, window_bars = wire_repair(settings)
     with told_by_its_life(settings, sister("backfill")):
-        found = work.survey(Wanted(from_ms, to_ms, window_bars))
+        try:
+            found = work.survey(Wanted(from_ms, to_ms, window_bars))
+        except StoreEmpty as problem:
+            raise StoreEmpty(str(problem), hint=f"start it: {sister('run', '--catch-up')}") from problem
     if only:
         found = found._replace(differences=found.of_kind(*KINDS[only]))
     return work, settings.series(), found
