@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import NamedTuple, TypeVar
@@ -137,9 +138,11 @@ def _ask_time(patient: Patient, clock: Clock) -> ExchangeTime:
 
 def _life(patient: Patient, clock: Clock, time: "Future[ExchangeTime]") -> Life | None:
     """What the symbol is; None where the exchange does not tell."""
+    if time.exception() is not None:
+        return None
     talk = _talk(patient, clock)
-    talk.time = time.result() if time.exception() is None else None
-    return inquiry.life_of(patient.series, talk, _ANSWER_SEC) if talk.time else None
+    talk.time = time.result()
+    return inquiry.life_of(patient.series, talk, _ANSWER_SEC)
 
 
 def _now_ms(clock: Clock, time: "Future[ExchangeTime]") -> int:
@@ -256,7 +259,10 @@ def _short_window(patient: Patient, bars: status.Bars, gap: WindowGap, exchange:
     remedies = Remedies(commands.catch_up, commands.fill, commands.backfill)
     asked = window.Asked(patient.series, newest_ms, patient.window_bars, 0, remedies)
     gaps = status.gaps_since(patient.series, bars, asked.start_ms)
-    why = inquiry.short(gap, asked, gaps, exchange.talk()).trouble or gap
+    why: BarfeedError = gap
+    # A proxy that is none is told by a line of its own.
+    with suppress(BarfeedError):
+        why = inquiry.short(gap, asked, gaps, exchange.talk()).trouble or gap
     return Check("window", "bad", str(why), why.hint)
 
 

@@ -144,6 +144,14 @@ def test_a_proxy_is_named_without_its_password(feeding: Machine, monkeypatch: py
     assert "secret-word" not in done.out + done.err
 
 
+def test_a_proxy_that_is_none_keeps_no_look_from_the_store(feeding: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    execute(feeding.duckdb, f"DELETE FROM {TABLE} WHERE timestamp = '2024-02-10 03:00:00'")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:no")
+    checks = {each["name"]: each for each in call(doctor, *words_of(feeding, "--json")).told["checks"]}
+    assert checks["store"]["state"] == "good"
+    assert "have a gap: 2024-02-10 03:00" in checks["window"]["seen"]
+
+
 @pytest.mark.parametrize("stream_url", ["ws://127.0.0.1:1/market", "wss://fstream.binance.com/market"])
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"])
 def test_the_proxy_of_a_stream_is_the_one_of_rest(
