@@ -97,7 +97,7 @@ def test_the_command_in_the_hint_of_a_watch_helps_beside_it(feeding: Machine, by
         assert watch.stderr is not None
         hinted = next(filter(None, (re.search(r"\(start it: (.*)\)", line) for line in watch.stderr)))[1]
         ran = feeding.call(shlex.split(hinted), **environment)
-        assert (ran.code, ran.err) == (0, "")
+        assert (ran.code, ran.err) == (0, f"INFO {feeding.duckdb} is a new store\n")
         assert " appended=726 " in ran.out
     finally:
         watch.terminate()
@@ -123,10 +123,12 @@ def test_a_single_cycle_lives_in_the_environment_and_with_the_file_of_a_watch(fe
     "redirect", ["> /dev/full 2>&1", *(pytest.param(each, marks=pytest.mark.long) for each in UNHEARD)]
 )
 def test_a_good_hour_is_good_though_nobody_can_hear_of_it(feeding: Machine, redirect: str) -> None:
-    command = shlex.join(feeding.command("--catch-up")) + f" {redirect}"
+    assert feeding.feed("--catch-up").code == 0
+    feeding.clock.advance(hours(1))
+    command = shlex.join(feeding.command()) + f" {redirect}"
     done = subprocess.run(["sh", "-c", command], env=feeding.environment(), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert newest(feeding.duckdb) == "2024-02-10 13:00:00"
+    assert newest(feeding.duckdb) == "2024-02-10 14:00:00"
 
 
 def test_a_watch_goes_on_though_nobody_can_hear_of_it(feeding: Machine) -> None:

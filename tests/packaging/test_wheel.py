@@ -163,7 +163,7 @@ def test_the_extra_alerts_tells_people(installed: Callable[[str], Path], webhook
 def test_the_extra_metrics_measures_an_hour(installed: Callable[[str], Path], feeding: Machine, tmp_path: Path) -> None:
     hour = ["run", "--catch-up", "--base-url", feeding.url, "--max-skew-sec", "1e10", "--metrics-file", "feed.prom"]
     done = run(installed("metrics") / "barfeed", *hour, folder=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, f"INFO {tmp_path}/data/ohlcv.duckdb is a new store\n")
     told = (tmp_path / "feed.prom").read_text()
     assert 'barfeed_bars_appended_total{interval="1h",symbol="BTCUSDT"} 726.0' in told
 
