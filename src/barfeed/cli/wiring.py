@@ -45,9 +45,7 @@ def wire(settings: Settings, remedies: Remedies) -> tuple[Feed, Order, Rest]:
     """What a cycle works with, what it is asked to do, and whom it asks; `UsageError` names a wrong setting."""
     order = _order(settings, remedies)
     clock = SystemClock()
-    feed = Feed(
-        Store(settings.duckdb, clock, settings.lock_timeout_sec), settings.persist_dir / slug(order.dataset), clock
-    )
+    feed = Feed(_store(settings, clock), settings.persist_dir / slug(order.dataset), clock)
     return feed, order, _rest(settings, clock)
 
 
@@ -73,7 +71,7 @@ def told_by_its_life(settings: Settings, backfill: str) -> Iterator[None]:
         talk = _rest(settings, clock).conversation(settings.max_wait_sec)
         with suppress(BarfeedError):
             talk.ask_time()
-        store = Store(settings.duckdb, clock, settings.lock_timeout_sec)
+        store = _store(settings, clock)
         raise explained(refusal, settings.series(), store, talk, backfill) from None
 
 
@@ -83,7 +81,7 @@ def wire_let_pass(settings: Settings) -> "LetPass":
     from barfeed.history.let_pass import LetPass  # noqa: PLC0415
 
     clock = SystemClock()
-    store = Store(settings.duckdb, clock, settings.lock_timeout_sec)
+    store = _store(settings, clock)
     return LetPass(store, _rest(settings, clock), settings.series(), settings.max_wait_sec)
 
 
@@ -93,7 +91,7 @@ def wire_repair(settings: Settings) -> "tuple[Repair, int]":
     from barfeed.history.repair import Repair  # noqa: PLC0415
 
     series, clock = settings.series(), SystemClock()
-    store = Store(settings.duckdb, clock, settings.lock_timeout_sec)
+    store = _store(settings, clock)
     window_bars = grid.inference_bars(settings.buffer_hours, series.interval.ms)
     return Repair(store, _rest(settings, clock), series, settings.max_wait_sec), max(window_bars, settings.n_recent)
 
@@ -119,7 +117,7 @@ def history_tools(settings: Settings, connections: int, archive_url: str, cache_
         cache_dir=cache_dir,
         connections=connections,
     )
-    return Tools(Store(settings.duckdb, clock, settings.lock_timeout_sec), rest, archive, clock)
+    return Tools(_store(settings, clock), rest, archive, clock)
 
 
 def audience(settings: Settings, feed: Feed, stream: "Stream | None" = None) -> list[Hear]:
@@ -175,6 +173,10 @@ def _terms(settings: Settings) -> Terms | None:
     if settings.on_mismatch == "fail":
         return None
     return Terms(settings.accept_within, settings.accept_volume_within, settings.pause_sec)
+
+
+def _store(settings: Settings, clock: Clock) -> Store:
+    return Store(settings.duckdb, clock, settings.lock_timeout_sec)
 
 
 def _rest(settings: Settings, clock: Clock) -> Rest:

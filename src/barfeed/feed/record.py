@@ -1,7 +1,7 @@
 """What one cycle did: the facts as they come, then the manifest and the exit line made of them."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -132,8 +132,7 @@ class Record:
     @property
     def flat_text(self) -> str:
         """What there is to say of bars without a trade; empty where there are none."""
-        runs = ", ".join(str(run) for run in self.flat or ())
-        return f"nothing was traded in {runs}: an outage, or a market after its end" if runs else ""
+        return not_traded(map(str, self.flat or ()))
 
     @property
     def short_hours(self) -> int | None:
@@ -209,6 +208,12 @@ class Record:
 
     def _total_sec(self) -> float:
         return sum(self.durations_sec.values())
+
+
+def not_traded(runs: Iterable[str]) -> str:
+    """What there is to say of these runs of bars without a trade; empty where there are none."""
+    named = ", ".join(runs)
+    return f"nothing was traded in {named}: an outage, or a market after its end" if named else ""
 
 
 def _file(written: Written | None) -> dict[str, Any] | None:

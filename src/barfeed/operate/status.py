@@ -13,6 +13,7 @@ from barfeed.domain.bars import MINUTE_MS, Interval, Series
 from barfeed.domain.errors import ArtifactsUnusable, StoreUnusable, UsageError
 from barfeed.domain.grid import Gap
 from barfeed.domain.sources import between
+from barfeed.feed import record
 from barfeed.store import revisions, staging
 from barfeed.store.duckdb import Coverage, Session, Store
 from barfeed.store.staging import stored
@@ -134,8 +135,8 @@ def failed(last: Manifest | None) -> str:
 
 def not_traded(last: Manifest | None) -> str:
     """Where the newest bars were not traded, by the last cycle; empty where they were."""
-    runs = [f"{each['first']}..{each['last']} ({each['bars']} bars)" for each in last.flat] if last else []
-    return f"nothing was traded in {', '.join(runs)}: an outage, or a market after its end" if runs else ""
+    flat = last.flat if last else ()
+    return record.not_traded(f"{each['first']}..{each['last']} ({each['bars']} bars)" for each in flat)
 
 
 def look(store: Store, wanted: Sequence[Series]) -> dict[Series, Bars]:
