@@ -411,6 +411,24 @@ def test_every_negative_value_is_named() -> None:
     assert "negative: open -2.0, low -3.0, volume -1.0" in seen
 
 
+@pytest.mark.parametrize(
+    ("opens", "holes"),
+    [
+        ([], []),
+        ([1], []),
+        ([1, 2, 3], []),
+        ([1, 3], ["2024-01-15 14:00"]),
+        ([1, 2, 5, 6, 8], ["2024-01-15 15:00..2024-01-15 16:00 (2 bars)", "2024-01-15 19:00"]),
+        # Two of the same, a step back and one beside the grid are no hole: each breaks a rule of its own.
+        ([1, 1, 0, 1], []),
+        ([1, 2.5, 4.5], ["2024-01-15 15:30"]),
+    ],
+)
+def test_what_an_answer_leaves_out_between_its_bars(opens: list[float], holes: list[str]) -> None:
+    bars = [bar(ONE_PM + int((each - 1) * HOUR)) for each in opens]
+    assert [str(each) for each in rules.holes(bars, HOUR)] == holes
+
+
 @pytest.mark.parametrize(("apart_ms", "intervals"), [(1, "2.77778e-07"), (1_800_000, "0.5"), (7_200_000, "2")])
 def test_how_far_two_bars_are_apart_is_told_in_intervals(apart_ms: int, intervals: str) -> None:
     earlier_ms = 1_705_320_000_000

@@ -1,6 +1,6 @@
 import pytest
 
-from barfeed.domain import verdict
+from barfeed.domain import grid, verdict
 from barfeed.domain.bars import Bar, Pull, Series
 from barfeed.domain.errors import (
     BarfeedError,
@@ -12,7 +12,8 @@ from barfeed.domain.errors import (
     StoreEmpty,
     WindowGap,
 )
-from barfeed.domain.rules import Asked, Finding, gap_findings
+from barfeed.domain.grid import Gap
+from barfeed.domain.rules import Asked, Finding, Known, gap_findings
 from barfeed.domain.verdict import Held, Remedies
 from klines import fitting_pull
 
@@ -231,7 +232,31 @@ def test_where_only_columns_contradict_each_other_the_first_bar_may_be_let_pass(
 
 def test_a_bar_that_was_let_pass_is_accepted() -> None:
     pull = contradicting({"trades": 0})
-    verdict.accept_pull(pull, ASKED, may_be_short=False, remedies=REMEDIES, let_pass=[pull.bars[-1]])
+    verdict.accept_pull(pull, ASKED, may_be_short=False, remedies=REMEDIES, known=Known(let_pass=[pull.bars[-1]]))
+
+
+def hole(newest_back: int, oldest_back: int) -> Gap:
+    """The hours from so many before the target to so many, which are missing."""
+    return Gap(TARGET - oldest_back * HOUR, TARGET - newest_back * HOUR, oldest_back - newest_back + 1)
+
+
+def test_a_hole_that_is_known_is_accepted_and_no_other_is() -> None:
+    twice = pulled(bars(9, 8, 6, 5, 1, 0))
+    both = Known(holes=[hole(7, 7), hole(2, 4)])
+    verdict.accept_pull(twice, ASKED, may_be_short=False, remedies=REMEDIES, known=both)
+    for known, news in ((hole(7, 7), "2024-01-15 12:00"), (hole(2, 4), "2024-01-15 07:00")):
+        with pytest.raises(ContractBroken) as told:
+            verdict.accept_pull(twice, ASKED, may_be_short=False, remedies=REMEDIES, known=Known(holes=[known]))
+        assert [grid.text(found.open_time_ms or 0) for found in told.value.findings] == [news]
+
+
+def test_a_known_hole_excuses_no_other_fault() -> None:
+    wrong = pulled([*bars(6, 5, 4, 3, 1), bar(0)._replace(high=1.0)])
+    with pytest.raises(ContractBroken) as told:
+        verdict.accept_pull(
+            wrong, ASKED, may_be_short=False, remedies=REMEDIES, known=Known((wrong.bars[-1],), [hole(2, 2)])
+        )
+    assert [found.rule for found in told.value.findings] == ["high_low"]
 
 
 def test_all_broken_rules_are_told() -> None:

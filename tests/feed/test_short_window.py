@@ -241,7 +241,7 @@ def test_an_exchange_that_does_not_tell_leaves_the_trouble_as_it_is(lived: World
 
 def test_a_hole_among_the_newest_is_told_with_when_the_window_is_whole(lived: World) -> None:
     hole = '[[fault]]\nkind = "hide"\nbar = 2024-02-10T12:00:00\n'
-    without(lived, "2024-02-10 12:00:00")
+    without(lived, "2024-02-10 12:00:00", "2024-02-10 13:00:00")
     status, _, _, hint = said(lived.run(hole))
     assert (status, hint) == (
         "contract_broken",

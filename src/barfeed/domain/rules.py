@@ -56,6 +56,19 @@ class Asked(NamedTuple):
         return grid.window_start(self.target_ms, self.bars, self.step_ms)
 
 
+class Known(NamedTuple):
+    """What is odd in an answer and no news: somebody has looked at it before.
+
+    Bars that were `let_pass`, with these very values, though their columns contradict each other; `holes` between
+    two of the answer's bars, where the exchange itself has none.
+    """
+
+    let_pass: Collection[Bar] = ()
+    holes: Collection[Gap] = ()
+
+
+NOTHING_KNOWN = Known()
+
 BarRule = Callable[[Bar, int, Asked], str | None]
 TurnoverRule = Callable[[Bar, Turnover], str | None]
 PairRule = Callable[[Bar, Bar, Asked], str | None]
@@ -212,6 +225,26 @@ def but_let_pass(findings: Iterable[Finding], bars: Iterable[Bar], let_pass: Col
     """The findings without the contradictions of bars that somebody let pass, with these very values."""
     others = {bar.open_time_ms for bar in bars if bar not in let_pass}
     return [found for found in findings if found.rule not in TURNOVER_RULES or found.open_time_ms in others]
+
+
+def holes(bars: Sequence[Bar], step_ms: int) -> list[Gap]:
+    """What an answer leaves out between its bars, where that is whole bars."""
+    apart = [(earlier.open_time_ms, later.open_time_ms) for earlier, later in pairwise(bars)]
+    return [
+        Gap(earlier_ms + step_ms, later_ms - step_ms, (later_ms - earlier_ms) // step_ms - 1)
+        for earlier_ms, later_ms in apart
+        if later_ms - earlier_ms > step_ms and (later_ms - earlier_ms) % step_ms == 0
+    ]
+
+
+def news(findings: Iterable[Finding], pull: Pull, asked: Asked, known: Known) -> list[Finding]:
+    """The findings in the pull that are not known."""
+    after_hole = {hole.last_ms + asked.step_ms for hole in known.holes}
+    return [
+        found
+        for found in but_let_pass(findings, pull.bars, known.let_pass)
+        if found.rule != "one_interval_apart" or found.open_time_ms not in after_hole
+    ]
 
 
 def _bar_findings(pull: Pull, asked: Asked) -> Iterator[Finding]:

@@ -1,12 +1,12 @@
 """What a pull and the store mean together: which bars to append, or why none. Pure."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from barfeed.domain import grid, rules
 from barfeed.domain.bars import HOUR_MS, Bar, Pull, Series
 from barfeed.domain.errors import BarLate, ContractBroken, Mismatch, MissedBars, StoreAhead, StoreEmpty, WindowGap
-from barfeed.domain.rules import Asked, Finding
+from barfeed.domain.rules import NOTHING_KNOWN, Asked, Finding, Known
 
 # Local time is at most 14 hours ahead of UTC; some zones are a quarter of an hour off the whole one.
 _FARTHEST_ZONE_MS = 14 * HOUR_MS
@@ -74,17 +74,16 @@ def accept_pull(
     *,
     may_be_short: bool,
     remedies: Remedies,
-    let_pass: Collection[Bar] = (),
+    known: Known = NOTHING_KNOWN,
     window_bars: int = 0,
 ) -> None:
     """Return for a pull that keeps every rule and ends at the target.
 
-    `may_be_short` allows fewer bars than asked for: a young symbol has no more. The columns of bars that
-    were `let_pass` may contradict each other. `window_bars` are told to be whole
-    again once the last hole of the exchange's own is out of them.
+    `may_be_short` allows fewer bars than asked for: a young symbol has no more. What is `known` breaks no rule.
+    `window_bars` are told to be whole again once the last hole of the exchange's own is out of them.
     Raises `ContractBroken` with all findings, `BarLate`.
     """
-    findings = rules.but_let_pass(rules.check_pull(pull, asked), pull.bars, let_pass)
+    findings = rules.news(rules.check_pull(pull, asked), pull, asked, known)
     findings = [found for found in findings if not (may_be_short and found.rule == "count")]
     if rules.is_late(pull, asked):
         shown = grid.text(pull.bars[-1].open_time_ms) if pull.bars else "no bar at all"

@@ -20,7 +20,7 @@ from barfeed.domain.errors import (
     Unrepaired,
     ValidationFailed,
 )
-from barfeed.domain.rules import Asked
+from barfeed.domain.rules import NOTHING_KNOWN, Asked, Known
 from barfeed.domain.verdict import Held
 from barfeed.exchange.rest import Conversation
 from barfeed.feed import cycle_log
@@ -41,10 +41,11 @@ class _Plan(NamedTuple):
     asked: Asked
     judged_bars: int
 
-    @property
-    def judged_from_ms(self) -> int:
+    def judged_from_ms(self, pull: Pull) -> int:
         """The open_time of the first bar that is compared, whether the exchange shows it or not."""
-        return grid.window_start(self.asked.target_ms, self.judged_bars, self.asked.step_ms)
+        asked_ms = grid.window_start(self.asked.target_ms, self.judged_bars, self.asked.step_ms)
+        # With a hole of the exchange's own among them, as many bars reach further back.
+        return min(asked_ms, self.judged(pull)[0].open_time_ms)
 
     def judged(self, pull: Pull) -> Sequence[Bar]:
         """What of the answer is compared with the store."""
@@ -126,7 +127,7 @@ class _Cycle:
         self._refuse_overtaken(plan.asked)
         is_all = self._is_all_there_is(pull, plan.asked)
         verdict.accept_pull(
-            pull, plan.asked, may_be_short=is_all, remedies=self._order.remedies, let_pass=self._let_pass(pull),
+            pull, plan.asked, may_be_short=is_all, remedies=self._order.remedies, known=self._known(plan, pull),
             window_bars=self._order.window_bars,
         )  # fmt: skip
         if trouble:
@@ -142,7 +143,9 @@ class _Cycle:
             self._publish(run, window, "db")
 
     def _publish_pulled(self, run: Run, asked: Asked, pull: Pull) -> None:
-        self._publish(run, self._usable(asked, pull.bars[-self._order.window_bars :]), "api")
+        start_ms = grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)
+        window = [bar for bar in pull.bars if bar.open_time_ms >= start_ms]
+        self._publish(run, self._usable(asked, window), "api")
 
     @contextmanager
     def _pulled_instead(self, run: Run, asked: Asked, pull: Pull) -> Iterator[None]:
@@ -271,17 +274,11 @@ class _Cycle:
         with self._record.step("evidence"):
             self._record.pull = run.save_pull(pull.bars)
 
-    def _let_pass(self, pull: Pull) -> Sequence[Bar]:
-        """The bars that somebody has let pass; looked up only where there may be one."""
-        if not rules.contradictions(pull):
-            return ()
-        # Imported only here: most hours have none.
-        from barfeed.store.revisions import let_pass  # noqa: PLC0415
-
-        # What is wrong with the store, or that there is none, is told where it is used.
-        with suppress(StoreUnusable), self._feed.store.session(write=False) as connection:
-            return let_pass(connection, self._order.series)
-        return ()
+    def _known(self, plan: _Plan, pull: Pull) -> Known:
+        """What is odd in the pull and no news; looked up only where something is."""
+        if rules.contradictions(pull) or rules.holes(pull.bars, self._step_ms):
+            return self._inquiry().known(pull, plan.judged(pull))
+        return NOTHING_KNOWN
 
     def _keep_or_accept(self, plan: _Plan, pull: Pull) -> list[Bar]:
         seen_at_ms = self._feed.clock.utc_ms()
@@ -355,7 +352,7 @@ class _Cycle:
         self._record.coverage = coverage
         self._refuse_overtaken(plan.asked, coverage.last_ms)
         # From where it was asked, not from where the answer begins: what the exchange has forgotten is a mismatch, too.
-        held = Held(acceptance.with_changes(table.bars(plan.judged_from_ms), changes), coverage.last_ms)
+        held = Held(acceptance.with_changes(table.bars(plan.judged_from_ms(pull)), changes), coverage.last_ms)
         pulled = plan.judged(pull)
         decided = verdict.judge(plan.asked, pulled, held, catch_up=order.catch_up, remedies=order.remedies)
         self._record.validated = decided.validated

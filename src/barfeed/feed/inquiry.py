@@ -5,15 +5,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from barfeed.domain import life, window
-from barfeed.domain.bars import Bar, Series
-from barfeed.domain.errors import BarfeedError, BarLate, ExchangeRefused, WindowGap
+from barfeed.domain import grid, life, rules, window
+from barfeed.domain.bars import Bar, Pull, Series
+from barfeed.domain.errors import BarfeedError, BarLate, ExchangeRefused, StoreUnusable, WindowGap
 from barfeed.domain.grid import Gap
 from barfeed.domain.life import Life, Seen
+from barfeed.domain.rules import Known
 from barfeed.domain.window import Answer, Asked, Shortage, Told
 from barfeed.exchange.refusals import SYMBOL_CODES, UNKNOWN_SYMBOL
 from barfeed.exchange.rest import Conversation
 from barfeed.feed.record import Record
+from barfeed.store.revisions import let_pass
 
 if TYPE_CHECKING:
     from barfeed.feed.order import Feed, Order
@@ -50,6 +52,47 @@ class Inquiry:
         if life.is_due(now, self._record.target_ms or 0):
             return trouble
         return life.why_no_bar(order.series, now, _seen(store, order.series, order.remedies.backfill))
+
+    def known(self, pull: Pull, judged: Sequence[Bar]) -> Known:
+        """What is odd in the pull and no news.
+
+        The store has it so, or the exchange says it again where a hole is none of the `judged` bars' own.
+        What is wrong with the store, or that there is none, is told where it is used.
+        """
+        with self._record.step("inquiry"):
+            return Known(self._let_pass(pull), self._holes(pull, judged[0].open_time_ms))
+
+    def _let_pass(self, pull: Pull) -> Sequence[Bar]:
+        if rules.contradictions(pull):
+            with suppress(StoreUnusable), self._feed.store.session(write=False) as connection:
+                return let_pass(connection, self._order.series)
+        return ()
+
+    def _holes(self, pull: Pull, judged_from_ms: int) -> Sequence[Gap]:
+        holes = rules.holes(pull.bars, self._order.series.interval.ms)[-_GAPS_ASKED:]
+        stored_ms = self._stored_ms(holes[0]) if holes else set()
+        return [
+            hole
+            for hole in holes
+            if self._is_stored(hole, stored_ms) or (hole.last_ms < judged_from_ms and self._is_the_exchanges(hole))
+        ]
+
+    def _stored_ms(self, oldest: Gap) -> set[int]:
+        with suppress(StoreUnusable), self._feed.store.reading(self._order.series) as table:
+            return {bar.open_time_ms for bar in table.bars(oldest.first_ms)}
+        return set()
+
+    def _is_stored(self, hole: Gap, stored_ms: set[int]) -> bool:
+        """Whether the store goes on behind the hole, and has nothing in it."""
+        step_ms = self._order.series.interval.ms
+        is_empty = stored_ms.isdisjoint(grid.opens(hole.first_ms, hole.last_ms, step_ms))
+        return is_empty and hole.last_ms + step_ms in stored_ms
+
+    def _is_the_exchanges(self, hole: Gap) -> bool:
+        """Whether the exchange, asked for nothing else, has no bar there."""
+        with suppress(BarfeedError):
+            return _answer(self._order.series, hole, self._talk).first_ms is None
+        return False
 
     def usable(self, gap: WindowGap, target_ms: int, held: Sequence[Bar]) -> Sequence[Bar]:
         """The newest bars of a window that is not whole, where they will do; raises `WindowGap`, or its cause."""
