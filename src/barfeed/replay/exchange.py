@@ -3,7 +3,7 @@
 import gzip
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
@@ -49,6 +49,7 @@ class ReplayExchange:
     ) -> None:
         self.faults = faults
         self.requests: Counter[str] = Counter()
+        self._of_symbols: Counter[str] = Counter()
         self.connections = 0
         self._venue = Venue(tapes)
         self._now_ms = now_ms
@@ -93,7 +94,7 @@ class ReplayExchange:
         faults = [
             fault
             for fault in self.faults
-            if fault.kind in bends and concerns(fault, series) and not fault.requests and fault.hits(now_ms, _ANY)
+            if fault.kind in bends and concerns(fault, series, now_ms) and not fault.requests and fault.hits(now_ms, _ANY)
         ]
         ask = Ask(series.symbol, str(series.interval), open_time_ms, open_time_ms, 1)
         return next(iter(View(reel, now_ms, faults).rows(ask)), None)
@@ -107,8 +108,21 @@ class ReplayExchange:
             self.requests[request.path] += 1
             numbers = {name: self.requests[request.path], "*": self.requests.total()}
             verdict = self._limiter.weigh(_weight(name, sent), now_ms)
-            faults = tuple(fault for fault in self.faults if fault.hits(now_ms, numbers))
+            if name == "klines":
+                faults = self._faults_of(sent.get("symbol", "").upper(), now_ms, numbers)
+            else:
+                faults = tuple(fault for fault in self.faults if fault.hits(now_ms, numbers))
         return Case(now_ms, sent, faults, self._limiter.limit), verdict
+
+    def _faults_of(self, symbol: str, now_ms: int, numbers: Mapping[str, int]) -> tuple[Fault, ...]:
+        """What strikes a request for a symbol's klines: of a fault that chooses symbols, each has its own count."""
+        self._of_symbols[symbol] += 1
+        own = dict.fromkeys(numbers, self._of_symbols[symbol])
+        return tuple(
+            fault
+            for fault in self.faults
+            if fault.hits(now_ms, own if fault.chooses else numbers) and fault.is_about(symbol, now_ms)
+        )
 
 
 def _name(request: Request) -> str:

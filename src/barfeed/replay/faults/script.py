@@ -5,13 +5,17 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from barfeed.domain.bars import Series
+from barfeed.domain.bars import HOUR_MS, Series
 from barfeed.domain.errors import UsageError
 from barfeed.replay.refusals import BY_STATUS, OF_SYMBOLS
 
+# Which of a market's symbols are struck.
+CHOICE = ("symbol", "share", "seed")
 PATHS = ("klines", "time", "ping", "exchangeInfo", "*")
 # No path of REST's: what is struck there is a connection.
 STREAM = "stream"
@@ -29,6 +33,21 @@ class Fault:
     from_ms: int | None = None
     until_ms: int | None = None
     series: Series | None = None
+    symbols: tuple[str, ...] = ()
+    share: float = 1.0
+    seed: int = 0
+
+    @property
+    def chooses(self) -> bool:
+        """Whether it is about some symbols only, and not of one series."""
+        return bool(self.symbols) or self.share < 1
+
+    def is_about(self, symbol: str, now_ms: int) -> bool:
+        """Whether a symbol is among those it chooses, which are others each hour: that of its bar, else of the clock."""
+        if self.symbols and not any(fnmatchcase(symbol, each) for each in self.symbols):
+            return False
+        at_ms = self.args.get("bar", self.args.get("at", now_ms))
+        return self.share >= 1 or _drawn(f"{self.seed} {symbol} {at_ms // HOUR_MS}") < self.share
 
     def hits(self, now_ms: int, numbers: Mapping[str, int]) -> bool:
         """Whether it strikes the request that is, by path, number `numbers[path]`."""
@@ -38,6 +57,11 @@ class Fault:
             and (self.from_ms is None or self.from_ms <= now_ms)
             and (self.until_ms is None or now_ms < self.until_ms)
         )
+
+
+def _drawn(lot: str) -> float:
+    """A number from 0 to below 1, the same for the same text."""
+    return int.from_bytes(blake2b(lot.encode(), digest_size=6).digest()) / (1 << 48)
 
 
 class Key(NamedTuple):
@@ -51,13 +75,13 @@ class Kind(NamedTuple):
     """A kind of fault: what it does, the keys it needs and may have.
 
     `scope` is the key that narrows what it strikes besides its time: `series` where it is about
-    rows, `path` where any answer can be struck. `path` is the one it strikes unless told.
+    rows, `path` where any answer can be struck; symbols can be chosen for both. `path` is the one it strikes unless told.
     """
 
     does: str
     needs: tuple[str, ...] = ()
     may: tuple[str, ...] = ()
-    scope: tuple[str, ...] = ("series",)
+    scope: tuple[str, ...] = ("series", *CHOICE)
     path: str = "klines"
 
     @property
@@ -134,6 +158,20 @@ def _series(value: Any) -> Series:
         raise ValueError from error
 
 
+def _symbols(value: Any) -> tuple[str, ...]:
+    texts = [_a(str)(each).upper() for each in (value if isinstance(value, list) else [value])]
+    if not texts or not all(texts):
+        raise ValueError
+    return tuple(texts)
+
+
+def _share(value: Any) -> float:
+    share = float(_positive(NUMBER)(value))
+    if share > 1:
+        raise ValueError
+    return share
+
+
 def _json_text(value: Any) -> str:
     json.loads(_a(str)(value))
     return str(value)
@@ -157,6 +195,9 @@ KEYS = {
     "until": Key(_moment, A_MOMENT),
     "path": Key(_one_of(*PATHS), "one of " + ", ".join(f'"{path}"' for path in PATHS)),
     "series": Key(_series, 'a series like "BTCUSDT-1h"'),
+    "symbol": Key(_symbols, 'a symbol, a pattern like "*USDC", or a list of them'),
+    "share": Key(_share, "a number above 0, at most 1"),
+    "seed": Key(_a(int), "a whole number"),
     "bar": Key(_moment, A_MOMENT),
     "until_bar": Key(_moment, A_MOMENT),
     "at": Key(_moment, A_MOMENT),
@@ -186,7 +227,7 @@ KEYS = {
     "close_code": Key(_close_code, "a code that may close a websocket, like 1008"),
 }
 
-ANYWHERE = ("path",)
+ANYWHERE = ("path", *CHOICE)
 VALUES = ("open", "high", "low", "close", "volume")
 
 KINDS = {
@@ -272,6 +313,9 @@ def _fault(entry: dict[str, Any], where: str) -> Fault:
     for name in spec.needs:
         if name not in given:
             raise _wrong(where, name, None, KEYS[name].allowed)
+    chosen = next((name for name in CHOICE if name in given), None)
+    if chosen and given.get("path", "klines") != "klines":
+        raise _wrong(where, "path", given["path"], f'"klines" with {chosen}: no other path has a symbol')
     return Fault(
         kind,
         {name: value for name, value in given.items() if name in (*spec.needs, *spec.may)},
@@ -280,6 +324,7 @@ def _fault(entry: dict[str, Any], where: str) -> Fault:
         given.get("from"),
         given.get("until"),
         given.get("series"),
+        *(given.get(name, otherwise) for name, otherwise in zip(CHOICE, ((), 1.0, 0), strict=True)),
     )
 
 

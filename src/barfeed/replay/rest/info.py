@@ -2,7 +2,10 @@
 
 import json
 import re
+from bisect import bisect_right
 from calendar import timegm
+from functools import lru_cache
+from operator import itemgetter
 from time import strptime
 from typing import Any, NamedTuple
 
@@ -12,6 +15,8 @@ from barfeed.replay.tapes.klines import Decimals
 STALE_MS = 38_358_000
 
 PERPETUAL_DELIVERY_MS = 4_133_404_800_000
+# Of stocks, metals, currencies: a perpetual whose type is a name of its own.
+TRADITIONAL = "TRADIFI_PERPETUAL"
 QUOTES = ("USDT", "USDC", "BUSD", "FDUSD", "BTC")
 _QUARTERLY = re.compile(r"(?P<pair>.+)_(?P<day>\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))", re.ASCII)
 
@@ -28,10 +33,16 @@ class Listing(NamedTuple):
     delivery_ms: int = PERPETUAL_DELIVERY_MS
     # None is by its name: a quarterly's has a date in it.
     contract_type: str | None = None
+    # A market's symbols are not known before, and their ticks change: moments, and a price's decimals from then on.
+    announced_ms: int = 0
+    ticks: tuple[tuple[int, int], ...] = ()
 
 
-def by_clock(listing: Listing, now_ms: int) -> Listing:
+def by_clock(listing: Listing, now_ms: int) -> Listing | None:
     """The listing as the clock alone would have it: before the first bar, and after a quarterly's last day."""
+    if now_ms < listing.announced_ms:
+        return None
+    listing = listing._replace(ticks=listing.ticks[: bisect_right(listing.ticks, now_ms, key=itemgetter(0))][-1:])
     quarterly = _QUARTERLY.fullmatch(listing.symbol)
     if quarterly:
         delivery_ms = timegm(strptime(f"{quarterly['day']} 08", "%y%m%d %H")) * 1000
@@ -53,9 +64,19 @@ def exchange_info(listings: list[Listing], now_ms: int, weight_limit: int) -> st
         ],
         "exchangeFilters": [],
         "assets": [{"asset": asset, "marginAvailable": True, "autoAssetExchange": "-10000"} for asset in margins],
-        "symbols": [_symbol(listing) for listing in listings],
+        "symbols": [],
     }
-    return json.dumps(info, separators=(",", ":"), ensure_ascii=False)
+    # A market's are many, and hardly ever change.
+    return f"{_json(info)[:-2]}{','.join(map(_symbol_text, listings))}]}}"
+
+
+@lru_cache(maxsize=4096)
+def _symbol_text(listing: Listing) -> str:
+    return _json(_symbol(listing))
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _limit(kind: str, interval: str, count: int, limit: int) -> dict[str, Any]:
@@ -65,12 +86,13 @@ def _limit(kind: str, interval: str, count: int, limit: int) -> dict[str, Any]:
 def _symbol(listing: Listing) -> dict[str, Any]:
     base, quote = _assets(listing.symbol)
     quarterly = _QUARTERLY.fullmatch(listing.symbol)
+    by_name = "CURRENT_QUARTER" if quarterly else "PERPETUAL"
+    contract_type = by_name if listing.contract_type is None else listing.contract_type
+    underlying, subtype = ("EQUITY", "TradFi") if contract_type == TRADITIONAL else ("COIN", "Crypto")
     return {
         "symbol": listing.symbol,
         "pair": quarterly["pair"] if quarterly else listing.symbol,
-        "contractType": ("CURRENT_QUARTER" if quarterly else "PERPETUAL")
-        if listing.contract_type is None
-        else listing.contract_type,
+        "contractType": contract_type,
         "deliveryDate": listing.delivery_ms,
         "onboardDate": listing.onboard_ms,
         "status": listing.status,
@@ -83,13 +105,13 @@ def _symbol(listing: Listing) -> dict[str, Any]:
         "quantityPrecision": listing.decimals.volume,
         "baseAssetPrecision": 8,
         "quotePrecision": 8,
-        "underlyingType": "COIN",
-        "underlyingSubType": ["Crypto"],
+        "underlyingType": underlying,
+        "underlyingSubType": [subtype],
         "triggerProtect": "0.0500",
         "liquidationFee": "0.012500",
         "marketTakeBound": "0.05",
         "maxMoveOrderLimit": 10000,
-        "filters": _filters(_step(listing.decimals.price), _step(listing.decimals.volume)),
+        "filters": _filters(_tick(listing), _step(listing.decimals.volume)),
         "orderTypes": ORDER_TYPES,
         "timeInForce": ["GTC", "IOC", "FOK", "GTX", "GTD"],
         "permissionSets": ["GRID", "COPY", "DCA", "PSB"],
@@ -113,6 +135,12 @@ def _assets(symbol: str) -> tuple[str, str]:
     pair = symbol.partition("_")[0]
     quote = next((each for each in QUOTES if pair.endswith(each) and pair != each), None)
     return (pair.removesuffix(quote), quote) if quote else (pair, "USDT")
+
+
+def _tick(listing: Listing) -> str:
+    """The smallest step of a price, written with all the decimals that prices have: `0.10`."""
+    decimals = listing.ticks[-1][1] if listing.ticks else listing.decimals.price
+    return f"{10**-decimals:.{listing.decimals.price}f}"
 
 
 def _step(decimals: int) -> str:

@@ -10,26 +10,28 @@ from barfeed.replay.rest.info import Listing, by_clock
 
 def listed(listing: Listing, faults: Sequence[Fault], now_ms: int) -> Listing | None:
     """The symbol as exchangeInfo lists it now; None where it does not."""
-    known: Listing | None = by_clock(listing, now_ms)
+    known = by_clock(listing, now_ms)
     for fault in faults:
-        if known and fault.kind in _LISTED and _is_of(fault, listing.symbol):
+        if known and fault.kind in _LISTED and _is_of(fault, listing.symbol, now_ms):
             known = _LISTED[fault.kind](known, fault, now_ms)
     return known
 
 
-def refused(symbol: str, faults: Sequence[Fault], now_ms: int) -> Reply | None:
-    """The refusal of a symbol that is not trading yet, or not listed any more; None where it is served."""
+def refused(listing: Listing, faults: Sequence[Fault], now_ms: int) -> Reply | None:
+    """The refusal of a symbol that is not known or not trading yet, or not listed any more; None where it is served."""
+    if now_ms < listing.announced_ms:
+        return refusals.BAD_SYMBOL.reply(400)
     for fault in faults:
-        if fault.kind in _REFUSALS and _is_of(fault, symbol):
+        if fault.kind in _REFUSALS and _is_of(fault, listing.symbol, now_ms):
             is_refused, code = _REFUSALS[fault.kind]
             if is_refused(fault, now_ms):
                 return refusals.OF_SYMBOLS[fault.args.get("refusal", code)].reply(400)
     return None
 
 
-def _is_of(fault: Fault, symbol: str) -> bool:
+def _is_of(fault: Fault, symbol: str, now_ms: int) -> bool:
     # A symbol's life is that of all its series.
-    return fault.series is None or fault.series.symbol == symbol
+    return (fault.series is None or fault.series.symbol == symbol) and fault.is_about(symbol, now_ms)
 
 
 def _pending(listing: Listing, fault: Fault, now_ms: int) -> Listing:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
+from barfeed.domain.bars import HOUR_MS
 from barfeed.domain.errors import UsageError
 from barfeed.replay.faults import tampering
 from barfeed.replay.faults.tampering import Case
@@ -13,18 +14,26 @@ from barfeed.replay.tapes.klines import Decimals
 from barfeed.replay.tapes.tape import Tape
 
 
+# Finished rows kept as text, of all series together, and of each at least.
+CACHED_ROWS = 50_000
+CACHED_ROWS_MIN = 64
+
+# How long a market's symbol is listed before it trades.
+ANNOUNCED_BEFORE_MS = 24 * HOUR_MS
+
+
 class Venue:
     """The symbols and series that there are."""
 
     def __init__(self, tapes: Iterable[Tape]) -> None:
         by_symbol = _by_symbol(tapes)
-        self.listings = [_listing(symbol, some) for symbol, some in by_symbol.items()]
+        self.listings = {symbol: _listing(symbol, some) for symbol, some in by_symbol.items()}
+        cached = max(CACHED_ROWS_MIN, CACHED_ROWS // max(1, sum(map(len, by_symbol.values()))))
         self.reels = {
-            (listing.symbol, str(tape.series.interval)): _reel(tape, by_symbol[listing.symbol], listing.decimals)
-            for listing in self.listings
-            for tape in by_symbol[listing.symbol]
+            (symbol, str(tape.series.interval)): _reel(tape, tapes, self.listings[symbol].decimals, cached)
+            for symbol, tapes in by_symbol.items()
+            for tape in tapes
         }
-        self.symbols = frozenset(by_symbol)
 
 
 def ping(_venue: Venue, _case: Case) -> Reply:
@@ -43,16 +52,16 @@ def time(_venue: Venue, case: Case) -> Reply:
 
 def info(venue: Venue, case: Case) -> Reply:
     """`/fapi/v1/exchangeInfo`; a symbol in the request is ignored."""
-    known = (lives.listed(listing, case.faults, case.now_ms) for listing in venue.listings)
+    known = (lives.listed(listing, case.faults, case.now_ms) for listing in venue.listings.values())
     return reply(200, exchange_info([each for each in known if each], case.now_ms, case.weight_limit))
 
 
 def klines(venue: Venue, case: Case) -> Reply:
     """`/fapi/v1/klines`."""
-    ask = query.read(case.sent, venue.symbols)
+    ask = query.read(case.sent, venue.listings)
     if isinstance(ask, Reply):
         return ask
-    if refusal := lives.refused(ask.symbol, case.faults, case.now_ms):
+    if refusal := lives.refused(venue.listings[ask.symbol], case.faults, case.now_ms):
         return refusal
     reel = venue.reels.get((ask.symbol, ask.interval))
     return reply(200, f"[{','.join(_rows(reel, ask, case))}]" if reel else "[]")
@@ -68,7 +77,7 @@ ENDPOINTS: dict[str, Callable[[Venue, Case], Reply]] = {
 
 def _rows(reel: Reel, ask: query.Ask, case: Case) -> list[str]:
     """The rows that the series has for this, through the faults that concern it."""
-    faults = [fault for fault in case.faults if concerns(fault, reel.tape.series)]
+    faults = [fault for fault in case.faults if concerns(fault, reel.tape.series, case.now_ms)]
     view = View(reel, case.now_ms, faults)
     rows = view.rows(ask)
     for fault in faults:
@@ -92,10 +101,18 @@ def _listing(symbol: str, tapes: Sequence[Tape]) -> Listing:
     decimals = Decimals(0, 0, 0)
     for tape in tapes:
         decimals = decimals.widest(tape.decimals)
-    return Listing(symbol, min((tape.open_times[0] for tape in tapes if len(tape)), default=0), decimals)
+    listing = Listing(symbol, min((tape.open_times[0] for tape in tapes if len(tape)), default=0), decimals)
+    contract = tapes[0].contract
+    if contract is None:
+        return listing
+    return listing._replace(
+        contract_type=contract.contract_type,
+        announced_ms=listing.onboard_ms - ANNOUNCED_BEFORE_MS,
+        ticks=tuple(contract.ticks),
+    )
 
 
-def _reel(tape: Tape, tapes: Sequence[Tape], decimals: Decimals) -> Reel:
+def _reel(tape: Tape, tapes: Sequence[Tape], decimals: Decimals, cached: int) -> Reel:
     step_ms = tape.series.interval.ms
     finer = [each for each in tapes if each.series.interval.ms < step_ms and step_ms % each.series.interval.ms == 0]
-    return Reel(tape, finer, decimals)
+    return Reel(tape, finer, decimals, cached)

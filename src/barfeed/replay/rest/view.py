@@ -12,19 +12,15 @@ from barfeed.replay.tapes.klines import Decimals, Kline
 from barfeed.replay.tapes.rows import filled, row
 from barfeed.replay.tapes.tape import Tape
 
-# Finished rows kept as text, per series.
-CACHED_ROWS = 50_000
-
-
 class Reel:
-    """A tape, the finer tapes of its symbol to grow forming bars from, and its finished rows as text."""
+    """A tape, the finer tapes of its symbol to grow forming bars from, and its last finished rows as text."""
 
-    def __init__(self, tape: Tape, finer: Sequence[Tape], decimals: Decimals) -> None:
+    def __init__(self, tape: Tape, finer: Sequence[Tape], decimals: Decimals, cached: int) -> None:
         self.tape = tape
         self.finer = finer
         self.decimals = decimals
         self.step_ms = tape.series.interval.ms
-        self.finished = lru_cache(maxsize=CACHED_ROWS)(self._finished)
+        self.finished = lru_cache(maxsize=cached)(self._finished)
 
     def kline(self, index: int) -> Kline:
         """The finished kline, nothing unknown."""
@@ -103,10 +99,11 @@ def _last_seen(fault: Fault, now_ms: int, step_ms: int) -> int:
     return grid.floor(now_ms, step_ms) - 1 - withheld * step_ms
 
 
-def concerns(fault: Fault, series: Series) -> bool:
+def concerns(fault: Fault, series: Series, now_ms: int) -> bool:
     """Whether a series is struck: by a fault of all series, of its own, or of its symbol's life."""
     is_life = fault.kind in ABSENT and fault.series is not None
-    return fault.series in (None, series) or (is_life and fault.series.symbol == series.symbol)
+    is_of_series = fault.series in (None, series) or (is_life and fault.series.symbol == series.symbol)
+    return is_of_series and fault.is_about(series.symbol, now_ms)
 
 
 def touches(fault: Fault, open_time_ms: int) -> bool:

@@ -1,4 +1,7 @@
-"""Where tapes come from: Parquet and CSV files and DuckDB stores, all of them read by DuckDB."""
+"""Where tapes come from: Parquet and CSV files and DuckDB stores, all of them read by DuckDB.
+
+One series or a whole market: a file that has a column `symbol` with several symbols.
+"""
 
 # ruff: noqa: S608 - tables and columns are named here, and the one foreign thing, a path, is quoted
 
@@ -15,7 +18,8 @@ from barfeed.domain import grid
 from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import UsageError
 from barfeed.domain.file_names import named, named_table
-from barfeed.replay.tapes.klines import Columns
+from barfeed.replay.tapes import markets
+from barfeed.replay.tapes.klines import Columns, Contract
 
 HINT = "name files like BTCUSDT-1h.parquet or BTCUSDT-1m-2023-07.csv, or say which series: SYMBOL-INTERVAL=PATH"
 
@@ -37,6 +41,8 @@ NAMES = {
 }
 NEEDED = tuple(NAMES)[:6]
 UNUSED = "unused"
+# What stands for a symbol where a file or what is made up is a whole market.
+ALL = "ALL"
 
 INTERVALS = tuple(map(str, Interval))
 
@@ -50,15 +56,27 @@ _SPEC = re.compile(r"(?P<symbol>[^-=/\\]+)-(?P<interval>[^-=/\\]+)=(?P<path>.+)"
 
 
 class Source(NamedTuple):
-    """One series in one place: the FROM clause that reads it, and what messages call it."""
+    """One series in one place: the FROM clause that reads it, and what messages call it.
+
+    A market's symbols are those of its column, and its series' symbol is only a name.
+    """
 
     series: Series
     relation: str
     name: str
+    is_market: bool = False
 
 
-def load(specs: Sequence[str]) -> dict[Series, Columns]:
-    """Every series in these files and stores; several sources of one series are joined."""
+class Recorded(NamedTuple):
+    """What is known of one series."""
+
+    series: Series
+    columns: Columns
+    contract: Contract | None = None
+
+
+def load(specs: Sequence[str]) -> list[Recorded]:
+    """Every series in these files and stores; several sources of one series, or of one market, are joined."""
     by_series: dict[Series, list[Source]] = {}
     with duckdb.connect() as database:
         # A time without an offset is UTC, wherever this machine stands.
@@ -66,7 +84,7 @@ def load(specs: Sequence[str]) -> dict[Series, Columns]:
         for spec in specs:
             for source in _sources(database, spec):
                 by_series.setdefault(source.series, []).append(source)
-        return {series: _joined(database, series, sources) for series, sources in by_series.items()}
+        return [each for series, sources in by_series.items() for each in _joined(database, series, sources)]
 
 
 def _sources(database: duckdb.DuckDBPyConnection, spec: str) -> list[Source]:
@@ -77,7 +95,24 @@ def _sources(database: duckdb.DuckDBPyConnection, spec: str) -> list[Source]:
     if head[8:12] == b"DUCK":
         return _store(database, path, series)
     reader = "read_parquet({})" if head[:4] == b"PAR1" else _csv_reader(path, head)
-    return [Source(series or _by_name(path), reader.format(_quoted(Path(glob.escape(str(path))))), str(path))]
+    relation = reader.format(_quoted(Path(glob.escape(str(path)))))
+    return [_one_or_all(database, Source(series or _by_name(path), relation, str(path)))]
+
+
+def _one_or_all(database: duckdb.DuckDBPyConnection, source: Source) -> Source:
+    """Of a file of several symbols the one that is named, where it is among them, else all."""
+    if "symbol" not in _types(database, source):
+        return source
+    with _telling(source.name):
+        found = database.execute(
+            f"SELECT count(DISTINCT symbol), bool_or(upper(symbol) = ?) FROM {source.relation}", [source.series.symbol]
+        ).fetchone()
+    symbols, is_among = found or (0, None)
+    if is_among and symbols > 1:
+        return source._replace(relation=f"(SELECT * FROM {source.relation} WHERE upper(symbol) = '{source.series.symbol}')")
+    if symbols > 1 or source.series.symbol == ALL:
+        return source._replace(series=source.series._replace(symbol=ALL), is_market=True)
+    return source
 
 
 def _said(spec: str, symbol: str, interval: str) -> Series:
@@ -132,21 +167,30 @@ def _store(database: duckdb.DuckDBPyConnection, path: Path, series: Series | Non
     return wanted
 
 
-def _joined(database: duckdb.DuckDBPyConnection, series: Series, sources: list[Source]) -> Columns:
-    """All bars of the sources, ascending, each open_time once."""
+def _joined(database: duckdb.DuckDBPyConnection, series: Series, sources: list[Source]) -> Iterable[Recorded]:
+    """All bars of the sources, ascending, each open_time once; of one series, or of a market's every symbol."""
     columns = ", ".join(f"{name} DOUBLE" for name in tuple(NAMES)[1:])
-    database.execute(f"CREATE OR REPLACE TEMP TABLE held (source INTEGER, open_time BIGINT, {columns})")
+    database.execute(
+        "CREATE OR REPLACE TEMP TABLE held "
+        f"(source INTEGER, symbol VARCHAR, contract_type VARCHAR, open_time BIGINT, {columns})"
+    )
     for number, source in enumerate(sources):
         with _telling(source.name):
             _take(database, number, source)
     _refuse_two_versions(database, series, sources)
-    return _fetched(database)
+    if not sources[0].is_market:
+        return [Recorded(series, _fetched(database))]
+    return [
+        Recorded(series._replace(symbol=symbol), columns, contract)
+        for symbol, columns, contract in markets.fetched(database, _believed())
+    ]
 
 
 def _take(database: duckdb.DuckDBPyConnection, number: int, source: Source) -> None:
     """Copy one source's bars, once it is known that every one can be read."""
     values = _expressions(database, source)
-    database.execute(f"INSERT INTO held SELECT {number}, {', '.join(values.values())} FROM {source.relation}")
+    whose = _whose(database, source)
+    database.execute(f"INSERT INTO held SELECT {number}, {whose}, {', '.join(values.values())} FROM {source.relation}")
     step_ms = source.series.interval.ms
     good = " AND ".join(f"coalesce(isfinite({name}), false)" for name in NEEDED[1:])
     bad = database.execute(
@@ -156,12 +200,28 @@ def _take(database: duckdb.DuckDBPyConnection, number: int, source: Source) -> N
         raise UsageError(f"{source.name}: no bars; expected at least one", hint=HINT)
     if bad[0] != bad[1]:
         raise UsageError(f"{source.name}: {_first_bad(database, source, values)}", hint=HINT)
+    if source.is_market:
+        _refuse_bad_symbols(database, number, source)
+
+
+def _whose(database: duckdb.DuckDBPyConnection, source: Source) -> str:
+    """How to read whose a bar is, and what that is: a market's own columns."""
+    if not source.is_market:
+        return "'', NULL"
+    return "upper(symbol), " + ("contract_type" if "contract_type" in _types(database, source) else "NULL")
+
+
+def _refuse_bad_symbols(database: duckdb.DuckDBPyConnection, number: int, source: Source) -> None:
+    for (symbol,) in database.execute(f"SELECT DISTINCT symbol FROM held WHERE source = {number}").fetchall():
+        try:
+            Series.of(symbol or "", str(source.series.interval))
+        except UsageError as error:
+            raise UsageError(f"{source.name}: {error}", hint=HINT) from None
 
 
 def _expressions(database: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]:
     """How to read each of a kline's columns from a source; NaN for one that the source lacks."""
-    described = database.execute(f"DESCRIBE SELECT * FROM {source.relation}").fetchall()
-    types = {str(name).lower(): str(kind) for name, kind, *_ in described}
+    types = _types(database, source)
     there = {name: next((alias for alias in aliases if alias in types), None) for name, aliases in NAMES.items()}
     lacking = [name for name in NEEDED if there[name] is None]
     if lacking:
@@ -172,6 +232,13 @@ def _expressions(database: duckdb.DuckDBPyConnection, source: Source) -> dict[st
     first, *others = ((name, alias) for name, alias in there.items())
     values = {first[0]: _open_time(str(first[1]), types[str(first[1])])}
     return values | {name: _number(alias) for name, alias in others}
+
+
+def _types(database: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]:
+    """The source's columns, in lower case, and their types."""
+    with _telling(source.name):
+        described = database.execute(f"DESCRIBE SELECT * FROM {source.relation}").fetchall()
+    return {str(name).lower(): str(kind) for name, kind, *_ in described}
 
 
 def _cut(names: Iterable[str]) -> str:
@@ -211,14 +278,16 @@ def _first_bad(database: duckdb.DuckDBPyConnection, source: Source, values: dict
 def _refuse_two_versions(database: duckdb.DuckDBPyConnection, series: Series, sources: list[Source]) -> None:
     values = ", ".join(NEEDED[1:])
     row = database.execute(
-        f"SELECT open_time, arg_min(source, ({values})), arg_max(source, ({values})), "
-        f"min(({values}))::VARCHAR, max(({values}))::VARCHAR "
-        f"FROM held GROUP BY open_time HAVING min(({values})) != max(({values})) ORDER BY open_time LIMIT 1"
+        f"SELECT symbol, open_time, arg_min(source, ({values})), arg_max(source, ({values})), "
+        f"min(({values}))::VARCHAR, max(({values}))::VARCHAR FROM held "
+        "SEMI JOIN (SELECT symbol, open_time FROM held GROUP BY ALL HAVING count(*) > 1) USING (symbol, open_time) "
+        f"GROUP BY symbol, open_time HAVING min(({values})) != max(({values})) ORDER BY open_time, symbol LIMIT 1"
     ).fetchone()
     if row:
-        open_time_ms, first, second, one, other = row
+        symbol, open_time_ms, first, second, one, other = row
         raise UsageError(
-            f"{series}: two versions of the bar {grid.text(open_time_ms)}, {one} and {other}, "
+            f"{series._replace(symbol=symbol or series.symbol)}: two versions of the bar "
+            f"{grid.text(open_time_ms)}, {one} and {other}, "
             f"in {sources[first].name} and {sources[second].name}; expected the same bar in both",
             hint="leave one of the two out",
         )
@@ -226,12 +295,15 @@ def _refuse_two_versions(database: duckdb.DuckDBPyConnection, series: Series, so
 
 def _fetched(database: duckdb.DuckDBPyConnection) -> Columns:
     """The joined bars; where only one source knows the further columns, that one is believed."""
-    values = ", ".join(f"min({name})" for name in tuple(NAMES)[1:])
-    database.execute(f"SELECT open_time, {values} FROM held GROUP BY open_time ORDER BY open_time")
+    database.execute(f"SELECT open_time, {_believed()} FROM held GROUP BY open_time ORDER BY open_time")
     columns = Columns.empty()
     while rows := database.fetchmany(CHUNK):
         columns.extend(rows)
     return columns
+
+
+def _believed() -> str:
+    return ", ".join(f"min({name}) AS {name}" for name in tuple(NAMES)[1:])
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from math import isnan
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from barfeed.domain.bars import Bar
 
@@ -56,6 +56,39 @@ class Columns(NamedTuple):
     def kline(self, index: int) -> Kline:
         """The kline at `index`."""
         return Kline(self.open_time_ms[index], *(column[index] for column in self.values))
+
+    def bars(self) -> Iterable[Bar]:
+        """Every bar, in the order of the klines."""
+        return map(Bar, self.open_time_ms, *self.values[:5])
+
+
+class Klines(Protocol):
+    """Where a tape's klines come from: columns, or something that makes each up when it is asked for."""
+
+    @property
+    def open_time_ms(self) -> Sequence[int]:
+        """Every kline's open_time, ascending."""
+        ...
+
+    def kline(self, index: int) -> Kline:
+        """The kline at `index`."""
+        ...
+
+    def bars(self) -> Iterable[Bar]:
+        """Every bar, ascending."""
+        ...
+
+
+class Contract(NamedTuple):
+    """What a market tells of a symbol beside its bars.
+
+    `contract_type` is None where the name alone tells it. `ticks` are moments in ms, ascending, and how many decimals
+    a price has from then on.
+    """
+
+    decimals: "Decimals"
+    ticks: Sequence[tuple[int, int]] = ()
+    contract_type: str | None = None
 
 
 class Decimals(NamedTuple):

@@ -7,21 +7,25 @@ from itertools import pairwise
 
 from barfeed.domain.bars import Bar, Series
 from barfeed.replay.tapes import files
-from barfeed.replay.tapes.klines import Columns, Decimals, Kline
+from barfeed.replay.tapes.klines import Columns, Contract, Decimals, Kline, Klines
 
 
 class Tape:
-    """The klines of one series, ascending by open_time and each open_time once."""
+    """The klines of one series, ascending by open_time and each open_time once; of a market, with its contract."""
 
-    def __init__(self, series: Series, columns: Columns) -> None:
+    def __init__(self, series: Series, klines: Klines, contract: Contract | None = None) -> None:
         self.series = series
-        self.open_times = columns.open_time_ms
-        self._columns = columns
+        self.contract = contract
+        self.open_times = klines.open_time_ms
+        self._klines = klines
 
     @classmethod
     def load(cls, specs: Sequence[str]) -> "list[Tape]":
-        """From files and stores, each a path or `SYMBOL-INTERVAL=PATH`; `UsageError` where one cannot be used."""
-        return [cls(series, columns) for series, columns in files.load(specs).items()]
+        """From files and stores, each a path or `SYMBOL-INTERVAL=PATH`; `UsageError` where one cannot be used.
+
+        A file with a column `symbol` gives a tape for each of its symbols.
+        """
+        return [cls(*recorded) for recorded in files.load(specs)]
 
     @classmethod
     def of(cls, series: Series, bars: Sequence[Bar]) -> "Tape":
@@ -36,16 +40,19 @@ class Tape:
     @cached_property
     def bars(self) -> tuple[Bar, ...]:
         """Every bar, ascending."""
-        return tuple(map(Bar, self.open_times, *self._columns.values[:5]))
+        return tuple(self._klines.bars())
 
     @cached_property
     def decimals(self) -> Decimals:
         """How many decimals its numbers need."""
-        return Decimals.seen(self._columns)
+        if self.contract:
+            return self.contract.decimals
+        assert isinstance(self._klines, Columns), "what makes its klines up has a contract"
+        return Decimals.seen(self._klines)
 
     def kline(self, index: int) -> Kline:
         """The kline at `index`, as the source has it."""
-        return self._columns.kline(index)
+        return self._klines.kline(index)
 
     def first_from(self, open_time_ms: int) -> int:
         """The index of the first kline that opens at or after a moment."""
