@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import click
 
 from barfeed.domain import grid
-from barfeed.domain.bars import HOUR_MS, Series
+from barfeed.domain.bars import HOUR_MS, Interval, Series
 from barfeed.domain.errors import UsageError
 from barfeed.machine.clock import SystemClock
 from barfeed.replay.archive import Far, ReplayArchive, WithArchive
@@ -16,7 +16,9 @@ from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.faults.archive import load_archive_faults
 from barfeed.replay.faults.script import load_faults
 from barfeed.replay.server import Answering, ReplayServer
+from barfeed.replay.tapes.files import ALL
 from barfeed.replay.tapes.generator import generate
+from barfeed.replay.tapes.made_up import market
 from barfeed.replay.tapes.tape import Tape
 
 # What is made up: more than an inference window behind the start, and as much to come ahead of it.
@@ -48,7 +50,7 @@ def serve(
         raise UsageError(f"--speed {speed} is not in the range 0 to 100000")
     tapes = Tape.load(data) if data else []
     start_ms = _start_ms(start, tapes)
-    tapes += [_made_up(text, start_ms, seed) for text in generated]
+    tapes += [tape for text in generated for tape in _made_up(text, start_ms, seed)]
     if not tapes:
         raise UsageError("there is nothing to serve", hint="name bars with --data PATH, or --generate BTCUSDT-1h")
     clock = SystemClock()
@@ -74,15 +76,17 @@ def _start_ms(start: datetime | None, tapes: Sequence[Tape]) -> int:
     return max(ends) - BEFORE_LAST_CLOSE_MS if ends else MADE_UP_START_MS
 
 
-def _made_up(text: str, start_ms: int, seed: int) -> Tape:
+def _made_up(text: str, start_ms: int, seed: int) -> list[Tape]:
     symbol, _, interval = text.rpartition("-")
     try:
         series = Series.of(symbol, interval)
     except UsageError as problem:
         raise UsageError(f"--generate {text[:60]!r} is no series like BTCUSDT-1h: {problem}") from None
+    if series.symbol == ALL:
+        return market(series.interval, start_ms, seed)
     step_ms = series.interval.ms
     first_ms = grid.floor(start_ms - HOURS_AROUND_START * HOUR_MS, step_ms)
-    return generate(series.symbol, series.interval, first_ms, 2 * HOURS_AROUND_START * HOUR_MS // step_ms, seed)
+    return [generate(series.symbol, series.interval, first_ms, 2 * HOURS_AROUND_START * HOUR_MS // step_ms, seed)]
 
 
 def _archive_tapes(data: Sequence[str], tapes: Sequence[Tape]) -> list[Tape]:
@@ -107,8 +111,17 @@ def _listening(served: Answering, exchange: ReplayExchange, host: str, port: int
 
 def _introduce(server: ReplayServer, tapes: Sequence[Tape], start_ms: int, speed: float) -> None:
     for tape in tapes:
-        span = f"{grid.text(tape.open_times[0])}..{grid.text(tape.open_times[-1])}" if len(tape) else "empty"
-        click.echo(f"{tape.series}: {len(tape)} bars, {span}")
+        if not tape.contract:
+            span = f"{grid.text(tape.open_times[0])}..{grid.text(tape.open_times[-1])}" if len(tape) else "empty"
+            click.echo(f"{tape.series}: {len(tape)} bars, {span}")
+    for interval in dict.fromkeys(tape.series.interval for tape in tapes if tape.contract):
+        _introduce_market(interval, [tape for tape in tapes if tape.contract and tape.series.interval is interval])
     click.echo(f"It is {grid.timestamp(start_ms)} UTC, {speed:g} exchange seconds a second.")
     click.echo(f"Its kline streams are at {server.stream_url}")
     click.echo(f"barfeed replay listens on {server.url}")
+
+
+def _introduce_market(interval: Interval, tapes: Sequence[Tape]) -> None:
+    first, last = min(tape.open_times[0] for tape in tapes), max(tape.open_times[-1] for tape in tapes)
+    bars = sum(map(len, tapes))
+    click.echo(f"{ALL} {interval}: {len(tapes)} symbols, {bars} bars, {grid.text(first)}..{grid.text(last)}")

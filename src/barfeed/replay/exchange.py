@@ -94,7 +94,10 @@ class ReplayExchange:
         faults = [
             fault
             for fault in self.faults
-            if fault.kind in bends and concerns(fault, series, now_ms) and not fault.requests and fault.hits(now_ms, _ANY)
+            if fault.kind in bends
+            and concerns(fault, series, now_ms)
+            and not fault.requests
+            and fault.hits(now_ms, _ANY)
         ]
         ask = Ask(series.symbol, str(series.interval), open_time_ms, open_time_ms, 1)
         return next(iter(View(reel, now_ms, faults).rows(ask)), None)

@@ -43,7 +43,7 @@ class Fault:
         return bool(self.symbols) or self.share < 1
 
     def is_about(self, symbol: str, now_ms: int) -> bool:
-        """Whether a symbol is among those it chooses, which are others each hour: that of its bar, else of the clock."""
+        """Whether a symbol is among those it chooses; a share are others each hour, its bar's or else the clock's."""
         if self.symbols and not any(fnmatchcase(symbol, each) for each in self.symbols):
             return False
         at_ms = self.args.get("bar", self.args.get("at", now_ms))
@@ -75,7 +75,8 @@ class Kind(NamedTuple):
     """A kind of fault: what it does, the keys it needs and may have.
 
     `scope` is the key that narrows what it strikes besides its time: `series` where it is about
-    rows, `path` where any answer can be struck; symbols can be chosen for both. `path` is the one it strikes unless told.
+    rows, `path` where any answer can be struck; symbols can be chosen for both. `path` is the one it
+    strikes unless told.
     """
 
     does: str

@@ -9,14 +9,12 @@ from operator import itemgetter
 from time import strptime
 from typing import Any, NamedTuple
 
-from barfeed.replay.tapes.klines import Decimals
+from barfeed.replay.tapes.klines import TRADITIONAL, Decimals
 
 # The production exchange was once seen this far behind in its own exchangeInfo: 10 h 39 min 18 s.
 STALE_MS = 38_358_000
 
 PERPETUAL_DELIVERY_MS = 4_133_404_800_000
-# Of stocks, metals, currencies: a perpetual whose type is a name of its own.
-TRADITIONAL = "TRADIFI_PERPETUAL"
 QUOTES = ("USDT", "USDC", "BUSD", "FDUSD", "BTC")
 _QUARTERLY = re.compile(r"(?P<pair>.+)_(?P<day>\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))", re.ASCII)
 

@@ -13,7 +13,6 @@ from barfeed.replay.rest.view import Reel, View, concerns
 from barfeed.replay.tapes.klines import Decimals
 from barfeed.replay.tapes.tape import Tape
 
-
 # Finished rows kept as text, of all series together, and of each at least.
 CACHED_ROWS = 50_000
 CACHED_ROWS_MIN = 64

@@ -12,6 +12,7 @@ from barfeed.replay.tapes.klines import Decimals, Kline
 from barfeed.replay.tapes.rows import filled, row
 from barfeed.replay.tapes.tape import Tape
 
+
 class Reel:
     """A tape, the finer tapes of its symbol to grow forming bars from, and its last finished rows as text."""
 

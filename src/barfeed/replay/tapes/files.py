@@ -109,7 +109,9 @@ def _one_or_all(database: duckdb.DuckDBPyConnection, source: Source) -> Source:
         ).fetchone()
     symbols, is_among = found or (0, None)
     if is_among and symbols > 1:
-        return source._replace(relation=f"(SELECT * FROM {source.relation} WHERE upper(symbol) = '{source.series.symbol}')")
+        return source._replace(
+            relation=f"(SELECT * FROM {source.relation} WHERE upper(symbol) = '{source.series.symbol}')"
+        )
     if symbols > 1 or source.series.symbol == ALL:
         return source._replace(series=source.series._replace(symbol=ALL), is_market=True)
     return source
@@ -277,10 +279,13 @@ def _first_bad(database: duckdb.DuckDBPyConnection, source: Source, values: dict
 
 def _refuse_two_versions(database: duckdb.DuckDBPyConnection, series: Series, sources: list[Source]) -> None:
     values = ", ".join(NEEDED[1:])
+    database.execute(
+        "CREATE OR REPLACE TEMP TABLE twice AS "
+        "SELECT symbol, open_time FROM held GROUP BY symbol, open_time HAVING count(*) > 1"
+    )
     row = database.execute(
         f"SELECT symbol, open_time, arg_min(source, ({values})), arg_max(source, ({values})), "
-        f"min(({values}))::VARCHAR, max(({values}))::VARCHAR FROM held "
-        "SEMI JOIN (SELECT symbol, open_time FROM held GROUP BY ALL HAVING count(*) > 1) USING (symbol, open_time) "
+        f"min(({values}))::VARCHAR, max(({values}))::VARCHAR FROM held SEMI JOIN twice USING (symbol, open_time) "
         f"GROUP BY symbol, open_time HAVING min(({values})) != max(({values})) ORDER BY open_time, symbol LIMIT 1"
     ).fetchone()
     if row:

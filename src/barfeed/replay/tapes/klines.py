@@ -10,6 +10,9 @@ from barfeed.domain.bars import Bar
 
 UNKNOWN = float("nan")
 
+# The contract type of perpetuals on stocks, metals and currencies: a quarter of the exchange's.
+TRADITIONAL = "TRADIFI_PERPETUAL"
+
 
 class Kline(NamedTuple):
     """One bar with everything the wire says about it; `UNKNOWN` where the source does not tell."""

@@ -2,12 +2,13 @@
 
 # ruff: noqa: S608 - tables and columns are named here
 
+from array import array
 from collections.abc import Iterator
 
 import duckdb
 
 from barfeed.domain.bars import HOUR_MS
-from barfeed.replay.tapes.klines import Columns, Contract, Decimals
+from barfeed.replay.tapes.klines import UNKNOWN, Columns, Contract, Decimals, Kline
 
 # More than the exchange has of any symbol.
 DECIMALS_MAX = 12
@@ -19,15 +20,29 @@ Fetched = tuple[str, Columns, Contract]
 
 
 def fetched(database: duckdb.DuckDBPyConnection, values: str) -> Iterator[Fetched]:
-    """Every symbol of the table `held`, its bars ascending, each once; `values` picks one of two versions."""
+    """Every symbol of the table `held`, its bars ascending, each once.
+
+    `values` makes one of the versions of a bar that is there, by the table `twice`, more than once.
+    """
     _sort(database, values)
     contracts = _contracts(database)
     counts = database.execute("SELECT symbol, count(*) FROM market GROUP BY symbol ORDER BY symbol").fetchall()
-    database.execute("SELECT * EXCLUDE (symbol, price_decimals) FROM market ORDER BY symbol, open_time")
+    told = _told(database)
+    database.execute(f"SELECT {', '.join(('open_time', *told))} FROM market ORDER BY symbol, open_time")
     for symbol, count in counts:
-        columns = Columns.empty()
-        columns.extend(database.fetchmany(count))
-        yield symbol, columns, contracts[symbol]
+        # Every value becomes an object on its way: what nobody tells is not asked for.
+        open_times, *values_told = zip(*database.fetchmany(count), strict=True)
+        columns = dict(zip(told, values_told, strict=True))
+        unknown = array("d", [UNKNOWN]) * count
+        arrays = tuple(array("d", columns[name]) if name in columns else unknown for name in Kline._fields[1:])
+        yield symbol, Columns(array("q", open_times), arrays), contracts[symbol]
+
+
+def _told(database: duckdb.DuckDBPyConnection) -> list[str]:
+    """The columns, beside the time, that some source has a value of."""
+    names = Kline._fields[1:]
+    found = database.execute(f"SELECT {', '.join(f'bool_or(NOT isnan({name}))' for name in names)} FROM market")
+    return [name for name, is_told in zip(names, found.fetchone() or (), strict=True) if is_told]
 
 
 def _sort(database: duckdb.DuckDBPyConnection, values: str) -> None:
@@ -38,7 +53,9 @@ def _sort(database: duckdb.DuckDBPyConnection, values: str) -> None:
     database.execute(
         "CREATE OR REPLACE TEMP TABLE market AS SELECT *, "
         "greatest(decimals(open), decimals(high), decimals(low), decimals(close)) AS price_decimals "
-        f"FROM (SELECT symbol, open_time, {values} FROM held GROUP BY ALL) ORDER BY symbol, open_time"
+        "FROM (SELECT * EXCLUDE (source, contract_type) FROM held ANTI JOIN twice USING (symbol, open_time) UNION ALL "
+        f"SELECT symbol, open_time, {values} FROM held SEMI JOIN twice USING (symbol, open_time) GROUP BY ALL) "
+        "ORDER BY symbol, open_time"
     )
 
 
@@ -68,7 +85,8 @@ def _ticks(database: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[int, int
                                 GROUP BY symbol, open_time // {DAY_MS})
             GROUP BY symbol HAVING min(finest) != max(finest)
         ), bars AS (
-            SELECT symbol, open_time, price_decimals, min(open_time) OVER symbols AS first, max(open_time) OVER symbols AS last
+            SELECT symbol, open_time, price_decimals,
+                min(open_time) OVER symbols AS first, max(open_time) OVER symbols AS last
             FROM market SEMI JOIN changing USING (symbol) WINDOW symbols AS (PARTITION BY symbol)
         ), judged AS (
             SELECT *, max(price_decimals) FILTER (open_time < first + {DAY_MS}) OVER symbols AS first_day,
