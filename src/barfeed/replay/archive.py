@@ -12,6 +12,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from threading import Lock
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from barfeed.domain.bars import HOUR_MS
 from barfeed.replay.faults.archive import VALUES, ArchiveFault
@@ -78,7 +79,7 @@ class ReplayArchive:
         with self._lock:
             self.requests[request.path] += 1
             number = self.requests[request.path]
-        name = _NAME.fullmatch(request.path.removeprefix(PREFIX))
+        name = _NAME.fullmatch(unquote(request.path).removeprefix(PREFIX))
         answer = self._answer(name, number) if name else _reply(404, b"")
         logger.info("%s %s %d", request.method, request.path, answer.status)
         return answer

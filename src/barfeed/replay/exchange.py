@@ -5,7 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.utils import formatdate
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from threading import Lock
 
@@ -155,13 +155,18 @@ def _bent(changes: dict[str, tampering.Change], answer: Reply, case: Case) -> Re
     return answer
 
 
+@lru_cache(maxsize=4)
+def _date(now_sec: int) -> str:
+    return formatdate(now_sec, usegmt=True)
+
+
 def _with_headers(answer: Reply, request: Request, now_ms: int, used: int) -> Reply:
     """As it leaves the edge: packed where the client can unpack it, with what every answer says."""
     packed = "gzip" in request.headers.get("accept-encoding", "") and answer.body
     body = gzip.compress(answer.body, compresslevel=1, mtime=0) if packed else answer.body
     headers = (
         ("Server", "nginx"),
-        ("Date", formatdate(now_ms / 1000, usegmt=True)),
+        ("Date", _date(now_ms // 1000)),
         *answer.headers,
         ("Content-Length", str(len(body))),
         *((("Content-Encoding", "gzip"),) if packed else ()),

@@ -24,14 +24,14 @@ from barfeed.machine.signals import Stopped, stop_on_signals
     "data",
     multiple=True,
     metavar="[SYMBOL-INTERVAL=]PATH",
-    help="Bars to serve: parquet, CSV, or a store. Repeatable.",
+    help="Bars to serve: parquet, CSV, or a store; with a column symbol, a market. Repeatable.",
 )
 @click.option(
     "--generate",
     "generated",
     multiple=True,
     metavar="SYMBOL-INTERVAL",
-    help="A series to make up instead, like BTCUSDT-1h. Repeatable.",
+    help="A series to make up instead, like BTCUSDT-1h; ALL-1h is a market of 800 symbols. Repeatable.",
 )
 @click.option("--seed", default=1, show_default=True, help="Seed of what is made up.")
 @click.option(

@@ -210,7 +210,7 @@ def _whose(database: duckdb.DuckDBPyConnection, source: Source) -> str:
     """How to read whose a bar is, and what that is: a market's own columns."""
     if not source.is_market:
         return "'', NULL"
-    return "upper(symbol), " + ("contract_type" if "contract_type" in _types(database, source) else "NULL")
+    return "upper(symbol), " + ("nullif(contract_type, '')" if "contract_type" in _types(database, source) else "NULL")
 
 
 def _refuse_bad_symbols(database: duckdb.DuckDBPyConnection, number: int, source: Source) -> None:
