@@ -161,7 +161,7 @@ def test_the_months_of_a_market_are_joined(tmp_path: Path) -> None:
     [
         ([("BTCUSDT", "", range(2), "0.5"), ("BTC/USDT", "", range(2), "0.5")], ["symbol 'BTC/USDT' cannot be one"]),
         ([("A", "", range(2), "0.5"), ("B", "", range(1), "0.5"), ("B", "", range(1), "0.25")], ["B 1h: two versions"]),
-        ([("A", "", range(2), "0.5"), ("B", "", range(1), "'inf'")], ["2024-01-15 00:00", "finite"]),
+        ([("A", "", range(2), "0.5"), ("B", "", range(1), "'inf'::DOUBLE")], ["2024-01-15 00:00", "finite"]),
     ],
 )
 def test_a_market_that_cannot_be_used_is_refused_naming_it(spans: Spans, named: list[str], tmp_path: Path) -> None:
