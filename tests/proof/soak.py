@@ -31,7 +31,7 @@ from barfeed.feed.cycle import run_cycle
 from barfeed.feed.record import Record
 from barfeed.history.repair import Repair, Wanted
 from barfeed.replay.faults.script import Fault, parse_faults
-from barfeed.replay.rest import view
+from barfeed.replay.rest import venue
 from barfeed.replay.tapes.tape import Tape
 from proof.soak_report import Report, put
 from proof.storm import ABSURD, EXITS, REALISTIC, Climate, Storm, draw
@@ -58,7 +58,7 @@ class Soak:
 
     def __init__(self, folder: Path, cycles: int, seed: int, month_hours: int) -> None:
         # The exchange's own memory of finished rows would look like the feed's growing.
-        view.CACHED_ROWS = 1000
+        venue.CACHED_ROWS = 1000
         bars = made_up_bars(FIRST_TARGET_MS + cycles * HOUR_MS, cycles + HOURS_BEFORE)
         self.world = World(folder, [Tape.of(BTCUSDT_1H, bars)], FIRST_TARGET_MS + HOUR_MS + 30_000)
         self.report = Report(cycles, seed)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from barfeed.replay.faults.script import KINDS, STREAM
-from barfeed.replay.rest import view
+from barfeed.replay.rest import venue
 from proof.soak import soak
 from proof.soak_report import BEGIN, END, PAGE, put
 from proof.storm import EXITS, FAULTS, MAY_END
@@ -15,7 +15,7 @@ from proof.storm import EXITS, FAULTS, MAY_END
 
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(view, "CACHED_ROWS", view.CACHED_ROWS)
+    monkeypatch.setattr(venue, "CACHED_ROWS", venue.CACHED_ROWS)
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)

@@ -44,7 +44,8 @@ def _rows(symbol: str, kind: str, hours: range, fraction: str) -> str:
 
 def _file(folder: Path, spans: Spans = SPANS, name: str = "klines-1h-2024.parquet", columns: str = "*") -> str:
     rows = " UNION ALL ".join(_rows(*span) for span in spans)
-    duckdb.sql(f"SELECT {columns} FROM ({rows}) ORDER BY timestamp, symbol").write_parquet(str(folder / name))
+    with duckdb.connect() as database:
+        database.execute(f"COPY (SELECT {columns} FROM ({rows}) ORDER BY timestamp, symbol) TO '{folder / name}'")
     return str(folder / name)
 
 
@@ -188,10 +189,11 @@ def test_the_real_market_is_served_to_the_digit() -> None:
     world = World(*_real(), now_ms=1_773_943_200_000, weight_limit=10**9)
     assert len(_listed(world)) == 539
     values = "epoch_ms(timestamp), open, high, low, close, volume, quote_volume, trades"
-    expected = duckdb.sql(
-        f"SELECT symbol, list(({values}) ORDER BY timestamp) FROM read_parquet('{MARKET}') "
-        "WHERE hash(symbol) % 20 = 0 GROUP BY symbol"
-    ).fetchall()
+    with duckdb.connect() as database:
+        expected = database.execute(
+            f"SELECT symbol, list(({values}) ORDER BY timestamp) FROM read_parquet('{MARKET}') "
+            "WHERE hash(symbol) % 20 = 0 GROUP BY symbol"
+        ).fetchall()
     assert len(expected) > 10
     for symbol, bars in expected:
         served = [tuple(map(float, (*row[:6], *row[7:9]))) for row in _all(world, symbol)]
