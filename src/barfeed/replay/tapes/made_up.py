@@ -32,11 +32,11 @@ USDC_EVERY = 25
 PAST_MS = 2 * 365 * 24 * HOUR_MS
 AHEAD_MS = 2 * 365 * 24 * HOUR_MS
 OLD_MS = 60 * 24 * HOUR_MS
+FRIDAY = 4
 NEWCOMERS = 20
 NEWCOMER_EVERY_MS = 5 * HOUR_MS
 
 # How much a price may move by each wave, the first of which turns every hour and each further one half as often.
-FRIDAY = 4
 WAVES = 12
 WAVE = 0.004
 BUSIEST_HOUR = 15
