@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import fork_server
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.server import ReplayServer
@@ -52,15 +53,8 @@ class Machine:
         return self.call(self.command(*flags), **environment)
 
     def call(self, command: list[str], **environment: str) -> Ran:
-        """Run any command to its end, with this machine's environment."""
-        done = subprocess.run(
-            command,
-            env=self.environment(**environment),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        """Run any command of ours to its end, with this machine's environment."""
+        done = fork_server.run(command, self.environment(**environment))
         return Ran(done.returncode, done.stdout, done.stderr)
 
     def start(self, *flags: str, **environment: str) -> "subprocess.Popen[str]":

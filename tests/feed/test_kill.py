@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+import fork_server
 from process import Machine, machine
 from world import hours, ms
 
@@ -19,7 +20,7 @@ KILLED = str(Path(__file__).parents[1] / "killed.py")
 
 def feed_killed_at(feeding: Machine, step: int) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, KILLED, "run", str(step), *feeding.command()[2:]]
-    return subprocess.run(command, env=feeding.environment(), capture_output=True, text=True, timeout=60, check=False)
+    return fork_server.run(command, feeding.environment())
 
 
 def open_times(store: Path) -> list[int]:

@@ -1,6 +1,7 @@
 """Kill -9 in the middle of a prune and of an export: nothing is lost, nothing is half there, the next call goes on."""
 
 import hashlib
+import os
 import random
 import re
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import fork_server
 from barfeed.cli.commands.prune import prune
 from barfeed.cli.commands.verify import verify
 from commands import BARS, add_run, call, execute, make_store, names
@@ -25,7 +27,7 @@ DAY_MS = 24 * 3_600_000
 
 def killed_at(step: int, name: str, *words: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, KILLED_COMMAND, name, str(step), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return fork_server.run(command, os.environ)
 
 
 def everything(folder: Path) -> dict[str, str]:

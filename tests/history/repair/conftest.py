@@ -1,7 +1,5 @@
 """A feed that has lived up to 13:00, and what can be done to its store and its exchange behind its back."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +7,7 @@ import pytest
 
 from barfeed.history.repair import Repair
 from barfeed.replay.tapes.tape import Tape
-from process import Machine, Ran
+from process import BARFEED, Machine, Ran
 from world import BTCUSDT_1H, World, hours, made_up_bars, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
@@ -37,20 +35,6 @@ def barfeed() -> Barfeed:
     """Run `barfeed NAME ...` as a process of its own on a machine."""
 
     def run(machine: Machine, name: str, *flags: str, **environment: str) -> Ran:
-        code = (
-            f"from barfeed.cli.main import main; from barfeed.cli.commands.{name} import {name};"
-            f"import sys; sys.argv[0] = 'barfeed'; main({name})"
-        )
-        command = [sys.executable, "-c", code, *flags]
-        done = subprocess.run(
-            command,
-            env=machine.environment(BARFEED_DUCKDB=str(machine.duckdb), **environment),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return Ran(done.returncode, done.stdout, done.stderr)
+        return machine.call([str(BARFEED), name, *flags], BARFEED_DUCKDB=str(machine.duckdb), **environment)
 
     return run

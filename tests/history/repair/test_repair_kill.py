@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+import fork_server
 from barfeed.replay.faults.script import parse_faults
 from process import Machine, machine
 from world import hours, ms
@@ -39,7 +40,7 @@ FLAGS = {
 def killed_at(feeding: Machine, command: str, step: int) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, KILLED, COMMANDS[command], str(step), "--duckdb", str(feeding.duckdb), *FLAGS[command]]
     environment = feeding.environment(BARFEED_PERSIST_DIR=str(feeding.folder / "feed"))
-    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return fork_server.run(words, environment)
 
 
 def volumes(feeding: Machine) -> dict[int, float]:

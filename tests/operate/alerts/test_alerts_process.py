@@ -1,6 +1,7 @@
 """Alerts and heartbeats of real processes: cron's, two at once, and a watch."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+import fork_server
 from barfeed.replay.faults.script import parse_faults
 from operate.alerts.webhook import SECRET, Webhook
-from process import Machine, Ran, machine
+from process import BARFEED, Machine, Ran, machine
 from waiting import until
 from world import hours, ms
 
@@ -208,8 +210,7 @@ def test_a_watch_tells_beside_its_cycles_and_what_is_left_when_it_is_stopped(
 
 
 def alert_test(*words: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "barfeed", "alert", "test", "--debug", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return fork_server.run([BARFEED, "alert", "test", "--debug", *words], os.environ)
 
 
 def test_alert_test_tells_which_channel_took_the_message(webhook: Webhook, other_webhook: Webhook) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+import fork_server
 from barfeed.domain.errors import BarfeedError, ExchangeUnavailable, StoreUnusable, WindowGap
 from barfeed.feed import cycle_log
 from barfeed.replay.faults.script import parse_faults
 from operate.alerts.webhook import SECRET
-from process import ROOT, Machine, machine
+from process import BARFEED, ROOT, Machine, machine
 from world import hours, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
@@ -90,10 +91,7 @@ def test_a_failure_is_an_error_with_its_hint_and_a_traceback_is_a_field(feeding:
 
 
 def barfeed(feeding: Machine, *words: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "barfeed", *words]
-    return subprocess.run(
-        command, env=feeding.environment(), cwd=feeding.folder, capture_output=True, text=True, check=False
-    )
+    return fork_server.run([BARFEED, *words], feeding.environment(), cwd=feeding.folder)
 
 
 @pytest.mark.long

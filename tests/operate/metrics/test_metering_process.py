@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import fork_server
 import waiting
 from barfeed.replay.faults.script import parse_faults
 from operate.metrics.metering_world import TARGET_MS, get, samples
@@ -65,7 +66,7 @@ def test_a_file_that_cannot_be_written_is_a_warning_and_no_failure(feeding: Mach
 def live_killed(feeding: Machine, file: Path, step: int) -> "subprocess.CompletedProcess[str]":
     feeding.clock.advance(hours(1))
     command = [sys.executable, KILLED, "run", str(step), *feeding.command("--metrics-file", str(file))[2:]]
-    return subprocess.run(command, env=feeding.environment(), capture_output=True, text=True, timeout=60, check=False)
+    return fork_server.run(command, feeding.environment())
 
 
 def assert_old_or_new(feeding: Machine, steps_back: range) -> None:
