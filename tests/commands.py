@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import click
-import duckdb
 from click.testing import CliRunner
 
 from barfeed.artifacts.writing import run_files
 from barfeed.domain.bars import Bar
 from barfeed.domain.errors import BarfeedError
+from storage import opened
 from world import made_up_bars, ms
 
 BARS = made_up_bars(ms(2024, 2, 10, 13), 800)
@@ -57,7 +57,7 @@ def make_store(path: Path, bars: Iterable[Bar] = BARS, table: str = TABLE, *, wi
     """A store with these bars; without a key, a bar can come twice."""
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = [list(column) for column in zip(*bars, strict=True)] or [[]] * 6
-    with duckdb.connect(path) as connection:
+    with opened(path) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(f"CREATE TABLE {table} ({_COLUMNS if with_key else _COLUMNS.replace(' UNIQUE', '')})")
         connection.execute(
@@ -70,7 +70,7 @@ def make_store(path: Path, bars: Iterable[Bar] = BARS, table: str = TABLE, *, wi
 
 def execute(path: Path, *statements: str) -> None:
     """Change a store behind everybody's back."""
-    with duckdb.connect(path) as connection:
+    with opened(path) as connection:
         for statement in statements:
             connection.execute(statement)
 

@@ -1,7 +1,10 @@
-"""DuckDB files as other DuckDBs write them."""
+"""DuckDB files as others open them, and as other DuckDBs write them."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from itertools import count
 from pathlib import Path
 
 import duckdb
@@ -10,6 +13,26 @@ _HEADER_BYTES = 4096
 _BLOCK_BYTES = 262_144
 _BLOCKS = "SELECT DISTINCT block_id FROM pragma_storage_info('{table}') WHERE column_name {sign} ? AND block_id >= 0"
 _WORD = (1 << 64) - 1
+_numbers = count()
+
+
+@contextmanager
+def opened(path: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A file opened by nobody's code but DuckDB's, as `duckdb.connect` opens it, which takes six times as long."""
+    name, quoted = f"file_{next(_numbers)}", str(path).replace("'", "''")
+    with _instance().cursor() as connection:
+        connection.execute(f"ATTACH '{quoted}' AS {name} (TYPE duckdb, {'READ_ONLY' if read_only else 'READ_WRITE'})")
+        try:
+            connection.execute(f"USE {name}")
+            yield connection
+        finally:
+            connection.close()
+            _instance().execute(f"DETACH {name}")
+
+
+@cache
+def _instance() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect()
 
 
 def of_version(version: int) -> Callable[[bytes], bytes]:
@@ -28,7 +51,7 @@ of_the_future = of_version(200)
 
 def break_column(path: Path, table: str, column: str) -> None:
     """Turn one bit in the middle of the last block that holds values of this column and of no other."""
-    with duckdb.connect(path, read_only=True) as connection:
+    with opened(path, read_only=True) as connection:
         blocks = {
             each: {
                 block for (block,) in connection.execute(_BLOCKS.format(table=table, sign=sign), [column]).fetchall()

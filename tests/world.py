@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import duckdb
 import pytest
 
 from barfeed.domain.bars import HOUR_MS, Bar, Series
@@ -25,6 +24,7 @@ from barfeed.replay.messages import Drip, Hang, Reply
 from barfeed.replay.tapes.generator import generate
 from barfeed.replay.tapes.tape import Tape
 from barfeed.store.duckdb import Store
+from storage import opened
 
 BTCUSDT_1H = Series.of("BTCUSDT", "1h")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -128,7 +128,7 @@ class World:
     def bars(self, table: str = "ohlcv_btcusdt_1h") -> list[Bar]:
         """What the store holds, read by nobody's code but DuckDB's."""
         query = f"SELECT epoch_ms(timestamp), open, high, low, close, volume FROM {table} ORDER BY timestamp"
-        with duckdb.connect(self.duckdb, read_only=True) as connection:
+        with opened(self.duckdb, read_only=True) as connection:
             return [Bar(*row) for row in connection.execute(query).fetchall()]
 
     def taped(self) -> dict[int, Bar]:
@@ -137,7 +137,7 @@ class World:
 
     def execute(self, statement: str) -> None:
         """Change the store behind the feed's back."""
-        with duckdb.connect(self.duckdb) as connection:
+        with opened(self.duckdb) as connection:
             connection.execute(statement)
 
     def files(self) -> list[str]:

@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import duckdb
 import pytest
 
 import fork_server
 from process import Machine, machine
+from storage import opened
 from world import hours, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
@@ -24,7 +24,7 @@ def feed_killed_at(feeding: Machine, step: int) -> subprocess.CompletedProcess[s
 
 
 def open_times(store: Path) -> list[int]:
-    with duckdb.connect(store, read_only=True) as connection:
+    with opened(store, read_only=True) as connection:
         return [row[0] for row in connection.execute("SELECT epoch_ms(timestamp) FROM ohlcv_btcusdt_1h").fetchall()]
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from barfeed.replay.faults.script import parse_faults
 from process import FEED, Machine, machine
+from storage import opened
 from waiting import in_time, until
 from world import hours, ms
 
@@ -29,7 +30,7 @@ def feeding(tmp_path: Path) -> Iterator[Machine]:
 
 
 def newest(store: Path) -> str:
-    with duckdb.connect(store, read_only=True) as connection:
+    with opened(store, read_only=True) as connection:
         (row,) = connection.execute("SELECT max(timestamp)::VARCHAR FROM ohlcv_btcusdt_1h").fetchall()
     return str(row[0])
 
@@ -261,7 +262,7 @@ def test_the_machines_time_zone_changes_nothing_in_the_store(feeding: Machine, z
     feeding.clock.advance(hours(1))
     ran = feeding.feed(TZ=zone)
     assert "target=2024-02-10 14:00" in ran.out
-    with duckdb.connect(feeding.duckdb, read_only=True) as connection:
+    with opened(feeding.duckdb, read_only=True) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         (row,) = connection.execute(
             "SELECT max(timestamp)::VARCHAR, abs(epoch(max(created_at)) - epoch(now())) < 3600 FROM ohlcv_btcusdt_1h"

@@ -23,6 +23,7 @@ from lgbm_inference import cli, predictions
 from lgbm_inference.bars import Bars
 from lgbm_inference.debug import Artifacts
 from lgbm_inference.errors import LocalError
+from storage import opened
 from waiting import in_time
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +61,7 @@ class Bench:
         self.input_csv.write_text("".join(lines))
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect(self.duckdb, read_only=True) as connection:
+        with opened(self.duckdb, read_only=True) as connection:
             return connection.execute(query).fetchall()
 
     def files(self) -> set[str]:
@@ -240,7 +241,7 @@ def test_a_longer_csv_gives_the_same_word(bench: Bench, history: Bars, write: Wr
     bench.infer()
     write(history)
     bench.infer(duckdb=bench.folder / "longer.duckdb")
-    with duckdb.connect(bench.folder / "longer.duckdb") as connection:
+    with opened(bench.folder / "longer.duckdb") as connection:
         assert connection.execute("SELECT y_pred, feature_key FROM predictions").fetchall() == bench.rows(
             "SELECT y_pred, feature_key FROM predictions"
         )
@@ -401,7 +402,7 @@ def test_a_store_that_cannot_be_used_is_told_and_nothing_is_written(bench: Bench
 
 
 def test_tables_of_another_shape_are_left_alone(bench: Bench) -> None:
-    with duckdb.connect(bench.duckdb) as connection:
+    with opened(bench.duckdb) as connection:
         connection.execute("CREATE TABLE predictions (a INTEGER)")
     ran = bench.infer()
     assert ran.code == 4

@@ -22,6 +22,7 @@ from barfeed.replay.server import ReplayServer
 from barfeed.replay.tapes.tape import Tape
 from commands import add_run
 from process import ROOT, Ran
+from storage import opened
 from world import BTCUSDT_1H, hours, made_up_bars, ms
 
 # The newest closed bar while a proof goes on, unless it moves the clock; the store it begins with ends one before.
@@ -112,7 +113,7 @@ def make_empty_disk(root: Path) -> Path:
 
 def break_store(root: Path) -> None:
     """Let two stored bars differ from the exchange's, and take one out."""
-    with duckdb.connect(root / "store" / "ohlcv.duckdb") as connection:
+    with opened(root / "store" / "ohlcv.duckdb") as connection:
         for at_ms, volume in BROKEN_VOLUMES.items():
             connection.execute(
                 "UPDATE ohlcv_btcusdt_1h SET volume = ? WHERE timestamp = make_timestamp_ms(?)", [volume, at_ms]
@@ -145,7 +146,7 @@ def stored(root: Path) -> dict[int, Bar]:
     path = root / "store" / "ohlcv.duckdb"
     if not path.exists() or not path.stat().st_size:
         return {}
-    with duckdb.connect(path, read_only=True) as connection:
+    with opened(path, read_only=True) as connection:
         if not has_table(connection, "ohlcv_btcusdt_1h"):
             return {}
         rows = connection.execute(
@@ -157,7 +158,7 @@ def stored(root: Path) -> dict[int, Bar]:
 
 def audited(root: Path) -> dict[int, float]:
     """The volume that each revised bar had before."""
-    with duckdb.connect(root / "store" / "ohlcv.duckdb", read_only=True) as connection:
+    with opened(root / "store" / "ohlcv.duckdb", read_only=True) as connection:
         if not has_table(connection, "ohlcv_revisions"):
             return {}
         rows = connection.execute("SELECT epoch_ms(timestamp), old_volume FROM ohlcv_revisions").fetchall()

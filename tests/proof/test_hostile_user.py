@@ -11,7 +11,6 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
-import duckdb
 import pytest
 
 from barfeed.cli import main
@@ -25,6 +24,7 @@ from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.server import ReplayServer
 from barfeed.replay.tapes.tape import Tape
 from process import ROOT
+from storage import opened
 from world import BTCUSDT_1H, World, hours, made_up_bars, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
@@ -76,7 +76,7 @@ class Desk:
         return Ran(code, out.getvalue(), err.getvalue())
 
     def tables(self) -> list[str]:
-        with duckdb.connect(self.home / "data" / "ohlcv.duckdb", read_only=True) as connection:
+        with opened(self.home / "data" / "ohlcv.duckdb", read_only=True) as connection:
             return [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
 
 
@@ -283,7 +283,7 @@ def test_a_users_file_is_read_by_its_very_name(name: str, desk: Desk) -> None:
     (desk.home / name).write_text(head + "2024-01-01 02:00:00,1,1,1,1,1\n")
     ran = desk.type("backfill", "--source", "csv", "--duckdb", "own.duckdb", name)
     assert ran.code == 0, ran.err
-    with duckdb.connect(desk.home / "own.duckdb", read_only=True) as connection:
+    with opened(desk.home / "own.duckdb", read_only=True) as connection:
         held = connection.execute("SELECT CAST(timestamp AS VARCHAR) FROM ohlcv_btcusdt_1h").fetchall()
     assert held == [("2024-01-01 02:00:00",)]
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from barfeed.domain.acceptance import Change
@@ -12,6 +11,7 @@ from barfeed.machine.clock import SystemClock
 from barfeed.store import revisions
 from barfeed.store.duckdb import Store, transaction
 from barfeed.store.revisions import Why
+from storage import opened
 from world import BTCUSDT_1H, made_up_bars, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
@@ -38,7 +38,7 @@ def volume(number: int, value: float) -> Change:
 
 
 def rows(store: Store, query: str) -> list[tuple[Any, ...]]:
-    with duckdb.connect(store.path, read_only=True) as connection:
+    with opened(store.path, read_only=True) as connection:
         return connection.execute(query).fetchall()
 
 
@@ -103,7 +103,7 @@ def test_a_bar_that_is_no_longer_its_old_version_is_left_alone(store: Store) -> 
 
 
 def test_a_stored_null_is_mended_and_kept_as_it_was(store: Store) -> None:
-    with duckdb.connect(store.path) as connection:
+    with opened(store.path) as connection:
         connection.execute("UPDATE ohlcv_btcusdt_1h SET open = NULL WHERE epoch_ms(timestamp) = ?", [TARGET_MS])
     assert revise(store, Change(BARS[4]._replace(open=float("nan")), BARS[4])) == 1
     assert rows(store, "SELECT old_open, new_open FROM ohlcv_revisions") == [(None, BARS[4].open)]
@@ -151,7 +151,7 @@ def test_as_of_the_millisecond_that_is_listed_tells_the_new_version_and_one_befo
     revise(store, volume(2, 9.5))
     # In the last microseconds of a millisecond, which must not be told as the next.
     late = "SET accepted_at = date_trunc('milliseconds', accepted_at) + INTERVAL 900 MICROSECOND"
-    with duckdb.connect(store.path) as connection:
+    with opened(store.path) as connection:
         connection.execute(f"UPDATE ohlcv_revisions {late}")
     with store.session(write=False) as connection:
         (told,) = revisions.listed(connection, BTCUSDT_1H)
@@ -176,7 +176,7 @@ def test_another_series_of_the_same_file_is_not_mixed_in(store: Store) -> None:
 
 
 def test_a_bar_without_created_at_counts_as_there_since_it_closed_and_never_before(tmp_path: Path) -> None:
-    with duckdb.connect(tmp_path / "mine.duckdb") as connection:
+    with opened(tmp_path / "mine.duckdb") as connection:
         connection.execute(
             "CREATE TABLE ohlcv_btcusdt_1h (timestamp TIMESTAMP UNIQUE, open DOUBLE, high DOUBLE, low DOUBLE,"
             " close DOUBLE, volume DOUBLE)"

@@ -14,6 +14,7 @@ from barfeed.domain.errors import StoreUnusable
 from barfeed.machine.clock import SystemClock
 from barfeed.store import shape
 from barfeed.store.duckdb import Store
+from storage import opened
 
 HOUR = 3_600_000
 # 2024-01-15 13:00 UTC.
@@ -143,7 +144,7 @@ TABLES: dict[str, tuple[list[str], str]] = {
 
 def by_hand(path: Path, *statements: str) -> Path:
     """What a user does with DuckDB alone."""
-    with duckdb.connect(path) as connection:
+    with opened(path) as connection:
         connection.execute("SET TimeZone = 'America/New_York'")
         for statement in statements:
             connection.execute(statement)
@@ -176,7 +177,7 @@ def test_what_is_wrong_is_named_and_the_sql_of_the_hint_mends_it(tmp_path: Path,
     with store.appending(SERIES, create=False) as table:
         assert table.bars(0) == BARS
         assert table.append([BARS[1], NEXT]) == 1
-    with duckdb.connect(path) as connection:
+    with opened(path) as connection:
         moments = connection.execute(f"SELECT timestamp::VARCHAR FROM {TABLE} ORDER BY 1").fetchall()
         assert moments == [(f"2024-01-15 {hour}:00:00",) for hour in (13, 14, 15)]
         with pytest.raises(duckdb.ConstraintException):
@@ -187,13 +188,13 @@ def test_what_is_wrong_is_named_and_the_sql_of_the_hint_mends_it(tmp_path: Path,
 def test_a_table_that_was_mended_keeps_its_further_columns_and_stamps_what_comes(tmp_path: Path, name: str) -> None:
     path = by_hand(tmp_path / "ohlcv.duckdb", *TABLES[name][0])
     stamps = "SELECT timestamp, min(created_at) FROM ohlcv_btcusdt_1h GROUP BY 1 ORDER BY 1"
-    with duckdb.connect(path) as connection:
+    with opened(path) as connection:
         before = connection.execute(stamps).fetchall()
         columns = len(connection.execute(f"DESCRIBE {TABLE}").fetchall())
     by_hand(path, *refusal(path).hint.partition(": ")[2].split("; "))
     with Store(path, SystemClock(), 0.0).appending(SERIES, create=False) as table:
         table.append([NEXT])
-    with duckdb.connect(path) as connection:
+    with opened(path) as connection:
         after = connection.execute(stamps).fetchall()
         assert len(connection.execute(f"DESCRIBE {TABLE}").fetchall()) == columns
     assert after[:-1] == before
@@ -275,7 +276,7 @@ def test_a_view_of_what_is_not_there_is_no_missing_table(tmp_path: Path, change:
 def test_decimals_become_the_doubles_nearest_to_their_text(tmp_path: Path) -> None:
     texts = ["0.1", "123456789012345678901.12345678901234567", "9007199254740993.5", "0.00000000000000001"]
     path = by_hand(tmp_path / "ohlcv.duckdb", with_volume("DECIMAL(38,17)"))
-    with duckdb.connect(path) as connection:
+    with opened(path) as connection:
         for at, text in enumerate(texts):
             connection.execute(
                 f"INSERT INTO {TABLE} (timestamp, volume) VALUES (make_timestamp_ms(?), ?)",

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import duckdb
-
 from barfeed.domain.bars import Bar
 from barfeed.exchange.archive import Archive
 from barfeed.exchange.paging import RestHistory
@@ -20,6 +18,7 @@ from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.messages import Request
 from barfeed.replay.tapes.tape import Tape
 from barfeed.store.duckdb import Store
+from storage import opened
 from world import BTCUSDT_1H, SteppingClock, made_up_bars, ms
 
 __all__ = ["Far", "History", "WithArchive", "hourly", "stored_bars"]
@@ -39,7 +38,7 @@ def hourly(first: int, last: int) -> list[Bar]:
 def stored_bars(path: Path) -> list[Bar]:
     """What a store holds, read by DuckDB alone."""
     query = "SELECT epoch_ms(timestamp), open, high, low, close, volume FROM ohlcv_btcusdt_1h ORDER BY timestamp"
-    with duckdb.connect(path, read_only=True) as connection:
+    with opened(path, read_only=True) as connection:
         return [Bar(*row) for row in connection.execute(query).fetchall()]
 
 
@@ -94,7 +93,7 @@ class History:
 
     def fill(self, bars: Sequence[Bar]) -> None:
         """A store that somebody else has filled."""
-        with duckdb.connect(self.duckdb) as connection:
+        with opened(self.duckdb) as connection:
             connection.execute(CREATE)
             columns = ", ".join(["unnest(?::DOUBLE[])"] * 5)
             connection.execute(

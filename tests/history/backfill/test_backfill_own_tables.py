@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pandas as pd
 import pytest
 
@@ -20,6 +19,7 @@ from barfeed.store.duckdb import Store
 from history.backfill.backfill_world import History
 from history.backfill.own_files_world import DAY, HEADER, lines, refusal, taken, written
 from history.backfill.test_backfill_process import Shop, small
+from storage import opened
 from world import BTCUSDT_1H, ms, shared
 
 __all__ = ["small"]
@@ -194,7 +194,7 @@ def from_table(history: History, path: Path, table: str = "", **order: Any) -> B
 def other(folder: Path, *statements: str) -> Path:
     """Another program's DuckDB file; `bars` in it is the day as a query may name it."""
     FRAME.to_parquet(folder / "day.parquet")
-    with duckdb.connect(folder / "other.duckdb") as connection:
+    with opened(folder / "other.duckdb") as connection:
         connection.execute(f"CREATE TEMP VIEW bars AS SELECT * FROM '{folder / 'day.parquet'}'")
         for statement in statements:
             connection.execute(statement)
@@ -237,7 +237,7 @@ def test_a_table_of_another_file_is_read_by_its_columns_names(form: str, tmp_pat
 def test_a_table_beside_the_store_in_its_own_file_is_read(tmp_path: Path) -> None:
     history = History(tmp_path)
     history.fill(DAY[:3])
-    with duckdb.connect(history.duckdb) as connection:
+    with opened(history.duckdb) as connection:
         connection.execute(f"CREATE TABLE mine AS SELECT * FROM '{other(tmp_path).parent / 'day.parquet'}'")
     from_table(history, history.duckdb, "mine")
     assert history.held() == list(DAY)

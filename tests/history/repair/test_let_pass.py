@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from barfeed.replay.faults.script import parse_faults
 from history.repair.conftest import Barfeed
 from process import Machine, machine
+from storage import opened
 from world import hours, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
@@ -30,7 +30,7 @@ def contradicting(tmp_path: Path) -> Iterator[Machine]:
 
 
 def newest(feeding: Machine) -> str:
-    with duckdb.connect(feeding.duckdb, read_only=True) as connection:
+    with opened(feeding.duckdb, read_only=True) as connection:
         (found,) = connection.execute("SELECT max(timestamp)::VARCHAR FROM ohlcv_btcusdt_1h").fetchall()
     return str(found[0])
 

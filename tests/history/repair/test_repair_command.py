@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from barfeed.replay.faults.script import parse_faults
 from process import BARFEED, Machine, Ran, machine
+from storage import opened
 from waiting import LONGEST_SEC
 from world import hours, made_up_bars, ms
 
@@ -37,12 +37,12 @@ def feeding(tmp_path: Path) -> Iterator[Machine]:
 def revise_and_delete(feeding: Machine, more: str = "") -> None:
     """11:00 is another bar on the exchange, 03:00 is missing from the store."""
     feeding.exchange.faults = parse_faults(REVISED + more, "the test")
-    with duckdb.connect(feeding.duckdb) as connection:
+    with opened(feeding.duckdb) as connection:
         connection.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = TIMESTAMP '2024-02-10 03:00:00'")
 
 
 def held(feeding: Machine) -> list[tuple[object, ...]]:
-    with duckdb.connect(feeding.duckdb, read_only=True) as connection:
+    with opened(feeding.duckdb, read_only=True) as connection:
         return connection.execute("SELECT * FROM ohlcv_btcusdt_1h ORDER BY timestamp").fetchall()
 
 
@@ -102,7 +102,7 @@ def test_only_one_kind_is_looked_at_where_it_is_said(
 @pytest.mark.long
 def test_the_json_has_both_versions_of_every_bar(feeding: Machine, barfeed: Barfeed) -> None:
     revise_and_delete(feeding, HIDDEN)
-    with duckdb.connect(feeding.duckdb) as connection:
+    with opened(feeding.duckdb) as connection:
         connection.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = TIMESTAMP '2024-02-10 05:00:00'")
     ran = barfeed(feeding, "repair", "--yes", "--json", *QUICK)
     assert ran.code == 1
@@ -128,7 +128,7 @@ def test_the_json_has_both_versions_of_every_bar(feeding: Machine, barfeed: Barf
 
 def test_what_is_left_is_told_with_exit_1(feeding: Machine, barfeed: Barfeed) -> None:
     feeding.exchange.faults = parse_faults(HIDDEN, "the test")
-    with duckdb.connect(feeding.duckdb) as connection:
+    with opened(feeding.duckdb) as connection:
         connection.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = TIMESTAMP '2024-02-10 05:00:00'")
     ran = barfeed(feeding, "repair", "--yes", *QUICK)
     assert ran.code == 1

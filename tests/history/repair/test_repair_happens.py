@@ -1,6 +1,5 @@
 """What a repair finds and does, on a real store against an exchange in process."""
 
-import duckdb
 import pytest
 
 from barfeed.domain.errors import ContractBroken, ExchangeUnavailable, StoreEmpty, Unrepaired
@@ -8,6 +7,7 @@ from barfeed.history.repair import Mended, Repair, Wanted
 from barfeed.replay.faults.script import parse_faults
 from barfeed.store import revisions
 from barfeed.store.revisions import Revision
+from storage import opened
 from world import BTCUSDT_1H, World, hours, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
@@ -177,7 +177,7 @@ def test_a_store_that_changed_since_the_survey_is_left_alone(lived: World, work:
     with pytest.raises(Unrepaired, match="the store was changed by another process meanwhile; nothing was repaired"):
         work.apply(found, changes, "the test")
     assert lived.bars() == before
-    with duckdb.connect(lived.duckdb, read_only=True) as connection:
+    with opened(lived.duckdb, read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM information_schema.tables").fetchall() == [(1,)]
 
 

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import duckdb
 import pytest
 
 import fork_server
 from barfeed.replay.faults.script import parse_faults
 from process import Machine, machine
+from storage import opened
 from world import hours, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
@@ -45,13 +45,13 @@ def killed_at(feeding: Machine, command: str, step: int) -> subprocess.Completed
 
 def volumes(feeding: Machine) -> dict[int, float]:
     """Of 03:00, 09:00 and 11:00, those that are stored."""
-    with duckdb.connect(feeding.duckdb, read_only=True) as connection:
+    with opened(feeding.duckdb, read_only=True) as connection:
         rows = connection.execute("SELECT epoch_ms(timestamp), volume FROM ohlcv_btcusdt_1h").fetchall()
     return {hour: volume for at, volume in rows for hour in (3, 9, 11) if at == ms(2024, 2, 10, hour)}
 
 
 def audited(feeding: Machine) -> dict[int, tuple[float, float]]:
-    with duckdb.connect(feeding.duckdb, read_only=True) as connection:
+    with opened(feeding.duckdb, read_only=True) as connection:
         if connection.execute("SELECT count(*) FROM information_schema.tables").fetchall() == [(1,)]:
             return {}
         rows = connection.execute("SELECT hour(timestamp), old_volume, new_volume FROM ohlcv_revisions").fetchall()
@@ -68,7 +68,7 @@ def live_killed_repairs(tmp_path: Path, command: str, every: int) -> int:
     with machine(tmp_path, TARGET_MS) as feeding:
         assert feeding.feed("--catch-up").code == 0
         if command == "repair":
-            with duckdb.connect(feeding.duckdb) as connection:
+            with opened(feeding.duckdb) as connection:
                 connection.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = TIMESTAMP '2024-02-10 03:00:00'")
         broken = feeding.folder / "broken.duckdb"
         shutil.copy(feeding.duckdb, broken)
