@@ -41,7 +41,7 @@ def run(
     Raises `subprocess.TimeoutExpired`; the command is killed then.
     """
     words = [str(word) for word in command]
-    if _read_at_start(env) != _read_at_start(os.environ):
+    if sys.platform != "linux" or _read_at_start(env) != _read_at_start(os.environ):
         return subprocess.run(words, env=env, cwd=cwd, capture_output=True, text=True, timeout=timeout_sec, check=False)
     script = words[1:] if words[0] == sys.executable else words
     (out, out_end), (err, err_end) = os.pipe(), os.pipe()

@@ -10,6 +10,8 @@ import pytest
 
 import fork_server
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each command is a new interpreter")
+
 SEEN = """
 import os, sys
 print(__name__, sys.argv[1:], sys.path[0], os.getcwd(), os.environ["SEEN"])
