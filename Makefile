@@ -12,24 +12,23 @@ WORKERS := $(shell expr 1 + `getconf _NPROCESSORS_ONLN`)
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
 
-.venv/installed: pyproject.toml
+.venv/made: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "barfeed needs Python 3.11 or newer: make PYTHON=python3.12"; exit 2; }
 	@$(PYTHON) -m venv .venv
+	@touch $@
+
+# Each by itself, not one on another: whoever needs many extras installs once, and has what needs fewer.
+.venv/installed .venv/installed-inference .venv/installed-dev .venv/installed-peers: .venv/made
 	@echo "setting up .venv ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
-	@touch $@
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(EXTRAS)'
+	@touch $@ $(WITH:%=.venv/%)
 
-.venv/installed-dev: .venv/installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs,inference,alerts,metrics,socks,feather]'
-	@touch $@
-
-.venv/installed-peers: .venv/installed-dev
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs,inference,alerts,metrics,socks,feather,peers,bench]'
-	@touch $@
-
-.venv/installed-inference: .venv/installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[inference]'
-	@touch $@
+.venv/installed-inference: EXTRAS := [inference]
+.venv/installed-inference: WITH := installed
+.venv/installed-dev: EXTRAS := [dev,docs,inference,alerts,metrics,socks,feather]
+.venv/installed-dev: WITH := installed installed-inference
+.venv/installed-peers: EXTRAS := [dev,docs,inference,alerts,metrics,socks,feather,peers,bench]
+.venv/installed-peers: WITH := installed installed-inference installed-dev
 
 demo: .venv/installed-inference ## a few hours of the feed and a prediction, against its own exchange: no network, some seconds
 	@$(BIN)/python run/demo.py
@@ -37,7 +36,8 @@ demo: .venv/installed-inference ## a few hours of the feed and a prediction, aga
 run: .venv/installed ## one hour against Binance; an empty store is started first (ARGS="--symbol ETHUSDT")
 	@$(BIN)/python run/ohlcv_feed_binance.py --catch-up $(ARGS)
 
-test: lint types unit ## what proves the tree: lint, types, tests, docs checks
+test: lint ## what proves the tree: lint, types, tests, docs checks
+	@$(MAKE) --no-print-directory --jobs=2 types unit
 
 # Security is ruff's S, which is bandit's own rules; see docs/proof.md.
 lint: .venv/installed-dev
