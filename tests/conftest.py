@@ -2,12 +2,14 @@
 
 import logging
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from barfeed.replay.tapes.tape import Tape
+from proof.proof_world import Exchange, copy, exchange, make_disk
 from sampling import sampled
 from world import BTCUSDT_1H, World, hours, made_up_bars, ms
 
@@ -40,6 +42,33 @@ def _the_log_as_it_was() -> Iterator[None]:
     level = log.level
     yield
     log.setLevel(level)
+
+
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """An address at which nobody listens, and where nobody else can begin to: `127.0.0.1:PORT`."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{bound.getsockname()[1]}"
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[Exchange]:
+    """An exchange on a real socket, for the processes of a module."""
+    with exchange() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def start(world: Exchange, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A disk with a feed on it that is one hour behind: look at it, but harm only a `disk`."""
+    return make_disk(world, tmp_path_factory.mktemp("start") / "disk")
+
+
+@pytest.fixture
+def disk(start: Path, tmp_path: Path) -> Path:
+    """Such a disk for one test."""
+    return copy(start, tmp_path / "disk")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import fork_server
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
+from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.server import ReplayServer
 from barfeed.replay.tapes.tape import Tape
 from world import BTCUSDT_1H, hours, made_up_bars
@@ -76,3 +77,13 @@ def machine(folder: Path, target_ms: int) -> Iterator[Machine]:
     exchange = ReplayExchange([tape], clock.now_ms)
     with ReplayServer(exchange, streams=exchange) as server:
         yield Machine(folder, exchange, clock, server.url)
+
+
+@contextmanager
+def lived_machine(folder: Path, target_ms: int, *, hours_later: float = 0, faults: str = "") -> Iterator[Machine]:
+    """A machine whose feed has lived up to `target_ms`; so many hours later the exchange has these faults, as TOML."""
+    with machine(folder, target_ms) as feeding:
+        assert feeding.feed("--catch-up").code == 0
+        feeding.exchange.faults = parse_faults(faults, "the test")
+        feeding.clock.advance(hours(hours_later))
+        yield feeding

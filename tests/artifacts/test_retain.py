@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from commands import names
-from process import Machine, machine
+from process import Machine, lived_machine
 from waiting import until
-from world import hours, ms
+from world import ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
 
@@ -16,9 +16,7 @@ TARGET_MS = ms(2024, 2, 10, 13)
 @pytest.fixture
 def feeding(tmp_path: Path) -> Iterator[Machine]:
     """A feed that ran at 14:00 of a day, and is about to run again two days later."""
-    with machine(tmp_path, TARGET_MS) as each:
-        assert each.feed("--catch-up").code == 0
-        each.clock.advance(hours(48))
+    with lived_machine(tmp_path, TARGET_MS, hours_later=48) as each:
         yield each
 
 

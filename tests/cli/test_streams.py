@@ -3,7 +3,6 @@
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,7 @@ from proof.proof_world import (
     barfeed_words,
     break_store,
     copy,
-    exchange,
     feed_words,
-    make_disk,
     stored,
     write_csvs,
 )
@@ -47,17 +44,11 @@ WITH_EVERY_CHANGE = {("run", "<&- >&- 2>&-"), ("backfill", "2>&-"), ("doctor", "
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[Exchange]:
-    with exchange() as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def start(world: Exchange, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = make_disk(world, tmp_path_factory.mktemp("start") / "disk")
-    write_csvs(made)
-    add_old_runs(made)
-    return made
+def start(start: Path) -> Path:
+    """With CSV files to take bars from and runs to prune, too."""
+    write_csvs(start)
+    add_old_runs(start)
+    return start
 
 
 def ends(world: Exchange, disk: Path, words: list[str], closed: str) -> int:

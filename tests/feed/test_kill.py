@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import fork_server
-from process import Machine, machine
+from process import Machine, lived_machine
 from storage import opened
 from world import hours, ms
 
@@ -41,9 +41,7 @@ def assert_every_file_is_whole(feeding: Machine) -> None:
 def live_killed_hours(tmp_path: Path, every: int) -> int:
     """Kill one hour at every `every`-th effect, heal it, go on to the next; how many kills there were."""
     kills = 0
-    with machine(tmp_path, TARGET_MS) as feeding:
-        assert feeding.feed("--catch-up").code == 0
-        feeding.clock.advance(hours(1))
+    with lived_machine(tmp_path, TARGET_MS, hours_later=1) as feeding:
         effects = int(re.findall(r"effects=(\d+)", feed_killed_at(feeding, 0).stderr)[0])
         assert effects > 40
         for step in range(1, effects + 1, every):

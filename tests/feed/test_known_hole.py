@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from barfeed.feed.record import Record
-from barfeed.replay.faults.script import parse_faults
-from process import Machine, machine
+from process import Machine, lived_machine
 from world import World, hours, ms
 
 KLINES = "/fapi/v1/klines"
@@ -26,10 +25,7 @@ resume = 2024-02-10T17:00:00
 @pytest.fixture
 def resumed(tmp_path: Path) -> Iterator[Machine]:
     """A feed that ends at 13:00, whose symbol was halted from 14:00 to 17:00; two hours after that."""
-    with machine(tmp_path, TARGET_MS) as ready:
-        assert ready.feed("--catch-up").code == 0
-        ready.exchange.faults = parse_faults(HALTED, "the test")
-        ready.clock.advance(hours(5))
+    with lived_machine(tmp_path, TARGET_MS, hours_later=5, faults=HALTED) as ready:
         yield ready
 
 

@@ -220,10 +220,10 @@ def test_with_debug_there_is_a_traceback(feeding: Machine) -> None:
     assert "Traceback" in feeding.feed("--debug").err
 
 
-def test_an_exchange_that_is_not_there_is_exit_3_and_leaves_a_manifest(feeding: Machine) -> None:
-    ran = feeding.feed("--base-url", "http://127.0.0.1:9", "--max-wait-sec", "1")
+def test_an_exchange_that_is_not_there_is_exit_3_and_leaves_a_manifest(feeding: Machine, deaf: str) -> None:
+    ran = feeding.feed("--base-url", f"http://{deaf}", "--max-wait-sec", "1")
     assert ran.code == 3
-    assert "http://127.0.0.1:9 did not answer /fapi/v1/time in 1 s" in ran.err
+    assert f"http://{deaf} did not answer /fapi/v1/time in 1 s" in ran.err
     assert len(list(feeding.artifacts.glob("*_run.json"))) == 1
 
 

@@ -165,8 +165,8 @@ def test_a_stream_that_is_down_from_the_start_is_told_once_and_the_clock_is_enou
 
 
 @pytest.mark.long
-def test_where_nobody_streams_the_clock_is_enough(tmp_path: Path) -> None:
-    with listening(tmp_path, stream_url="ws://127.0.0.1:9", connected=False) as watch:
+def test_where_nobody_streams_the_clock_is_enough(tmp_path: Path, deaf: str) -> None:
+    with listening(tmp_path, stream_url=f"ws://{deaf}", connected=False) as watch:
         watch.reach(1, 10_000)
         assert watch.lived(2) == [FIRST, SETTLED]
     assert watch.log.read_text().count("ConnectionRefusedError") == 1

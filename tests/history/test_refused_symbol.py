@@ -8,10 +8,9 @@ import pytest
 from barfeed.cli.commands.backfill import backfill
 from barfeed.cli.commands.repair import repair
 from barfeed.cli.commands.verify import verify
-from barfeed.replay.faults.script import parse_faults
 from commands import call
-from process import Machine, machine
-from world import hours, ms
+from process import Machine, lived_machine
+from world import ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
 CLOSED = """
@@ -31,10 +30,7 @@ msg = "Symbol is closed."
 @pytest.fixture
 def closed(tmp_path: Path) -> Iterator[Machine]:
     """A feed that has lived up to 13:00, in which its symbol settled; two hours later."""
-    with machine(tmp_path, TARGET_MS) as ready:
-        assert ready.feed("--catch-up").code == 0
-        ready.exchange.faults = parse_faults(CLOSED, "the test")
-        ready.clock.advance(hours(2))
+    with lived_machine(tmp_path, TARGET_MS, hours_later=2, faults=CLOSED) as ready:
         yield ready
 
 

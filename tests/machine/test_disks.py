@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,10 +17,7 @@ from proof.proof_world import (
     Exchange,
     add_old_runs,
     barfeed_words,
-    copy,
-    exchange,
     feed_words,
-    make_disk,
     make_empty_disk,
     read_csv,
     stored,
@@ -40,22 +36,6 @@ with locked(Path(sys.argv[1]), wait=bool(int(sys.argv[2]))) as is_ours:
     print(is_ours, flush=True)
     sys.stdin.read()
 """
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[Exchange]:
-    with exchange() as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def start(world: Exchange, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_disk(world, tmp_path_factory.mktemp("start") / "disk")
-
-
-@pytest.fixture
-def disk(start: Path, tmp_path: Path) -> Path:
-    return copy(start, tmp_path / "disk")
 
 
 def latest(disk: Path) -> object:

@@ -17,7 +17,7 @@ from barfeed.operate.status import Bars, Runs, judge, lag_ms
 from barfeed.replay.faults.script import parse_faults
 from barfeed.store.duckdb import Coverage
 from commands import BARS, Ended, add_run, call, execute, make_store
-from process import Machine, machine
+from process import Machine, lived_machine
 from waiting import LONGEST_SEC
 from world import BTCUSDT_1H, hours, ms
 
@@ -29,8 +29,7 @@ NOWHERE = "http://127.0.0.1:1"
 
 @pytest.fixture
 def feeding(tmp_path: Path) -> Iterator[Machine]:
-    with machine(tmp_path, TARGET_MS) as each:
-        assert each.feed("--catch-up").code == 0
+    with lived_machine(tmp_path, TARGET_MS) as each:
         yield each
 
 

@@ -28,9 +28,7 @@ from proof.proof_world import (
     add_old_runs,
     barfeed_words,
     copy,
-    exchange,
     feed_words,
-    make_disk,
     read_csv,
     stored,
     window,
@@ -39,22 +37,6 @@ from world import hours
 
 LATEST = f"feed/{SLUG}/latest_for_inference.csv"
 Harm = Callable[[Path], object]
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[Exchange]:
-    with exchange() as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def start(world: Exchange, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_disk(world, tmp_path_factory.mktemp("start") / "disk")
-
-
-@pytest.fixture
-def disk(start: Path, tmp_path: Path) -> Path:
-    return copy(start, tmp_path / "disk")
 
 
 def store_file(disk: Path) -> Path:

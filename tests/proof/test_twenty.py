@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from process import Machine, machine
+from process import Machine, lived_machine
 from proof.twenty import live
 from world import hours, ms
 
@@ -57,8 +57,7 @@ def start(feeding: Machine, *words: str) -> "subprocess.Popen[str]":
 
 @pytest.mark.long
 def test_every_command_at_once_on_one_store_ends_well(tmp_path: Path) -> None:
-    with machine(tmp_path, TARGET_MS) as feeding:
-        assert feeding.feed("--catch-up").code == 0
+    with lived_machine(tmp_path, TARGET_MS) as feeding:
         for hour in range(1, 5):
             feeding.clock.advance(hours(1))
             words = {"export": ("export", str(tmp_path / f"{hour}.csv"))}

@@ -318,8 +318,8 @@ def test_a_zip_with_a_path_out_of_it_is_refused(small: Shop, tmp_path: Path) -> 
     assert "it holds '../b.csv', which leads out of it" in ran.err
 
 
-def test_an_exchange_that_is_not_there_is_exit_3_and_leaves_no_store(tmp_path: Path) -> None:
-    machine = Shop(tmp_path, "http://127.0.0.1:9", ReplayExchange([], lambda: 0))
+def test_an_exchange_that_is_not_there_is_exit_3_and_leaves_no_store(tmp_path: Path, deaf: str) -> None:
+    machine = Shop(tmp_path, f"http://{deaf}", ReplayExchange([], lambda: 0))
     ran = machine.run("--max-wait-sec", "1")
     assert ran.code == 3
     assert not machine.duckdb.exists()

@@ -8,9 +8,9 @@ import pytest
 
 from barfeed.replay.faults.script import parse_faults
 from history.repair.conftest import Barfeed
-from process import Machine, machine
+from process import Machine, lived_machine
 from storage import opened
-from world import hours, ms
+from world import ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
 BAR = "2024-02-10 14:00"
@@ -22,10 +22,7 @@ QUICK = ("--pause-sec", "0")
 @pytest.fixture
 def contradicting(tmp_path: Path) -> Iterator[Machine]:
     """A feed that has lived up to 13:00; the exchange's bar of 14:00 has a quote volume that cannot be."""
-    with machine(tmp_path, TARGET_MS) as ready:
-        assert ready.feed("--catch-up").code == 0
-        ready.exchange.faults = parse_faults(DEARER, "the test")
-        ready.clock.advance(hours(1))
+    with lived_machine(tmp_path, TARGET_MS, hours_later=1, faults=DEARER) as ready:
         yield ready
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from barfeed.replay.faults.script import parse_faults
-from process import BARFEED, Machine, Ran, machine
+from process import BARFEED, Machine, Ran, lived_machine, machine
 from storage import opened
 from waiting import LONGEST_SEC
 from world import hours, made_up_bars, ms
@@ -29,8 +29,7 @@ Barfeed = Callable[..., Ran]
 
 @pytest.fixture
 def feeding(tmp_path: Path) -> Iterator[Machine]:
-    with machine(tmp_path, TARGET_MS) as ready:
-        assert ready.feed("--catch-up").code == 0
+    with lived_machine(tmp_path, TARGET_MS) as ready:
         yield ready
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import fork_server
 from barfeed.replay.faults.script import parse_faults
-from process import Machine, machine
+from process import Machine, lived_machine
 from storage import opened
 from world import hours, ms
 
@@ -65,8 +65,7 @@ def live_killed_repairs(tmp_path: Path, command: str, every: int) -> int:
     How many kills there were.
     """
     kills = 0
-    with machine(tmp_path, TARGET_MS) as feeding:
-        assert feeding.feed("--catch-up").code == 0
+    with lived_machine(tmp_path, TARGET_MS) as feeding:
         if command == "repair":
             with opened(feeding.duckdb) as connection:
                 connection.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = TIMESTAMP '2024-02-10 03:00:00'")

@@ -12,7 +12,7 @@ import pytest
 import fork_server
 from barfeed.replay.faults.script import parse_faults
 from operate.alerts.webhook import SECRET, Webhook
-from process import BARFEED, Machine, Ran, machine
+from process import BARFEED, Machine, Ran, lived_machine
 from waiting import until
 from world import hours, ms
 
@@ -26,9 +26,7 @@ MISMATCH, WELL = "barfeed BTCUSDT 1h: mismatch", "barfeed BTCUSDT 1h: well again
 @pytest.fixture
 def feeding(tmp_path: Path) -> Iterator[Machine]:
     """A feed that is started, an hour behind."""
-    with machine(tmp_path, TARGET_MS) as made:
-        assert made.feed("--catch-up").code == 0
-        made.clock.advance(hours(1))
+    with lived_machine(tmp_path, TARGET_MS, hours_later=1) as made:
         yield made
 
 
@@ -167,13 +165,13 @@ def test_a_heartbeat_is_called_after_each_good_cycle_and_no_other(feeding: Machi
 
 @pytest.mark.long
 def test_a_heartbeat_that_is_not_taken_is_tried_once_more_and_is_only_a_warning(
-    feeding: Machine, webhook: Webhook
+    feeding: Machine, webhook: Webhook, deaf: str
 ) -> None:
     webhook.status = 503
     ran = feeding.feed("--debug", "--heartbeat-url", webhook.url)
     assert (ran.code, webhook.refused) == (0, 2)
     assert "WARNING the heartbeat was not taken: HTTP 503\n" in ran.err
-    dead = feeding.feed("--debug", "--heartbeat-url", f"http://127.0.0.1:9/{SECRET}")
+    dead = feeding.feed("--debug", "--heartbeat-url", f"http://{deaf}/{SECRET}")
     assert (dead.code, "WARNING the heartbeat was not taken: connection\n" in dead.err) == (0, True)
     assert SECRET not in everything_written(feeding, ran, dead)
 

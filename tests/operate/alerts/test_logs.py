@@ -100,13 +100,16 @@ def barfeed(feeding: Machine, *words: str) -> "subprocess.CompletedProcess[str]"
     [
         (("verify", "--duckdb", "absent.duckdb"), 4),
         (("status", "--symbol", "no/symbol"), 2),
-        (("backfill", "--from", "2024-02-10", "--source", "rest", "--base-url", "http://127.0.0.1:9"), 3),
+        (("backfill", "--from", "2024-02-10", "--source", "rest", "--base-url", "http://DEAF"), 3),
         (("prune", "--symbol", "no/symbol"), 2),
         (("export", "--duckdb", "absent.duckdb", "x.csv"), 4),
         (("alert", "test"), 2),
     ],
 )
-def test_every_command_that_fails_says_so_in_json(feeding: Machine, words: tuple[str, ...], code: int) -> None:
+def test_every_command_that_fails_says_so_in_json(
+    feeding: Machine, deaf: str, words: tuple[str, ...], code: int
+) -> None:
+    words = tuple(word.replace("DEAF", deaf) for word in words)
     done = barfeed(feeding, *words, "--log-format", "json", *(("--max-wait-sec", "1") if "backfill" in words else ()))
     assert done.returncode == code, done.stderr
     assert events(done.stderr)[-1]["level"] == "ERROR"
