@@ -5,7 +5,7 @@ import json
 import pytest
 
 from barfeed.domain.bars import Series
-from barfeed.domain.life import Life, Listing, Seen, is_due, last_bar, life, why_no_bar
+from barfeed.domain.life import Life, Listing, Seen, ended_ms, is_due, last_bar, life, why_no_bar
 from barfeed.exchange.wire import read_listings
 from world import BTCUSDT_1H, hours, ms, shared
 
@@ -109,6 +109,20 @@ def test_the_last_bar_opens_before_the_end(end: int, last: int) -> None:
 )
 def test_the_exchange_owes_a_bar_as_long_as_it_trades(now: Life, target_ms: int, is_owed: bool) -> None:
     assert is_due(now, target_ms) is is_owed
+
+
+@pytest.mark.parametrize(("now", "from_ms"), [
+    (Life("settled", "SETTLING", BEFORE_MS), BEFORE_MS),
+    (Life("settled", "CLOSE"), NOW_MS - 3 * HOUR),
+    (Life("unlisted"), NOW_MS - 3 * HOUR),
+    (Life("settling", "PRE_SETTLE", AFTER_MS), None),
+    (Life("halted", "HALT", BEFORE_MS), None),
+    (Life("trading", "TRADING"), None),
+    (Life("trading", "TRADING", AFTER_MS), None),
+    (Life("unknown", "NEW_WORD"), None),
+])  # fmt: skip
+def test_a_bar_without_a_trade_is_none_after_the_end(now: Life, from_ms: int | None) -> None:
+    assert ended_ms(now, NOW_MS - 3 * HOUR) == from_ms
 
 
 END_MS = ms(2024, 2, 10, 9)

@@ -102,6 +102,16 @@ def last_bar(end_ms: int, step_ms: int) -> int:
     return grid.floor(end_ms - 1, step_ms)
 
 
+def ended_ms(now: Life, flat_ms: int) -> int | None:
+    """From when on a bar without a trade is none of the symbol's; None while it may be one.
+
+    Where the list tells no date, the bars do: `flat_ms` is the first open_time after the last trade.
+    """
+    if now.stage == "settled" and now.at_ms is not None:
+        return now.at_ms
+    return flat_ms if now.stage in {"settled", "unlisted"} else None
+
+
 class Seen(NamedTuple):
     """What the feed knows besides the list.
 
@@ -140,13 +150,18 @@ def _settled(series: Series, now: Life, end_ms: int, seen: Seen) -> SymbolGone:
     last_ms = last_bar(end_ms, series.interval.ms)
     message = f"{series}: {now}: its last bar is {grid.text(last_ms)}"
     if seen.stored_ms is not None and seen.stored_ms > last_ms:
-        message += f"; what is stored after it, up to {grid.text(seen.stored_ms)}, was not traded"
+        message += f"; {stored_after(seen.stored_ms)}"
     message += f"; {seen.refused}" if seen.refused else ""
     if seen.stored_ms is not None and seen.stored_ms >= last_ms:
         return SymbolGone(message, hint=f"the store has it; {_NO_MORE}")
     begin = "" if seen.stored_ms is None else f" --from '{grid.text(seen.stored_ms + series.interval.ms)}'"
     fetch = f"{seen.backfill}{begin} --to '{grid.text(last_ms + series.interval.ms)}'"
     return SymbolGone(message, hint=f"fetch what the store lacks up to it, then stop this feed: {fetch}")
+
+
+def stored_after(stored_ms: int) -> str:
+    """What there is to say of a store that goes on after a symbol's end, up to `stored_ms`."""
+    return f"what is stored after it, up to {grid.text(stored_ms)}, was not traded"
 
 
 _NO_MORE = "no more bars will come: stop this feed"

@@ -312,8 +312,19 @@ def check_window(bars: Sequence[Bar], start_ms: int, end_ms: int, step_ms: int) 
 
 def flat_runs(bars: Iterable[Bar], step_ms: int) -> list[Gap]:
     """Where nothing was traded for an hour or longer: an outage, or a market after its end. It breaks no rule."""
-    runs = grid.gaps([bar.open_time_ms for bar in bars if bar.volume == 0], step_ms)
+    return long_runs([bar.open_time_ms for bar in bars if bar.volume == 0], step_ms)
+
+
+def long_runs(open_times_ms: Sequence[int], step_ms: int) -> list[Gap]:
+    """Ascending open_times as runs, only those of more than a bar that last an hour or longer."""
+    runs = grid.gaps(open_times_ms, step_ms)
     return [run for run in runs if run.bars > 1 and run.bars * step_ms >= HOUR_MS]
+
+
+def not_traded(runs: Iterable[str]) -> str:
+    """What there is to say of these runs of bars without a trade; empty where there are none."""
+    named = ", ".join(runs)
+    return f"nothing was traded in {named}: an outage, or a market after its end" if named else ""
 
 
 def gap_findings(missing_ms: Sequence[int], step_ms: int) -> list[Finding]:

@@ -10,6 +10,7 @@ from barfeed.domain import sources
 from barfeed.domain.bars import Bar, Pull, Series
 from barfeed.domain.errors import ContractBroken, ExchangeBlocked, ExchangeRefused
 from barfeed.domain.grid import Gap
+from barfeed.domain.life import Life, life
 from barfeed.domain.rules import Asked
 from barfeed.domain.sources import Part, Rows
 from barfeed.domain.verdict import trust_clock
@@ -121,6 +122,14 @@ class RestHistory:
         query: Query = self._query() | {"startTime": 0, "limit": 1}
         pull = self._light("/fapi/v1/klines", query, lambda answer, _sent_sec: wire.read_klines(answer.body))
         return pull.bars[0] if pull.bars else None
+
+    def life(self) -> Life:
+        """What the symbol is by the exchange's list, a megabyte: for an end that looks like the symbol's own.
+
+        Raises like `fetch`.
+        """
+        listings = self._light("/fapi/v1/exchangeInfo", {}, lambda answer, _sent_sec: wire.read_listings(answer.body))
+        return life(listings.get(self.series.symbol), self.now_ms, self.series.interval.ms)
 
     def fetch(self, spans: Sequence[Gap]) -> Iterator[Part]:
         """The exchange's bars of ascending `spans`, a part for each page, in order.

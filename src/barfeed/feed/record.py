@@ -1,14 +1,14 @@
 """What one cycle did: the facts as they come, then the manifest and the exit line made of them."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from barfeed import __version__
 from barfeed.artifacts.writing import Written
-from barfeed.domain import grid
+from barfeed.domain import grid, rules
 from barfeed.domain.acceptance import Change, values
 from barfeed.domain.bars import HOUR_MS, Bar, Series
 from barfeed.domain.errors import INTERRUPTED_EXIT_CODE, BarfeedError
@@ -132,7 +132,7 @@ class Record:
     @property
     def flat_text(self) -> str:
         """What there is to say of bars without a trade; empty where there are none."""
-        return not_traded(map(str, self.flat or ()))
+        return rules.not_traded(map(str, self.flat or ()))
 
     @property
     def short_hours(self) -> int | None:
@@ -208,12 +208,6 @@ class Record:
 
     def _total_sec(self) -> float:
         return sum(self.durations_sec.values())
-
-
-def not_traded(runs: Iterable[str]) -> str:
-    """What there is to say of these runs of bars without a trade; empty where there are none."""
-    named = ", ".join(runs)
-    return f"nothing was traded in {named}: an outage, or a market after its end" if named else ""
 
 
 def _file(written: Written | None) -> dict[str, Any] | None:

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import groupby
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
-from barfeed.domain import grid, sources
+from barfeed.domain import grid, rules, sources
 from barfeed.domain.bars import Bar, Series
 from barfeed.domain.errors import BarfeedError, ContractBroken, ExchangeUnavailable, UsageError
 from barfeed.domain.grid import Gap
@@ -21,7 +21,8 @@ from barfeed.domain.verdict import let_pass_hint
 from barfeed.exchange import archive
 from barfeed.exchange.archive import Archive
 from barfeed.exchange.paging import PAGE_ROWS, RestHistory
-from barfeed.history.backfill_report import Report, difference_finding
+from barfeed.history.backfill_report import NOBODY, Progress, Report, difference_finding
+from barfeed.history.ending import Ending
 from barfeed.history.imports import LEVEL_BREAK, NOTHING, Import, level_note, refuse_stranger, seam_notes
 from barfeed.history.own_files import OwnFile
 from barfeed.machine.clock import Clock
@@ -67,32 +68,6 @@ class Tools(NamedTuple):
     clock: Clock
 
 
-class Progress(Protocol):
-    """Whoever wants to see how far it is."""
-
-    def start(self, bars: int) -> None:
-        """So many bars are missing."""
-        ...
-
-    def reached(self, bars: int, at_ms: int, used_weight: int) -> None:
-        """So many more have come, up to this open_time."""
-        ...
-
-    def told(self, note: Note) -> None:
-        """Something that the user should know."""
-        ...
-
-
-class _Nobody:
-    """Shows nothing."""
-
-    def start(self, bars: int) -> None: ...
-
-    def reached(self, bars: int, at_ms: int, used_weight: int) -> None: ...
-
-    def told(self, note: Note) -> None: ...
-
-
 class Backfill:
     """One backfill: `run` it; `report` says, also after an error, what was done."""
 
@@ -100,9 +75,12 @@ class Backfill:
         self.report = Report(order.series, order.source)
         self._order = order
         self._tools = tools
-        self._progress = progress or _Nobody()
+        self._progress = progress or NOBODY
         self._step_ms = order.series.interval.ms
         self._missing: list[Gap] = []
+        self._ending = Ending(order.series, tools.rest)
+        # Open_times of what was appended without a trade.
+        self._not_traded_ms: list[int] = []
         self._kept_sec = 0.0
         self._is_storing = False
 
@@ -192,6 +170,8 @@ class Backfill:
             else:
                 self._take_from_archive(spans, wanted)
         self._keep()
+        self._ending.give_back(self._staging)
+        self._store()
 
     def _take_from_rest(self, spans: Sequence[Gap]) -> None:
         for part in self._tools.rest.fetch(spans):
@@ -244,7 +224,7 @@ class Backfill:
     def _mend(self, part: Part, asked: Sequence[Gap]) -> None:
         """Ask REST for what a file lacks, and for what it says was not traded: outages look like that."""
         lacking = self._staging.lacking(asked, self._step_ms)
-        flat = self._flat(asked)
+        flat = grid.gaps(self._flat_ms(asked), self._step_ms)
         self._staging.take_out_flat()
         # Only from here on may it be stored, should Ctrl-C come.
         self._staged = self._staging.rows()
@@ -258,10 +238,10 @@ class Backfill:
             message = f"says that nothing was traded in {_spans(flat)}; REST says so of {still} of them and was taken"
             self._tell(Note("flat", part.name, message))
 
-    def _flat(self, asked: Sequence[Gap]) -> list[Gap]:
+    def _flat_ms(self, spans: Sequence[Gap]) -> list[int]:
+        """The open_times in `spans` of what is staged and was not traded."""
         times = [bar.open_time_ms for bar in self._staging.flat_bars()]
-        inside = [at for at in times if any(each.first_ms <= at <= each.last_ms for each in asked)]
-        return grid.gaps(inside, self._step_ms)
+        return [at for at in times if any(each.first_ms <= at <= each.last_ms for each in spans)]
 
     def _take_own(self, own: OwnFile, wanted: Gap) -> None:
         users = Import(self._staging, self._order.series, self._order.force_name)
@@ -272,11 +252,18 @@ class Backfill:
                 f"{own}: {_count(findings)} broken; first: {findings[0]}",
                 hint=f"{NOTHING}; mend it, or leave those bars out with --from and --to",
             )
+        self._leave_out_what_is_none(own)
         self._own = own
         self._staged = self._staging.rows()
         self._progress.reached(self._staged, wanted.last_ms, 0)
         self._note_span()
-        self._keep(str(own))
+        self._store(str(own))
+
+    def _leave_out_what_is_none(self, own: OwnFile) -> None:
+        self._ending.hold_back(self._staging)
+        self._ending.give_back(self._staging)
+        if not self._staging.rows():
+            raise UsageError(f"{own}: every bar of it is left out: {self._ending.said()}", hint=NOTHING)
 
     def _note_span(self) -> None:
         """Files answer for their own span only: holes are looked for in it."""
@@ -287,11 +274,18 @@ class Backfill:
             self.report.answered = sources.span(first_ms, last_ms, self._step_ms)
 
     def _keep(self, name: str = "exchange") -> None:
+        """Store what is staged and keeps the rules, but for what may come after the symbol's end."""
+        if self._staged:
+            self._refuse_broken()
+            self._ending.hold_back(self._staging)
+            self._store(name)
+
+    def _store(self, name: str = "exchange") -> None:
         """Compare what is staged with the store and append what it lacks, in one transaction."""
-        if not self._staged:
-            return
-        self._refuse_broken()
         staged = self._staging.rows()
+        if not staged:
+            self._forget()
+            return
         series = self._order.series
         self._is_storing = True
         with self._tools.store.session(write=True) as connection:
@@ -305,8 +299,10 @@ class Backfill:
                     # Before its own bars are among the stored ones, with which they would all agree.
                     shared, moved = self._staging.shared(series), partial(self._staging.moved_ms, series)
                     refuse_stranger(self._own, differences, shared, staged - shared, moved)
+                flat_ms = self._flat_ms(self._staging.lacked(series, self._step_ms))
                 appended = self._staging.append_new(series)
         self._is_storing = False
+        self._not_traded_ms += flat_ms
         self.report.compared += staged - appended
         self.report.appended += appended
         self.report.mismatches += [difference_finding(each, name) for each in differences]
@@ -345,12 +341,20 @@ class Backfill:
         """What the store holds now, and what even the source does not have."""
         span = self.report.answered if self._order.is_own else wanted
         with self._tools.store.session(write=False) as connection:
-            self.report.coverage = self._tools.store.table(connection, self._order.series).coverage()
-            if span:
-                self.report.holes = gaps(connection, stored(self._order.series), span, self._step_ms)
+            coverage = self._tools.store.table(connection, self._order.series).coverage()
+            holes = gaps(connection, stored(self._order.series), span, self._step_ms) if span else []
             if span and self._own:
                 beside = neighbours(connection, self._order.series, span)
                 self._tell(*seam_notes(span, *beside, self._step_ms))
+        self.report.coverage = coverage
+        self.report.holes = self._ending.before(holes, wanted)
+        self._tell(*self._last_notes(coverage.last_ms))
+
+    def _last_notes(self, stored_ms: int | None) -> list[Note]:
+        """What there is to tell of the symbol's end, and of hours in what was appended that were not traded."""
+        runs = rules.long_runs(sorted(self._not_traded_ms), self._step_ms)
+        said = {"end": self._ending.said(stored_ms), "flat": rules.not_traded([_spans(runs)] if runs else [])}
+        return [Note(rule, str(self._order.series), message) for rule, message in said.items() if message]
 
     def _tell(self, *notes: Note) -> None:
         for note in notes:

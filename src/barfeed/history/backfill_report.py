@@ -1,9 +1,9 @@
-"""What one backfill did: the facts as they come, then the summary made of them."""
+"""What one backfill did: who sees how far it is, the facts as they come, then the summary made of them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from barfeed.domain import grid
 from barfeed.domain.bars import VALUE_COLUMNS, Series
@@ -13,6 +13,35 @@ from barfeed.domain.sources import Note
 from barfeed.machine.clock import Clock
 from barfeed.store.duckdb import Coverage
 from barfeed.store.staging import Difference
+
+
+class Progress(Protocol):
+    """Whoever wants to see how far it is."""
+
+    def start(self, bars: int) -> None:
+        """So many bars are missing."""
+        ...
+
+    def reached(self, bars: int, at_ms: int, used_weight: int) -> None:
+        """So many more have come, up to this open_time."""
+        ...
+
+    def told(self, note: Note) -> None:
+        """Something that the user should know."""
+        ...
+
+
+class _Nobody:
+    """Shows nothing."""
+
+    def start(self, bars: int) -> None: ...
+
+    def reached(self, bars: int, at_ms: int, used_weight: int) -> None: ...
+
+    def told(self, note: Note) -> None: ...
+
+
+NOBODY: Progress = _Nobody()
 
 
 @dataclass

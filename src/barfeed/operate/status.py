@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 from barfeed.artifacts import reading
 from barfeed.artifacts.reading import Folder, Manifest
-from barfeed.domain import grid
+from barfeed.domain import grid, rules
 from barfeed.domain.bars import MINUTE_MS, Interval, Series
 from barfeed.domain.errors import ArtifactsUnusable, StoreUnusable, UsageError
 from barfeed.domain.grid import Gap
 from barfeed.domain.sources import between
-from barfeed.feed import record
 from barfeed.store import revisions, staging
 from barfeed.store.duckdb import Coverage, Session, Store
 from barfeed.store.staging import stored
@@ -136,7 +135,7 @@ def failed(last: Manifest | None) -> str:
 def not_traded(last: Manifest | None) -> str:
     """Where the newest bars were not traded, by the last cycle; empty where they were."""
     flat = last.flat if last else ()
-    return record.not_traded(f"{each['first']}..{each['last']} ({each['bars']} bars)" for each in flat)
+    return rules.not_traded(f"{each['first']}..{each['last']} ({each['bars']} bars)" for each in flat)
 
 
 def look(store: Store, wanted: Sequence[Series]) -> dict[Series, Bars]:

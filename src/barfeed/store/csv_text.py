@@ -4,7 +4,10 @@ import csv
 import glob
 import gzip
 import re
+import tempfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +63,15 @@ def csv_layout(path: Path, symbol: str = "") -> tuple[Layout, tuple[str, ...]]:
     )
     found = layout(f"read_csv('{escaped}', {options}, columns = {{{types}}})", columns, symbol)
     return found, tuple(line for line in head.splitlines()[: begin.before] if line.strip())
+
+
+@contextmanager
+def as_file(content: bytes) -> Iterator[Path]:
+    """DuckDB reads files: the text as one, for as long as that takes."""
+    with tempfile.TemporaryDirectory(prefix="barfeed-") as folder:
+        path = Path(folder) / "part.csv"
+        path.write_bytes(content)
+        yield path
 
 
 def _headerless(begin: _Beginning) -> tuple[str, ...]:

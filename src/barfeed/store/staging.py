@@ -7,9 +7,7 @@ Everything is one statement over all of it, never a loop over rows. It knows not
 
 import glob
 import math
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +19,7 @@ from barfeed.domain.rules import TURNOVER_RULES, Finding, but_let_pass
 from barfeed.domain.sources import Csv, Rows
 from barfeed.store import cells
 from barfeed.store.columns import Column, Label, Layout, layout, quoted
-from barfeed.store.csv_text import csv_layout
+from barfeed.store.csv_text import as_file, csv_layout
 from barfeed.store.foreign import SourceUnreadable, known, one_table, other_database, unreadable
 from barfeed.store.sql_rules import FLAT, INCOMING_RULES, MESSAGES, broken
 
@@ -180,7 +178,7 @@ class Staging:
         elif data.path:
             self.put_csv(Path(data.path))
         else:
-            with _as_file(data.content) as path:
+            with as_file(data.content) as path:
                 self.put_csv(path)
 
     def rows(self) -> int:
@@ -282,6 +280,20 @@ class Staging:
         """The bars in which nothing was traded, ascending."""
         return self._bars(f"WHERE {FLAT}")
 
+    def take_out_flat_tail(self) -> list[Bar]:
+        """Forget the bars without a trade that come after every other; which they were, ascending."""
+        traded = f"SELECT max(timestamp) FROM {_INCOMING} WHERE NOT ({FLAT})"
+        after = f"WHERE timestamp > coalesce(({traded}), '-infinity'::TIMESTAMP)"
+        tail = self._bars(after)
+        if tail:
+            self._connection.execute(f"DELETE FROM {_INCOMING} {after}")
+        return tail
+
+    def lacked(self, series: Series, step_ms: int) -> list[Gap]:
+        """What the attached store lacks of the span that is here."""
+        span = self.span(step_ms)
+        return gaps(self._connection, stored(series), span, step_ms) if span else []
+
     def take_out_flat(self) -> None:
         """Forget the bars in which nothing was traded."""
         self._connection.execute(f"DELETE FROM {_INCOMING} WHERE {FLAT}")
@@ -376,12 +388,3 @@ def _no_bar(row: dict[str, str | None], is_bad: dict[str, bool]) -> SourceUnread
     told = ",".join(cell or "" for cell in row.values())[:120]
     why = cells.why({role: cell for role, cell in row.items() if is_bad[role]})
     return SourceUnreadable(f"a row is no bar: {told!a}" + (f"; {why}" if why else ""))
-
-
-@contextmanager
-def _as_file(content: bytes) -> Iterator[Path]:
-    """DuckDB reads files: the text as one, for as long as that takes."""
-    with tempfile.TemporaryDirectory(prefix="barfeed-") as folder:
-        path = Path(folder) / "part.csv"
-        path.write_bytes(content)
-        yield path
