@@ -12,6 +12,7 @@ from barfeed.replay.archive import ReplayArchive, WithArchive
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.faults.archive import parse_archive_faults
+from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.server import ReplayServer
 from barfeed.replay.tapes.tape import Tape
 from commands import BARS, Ended, add_run, call, execute, make_store
@@ -315,6 +316,65 @@ def test_only_the_span_that_was_asked_for_is_compared(store: Path, served: Serve
     assert [done.code for done in (before, after, there)] == [0, 0, 1]
     assert "compared=1 " in there.out
     assert "nothing was compared" in served.against(store, "rest", "--from", "2030-01-01").out
+
+
+NOTHING_MADE_UP = "hint: what the exchange has not got cannot be filled: nothing is made up\n"
+
+
+def hidden(*hours: int) -> str:
+    """The exchange has no bar of these hours of 2024-02-10."""
+    return "".join(f'[[fault]]\nkind = "hide"\nbar = 2024-02-10T{hour:02d}:00:00\n' for hour in hours)
+
+
+@pytest.mark.parametrize("source", ["rest", "archive"])
+def test_a_hole_that_the_exchange_has_too_is_told_as_its_own(store: Path, served: Served, source: str) -> None:
+    execute(store, f"DELETE FROM {TABLE} WHERE timestamp IN ('2024-02-01', '2024-02-10 08:00', '2024-02-10 09:00')")
+    served.exchange.faults = parse_faults(hidden(8, 9), "the test")
+    done = served.against(store, source, "--from", "2024-02-10")
+    assert findings(done) == [
+        "gap: 2024-02-01 00:00 is missing",
+        "gap: 2024-02-10 08:00 to 2024-02-10 09:00 are missing, 2 bars; the exchange has no such bars either",
+    ]
+    # The first may be filled, as far as anybody was asked; the other is not for a repair.
+    assert done.err.count("see the plan to fill what is missing: barfeed repair ") == 1
+    execute(store, f"INSERT INTO {TABLE} SELECT * REPLACE (TIMESTAMP '2024-02-01' AS timestamp) FROM {TABLE} LIMIT 1")
+    alone = served.against(store, source, "--from", "2024-02-10")
+    assert (alone.code, alone.err.endswith(NOTHING_MADE_UP)) == (1, True), alone.err
+
+
+@pytest.mark.parametrize("source", ["rest", "archive"])
+def test_a_hole_that_the_exchange_can_fill_keeps_its_hint(store: Path, served: Served, source: str) -> None:
+    execute(store, f"DELETE FROM {TABLE} WHERE timestamp BETWEEN '2024-02-10 06:00' AND '2024-02-10 09:00'")
+    served.exchange.faults = parse_faults(hidden(7), "the test")
+    done = served.against(store, source)
+    (gap,) = findings(done)
+    assert gap == (
+        "gap: 2024-02-10 06:00 to 2024-02-10 09:00 are missing, 4 bars; the exchange itself has no bar of"
+        " 2024-02-10 07:00"
+    )
+    where = f"--duckdb {store} --base-url {served.server.url}"
+    plan = f"barfeed repair {where} --from '2024-02-10 06:00' --to '2024-02-10 14:00' --dry-run --only gaps"
+    assert f"hint: see the plan to fill what is missing: {plan}" in done.err
+
+
+def test_a_hole_of_more_than_a_page_is_one(store: Path, served: Served) -> None:
+    # A page is 499 bars.
+    rows = f"SELECT * REPLACE (timestamp - INTERVAL 600 HOUR AS timestamp) FROM {TABLE} LIMIT 1"
+    execute(store, f"DELETE FROM {TABLE} WHERE timestamp > '2024-01-08 06:00'", f"INSERT INTO {TABLE} {rows}")
+    (gap,) = [line for line in findings(served.against(store, "rest")) if line.startswith("gap")]
+    assert gap == (
+        "gap: 2023-12-14 07:00 to 2024-01-08 05:00 are missing, 599 bars; the exchange has no such bars either"
+    )
+
+
+def test_without_the_exchange_nobody_says_whose_hole_it_is(store: Path, served: Served) -> None:
+    execute(store, f"DELETE FROM {TABLE} {AT_NOON}")
+    done = verified(
+        store, "--against", "archive", "--archive-url", served.server.url, "--base-url", "http://127.0.0.1:1",
+        "--max-wait-sec", "1",
+    )  # fmt: skip
+    assert findings(done) == ["gap: 2024-02-10 12:00 is missing"]
+    assert "hint: see the plan to fill what is missing: barfeed repair" in done.err
 
 
 def test_where_the_archive_differs_the_exchange_is_asked_too(store: Path, served: Served) -> None:

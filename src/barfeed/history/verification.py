@@ -19,7 +19,7 @@ from barfeed.domain.bars import VALUE_COLUMNS, Bar, Series
 from barfeed.domain.errors import ArtifactsUnusable, StoreEmpty
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Finding
-from barfeed.domain.sources import Note, Part, Source, between, cut, span
+from barfeed.domain.sources import Note, Part, Source, bars_in, between, cut, span
 from barfeed.store import staging
 from barfeed.store.duckdb import Store
 from barfeed.store.foreign import SourceUnreadable
@@ -37,10 +37,14 @@ _FOREVER_MS = 253_402_300_800_000
 
 
 class Held(NamedTuple):
-    """What the table holds: rows, and the span from its first to its last open_time on the grid, None without any."""
+    """What the table holds: rows, the span from its first to its last open_time on the grid, and what is missing in it.
+
+    Without any such open_time there is no span.
+    """
 
     rows: int
     span: Gap | None
+    gaps: Sequence[Gap] = ()
 
 
 class Proven(NamedTuple):
@@ -110,8 +114,8 @@ def check_table(store: Store, series: Series) -> tuple[Held, list[Finding]]:
         found = [Finding("shape", None, f"{trouble}; {trouble.hint}")] if trouble else []
         found += [*_broken(connection, series), *_twice(connection, series)]
         if held.span:
-            gaps = staging.gaps(connection, stored(series), held.span, series.interval.ms)
-            found += [Finding("gap", gap.first_ms, _missing(gap)) for gap in gaps]
+            held = held._replace(gaps=staging.gaps(connection, stored(series), held.span, series.interval.ms))
+            found += [Finding("gap", gap.first_ms, _missing(gap)) for gap in held.gaps]
     return held, sorted(found, key=lambda each: -math.inf if each.open_time_ms is None else each.open_time_ms)
 
 
@@ -170,6 +174,16 @@ class Comparison:
             said |= {bar.open_time_ms: bar for bar in self._staging.bars([part.span])}
         return [Difference(each.stored, {**each.others, name: said.get(each.open_time_ms)}) for each in differences]
 
+    def lacking(self, source: Source, asked: Sequence[Gap]) -> list[Gap]:
+        """What of ascending gaps the source lacks as well; raises what the source raises."""
+        step_ms = self._series.interval.ms
+        found = []
+        for part in source.fetch(asked) if asked else ():
+            self._take(part)
+            within = cut(asked, part.span.first_ms, part.span.last_ms, step_ms)
+            found += self._staging.lacking(within, step_ms)
+        return found
+
     def _take(self, part: Part) -> list[Note]:
         self._staging.clear()
         if part.data is None:
@@ -225,6 +239,30 @@ def _twice(connection: Connection, series: Series) -> list[Finding]:
         f"SELECT {_OPEN_TIME}, count(*) FROM {stored(series)} GROUP BY timestamp HAVING count(*) > 1"
     )
     return [Finding("unique", open_time_ms, f"is stored {times} times") for open_time_ms, times in found.fetchall()]
+
+
+def with_own_holes(
+    findings: Sequence[Finding], gaps: Sequence[Gap], lacking: Sequence[Gap], step_ms: int
+) -> list[Finding]:
+    """The findings, each gap with what the exchange itself lacks of it."""
+    own = {gap.first_ms: _own_hole(gap, cut(lacking, gap.first_ms, gap.last_ms, step_ms)) for gap in gaps}
+    return [
+        each._replace(message=each.message + own.get(each.open_time_ms or 0, "")) if each.rule == "gap" else each
+        for each in findings
+    ]
+
+
+def fillable(gaps: Sequence[Gap], lacking: Sequence[Gap], step_ms: int) -> list[Gap]:
+    """The gaps of which the exchange may have a bar."""
+    return [gap for gap in gaps if bars_in(cut(lacking, gap.first_ms, gap.last_ms, step_ms)) < gap.bars]
+
+
+def _own_hole(gap: Gap, lacking: Sequence[Gap]) -> str:
+    if not lacking:
+        return ""
+    if bars_in(lacking) < gap.bars:
+        return f"; the exchange itself has no bar of {', '.join(map(str, lacking))}"
+    return f"; the exchange has no such bar{'s' * (gap.bars > 1)} either"
 
 
 def _missing(gap: Gap) -> str:

@@ -2,7 +2,7 @@
 
 import json as json_text
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,18 +17,19 @@ from barfeed.cli.terminal import complain, log_to_stderr, say
 from barfeed.domain import grid
 from barfeed.domain.bars import Series
 from barfeed.domain.errors import BarfeedError, StoreEmpty, UsageError
+from barfeed.domain.grid import Gap
+from barfeed.domain.sources import cut
 
 if TYPE_CHECKING:
     from barfeed.domain.rules import Finding
     from barfeed.exchange.archive import Archive
     from barfeed.exchange.paging import RestHistory
-    from barfeed.history.verification import Compared, Difference, Held, Proven
+    from barfeed.history.verification import Compared, Comparison, Difference, Held, Proven
     from barfeed.store.duckdb import Store
 
 # How a source's values are called: what REST says is what the exchange says.
 _EXCHANGE = "exchange"
 _CONNECTIONS = 4
-_OF_TIME = frozenset({"gap"})
 _OF_SIDES = frozenset({"mismatch", "unknown"})
 
 
@@ -45,6 +46,8 @@ class _Report:
     notes: list[str] = field(default_factory=list)
     # Open_times (ms) that the archive lacks. It has holes of its own: that says nothing against a stored bar.
     not_compared: list[int] = field(default_factory=list)
+    # What of the stored history's gaps the exchange itself lacks.
+    lacking: list[Gap] = field(default_factory=list)
 
     @property
     def all_findings(self) -> "list[Finding]":
@@ -130,9 +133,20 @@ def _compare(store: "Store", report: _Report, whom: "_Whom", bounds: tuple[int |
         _take(report, part, whom)
     lacking = grid.gaps(report.not_compared, report.series.interval.ms)
     report.notes += [f"{gap}: the archive has no such bars; they were not compared" for gap in lacking]
-    if whom.archive and can_ask:
-        with _third_opinion(report):
-            report.differences = comparison.third_opinion(whom.rest, _EXCHANGE, report.differences)
+    if can_ask:
+        with _asked_too(report):
+            _ask_too(report, comparison, whom, asked)
+
+
+def _ask_too(report: _Report, comparison: "Comparison", whom: "_Whom", asked: Gap) -> None:
+    """What the exchange says of bars that the archive has otherwise, and of those that are missing."""
+    from barfeed.history.verification import with_own_holes  # noqa: PLC0415
+
+    if whom.archive:
+        report.differences = comparison.third_opinion(whom.rest, _EXCHANGE, report.differences)
+    step_ms, gaps = report.series.interval.ms, report.held.gaps
+    report.lacking = comparison.lacking(whom.rest, cut(gaps, asked.first_ms, asked.last_ms, step_ms))
+    report.findings = with_own_holes(report.findings, gaps, report.lacking, step_ms)
 
 
 def _start(whom: "_Whom", report: _Report) -> bool:
@@ -148,7 +162,7 @@ def _start(whom: "_Whom", report: _Report) -> bool:
 
 
 @contextmanager
-def _third_opinion(report: _Report) -> Iterator[None]:
+def _asked_too(report: _Report) -> Iterator[None]:
     try:
         yield
     except BarfeedError as problem:
@@ -232,11 +246,21 @@ def _sides(difference: "Difference") -> dict[str, dict[str, float | None] | None
 def _hint(report: _Report) -> str:
     rules = {each.rule for each in report.all_findings}
     hints = {
-        "gap": f"see the plan to fill what is missing: {_repair(report, _OF_TIME)} --only gaps",
+        "gap": _gap_hint(report),
         "mismatch": _mismatch_hint(report),
         "file": _file_hint(report),
     }
     return "; ".join(hint for rule, hint in hints.items() if rule in rules)
+
+
+def _gap_hint(report: _Report) -> str:
+    from barfeed.history.verification import fillable  # noqa: PLC0415
+
+    gaps = fillable(report.held.gaps, report.lacking, report.series.interval.ms)
+    if not gaps or report.held.span is None:
+        return "what the exchange has not got cannot be filled: nothing is made up"
+    plan = _repair(report, gaps[0].first_ms, report.held.span.last_ms)
+    return f"see the plan to fill what is missing: {plan} --only gaps"
 
 
 def _file_hint(report: _Report) -> str:
@@ -254,15 +278,11 @@ def _mismatch_hint(report: _Report) -> str:
     exchange = [each.others.get(_EXCHANGE) for each in report.differences]
     if all(bar == each.stored for bar, each in zip(exchange, report.differences, strict=True)):
         return "the exchange says what is stored, the archive is odd: there is nothing to repair"
-    return f"see the plan to mend the bars: {_repair(report, _OF_SIDES)}"
+    opens = [each.open_time_ms for each in report.differences]
+    return f"see the plan to mend the bars: {_repair(report, min(opens), max(opens))}"
 
 
-def _repair(report: _Report, rules: Collection[str]) -> str:
-    """The command that looks at every finding of these rules."""
-    opens = [each.open_time_ms for each in report.all_findings if each.rule in rules and each.open_time_ms is not None]
-    if not opens or report.held.span is None:
-        return sister("repair", "--dry-run")
-    end_ms = min(max(opens), report.held.span.last_ms) + report.series.interval.ms
-    # A gap is named by where it begins: what is to be looked at reaches to the last bar.
-    end_ms = report.held.span.last_ms + report.series.interval.ms if "gap" in rules else end_ms
-    return sister("repair", "--from", grid.text(min(opens)), "--to", grid.text(end_ms), "--dry-run")
+def _repair(report: _Report, first_ms: int, last_ms: int) -> str:
+    """The command that looks at the bars from the one to the other, both included."""
+    end_ms = last_ms + report.series.interval.ms
+    return sister("repair", "--from", grid.text(first_ms), "--to", grid.text(end_ms), "--dry-run")
