@@ -108,6 +108,21 @@ def test_a_feed_whose_symbol_is_gone_is_told_so(feeding: Machine) -> None:
     assert f"  trouble     the last cycle failed: {gone}" in done.out
 
 
+def test_a_feed_whose_symbol_is_settled_is_behind_nothing(feeding: Machine) -> None:
+    settled = '[[fault]]\nkind = "settle"\nat = 2024-02-10T13:30:00\nuntil_bar = 2024-02-10T13:00:00\n'
+    feeding.exchange.faults = parse_faults(settled, "the test")
+    feeding.clock.advance(hours(4))
+    assert feeding.feed("--catch-up", "--max-wait-sec", "1").code == 5
+    assert json.loads(max(feeding.artifacts.glob("*_run.json")).read_text())["last_bar"] == "2024-02-10 13:00"
+    feeding.clock.advance(hours(90))
+    done = told(feeding)
+    lag, trouble = (line for line in done.out.splitlines() if line.startswith(("  lag", "  trouble")))
+    settled = "BTCUSDT 1h: settled since 2024-02-10 13:30 (SETTLING): its last bar is 2024-02-10 13:00"
+    assert (done.code, lag) == (1, "  lag         none; the exchange has no newer bar")
+    assert trouble == f"  trouble     the last cycle failed: {settled}"
+    assert told(feeding, "--json").told["series"][0]["lag_sec"] == 0
+
+
 def test_json_tells_the_same(feeding: Machine) -> None:
     facts = told(feeding, "--json").told
     (series,) = facts.pop("series")
@@ -301,6 +316,36 @@ def last(exit_code: int) -> Runs:
 )
 def test_what_is_trouble(bars: Bars, ran: Runs, now_ms: int, trouble: tuple[str, ...]) -> None:
     assert judge(BTCUSDT_1H, bars, ran, now_ms, 726).troubles == trouble
+
+
+GONE, NOT_TRADING = "symbol_gone", "symbol_not_trading"
+
+
+@pytest.mark.parametrize(
+    ("status", "target", "last_bar", "hour", "behind"),
+    [
+        (GONE, "2024-02-10 14:00", "2024-02-10 13:00", 15, ""),
+        (GONE, "2024-02-10 14:00", "2024-02-10 13:00", 500, ""),
+        (GONE, "2024-02-10 17:00", "2024-02-10 10:00", 18, ""),
+        (GONE, "2024-02-10 17:00", "2024-02-10 15:00", 18, "the store is 2 bars behind 2024-02-10 15:00"),
+        (GONE, "2024-02-10 17:00", None, 18, ""),
+        # What somebody wrote into the manifest is no moment.
+        (GONE, "2024-02-10 17:00", "soon", 18, ""),
+        (NOT_TRADING, "2024-02-10 17:00", None, 18, ""),
+        (NOT_TRADING, "2024-02-10 17:00", None, 19, ""),
+        # A feed that stopped in a halt knows nothing of what came since.
+        (NOT_TRADING, "2024-02-10 17:00", None, 20, "the store is 6 bars behind 2024-02-10 19:00"),
+        (NOT_TRADING, None, None, 18, "the store is 4 bars behind 2024-02-10 17:00"),
+        ("bar_late", "2024-02-10 17:00", None, 18, "the store is 4 bars behind 2024-02-10 17:00"),
+    ],
+)
+def test_a_store_is_behind_what_the_exchange_has(
+    status: str, target: str | None, last_bar: str | None, hour: int, behind: str
+) -> None:
+    manifest = Manifest(1, "20240210_180030Z", "label", {}, status, 5, {}, "why", target=target, last_bar=last_bar)
+    condition = judge(BTCUSDT_1H, GOOD, Runs(Path(), manifest, None), ms(2024, 2, 10) + hours(hour) + 30_000, 726)
+    assert condition.troubles == tuple(each for each in (behind, "the last cycle failed: why") if each)
+    assert condition.is_due is bool(behind)
 
 
 def test_lag_counts_from_when_the_first_absent_bar_closed() -> None:

@@ -59,7 +59,7 @@ class ShortWindow(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What is read back of a manifest; `target` is a bar's open_time as messages write it."""
+    """What is read back of a manifest; `target` and `last_bar` are open_times as messages write them."""
 
     manifest_version: int
     run_time: str
@@ -69,9 +69,21 @@ class Manifest(msgspec.Struct, frozen=True):
     exit_code: int
     files: dict[str, Told | None]
     message: str = ""
+    hint: str = ""
     target: str | None = None
+    last_bar: str | None = None
     flat: list[dict[str, str | int]] = []
     short_window: ShortWindow | None = None
+
+    @property
+    def target_ms(self) -> int | None:
+        """The target in ms; None where there is none."""
+        return _moment_ms(self.target)
+
+    @property
+    def last_bar_ms(self) -> int | None:
+        """The settled symbol's last bar in ms; None where there is none."""
+        return _moment_ms(self.last_bar)
 
     @property
     def made_do_with(self) -> ShortWindow | None:
@@ -264,6 +276,13 @@ def unreadable(path: Path, problem: Exception) -> ArtifactsUnusable:
         f"{path} cannot be read: {said[:200]!r}",
         hint="check its owner and mode; restore it from a backup, or move it out of the folder",
     )
+
+
+def _moment_ms(text: str | None) -> int | None:
+    # Somebody may have written into the file.
+    with suppress(ValueError):
+        return calendar.timegm(time.strptime(text or "", "%Y-%m-%d %H:%M")) * 1000
+    return None
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:

@@ -33,12 +33,14 @@ INTERRUPTED_EXIT_CODE = 70
 class BarfeedError(Exception):
     """Something the user can act on: a message that says what, and a hint that says what helps.
 
-    `retry_after_sec`, where known, is how long the exchange asked to be left alone.
+    `retry_after_sec`, where known, is how long the exchange asked to be left alone; `last_bar_ms` the open_time of a
+    settled symbol's last bar.
     """
 
     exit_code: ClassVar[int]
     default_hint: ClassVar[str] = ""
     retry_after_sec: float | None = None
+    last_bar_ms: int | None = None
 
     def __init__(self, message: str, *, hint: str = "", findings: Sequence[Any] = ()) -> None:
         super().__init__(message)
@@ -145,6 +147,10 @@ class ExchangeRefused(BarfeedError):
 
 class SymbolGone(ExchangeRefused):
     """The symbol is settled, delisted, or was never listed: no bar will come."""
+
+    def __init__(self, message: str, *, last_bar_ms: int | None = None, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.last_bar_ms = last_bar_ms
 
 
 class ContractBroken(ExchangeRefused):

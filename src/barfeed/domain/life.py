@@ -153,10 +153,11 @@ def _settled(series: Series, now: Life, end_ms: int, seen: Seen) -> SymbolGone:
         message += f"; {stored_after(seen.stored_ms)}"
     message += f"; {seen.refused}" if seen.refused else ""
     if seen.stored_ms is not None and seen.stored_ms >= last_ms:
-        return SymbolGone(message, hint=f"the store has it; {_NO_MORE}")
+        return SymbolGone(message, hint=f"the store has it; {_NO_MORE}", last_bar_ms=last_ms)
     begin = "" if seen.stored_ms is None else f" --from '{grid.text(seen.stored_ms + series.interval.ms)}'"
     fetch = f"{seen.backfill}{begin} --to '{grid.text(last_ms + series.interval.ms)}'"
-    return SymbolGone(message, hint=f"fetch what the store lacks up to it, then stop this feed: {fetch}")
+    hint = f"fetch what the store lacks up to it, then stop this feed: {fetch}"
+    return SymbolGone(message, hint=hint, last_bar_ms=last_ms)
 
 
 def stored_after(stored_ms: int) -> str:

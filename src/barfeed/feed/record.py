@@ -44,6 +44,7 @@ class Failure(NamedTuple):
     hint: str
     findings: tuple[Finding, ...]
     retry_after_sec: float | None
+    last_bar_ms: int | None = None
 
 
 @dataclass
@@ -89,7 +90,13 @@ class Record:
         """Note the error that ends the cycle; one that is not ours is a bug, or a signal to stop."""
         if isinstance(error, BarfeedError):
             self.failure = Failure(
-                error.status, error.exit_code, str(error), error.hint, error.findings, error.retry_after_sec
+                error.status,
+                error.exit_code,
+                str(error),
+                error.hint,
+                error.findings,
+                error.retry_after_sec,
+                error.last_bar_ms,
             )
         else:
             said = f"{type(error).__name__}: {error}"
@@ -174,6 +181,7 @@ class Record:
             "files": {"api_pull": _file(self.pull), "for_inference": _file(self.inference)},
             "findings": [_finding(each) for each in self.failure.findings] if self.failure else [],
             "short_window": _short(self.shortage) if self.shortage else None,
+            "last_bar": self._last_bar(),
             "revisions": [_revision(each) for each in self.revised],
             "flat": [_span(each) for each in self.flat or ()],
             "warnings": self.warnings,
@@ -190,6 +198,10 @@ class Record:
             "retries": dict(talk.retries),
             "used_weight": talk.used_weight,
         }
+
+    def _last_bar(self) -> str | None:
+        last_ms = self.failure.last_bar_ms if self.failure else None
+        return None if last_ms is None else grid.text(last_ms)
 
     def _counts(self) -> dict[str, int]:
         return {

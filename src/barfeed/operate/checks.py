@@ -77,6 +77,17 @@ def symbol(series: Series, now: Life | None) -> Check:
     )
 
 
+def after(hint: str, status: str) -> str:
+    """What helps after a cycle that failed: what it said itself, and where more is told."""
+    page = f"docs/operating.md tells what to do about {status}"
+    return f"{hint}; {page}" if hint else page
+
+
+def not_traded(seen: str) -> Check:
+    """Bars in which nothing was traded, among the newest."""
+    return Check("trades", "bad", seen, "the line symbol tells whether it has ended; an outage passes by itself")
+
+
 def room(free_bytes: int, day_bytes: int | None, prune: str) -> Check:
     """Free space, and how many days of artifacts fit in it; `day_bytes` is None before the first run.
 

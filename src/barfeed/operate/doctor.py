@@ -90,7 +90,7 @@ def _looks(patient: Patient, clock: Clock, time: "Future[ExchangeTime]", now: "F
         "symbol": lambda: [checks.symbol(patient.series, now.result())],
         "store": lambda: _store(patient, Exchange(lambda: _now_ms(clock, time), now, lambda: _talk(patient, clock))),
         "locks": lambda: _locks(patient),
-        "last cycle": lambda: [_last_cycle(patient)],
+        "last cycle": lambda: _last_cycle(patient),
     }
     if patient.stream_url:
         looks["stream"] = lambda: [_reached("stream", patient.stream_url)]
@@ -266,13 +266,16 @@ def _short_window(patient: Patient, bars: status.Bars, gap: WindowGap, exchange:
     return Check("window", "bad", str(why), why.hint)
 
 
-def _last_cycle(patient: Patient) -> Check:
+def _last_cycle(patient: Patient) -> list[Check]:
     last = status.runs_of(patient.persist_dir, patient.series).last
     if last is None:
-        return Check("last cycle", "note", "none yet", f"run one: {patient.commands.catch_up}")
+        return [Check("last cycle", "note", "none yet", f"run one: {patient.commands.catch_up}")]
     if trouble := status.failed(last):
-        return Check("last cycle", "bad", trouble, f"docs/operating.md tells what to do about {last.status}")
-    return Check("last cycle", "good", f"{last.run_time} {last.status}")
+        told = [Check("last cycle", "bad", trouble, checks.after(last.hint, last.status))]
+    else:
+        told = [Check("last cycle", "good", f"{last.run_time} {last.status}")]
+    flat = status.not_traded(last)
+    return [*told, checks.not_traded(flat)] if flat else told
 
 
 def _folder(folder: Path, made: Sequence[Path]) -> Check:

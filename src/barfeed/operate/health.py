@@ -5,7 +5,7 @@ from typing import NamedTuple
 from barfeed.domain import grid
 from barfeed.domain.bars import Series
 from barfeed.feed.record import Record
-from barfeed.operate.status import behind, lag_ms
+from barfeed.operate.status import Word, behind, lag_ms, newest_due
 
 _LOOK = "the log tells what the feed is doing; barfeed status what it has done"
 
@@ -42,5 +42,8 @@ def judge(series: Series, newest_ms: int | None, now_ms: int, last: Record | Non
     """The health at `now_ms` by the exchange's clock; `last` is the last cycle, None before the first has ended."""
     trouble = behind(series, newest_ms, now_ms) if last else "no cycle has ended yet"
     failure = last.failure if last else None
+    if trouble and last and failure:
+        word = Word(failure.status, last.target_ms, failure.last_bar_ms)
+        trouble = behind(series, newest_ms, now_ms, newest_due(series, newest_ms, now_ms, word)) or failure.message
     said, helps = (failure.message, failure.hint) if failure else ("", _LOOK if trouble else "")
     return Health(series, newest_ms, lag_ms(series, newest_ms, now_ms), trouble, said, helps)

@@ -51,14 +51,31 @@ class Runs(NamedTuple):
     inference: str | None
 
 
+class Word(NamedTuple):
+    """What a cycle was told of the symbol: how it ended, its target, and the last bar of one that is settled."""
+
+    status: str
+    target_ms: int | None
+    last_bar_ms: int | None
+
+    @classmethod
+    def of(cls, last: Manifest) -> "Word":
+        """By its manifest."""
+        return cls(last.status, last.target_ms, last.last_bar_ms)
+
+
 class Condition(NamedTuple):
-    """One series: what is stored, what was run, and what is wrong with it at `now_ms`."""
+    """One series: what is stored, what was run, and what is wrong with it at `now_ms`.
+
+    Where none `is_due`, every bar that the exchange has is stored, however long ago the newest closed.
+    """
 
     series: Series
     bars: Bars
     runs: Runs
     lag_ms: int | None
     troubles: tuple[str, ...]
+    is_due: bool = True
 
 
 def lag_ms(series: Series, newest_ms: int | None, now_ms: int) -> int | None:
@@ -71,10 +88,12 @@ def lag_ms(series: Series, newest_ms: int | None, now_ms: int) -> int | None:
 
 def judge(series: Series, bars: Bars, ran: Runs, now_ms: int, window_bars: int) -> Condition:
     """What is wrong, if anything: bars that should be there, a gap in the newest window, a last cycle that failed."""
-    newest_ms = bars.coverage.last_ms
-    window_bars = due_bars(ran.last, window_bars)
-    troubles = [*_of_store(series, bars, now_ms, window_bars), failed(ran.last), not_traded(ran.last)]
-    return Condition(series, bars, ran, lag_ms(series, newest_ms, now_ms), tuple(each for each in troubles if each))
+    newest_ms, last = bars.coverage.last_ms, ran.last
+    due_ms = newest_due(series, newest_ms, now_ms, Word.of(last)) if last else None
+    troubles = [*_of_store(series, bars, now_ms, due_bars(last, window_bars), due_ms), failed(last), not_traded(last)]
+    is_due = due_ms is None or newest_ms is None or newest_ms < due_ms
+    lag = lag_ms(series, newest_ms, now_ms) if is_due else 0
+    return Condition(series, bars, ran, lag, tuple(each for each in troubles if each), is_due)
 
 
 def due_bars(last: Manifest | None, window_bars: int) -> int:
@@ -82,24 +101,39 @@ def due_bars(last: Manifest | None, window_bars: int) -> int:
     return last.made_do_with.bars if last and last.made_do_with else window_bars
 
 
-def _of_store(series: Series, bars: Bars, now_ms: int, window_bars: int) -> list[str]:
+def _of_store(series: Series, bars: Bars, now_ms: int, window_bars: int, due_ms: int | None) -> list[str]:
     shape = [f"{bars.trouble}; {bars.trouble.hint}"] if bars.trouble else []
     if shape and bars.coverage.last_ms is None:
         # Nothing is known of its bars.
         return shape
-    return [*shape, behind(series, bars.coverage.last_ms, now_ms), window_gap(series, bars, window_bars)]
+    return [*shape, behind(series, bars.coverage.last_ms, now_ms, due_ms), window_gap(series, bars, window_bars)]
 
 
-def behind(series: Series, newest_ms: int | None, now_ms: int) -> str:
-    """Why the newest bar is not where it should be at `now_ms`; empty where it is."""
+def behind(series: Series, newest_ms: int | None, now_ms: int, due_ms: int | None = None) -> str:
+    """Why the newest bar is not where it should be at `now_ms`; empty where it is.
+
+    `due_ms` is the newest bar that there is to store, None where that is the target.
+    """
     lag = lag_ms(series, newest_ms, now_ms)
     if newest_ms is None or lag is None:
         return "the store holds no bar"
     target_ms = grid.last_closed(now_ms, series.interval.ms)
     if newest_ms > target_ms:
         return f"the store ends at {grid.text(newest_ms)}, which is not closed yet"
-    bars = (target_ms - newest_ms) // series.interval.ms
-    return f"the store is {bars} bar{'s' * (bars > 1)} behind {grid.text(target_ms)}" if lag >= GRACE_MS else ""
+    end_ms = target_ms if due_ms is None else min(target_ms, due_ms)
+    bars = (end_ms - newest_ms) // series.interval.ms
+    is_behind = lag >= GRACE_MS and bars > 0
+    return f"the store is {bars} bar{'s' * (bars > 1)} behind {grid.text(end_ms)}" if is_behind else ""
+
+
+def newest_due(series: Series, newest_ms: int | None, now_ms: int, word: Word) -> int | None:
+    """The newest bar that there is to store, by what a cycle was told of the symbol; None where that is the target."""
+    if word.status == "symbol_gone":
+        return newest_ms if word.last_bar_ms is None else word.last_bar_ms
+    # It may trade again at any time: the word is good for as long as no further bar is due.
+    since_ms = lag_ms(series, word.target_ms, now_ms)
+    is_of_now = since_ms is not None and since_ms < GRACE_MS
+    return newest_ms if word.status == "symbol_not_trading" and is_of_now else None
 
 
 def window_gap(series: Series, bars: Bars, window_bars: int) -> str:

@@ -297,7 +297,31 @@ def test_a_feed_that_stopped_has_a_hole_or_failed_is_told_with_the_command(feedi
     there = f"--duckdb {feeding.duckdb} --base-url {feeding.url}"
     assert checks["window"]["fix"] == f"see the plan to fill it: barfeed repair {there} --only gaps --dry-run"
     assert checks["window"]["seen"].endswith("have a gap: 2024-02-01 00:00")
-    assert checks["last cycle"]["fix"] == "docs/operating.md tells what to do about mismatch"
+    helps = checks["last cycle"]["fix"]
+    assert helps.startswith("nothing was appended; see both versions, and take the exchange's if it is right: ")
+    assert helps.endswith(f" repair --duckdb {feeding.duckdb}; docs/operating.md tells what to do about mismatch")
+
+
+def test_a_bar_that_contradicts_itself_is_told_with_the_way_to_let_it_pass(feeding: Machine) -> None:
+    odd = '[[fault]]\nkind = "text"\nbar = 2024-02-10T14:00:00\ncolumn = 9\nvalue = \'"99999999.0"\'\n'
+    feeding.exchange.faults = parse_faults(odd, "the test")
+    feeding.clock.advance(hours(1))
+    assert feeding.feed().code == 5
+    helps = told(feeding)["last cycle"]["fix"]
+    assert f" repair --duckdb {feeding.duckdb} --let-pass '2024-02-10 14:00'; docs/operating.md" in helps
+
+
+def test_hours_without_a_trade_are_told_as_status_tells_them(feeding: Machine) -> None:
+    flat = '[[fault]]\nkind = "flat"\nbar = 2024-02-10T14:00:00\nuntil_bar = 2024-02-10T16:00:00\n'
+    assert "trades" not in told(feeding)
+    feeding.exchange.faults = parse_faults(flat, "the test")
+    feeding.clock.advance(hours(3))
+    assert feeding.feed("--catch-up").code == 0
+    checks = told(feeding)
+    assert bad(checks) == {"trades"}
+    assert checks["trades"]["seen"] == (
+        "nothing was traded in 2024-02-10 14:00..2024-02-10 16:00 (3 bars): an outage, or a market after its end"
+    )
 
 
 def test_bars_that_are_not_closed_yet_are_not_caught_up_with(feeding: Machine) -> None:

@@ -60,6 +60,16 @@ def test_it_turns_by_itself_while_no_cycle_ends(metered: Metered) -> None:
     assert "barfeed status" in str(told["hint"])
 
 
+def test_a_settled_symbol_is_behind_nothing_and_not_well(metered: Metered) -> None:
+    settled = '[[fault]]\nkind = "settle"\nat = 2024-02-10T12:30:00\nuntil_bar = 2024-02-10T12:00:00\n'
+    metered.live(13, 0, 30, catch_up=True)
+    metered.live(16, 0, 30, fault=settled)
+    told = metered.meter.health().told()
+    gone = "BTCUSDT 1h: settled since 2024-02-10 12:30 (SETTLING): its last bar is 2024-02-10 12:00"
+    assert (told["healthy"], told["reason"]) == (False, gone)
+    assert told["hint"] == "the store has it; no more bars will come: stop this feed"
+
+
 def test_a_failed_cycle_is_told_though_it_does_no_harm_yet(metered: Metered) -> None:
     metered.live(13, 0, 30, catch_up=True)
     metered.live(14, 0, 30, fault=DOWN)

@@ -127,6 +127,8 @@ def _series_text(condition: "Condition") -> list[str]:
 def _lag(condition: "Condition") -> str:
     if condition.lag_ms is None:
         return "no bar"
+    if not condition.is_due:
+        return "none; the exchange has no newer bar"
     if condition.lag_ms < 0:
         return f"none; the next bar closes in {_duration(-condition.lag_ms)}"
     return f"the next bar closed {_duration(condition.lag_ms)} ago"
