@@ -5,7 +5,18 @@ import json
 import pytest
 
 from barfeed.domain.bars import Series
-from barfeed.domain.life import Life, Listing, Seen, ended_ms, is_due, last_bar, life, why_no_bar
+from barfeed.domain.life import (
+    Life,
+    Listed,
+    Listing,
+    Seen,
+    ended_ms,
+    is_due,
+    is_worth_asking,
+    last_bar,
+    life,
+    why_no_bar,
+)
 from barfeed.exchange.wire import read_listings
 from world import BTCUSDT_1H, hours, ms, shared
 
@@ -123,6 +134,21 @@ def test_the_exchange_owes_a_bar_as_long_as_it_trades(now: Life, target_ms: int,
 ])  # fmt: skip
 def test_a_bar_without_a_trade_is_none_after_the_end(now: Life, from_ms: int | None) -> None:
     assert ended_ms(now, NOW_MS - 3 * HOUR) == from_ms
+
+
+@pytest.mark.parametrize(("last", "trouble", "now_ms", "is_worth_it"), [
+    (None, "bar_late", NOW_MS, True),
+    (Listed(None, "bar_late", NOW_MS), "bar_late", NOW_MS + HOUR - 1, False),
+    (Listed(None, "bar_late", NOW_MS), "bar_late", NOW_MS + HOUR, True),
+    (Listed(None, "bar_late", NOW_MS - 1), "bar_late", NOW_MS, True),
+    (Listed(None, "bar_late", NOW_MS), "exchange_refused -4141", NOW_MS, True),
+    # An exchange whose clock fell back.
+    (Listed(None, "bar_late", NOW_MS), "bar_late", NOW_MS - 1, True),
+])  # fmt: skip
+def test_the_list_is_worth_asking_for_once_an_hour_and_trouble(
+    last: Listed | None, trouble: str, now_ms: int, is_worth_it: bool
+) -> None:
+    assert is_worth_asking(last, trouble, now_ms) is is_worth_it
 
 
 END_MS = ms(2024, 2, 10, 9)

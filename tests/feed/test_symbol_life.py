@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from barfeed.domain.bars import Series
 from barfeed.feed.cycle import run_cycle
 from barfeed.feed.record import Record
+from barfeed.feed.watch import Pace, watch
 from barfeed.operate.alerts.delivery import heard
 from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.tapes.tape import Tape
 from process import machine
-from world import BTCUSDT_1H, World, hours, made_up_bars, ms
+from world import BTCUSDT_1H, HourIsOver, World, hours, made_up_bars, ms
 
 DAY_MS = ms(2024, 2, 10)
 INFO, KLINES = "/fapi/v1/exchangeInfo", "/fapi/v1/klines"
@@ -235,6 +237,83 @@ def test_it_is_told_however_the_hour_is_lived(lived: World, changes: dict[str, o
     assert at(lived, 15, SETTLED).status == "appended"
     assert at(lived, 16, SETTLED, **changes).status == "symbol_gone"
     assert lived.exchange.requests[INFO] == 1
+
+
+PACE = Pace(sleep_sec=300.0, max_wait_sec=20.0)
+
+
+def watched(world: World, until_hour: float, text: str) -> list[Record]:
+    """The cycles of a watch up to an hour of 2024-02-10, its requests counted anew."""
+    records: list[Record] = []
+    world.exchange.requests.clear()
+    world.exchange.faults = parse_faults(text, "the test")
+
+    def tell(record: Record, _talk: object) -> None:
+        records.append(record)
+        if world.clock.now_ms >= DAY_MS + hours(until_hour):
+            raise HourIsOver
+
+    with pytest.raises(HourIsOver):
+        watch(world.feed, world.order, world.rest, PACE, tell)
+    return records
+
+
+@pytest.mark.parametrize(
+    ("text", "status"), [(SETTLED, "symbol_gone"), (HALTED, "symbol_not_trading")], ids=["settled", "halted"]
+)
+def test_a_watch_in_trouble_asks_for_the_list_once_an_hour(lived: World, text: str, status: str) -> None:
+    at(lived, 15, text)
+    lived.clock.go_to(DAY_MS + hours(16) + 30_000)
+    records = watched(lived, 16.5, text)
+    assert {record.status for record in records} == {status}
+    assert len(records) > 5
+    assert lived.exchange.requests[INFO] == 1
+
+
+def test_in_the_next_hour_the_list_is_asked_for_again(lived: World) -> None:
+    lived.clock.go_to(DAY_MS + hours(16.5))
+    lived.run(SETTLED, catch_up=True)
+    records = watched(lived, 17.5, SETTLED)
+    assert len({record.target_ms for record in records}) == lived.exchange.requests[INFO] == 2
+
+
+def test_a_watch_with_a_short_window_asks_for_the_list_once_an_hour(lived: World) -> None:
+    lived.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = '2024-02-05 03:00:00'")
+    records = watched(lived, 14.5, fault("hide", "bar = 2024-02-05T03:00:00"))
+    assert {record.status for record in records} == {"window_gap"}
+    assert len(records) > 5
+    assert lived.exchange.requests[INFO] == 1
+
+
+def test_another_trouble_is_asked_about_at_once(lived: World) -> None:
+    at(lived, 15, SETTLED)
+    lived.clock.go_to(DAY_MS + hours(16) + 30_000)
+    closed = fault("status", "status = 400", "code = -4141", 'msg = "Symbol is closed."', "from = 2024-02-10T16:20:00")
+    records = watched(lived, 16.5, SETTLED + closed)
+    assert ["-4141" in said(record)[2] for record in (records[0], records[-1])] == [False, True]
+    assert lived.exchange.requests[INFO] == 2
+
+
+def test_a_list_that_explains_nothing_is_asked_for_again(lived: World) -> None:
+    # The exchange is slow to list what has happened.
+    hidden = fault("hide", "bar = 2024-02-10T14:00:00")
+    halted = fault("halt", "at = 2024-02-10T14:00:00", "from = 2024-02-10T15:20:00")
+    lived.clock.go_to(DAY_MS + hours(15) + 30_000)
+    records = watched(lived, 15.5, hidden + halted)
+    assert (records[0].status, records[-1].status) == ("bar_late", "symbol_not_trading")
+
+
+def test_after_a_good_cycle_the_same_trouble_is_asked_about_anew(tmp_path: Path) -> None:
+    series = Series.of("BTCUSDT", "5m")
+    tape = Tape.of(series, made_up_bars(DAY_MS + hours(24), 900, interval="5m"))
+    world = World(tmp_path, [tape], DAY_MS + hours(14) + 30_000)
+    world.order = world.order._replace(series=series, window_bars=100, catch_up=True)
+    twice = fault("halt", "at = 2024-02-10T14:05:00", "until = 2024-02-10T14:25:00")
+    twice += fault("halt", "at = 2024-02-10T14:35:00", "from = 2024-02-10T14:35:00")
+    troubles = [record.status for record in watched(world, 14.9, twice) if record.failure]
+    assert len(troubles) > 4
+    assert set(troubles) == {"symbol_not_trading"}
+    assert world.exchange.requests[INFO] == 2
 
 
 def test_the_manifest_tells_it_and_how_long_it_took_to_ask(lived: World) -> None:

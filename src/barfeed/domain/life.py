@@ -7,7 +7,7 @@ import re
 from typing import Literal, NamedTuple
 
 from barfeed.domain import grid
-from barfeed.domain.bars import Series
+from barfeed.domain.bars import HOUR_MS, Series
 from barfeed.domain.errors import BarfeedError, SymbolGone, SymbolNotTrading
 
 # A perpetual's deliveryDate, until it is to be settled, is in December 2100.
@@ -38,6 +38,21 @@ class Listing(NamedTuple):
     contract_type: str
     onboard_ms: int | None
     delivery_ms: int | None
+
+
+class Listed(NamedTuple):
+    """What the list had of a symbol, None where it had none, when it was asked because of a `trouble`, at `at_ms`."""
+
+    listing: Listing | None
+    trouble: str
+    at_ms: int
+
+
+def is_worth_asking(last: Listed | None, trouble: str, now_ms: int) -> bool:
+    """Whether the list may have something new to tell: of another trouble than the last time, or in another hour."""
+    if last is None or last.trouble != trouble:
+        return True
+    return grid.floor(last.at_ms, HOUR_MS) != grid.floor(now_ms, HOUR_MS)
 
 
 class Life(NamedTuple):

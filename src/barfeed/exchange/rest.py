@@ -22,7 +22,7 @@ from barfeed.exchange.wire import KLINES_LIMIT_MAX
 from barfeed.machine.clock import Clock, ExchangeTime, Patience
 
 if TYPE_CHECKING:
-    from barfeed.domain.life import Listing
+    from barfeed.domain.life import Listed, Listing
 
 _ABSURD_DIGITS = 10
 # An answer that took so long may be off by half an interval of a minute, and no bar of that would ever be settled.
@@ -64,6 +64,8 @@ class Conversation:
         self.dated_ms: int | None = None
         # Why nothing more is asked: calling on cannot help, and would make a block longer.
         self.refusal: BarfeedError | None = None
+        # What the list of symbols said, where that was worth asking for.
+        self.listed: Listed | None = None
         # When the clock alone would begin to ask, by the steady clock: no pause of ours goes across it.
         self.settled_sec = 0.0
 

@@ -9,7 +9,7 @@ from barfeed.domain import grid, life, rules, window
 from barfeed.domain.bars import Bar, Pull, Series
 from barfeed.domain.errors import BarfeedError, BarLate, ExchangeRefused, StoreUnusable, WindowGap
 from barfeed.domain.grid import Gap
-from barfeed.domain.life import Life, Seen
+from barfeed.domain.life import Life, Listed, Seen
 from barfeed.domain.rules import Known
 from barfeed.domain.window import Answer, Asked, Shortage, Told
 from barfeed.exchange.refusals import SYMBOL_CODES, UNKNOWN_SYMBOL
@@ -43,9 +43,12 @@ class Inquiry:
         if isinstance(trouble, ExchangeRefused) and trouble.code not in SYMBOL_CODES:
             return trouble
         with self._record.step("inquiry"):
-            now = life_of(self._order.series, self._talk)
+            now = life_of(self._order.series, self._talk, _named(trouble))
         if now is None:
             return trouble
+        if now.stage == "trading":
+            # That explains nothing: the next time it may say more.
+            self._talk.listed = None
         order, store = self._order, self._feed.store
         if isinstance(trouble, ExchangeRefused):
             return _of_a_refusal(trouble, order.series, now, store, order.remedies.backfill)
@@ -124,6 +127,10 @@ def explained(
     return refusal if now is None else _of_a_refusal(refusal, series, now, store, backfill)
 
 
+def _named(trouble: BarLate | ExchangeRefused) -> str:
+    return f"{trouble.status} {trouble.code}" if isinstance(trouble, ExchangeRefused) else trouble.status
+
+
 def _of_a_refusal(refusal: ExchangeRefused, series: Series, now: Life, store: "Store", backfill: str) -> BarfeedError:
     if now.stage == "trading":
         return refusal if refusal.code == UNKNOWN_SYMBOL else _contradicted(refusal)
@@ -148,15 +155,25 @@ def _contradicted(refusal: ExchangeRefused) -> ExchangeRefused:
     return ExchangeRefused(str(refusal), hint=hint, code=refusal.code)
 
 
-def life_of(series: Series, talk: Conversation, wait_sec: float = _WAIT_SEC) -> Life | None:
-    """What the symbol is by the exchange's list; None where that could not be had in so many seconds."""
+def life_of(series: Series, talk: Conversation, trouble: str = "", wait_sec: float = _WAIT_SEC) -> Life | None:
+    """What the symbol is by the exchange's list, which is asked where it is worth it because of this `trouble`.
+
+    None where it could not be had in so many seconds.
+    """
     try:
-        listing = talk.listings(wait_sec).get(series.symbol)
+        listed = _listed(series, talk, trouble, wait_sec)
     except BarfeedError as problem:
         # The trouble that led here is the one to tell.
         _log.info("%s: what became of it was not told: %s", series, problem)
         return None
-    return life.life(listing, talk.now_ms, series.interval.ms)
+    return life.life(listed.listing, talk.now_ms, series.interval.ms)
+
+
+def _listed(series: Series, talk: Conversation, trouble: str, wait_sec: float) -> Listed:
+    if talk.listed and not life.is_worth_asking(talk.listed, trouble, talk.now_ms):
+        return talk.listed
+    talk.listed = Listed(talk.listings(wait_sec).get(series.symbol), trouble, talk.now_ms)
+    return talk.listed
 
 
 class Short(NamedTuple):
@@ -190,7 +207,7 @@ def _by_the_exchange(trouble: WindowGap, asked: Asked, gaps: Sequence[Gap], talk
 
 
 def _by_its_life(trouble: WindowGap, asked: Asked, shortage: Shortage, told: Told, talk: Conversation) -> BarfeedError:
-    now = None if shortage.whole_ms is None else life_of(asked.series, talk)
+    now = None if shortage.whole_ms is None else life_of(asked.series, talk, trouble.status)
     if now and now.stage == "settled" and not life.is_due(now, asked.target_ms):
         # What goes on are flat bars: they make no window whole.
         return life.why_no_bar(asked.series, now, Seen(asked.target_ms, asked.remedies.backfill))

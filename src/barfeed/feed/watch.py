@@ -6,7 +6,7 @@ A closing frame of the stream only makes it earlier: that the bar has closed, th
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from barfeed.domain import grid
 from barfeed.domain.errors import BarfeedError, ExchangeBlocked
@@ -16,6 +16,9 @@ from barfeed.feed.cycle_log import level_of
 from barfeed.feed.order import Feed, Order
 from barfeed.feed.record import Record
 from barfeed.machine.clock import ExchangeTime
+
+if TYPE_CHECKING:
+    from barfeed.domain.life import Listed
 
 FIRST_FAILURE_PAUSE_SEC = 5.0
 # A look that comes a moment early costs a request and no harm; a bar that waits costs the model time.
@@ -106,6 +109,8 @@ class _Watcher:
         # What the exchange asked to be left alone with, and until when by the steady clock.
         self._refusal: BarfeedError | None = None
         self._alone_until_sec = 0.0
+        # What the list of symbols said of the trouble that lasts.
+        self._listed: Listed | None = None
 
     def look(self, frame_ms: int | None) -> float:
         """Run a cycle if a bar is due, `frame_ms` one whose closing frame came; how many seconds to sleep then."""
@@ -136,6 +141,7 @@ class _Watcher:
         # A frame must not make a bar later, nor its patience end sooner, than the clock alone would.
         heard_sec = unsettled_sec if frame_ms is not None and self._is_news(frame_ms) else 0.0
         talk = self._rest.conversation(self._pace.max_wait_sec + heard_sec)
+        talk.listed = self._listed
         talk.settled_sec = now_sec + unsettled_sec + _WAKE_AFTER_DUE_SEC
         if self._refusal and now_sec < self._alone_until_sec:
             # A bar that is missed meanwhile is told, but the exchange is left alone.
@@ -178,7 +184,7 @@ class _Watcher:
         if failure := record.failure:
             said = f"{failure.message} ({failure.hint})"
             return self._after_failure(talk, said, level_of(failure.exit_code))
-        self.failures = 0
+        self.failures, self._listed = 0, None
         self._done_ms = record.target_ms
         return self._until_due_sec()
 
@@ -189,7 +195,7 @@ class _Watcher:
 
     def _after_failure(self, talk: Conversation, what: object, level: int = logging.WARNING) -> float:
         self.failures += 1
-        self._refusal = talk.refusal
+        self._refusal, self._listed = talk.refusal, talk.listed
         asked_sec = self._refusal.retry_after_sec if self._refusal else None
         self._alone_until_sec = self._feed.clock.steady_sec() + (asked_sec or 0.0)
         pause_sec = failure_pause_sec(self.failures, asked_sec, self._pace.sleep_sec)

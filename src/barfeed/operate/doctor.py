@@ -142,7 +142,7 @@ def _life(patient: Patient, clock: Clock, time: "Future[ExchangeTime]") -> Life 
         return None
     talk = _talk(patient, clock)
     talk.time = time.result()
-    return inquiry.life_of(patient.series, talk, _ANSWER_SEC)
+    return inquiry.life_of(patient.series, talk, wait_sec=_ANSWER_SEC)
 
 
 def _now_ms(clock: Clock, time: "Future[ExchangeTime]") -> int:
