@@ -11,6 +11,7 @@ _QUOTES = "\"'`“”‘’"  # noqa: RUF001 - as word processors set them
 # $HOME, ${HOME}, $(pwd), %USERPROFILE%, and %h of a systemd unit.
 _UNREPLACED = re.compile(r"\$[A-Za-z_]\w*|\$\{[^}]*\}?|\$\([^)]*\)?|%[A-Za-z_]{4,}%|^%[a-zA-Z](?=/)")
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|:memory:")
+_OF_SERIES = re.compile(r"[^-=/\\]+-[^-=/\\]+=")
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]")
 
 
@@ -23,6 +24,28 @@ class MeantPath(click.Path):
         if why := _unmeant(text):
             self.fail(f"{text[:120]!r} {why}", param, ctx)
         return super().convert(text, param, ctx)
+
+
+class MeantFile(MeantPath):
+    """A file to read, or `FILE:table`: what is there by that very name is meant, whatever it is called."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, or wrong usage as of any other."""
+        text = os.fsdecode(value)
+        if any(map(os.path.lexists, (text, text.rpartition(":")[0]))):
+            return click.Path.convert(self, value, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class MeantBars(click.ParamType[str]):
+    """`[SYMBOL-INTERVAL=]PATH`: no shell replaces a `~` behind the `=`."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The same, its path as a `MeantFile`."""
+        series, sign, path = value.partition("=") if _OF_SERIES.match(value) else ("", "", value)
+        return f"{series}{sign}{MeantFile().convert(path, param, ctx)}"
 
 
 def stray_ends(text: str) -> str:

@@ -10,7 +10,7 @@ import click
 from barfeed.cli.examples import examples
 from barfeed.cli.hints import sister
 from barfeed.cli.moments import MOMENT
-from barfeed.cli.paths import MeantPath
+from barfeed.cli.paths import MeantFile, MeantPath
 from barfeed.cli.progress import shown
 from barfeed.cli.settings import Settings, check_address, options_of
 from barfeed.cli.terminal import complain, log_to_stderr, say
@@ -45,7 +45,7 @@ _MISMATCHES_SHOWN = 20
     + EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path, readable=False))
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=MeantFile(path_type=Path, readable=False))
 @click.option("--from", "begin", type=MOMENT, help="First open_time, UTC.  [default: the symbol's first bar]")
 @click.option("--to", "end", type=MOMENT, help="Up to this open_time, not included.  [default: the target's end]")
 @click.option(

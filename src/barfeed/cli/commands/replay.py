@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from barfeed.cli.examples import examples
+from barfeed.cli.paths import MeantBars, MeantFile
 from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr
 from barfeed.machine.signals import Stopped, stop_on_signals
@@ -23,6 +24,7 @@ from barfeed.machine.signals import Stopped, stop_on_signals
     "--data",
     "data",
     multiple=True,
+    type=MeantBars(),
     metavar="[SYMBOL-INTERVAL=]PATH",
     help="Bars to serve: parquet, CSV, or a store; with a column symbol, a market. Repeatable.",
 )
@@ -51,7 +53,7 @@ from barfeed.machine.signals import Stopped, stop_on_signals
     "--fault",
     "faults",
     multiple=True,
-    type=click.Path(exists=True, dir_okay=False),
+    type=MeantFile(exists=True, dir_okay=False),
     help="TOML file of faults, see docs/replay.md. Repeatable.",
 )
 @click.option(
@@ -61,6 +63,7 @@ from barfeed.machine.signals import Stopped, stop_on_signals
 @click.option(
     "--archive-data",
     multiple=True,
+    type=MeantBars(),
     metavar="[SYMBOL-INTERVAL=]PATH",
     help="Bars that the archive has instead of the exchange's. Repeatable.",
 )
@@ -68,7 +71,7 @@ from barfeed.machine.signals import Stopped, stop_on_signals
     "--archive-fault",
     "archive_faults",
     multiple=True,
-    type=click.Path(exists=True, dir_okay=False),
+    type=MeantFile(exists=True, dir_okay=False),
     help="TOML file of what is wrong in the archive, see docs/replay.md. Repeatable.",
 )
 @click.option(
