@@ -108,6 +108,29 @@ def test_a_bar_that_comes_twice_is_found(staging: Staging) -> None:
     assert [(found.rule, found.open_time_ms) for found in staging.findings(HOUR_MS, NOW)] == [("unique", NOON)]
 
 
+def odd(hour: int) -> tuple[Bar, Turnover]:
+    """A bar of which takers bought more than was traded."""
+    return BAR._replace(open_time_ms=NOON - hour * HOUR_MS), Turnover(BAR.volume * BAR.close, 3, BAR.volume * 2, 1.0)
+
+
+def test_all_that_is_broken_is_counted_though_the_first_of_it_is_listed(staging: Staging) -> None:
+    bars, turnovers = zip(*map(odd, range(250)), strict=True)
+    staging.put(Rows(bars, (), turnovers))
+    assert (len(staging.findings(HOUR_MS, NOW)), staging.broken_rules(HOUR_MS, NOW)) == (100, 250)
+    assert len(staging.findings(HOUR_MS, NOW, limit=None)) == 250
+
+
+def test_what_was_let_pass_hides_nothing_else() -> None:
+    bars, turnovers = zip(*map(odd, range(250)), strict=True)
+    # The oldest comes first, and the newest was let pass with another value.
+    staging = Staging(connected(), [bars[0]._replace(volume=1.0), *bars[1:]])
+    staging.put(Rows(bars, (), turnovers))
+    assert [(found.rule, found.open_time_ms) for found in staging.findings(HOUR_MS, NOW)] == [("taker_share", NOON)]
+    assert staging.broken_rules(HOUR_MS, NOW) == 1
+    staging.put(Rows([bars[9]._replace(high=0.5)]))
+    assert {found.rule for found in staging.findings(HOUR_MS, NOW)} == {"taker_share", "unique", "high_low"}
+
+
 prices = st.sampled_from([0.0, 1.0, 1.5, 2.0, -1.0, 1e300, 5e-324]) | st.floats(
     allow_nan=False, allow_infinity=False, width=64
 )

@@ -8,6 +8,8 @@ from barfeed.domain import grid
 from barfeed.domain.bars import Bar, Turnover
 from barfeed.domain.grid import Gap
 
+_SPANS_NAMED = 3
+
 
 class Note(NamedTuple):
     """Something about a source that its user should know: `about` names the file or span."""
@@ -96,6 +98,12 @@ def pages(spans: Sequence[Gap], rows_max: int, step_ms: int) -> list[Gap]:
             span(each, min(last_ms, each + reach_ms), step_ms) for each in range(at_ms, last_ms + 1, reach_ms + step_ms)
         ]
     return found
+
+
+def named(spans: Sequence[Gap]) -> str:
+    """Spans as messages write them, never more than three."""
+    said = ", ".join(map(str, spans[:_SPANS_NAMED]))
+    return said if len(spans) <= _SPANS_NAMED else f"{said} and {len(spans) - _SPANS_NAMED} more spans"
 
 
 def bars_in(spans: Sequence[Gap]) -> int:

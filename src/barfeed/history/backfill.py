@@ -16,7 +16,7 @@ from barfeed.domain.bars import Bar, Series
 from barfeed.domain.errors import BarfeedError, ContractBroken, ExchangeUnavailable, UsageError
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import TURNOVER_RULES, Finding
-from barfeed.domain.sources import Note, Part, Rows
+from barfeed.domain.sources import Note, Part, Rows, named
 from barfeed.domain.verdict import let_pass_hint
 from barfeed.exchange import archive
 from barfeed.exchange.archive import Archive
@@ -218,8 +218,16 @@ class Backfill:
         """What is wrong with the bars of a file that holds `span`, empty where nothing is."""
         if beside := self._staging.keep_only(span):
             return f"{beside} bars are not of its time"
-        findings = self._staging.findings(self._step_ms, self._tools.rest.now_ms)
-        return f"{_count(findings)} broken; first: {findings[0]}" if findings else ""
+        findings = self._findings()
+        return f"{self._count_broken()} broken; first: {findings[0]}" if findings else ""
+
+    def _findings(self) -> list[Finding]:
+        """What of what is staged breaks a rule, the first of it."""
+        return self._staging.findings(self._step_ms, self._tools.rest.now_ms)
+
+    def _count_broken(self) -> str:
+        rules = self._staging.broken_rules(self._step_ms, self._tools.rest.now_ms)
+        return f"{rules} rule{'' if rules == 1 else 's'}"
 
     def _mend(self, part: Part, asked: Sequence[Gap]) -> None:
         """Ask REST for what a file lacks, and for what it says was not traded: outages look like that."""
@@ -229,13 +237,13 @@ class Backfill:
         # Only from here on may it be stored, should Ctrl-C come.
         self._staged = self._staging.rows()
         if lacking:
-            self._tell(Note("lacking", part.name, f"lacks {_spans(lacking)}; asked of REST"))
+            self._tell(Note("lacking", part.name, f"lacks {named(lacking)}; asked of REST"))
         spans = sorted([*lacking, *flat])
         for page in self._tools.rest.fetch(spans) if spans else ():
             self._put_rows(page, only=spans)
         if flat:
             still = sources.bars_in(flat) - len([bar for bar in self._staging.bars(flat) if bar.volume > 0])
-            message = f"says that nothing was traded in {_spans(flat)}; REST says so of {still} of them and was taken"
+            message = f"says that nothing was traded in {named(flat)}; REST says so of {still} of them and was taken"
             self._tell(Note("flat", part.name, message))
 
     def _flat_ms(self, spans: Sequence[Gap]) -> list[int]:
@@ -246,17 +254,19 @@ class Backfill:
     def _take_own(self, own: OwnFile, wanted: Gap) -> None:
         users = Import(self._staging, self._order.series, self._order.force_name)
         self._tell(*users.stage(own, wanted))
-        if findings := self._staging.findings(self._step_ms, self._tools.rest.now_ms):
+        if findings := self._findings():
+            broken = self._count_broken()
             self._staging.clear()
             raise UsageError(
-                f"{own}: {_count(findings)} broken; first: {findings[0]}",
+                f"{own}: {broken} broken; first: {findings[0]}",
                 hint=f"{NOTHING}; mend it, or leave those bars out with --from and --to",
             )
         self._leave_out_what_is_none(own)
         self._own = own
         self._staged = self._staging.rows()
         self._progress.reached(self._staged, wanted.last_ms, 0)
-        self._note_span()
+        if span := self._staging.span(self._step_ms):
+            self.report.answer_for(span)
         self._store(str(own))
 
     def _leave_out_what_is_none(self, own: OwnFile) -> None:
@@ -264,14 +274,6 @@ class Backfill:
         self._ending.give_back(self._staging)
         if not self._staging.rows():
             raise UsageError(f"{own}: every bar of it is left out: {self._ending.said()}", hint=NOTHING)
-
-    def _note_span(self) -> None:
-        """Files answer for their own span only: holes are looked for in it."""
-        span = self._staging.span(self._step_ms)
-        if span:
-            known = self.report.answered or span
-            first_ms, last_ms = min(known.first_ms, span.first_ms), max(known.last_ms, span.last_ms)
-            self.report.answered = sources.span(first_ms, last_ms, self._step_ms)
 
     def _keep(self, name: str = "exchange") -> None:
         """Store what is staged and keeps the rules, but for what may come after the symbol's end."""
@@ -315,11 +317,11 @@ class Backfill:
         self._kept_sec = self._tools.clock.steady_sec()
 
     def _refuse_broken(self) -> None:
-        findings = self._staging.findings(self._step_ms, self._tools.rest.now_ms)
-        if findings:
+        if findings := self._findings():
+            broken = self._count_broken()
             self._forget()
             raise ContractBroken(
-                f"{self._order.series}: {_count(findings)} broken by the exchange's answer; first: {findings[0]}"
+                f"{self._order.series}: {broken} broken by the exchange's answer; first: {findings[0]}"
                 f" ({findings[0].rule})",
                 hint=self._hint_at(findings),
                 findings=findings,
@@ -353,7 +355,7 @@ class Backfill:
     def _last_notes(self, stored_ms: int | None) -> list[Note]:
         """What there is to tell of the symbol's end, and of hours in what was appended that were not traded."""
         runs = rules.long_runs(sorted(self._not_traded_ms), self._step_ms)
-        said = {"end": self._ending.said(stored_ms), "flat": rules.not_traded([_spans(runs)] if runs else [])}
+        said = {"end": self._ending.said(stored_ms), "flat": rules.not_traded([named(runs)] if runs else [])}
         return [Note(rule, str(self._order.series), message) for rule, message in said.items() if message]
 
     def _tell(self, *notes: Note) -> None:
@@ -387,12 +389,3 @@ def plan(
 def _is_worth_a_file(month: archive.Period, inside: Sequence[Gap], now_ms: int, step_ms: int) -> bool:
     there = month.from_ms >= archive.FIRST_MS and month.to_ms <= now_ms - archive.TRUSTED_AFTER_MS
     return there and len(sources.pages(inside, PAGE_ROWS, step_ms)) > _PAGES_WORTH_A_FILE
-
-
-def _spans(spans: Sequence[Gap]) -> str:
-    named = ", ".join(map(str, spans[:3]))
-    return named if len(spans) <= 3 else f"{named} and {len(spans) - 3} more spans"  # noqa: PLR2004
-
-
-def _count(findings: Sequence[Finding]) -> str:
-    return f"{len(findings)} rule{'' if len(findings) == 1 else 's'}"

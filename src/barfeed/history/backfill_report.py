@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from barfeed.domain import grid
+from barfeed.domain import grid, sources
 from barfeed.domain.bars import VALUE_COLUMNS, Series
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Finding
@@ -75,6 +75,12 @@ class Report:
             yield
         finally:
             self.duration_sec = clock.steady_sec() - begin_sec
+
+    def answer_for(self, span: Gap) -> None:
+        """Note what a file has bars of: files answer for their own span only, and holes are looked for in it."""
+        known = self.answered or span
+        first_ms, last_ms = min(known.first_ms, span.first_ms), max(known.last_ms, span.last_ms)
+        self.answered = sources.span(first_ms, last_ms, self.series.interval.ms)
 
     @property
     def exit_code(self) -> int:

@@ -19,7 +19,7 @@ from barfeed.domain.bars import VALUE_COLUMNS, Bar, Series
 from barfeed.domain.errors import ArtifactsUnusable, StoreEmpty
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Finding
-from barfeed.domain.sources import Note, Part, Source, bars_in, between, cut, span
+from barfeed.domain.sources import Note, Part, Source, bars_in, between, cut, named, span
 from barfeed.store import staging
 from barfeed.store.duckdb import Store
 from barfeed.store.foreign import SourceUnreadable
@@ -203,7 +203,7 @@ class Comparison:
             alone = [bar for gap in lacking for bar in _bars(connection, self._series, gap)]
             rows = _count(connection, self._series, part.span)
         differences = [Difference(each.stored, {name: each.incoming}) for each in differing]
-        broken = self._staging.findings(self._series.interval.ms, _FOREVER_MS)
+        broken = self._staging.findings(self._series.interval.ms, _FOREVER_MS, limit=None)
         findings = [found._replace(message=f"{name}: {found.message}") for found in broken]
         return Compared(rows - len(alone), differences, alone, (), findings)
 
@@ -261,7 +261,7 @@ def _own_hole(gap: Gap, lacking: Sequence[Gap]) -> str:
     if not lacking:
         return ""
     if bars_in(lacking) < gap.bars:
-        return f"; the exchange itself has no bar of {', '.join(map(str, lacking))}"
+        return f"; the exchange itself has no bar of {named(lacking)}"
     return f"; the exchange has no such bar{'s' * (gap.bars > 1)} either"
 
 

@@ -15,7 +15,7 @@ import duckdb
 
 from barfeed.domain.bars import VALUE_COLUMNS, Bar, Series, Turnover
 from barfeed.domain.grid import Gap
-from barfeed.domain.rules import TURNOVER_RULES, Finding, but_let_pass
+from barfeed.domain.rules import TURNOVER_RULES, Finding
 from barfeed.domain.sources import Csv, Rows
 from barfeed.store import cells
 from barfeed.store.columns import Column, Label, Layout, layout, quoted
@@ -79,8 +79,10 @@ class Staging:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, let_pass: Sequence[Bar] = ()) -> None:
         self._connection = connection
-        self._let_pass = frozenset(let_pass)
         connection.execute(_CREATE)
+        self.put_rows(Rows(let_pass))
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE let_pass AS SELECT timestamp, {_VALUES} FROM {_INCOMING}")
+        self.clear()
 
     def clear(self) -> None:
         """Forget every bar."""
@@ -255,22 +257,25 @@ class Staging:
         )
         return [Break(*row) for row in found]
 
-    def findings(self, step_ms: int, now_ms: int, limit: int = 100) -> list[Finding]:
-        """The first `limit` broken rules, each bar by itself and each open_time once."""
-        found = self._ask(
-            f"""
-            SELECT epoch_ms(timestamp), unnest({broken(INCOMING_RULES, step_ms, now_ms)}) FROM {_INCOMING}
+    def findings(self, step_ms: int, now_ms: int, limit: int | None = 100) -> list[Finding]:
+        """The first `limit` broken rules, None for all: each bar by itself, and each open_time once."""
+        rows = f"{self._broken(step_ms, now_ms)} ORDER BY ALL" + (f" LIMIT {limit}" if limit else "")
+        return [Finding(rule, open_time_ms, MESSAGES[rule]) for open_time_ms, rule in self._ask(rows)]
+
+    def broken_rules(self, step_ms: int, now_ms: int) -> int:
+        """How many findings there are in all."""
+        return self._number(f"SELECT count(*) FROM ({self._broken(step_ms, now_ms)})")
+
+    def _broken(self, step_ms: int, now_ms: int) -> str:
+        """Open_time and name of each rule that is broken, but for contradictions of what was let pass."""
+        same = " AND ".join(f"own.{name} = theirs.{name}" for name in ("timestamp", *VALUE_COLUMNS))
+        return f"""
+            SELECT epoch_ms(timestamp), rule
+            FROM (SELECT *, unnest({broken(INCOMING_RULES, step_ms, now_ms)}) AS rule FROM {_INCOMING}) theirs
+            WHERE rule NOT IN {tuple(TURNOVER_RULES)} OR NOT EXISTS (SELECT 1 FROM temp.let_pass own WHERE {same})
             UNION ALL
             SELECT epoch_ms(timestamp), 'unique' FROM {_INCOMING} GROUP BY timestamp HAVING count(*) > 1
-            ORDER BY ALL LIMIT {int(limit)}
             """
-        )
-        findings = [Finding(rule, open_time_ms, MESSAGES[rule]) for open_time_ms, rule in found]
-        return but_let_pass(findings, self._contradicting(findings), self._let_pass) if self._let_pass else findings
-
-    def _contradicting(self, findings: Sequence[Finding]) -> list[Bar]:
-        opens = {found.open_time_ms for found in findings if found.rule in TURNOVER_RULES}
-        return self.bars([Gap(each, each, 1) for each in sorted(each for each in opens if each is not None)])
 
     def lacking(self, spans: Sequence[Gap], step_ms: int) -> list[Gap]:
         """The gaps in `spans`: what should be here and is not."""

@@ -187,6 +187,13 @@ def test_a_few_bars_far_from_each_other_may_be_holes_to_fill(tmp_path: Path) -> 
     assert history.held() == list(DAY)
 
 
+def test_all_the_rules_that_a_file_breaks_are_counted(tmp_path: Path) -> None:
+    bars = hourly(ms(2023, 11, 25, 14), ms(2024, 1, 15, 23))
+    broken = lines([bar._replace(high=bar.low / 2) for bar in bars[:-1]])
+    problem = refusal(History(tmp_path), written(tmp_path / "bars.csv", f"{HEADER}\n{broken}{lines(bars[-1:])}"))
+    assert "bars.csv: 1233 rules broken; first: 2023-11-25 14:00 low and high do not enclose" in str(problem)
+
+
 def test_a_file_of_which_every_bar_is_left_out_is_refused_with_its_first_and_last_time(tmp_path: Path) -> None:
     history = History(tmp_path)
     path = written(tmp_path / "bars.csv", f"{HEADER}\n{lines()}")
