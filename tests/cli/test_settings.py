@@ -314,7 +314,8 @@ def test_a_variable_that_cannot_be_used_is_told(ask: Ask) -> None:
         ("BARFEED_N_RECENT = 6", "'BARFEED_N_RECENT' is not a setting; did you mean 'n_recent'?"),
         ("[run]\nn_recent = 6", "[run] is a table, and settings stand in none"),
         ("duckdb = 'x'\nrun.n_recent = 6", "[run] is a table, and settings stand in none"),
-        ("[tool.barfeed]\nn_recent = 6", "[tool] is a table, and settings stand in none"),
+        ("[tool.barfeed]\nn_recent = 6", "[tool.barfeed] is a table, and settings stand in none"),
+        ("[[run]]\nn_recent = 6", "[[run]] is a table, and settings stand in none"),
         ("n_recent = 6".encode("utf-16"), "is UTF-16 text, expected UTF-8"),
         ("n_recent = 'six'", "n_recent = 'six'"),
         ("inference_source = 'DB'", "inference_source = 'DB'"),
@@ -330,12 +331,31 @@ def test_a_file_that_cannot_be_used_is_told_by_its_name(ask: Ask, toml: str | by
     assert "feed.toml" in said
 
 
-def test_the_line_of_a_table_taken_out_as_the_hint_says_the_file_is_good(ask: Ask) -> None:
-    toml = "[run]\nn_recent = 7\n"
+@pytest.mark.parametrize(
+    "lines", [["[run]"], ["[barfeed.run]"], ["[barfeed]", "[barfeed.run]"], ["[tool.barfeed.run]"], ["[[run]]"]]
+)
+def test_the_line_of_a_table_taken_out_as_the_hint_says_the_file_is_good(ask: Ask, lines: list[str]) -> None:
+    rows = ["symbol = 'ETHUSDT'", "n_recent = 7"][2 - len(lines) :]
+    toml = "".join(f"{line}\n{row}\n" for line, row in zip(lines, rows, strict=True))
     with pytest.raises(UsageError) as told:
         ask(toml=toml)
-    assert told.value.hint == "take the line [run] out"
-    assert ask(toml=toml.replace("[run]\n", "")).n_recent == 7
+    assert told.value.hint == f"take the line{'s' if len(lines) > 1 else ''} {', '.join(lines)} out"
+    assert ask(toml="\n".join(row for row in toml.splitlines() if row not in lines)).n_recent == 7
+
+
+@pytest.mark.parametrize("toml", ["run.n_recent = 7", "run = {n_recent = 7}", "[ run ]\nn_recent = 7"])
+def test_a_table_that_no_line_begins_is_told_without_one(ask: Ask, toml: str) -> None:
+    with pytest.raises(UsageError) as told:
+        ask(toml=toml)
+    assert told.value.hint == "write each key by itself, at the top of the file: n_recent = 6"
+    assert ask(toml=told.value.hint.rpartition(": ")[2]).n_recent == 6
+
+
+@pytest.mark.parametrize("text", ["db, api", "db ,api", " db , api ", "db,api\r"])
+def test_a_list_may_have_blanks_in_it(ask: Ask, text: str) -> None:
+    assert ask("--inference-source", text).inference_source == "db,api"
+    assert ask(BARFEED_INFERENCE_SOURCE=text).inference_source == "db,api"
+    assert ask(toml=f"inference_source = {json.dumps(text)}").inference_source == "db,api"
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])

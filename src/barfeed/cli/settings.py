@@ -8,7 +8,7 @@ import dataclasses
 import math
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -282,8 +282,16 @@ def _click_type(field: "dataclasses.Field[Any]", kind: Any) -> Any:
     if kind == _MANY:
         return str
     if typing.get_origin(kind) is Literal:
-        return click.Choice(typing.get_args(kind))
+        return _Choice(typing.get_args(kind))
     return kind
+
+
+class _Choice(click.Choice[str]):
+    """One of some words, also with blanks around a comma, as a list is written elsewhere: `db, api`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The word, or wrong usage."""
+        return super().convert(re.sub(r"\s*,\s*", ",", value.strip()), param, ctx)
 
 
 def _read_config(context: click.Context, _option: click.Parameter, path: Path | None) -> None:
@@ -328,10 +336,10 @@ def _check_value(
 
 
 def _unknown(path: Path, name: str, value: object) -> UsageError:
-    if isinstance(value, dict):
+    if tables := list(_tables(name, value)):
         return UsageError(
-            f"{path}: [{name}] is a table, and settings stand in none: all commands read the same ones",
-            hint=f"take the line [{name}] out",
+            f"{path}: {tables[0]} is a table, and settings stand in none: all commands read the same ones",
+            hint=_without(tables, _text(path)),
         )
     import difflib  # noqa: PLC0415 - a typo may cost a moment, a good run not
 
@@ -339,6 +347,24 @@ def _unknown(path: Path, name: str, value: object) -> UsageError:
     meant = name.strip("-").lower().replace("-", "_").removeprefix("barfeed_")
     close = difflib.get_close_matches(meant, _NAMES, n=1)
     return UsageError(f"{path}: {name!r} is not a setting" + (f"; did you mean {close[0]!r}?" if close else ""))
+
+
+def _tables(name: str, value: object) -> Iterator[str]:
+    """The tables that a value is, each by the line that begins it: `[barfeed.run]` is one, though it stands in two."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        yield f"[[{name}]]"
+    if not isinstance(value, dict):
+        return
+    inner = [each for key, within in value.items() for each in _tables(f"{name}.{key}", within)]
+    if not inner or any(not isinstance(within, dict) for within in value.values()):
+        yield f"[{name}]"
+    yield from inner
+
+
+def _without(tables: Sequence[str], text: str) -> str:
+    if all(each in text for each in tables):
+        return f"take the line{'s' * (len(tables) > 1)} {', '.join(tables)} out"
+    return "write each key by itself, at the top of the file: n_recent = 6"
 
 
 def _fits(value: object, kind: Any) -> bool:
