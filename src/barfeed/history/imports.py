@@ -13,7 +13,7 @@ from barfeed.domain.errors import UsageError
 from barfeed.domain.grid import Gap
 from barfeed.domain.sources import Note
 from barfeed.history.backfill_report import difference_finding
-from barfeed.history.own_files import Member, OwnFile, expect_duckdb, opened
+from barfeed.history.own_files import Member, MemberUnreadable, OwnFile, expect_duckdb, opened, within
 from barfeed.store.columns import HEADERLESS
 from barfeed.store.foreign import SourceUnreadable
 from barfeed.store.staging import Break, Difference, Staging, Taken
@@ -42,7 +42,8 @@ class Import(NamedTuple):
             return [*notes, *self._left_out(own, wanted), *self._doubles(own), *self._spaced(own)]
         except SourceUnreadable as problem:
             self.staging.clear()
-            raise UsageError(f"{own}: {problem}", hint=NOTHING) from None
+            where = f"{problem.name} in {own}" if isinstance(problem, MemberUnreadable) else str(own)
+            raise UsageError(f"{where}: {problem}", hint=NOTHING) from None
         except UsageError:
             self.staging.clear()
             raise
@@ -52,9 +53,13 @@ class Import(NamedTuple):
         notes = []
         with opened(own.path) as members:
             for member in members:
-                if member.name != own.path.name:
+                if member.name == own.path.name:
+                    taken = self._put(member)
+                else:
                     self._check_name(own, Path(member.name).name, f"the name of {member.name} in it")
-                notes += self._told(own, self._put(member))
+                    with within(member.name):
+                        taken = self._put(member)
+                notes += self._told(own, taken)
         return notes
 
     def _put(self, member: Member) -> Taken:
@@ -96,18 +101,18 @@ class Import(NamedTuple):
             raise SourceUnreadable("it holds no bar")
         beside = self.staging.keep_only(wanted)
         if not self.staging.rows():
-            first, last = grid.text(held.first_ms), grid.text(held.last_ms)
             raise UsageError(
-                f"{own}: every bar of it is left out, all {beside}: they open {first}..{last}, outside of {wanted}",
+                f"{own}: {_all_left_out(held, beside)}, {_outside(wanted)}",
                 hint="give a --from and --to that its bars are in; one that has not closed is never taken",
             )
-        return [Note("outside", str(own), f"{beside} bars outside of {wanted} were left out")] if beside else []
+        return [Note("outside", str(own), f"left out: {_bars(beside)} {_outside(wanted)}")] if beside else []
 
     def _doubles(self, own: OwnFile) -> list[Note]:
         doubles = self.staging.drop_doubles()
         if two := self.staging.two_versions():
             raise UsageError(f"{own}: {_two_versions(*two)}", hint=f"{NOTHING}; find out which is right")
-        return [Note("twice", str(own), f"{doubles} bars came twice, each the same both times")] if doubles else []
+        same = f"{_bars(doubles)} came twice, {'each ' * (doubles > 1)}the same both times"
+        return [Note("twice", str(own), same)] if doubles else []
 
     def _spaced(self, own: OwnFile) -> list[Note]:
         """Refuse the bars of another interval, or of the right one by their last instants."""
@@ -159,6 +164,22 @@ def seam_notes(span: Gap, before_ms: int | None, after_ms: int | None, step_ms: 
         for a, b in ends
         if a is not None and b is not None and b - a > step_ms
     ]
+
+
+def _all_left_out(held: Gap, bars: int) -> str:
+    first, last = grid.text(held.first_ms), grid.text(held.last_ms)
+    if bars == 1:
+        return f"its only bar is left out: it opens {first}"
+    return f"every bar of it is left out, all {bars}: they open {first}..{last}"
+
+
+def _outside(wanted: Gap) -> str:
+    # Without a --from, all that is asked for ends somewhere and begins nowhere.
+    return f"outside of {wanted}" if wanted.first_ms else f"after {grid.text(wanted.last_ms)}, the last to be taken"
+
+
+def _bars(count: int) -> str:
+    return f"{count} bar{'s' * (count > 1)}"
 
 
 def _two_versions(one: Bar, other: Bar) -> str:

@@ -27,11 +27,13 @@ _OTHERS = {
     b"\xfd7zXZ": "packed by xz; unpack it, or pack it by gzip",
     b"\x28\xb5\x2f\xfd": "packed by zstd; unpack it, or pack it by gzip",
     b"7z\xbc\xaf": "packed by 7-Zip; unpack it, or pack it as zip",
+    b"Rar!": "packed by RAR; unpack it, or pack it as zip",
+    b"%PDF": "a PDF",
 }
 _DUCKDB, _DUCKDB_AT = b"DUCK", 8
 _HEAD_BYTES = 16
-# What of a zip with more than one file is read.
-_OF_BARS = (".csv", ".gz", ".tsv", ".txt", ".parquet", ".feather")
+# What of a zip with more than one file is read; a zip in it is told, and not left out in silence.
+_OF_BARS = (".csv", ".gz", ".tsv", ".txt", ".parquet", ".feather", ".zip")
 _WORKBOOK = "[Content_Types].xml"
 
 
@@ -51,6 +53,23 @@ class Member(NamedTuple):
     name: str
     path: Path
     kind: Kind
+
+
+class MemberUnreadable(SourceUnreadable):
+    """A file in another one that holds no bars; says why, and has its name."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(why)
+        self.name = name
+
+
+@contextmanager
+def within(name: str) -> Iterator[None]:
+    """What is wrong here is wrong with this file of a zip."""
+    try:
+        yield
+    except SourceUnreadable as problem:
+        raise MemberUnreadable(name, str(problem)) from None
 
 
 @contextmanager
@@ -94,7 +113,10 @@ def _members(path: Path, folder: Path) -> list[Member]:
     kind = kind_of(path)
     if kind != "zip":
         return [Member(path.name, path, kind)]
-    unpacked = [Member(name, plain, kind_of(plain)) for name, plain in _unpack(path, folder).items()]
+    unpacked = []
+    for name, plain in _unpack(path, folder).items():
+        with within(name):
+            unpacked.append(Member(name, plain, kind_of(plain)))
     if packed := [member.name for member in unpacked if member.kind == "zip"]:
         raise SourceUnreadable(f"it holds another zip, {packed[0]!a}; unpack that")
     return unpacked
@@ -136,7 +158,16 @@ def _unpack(path: Path, folder: Path) -> dict[str, Path]:
                 left -= _copy(file, name, unpacked[name], left)
             return unpacked
     except BROKEN_ZIP as problem:
-        raise SourceUnreadable(f"it is no whole zip: {problem}") from None
+        raise SourceUnreadable(_why_not_unpacked(problem)) from None
+
+
+def _why_not_unpacked(problem: Exception) -> str:
+    if isinstance(problem, NotImplementedError):
+        return "it is packed in a way that is not read here; unpack it, or pack it anew"
+    if isinstance(problem, RuntimeError):
+        return "it is encrypted; unpack it"
+    said = problem.strerror if isinstance(problem, OSError) else None
+    return f"it cannot be unpacked: {said}" if said else "it is no whole zip: it is cut, broken, or none"
 
 
 def _wanted(names: list[str]) -> list[str]:
@@ -151,7 +182,8 @@ def _wanted(names: list[str]) -> list[str]:
     own = [each for each in paths if each.parts[:1] != ("__MACOSX",) and not each.name.startswith(".")]
     found = own if len(own) == 1 else [each for each in own if each.name.lower().endswith(_OF_BARS)]
     if not found:
-        raise SourceUnreadable(f"it holds {names[:3]!a}, expected CSVs")
+        there = ", ".join(str(each) for each in own[:3]) + ", ..." * (len(own) > 3)  # noqa: PLR2004
+        raise SourceUnreadable(f"it holds no file of bars{f', only {there!a}' if own else ''}; expected CSVs")
     return [str(each) for each in found]
 
 

@@ -35,6 +35,9 @@ HEADERLESS = {
 
 # The moments that can be: between 2001 and 2286, s, ms, µs and ns each have their own number of digits.
 _FIRST_US, _LAST_US = 10**15, 10**16
+_EXPECTED = f"expected a time, then {', '.join(VALUE_COLUMNS)}"
+# What 32 bits are too few for, where that is not "a close".
+_A = {"open": "an open", "trades": "a number of trades"}
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 
 
@@ -101,11 +104,10 @@ def layout(relation: str, columns: Sequence[Column], symbol: str = "") -> Layout
     lacking = [role for role in VALUE_COLUMNS if role not in found]
     if "open_time" not in found and "close_time" not in found:
         lacking.insert(0, "timestamp")
+    if len(names) == 1:
+        raise ColumnsUnknown(f"it is no table of bars: its only column is {_cut(names)}, {_EXPECTED}")
     if lacking:
-        raise ColumnsUnknown(
-            f"it has no column {', '.join(lacking)}: its columns are {_cut(names)},"
-            f" expected a time, then {', '.join(VALUE_COLUMNS)}"
-        )
+        raise ColumnsUnknown(f"it has no column {', '.join(lacking)}: its columns are {_cut(names)}, {_EXPECTED}")
     others = [column for at, column in enumerate(columns) if at not in found.values()]
     return Layout(
         relation,
@@ -201,7 +203,9 @@ def _number(role: str, column: Column) -> str:
         # By its text, the nearest double; straight, it may be the one beside it.
         return f"{sql}::VARCHAR::DOUBLE"
     if kind == "FLOAT":
-        raise ColumnsUnknown(f"its column {name!a} is FLOAT: 32 bits hold seven digits, too few for a {role}")
+        raise ColumnsUnknown(
+            f"its column {name!a} is FLOAT: 32 bits hold seven digits, too few for {_A.get(role, f'a {role}')}"
+        )
     raise ColumnsUnknown(f"its column {name!a} is {kind}, expected a number")
 
 

@@ -15,6 +15,9 @@ from barfeed.store.columns import HEADERLESS, Column, ColumnsUnknown, Layout, la
 
 _HEAD_BYTES = 1 << 16
 _GZIP = b"\x1f\x8b"
+_TAR, _TAR_AT = b"ustar", 257
+# Line breaks and tabs stand in texts, other controls in none.
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 # CryptoDataDownload's address, Excel's word for its delimiter, somebody's remark.
 _FOREWORD = re.compile(r"\s*$|#|https?:|www\.|sep=", re.IGNORECASE)
@@ -89,8 +92,11 @@ def _head(path: Path) -> tuple[str, bool]:
         with gzip.open(path) if is_packed else path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except (OSError, EOFError, zlib.error) as problem:
-        raise ColumnsUnknown(str(getattr(problem, "strerror", None) or problem)) from None
-    if head[:2] in _UTF_16 or b"\0" in head[:100]:
+        why = getattr(problem, "strerror", None) or "it cannot be unpacked: it is cut, or broken"
+        raise ColumnsUnknown(why) from None
+    if head[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR:
+        raise ColumnsUnknown("it is a tar archive; unpack it")
+    if head[:2] in _UTF_16 or _NO_TEXT.search(head[:100]):
         is_text = head[:2] in _UTF_16 or head[1:2] == b"\0"
         raise ColumnsUnknown("it is UTF-16: save it as UTF-8" if is_text else "it holds bytes that are no text")
     # A mark that some editors put in front of UTF-8.
@@ -104,5 +110,6 @@ def _beginning(head: str) -> _Beginning:
         raise ColumnsUnknown("it holds no bar: it is empty")
     first = lines[before]
     if first.lstrip()[:1] in {"<", "{", "["}:
-        raise ColumnsUnknown(f"it begins with {first[:80]!a}: it is {'HTML' if '<' in first[:9] else 'JSON'}, no CSV")
+        what = "JSON" if "<" not in first[:9] else "XML" if "<?xml" in first[:9] else "HTML"
+        raise ColumnsUnknown(f"it begins with {first[:80]!a}: it is {what}, no CSV")
     return _Beginning(before, first)

@@ -51,7 +51,7 @@ def _in_our_words(said: str) -> str:
         if found > expected:
             # DuckDB counts no further.
             return f"{where} has more than {expected} cells: are there commas in its numbers?"
-        return f"{where} has {found} cells, expected {expected}: is it a whole CSV?"
+        return f"{where} has {found} cell{'s' * (found != 1)}, expected {expected}: is it a whole CSV?"
     if "not utf-8" in said:
         return f"{where} is not UTF-8: save it as UTF-8"
     if "unterminated quote" in said:
@@ -82,7 +82,9 @@ def one_table(tables: Sequence[tuple[str, str]], name: str) -> str:
         schema, table = found[0]
         return f"other.{quoted(schema)}.{quoted(table)}"
     there = ", ".join(".".join(each) for each in found or tables)[:200]
-    raise SourceUnreadable(f"{'several tables are called' if found else 'it has no table'} {name[:60]!a}: {there!a}")
+    if found:
+        raise SourceUnreadable(f"several tables are called {name[:60]!a}: {there!a}")
+    raise SourceUnreadable(f"it has no table {name[:60]!a}, " + (f"only {there!a}" if tables else "nor any other"))
 
 
 def _why_not_opened(said: str) -> str:

@@ -390,6 +390,8 @@ def _bar(open_time_ms: int, values: Sequence[float | None]) -> Bar:
 
 
 def _no_bar(row: dict[str, str | None], is_bad: dict[str, bool]) -> SourceUnreadable:
-    told = ",".join(cell or "" for cell in row.values())[:120]
+    # As it was written where no cell has a comma of its own.
+    between = ";" if any("," in (cell or "") for cell in row.values()) else ","
+    told = between.join(cell or "" for cell in row.values())[:120]
     why = cells.why({role: cell for role, cell in row.items() if is_bad[role]})
     return SourceUnreadable(f"a row is no bar: {told!a}" + (f"; {why}" if why else ""))

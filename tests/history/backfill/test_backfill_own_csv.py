@@ -1,6 +1,8 @@
 """CSVs as people's programs write them: read as they are meant, or refused for what is wrong with them."""
 
 import gzip
+import io
+import tarfile
 import time
 from pathlib import Path
 
@@ -103,6 +105,15 @@ def formatted(form: str, at_ms: int) -> str:
     return time.strftime(form, time.gmtime(at_ms // 1000))
 
 
+def tarred(content: str) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        member = tarfile.TarInfo("bars.csv")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content.encode()))
+    return made.getvalue()
+
+
 WITH_COMMAS = lines(line=SEMICOLONS).replace(".", ",")
 REFUSED = [
     (f"{HEADER}\n" + lines(moment=excel), "it is an Excel serial"),
@@ -112,8 +123,9 @@ REFUSED = [
     (f"{HEADER}\n" + lines(moment=lambda at: formatted("%Y-%m-%d %I-%p", at)), "it has AM or PM"),
     (f"{HEADER}\n" + lines(moment=lambda at: formatted("%Y%m%d", at)), "it is a date without anything between"),
     (f"{HEADER}\n" + lines(moment=lambda at: at // 100), "no time in seconds, ms, us or ns since 1970"),
-    (f"{HEADER}\n" + lines(moment=lambda _: ""), "time '': it is empty"),
+    (f"{HEADER}\n" + lines(moment=lambda _: ""), "time is empty"),
     ("time;open;high;low;close;volume\n" + WITH_COMMAS, "open '43000,2': it has a decimal comma; write a point"),
+    (WITH_COMMAS, "a row is no bar: '2024-01-15 00:00:00;43000,2;"),
     (WITH_COMMAS, "it has a decimal comma"),
     (f"{HEADER}\n" + lines().replace(".", ","), "line 2 has more than 6 cells: are there commas in its numbers?"),
     (
@@ -146,6 +158,16 @@ REFUSED = [
     (f"{HEADER}\n{lines()}".encode("utf-16"), "it is UTF-16: save it as UTF-8"),
     (f"{HEADER}\n{lines()}".encode("utf-16-le"), "it is UTF-16: save it as UTF-8"),
     (b"\0\1\2\3" * 50, "it holds bytes that are no text"),
+    (b"\x80\x04\x95 a pickle", "it holds bytes that are no text"),
+    (f"{HEADER}\n" + lines(line="{time},N/A,{high!r},{low!r},{close!r},{volume!r}"), "open 'N/A': it is no number"),
+    ("nothing of bars\nin it\n", "it is no table of bars: its only column is 'nothing of bars', expected a time, then"),
+    ("<?xml version='1.0'?><bars/>", "it is XML, no CSV"),
+    (f"{HEADER}\n{lines()}2024-01-16\n", "line 26 has 1 cell, expected 6: is it a whole CSV?"),
+    (gzip.compress(f"{HEADER}\n{lines()}".encode())[:-12], "bars.csv: it cannot be unpacked: it is cut, or broken"),
+    (gzip.compress(tarred(f"{HEADER}\n{lines()}")), "it is a tar archive; unpack it"),
+    (tarred(f"{HEADER}\n{lines()}"), "it is a tar archive; unpack it"),
+    (b"Rar!\x1a\x07\x01\0", "it is packed by RAR; unpack it, or pack it as zip"),
+    (b"%PDF-1.7\n", "it is a PDF"),
     (b"SQLite format 3\0" + b"\0" * 100, "it is a SQLite file"),
     (b"\xd0\xcf\x11\xe0" + b"\0" * 100, "it is an Excel workbook"),
     (b"\x28\xb5\x2f\xfd" + b"\0" * 100, "it is packed by zstd"),
@@ -201,7 +223,11 @@ def test_a_file_of_which_every_bar_is_left_out_is_refused_with_its_first_and_las
     assert said in str(refusal(history, path, from_ms=ms(2024, 1, 16)))
     # Bars that have not closed yet, and a span in which none has.
     later = written(tmp_path / "later.csv", f"{HEADER}\n{lines(hourly(ms(2024, 2, 10, 14), ms(2024, 2, 10, 16)))}")
-    assert "all 3: they open 2024-02-10 14:00..2024-02-10 16:00" in str(refusal(history, later))
+    assert "all 3: they open 2024-02-10 14:00..2024-02-10 16:00, after 2024-02-10 13:00, the last" in str(
+        refusal(history, later)
+    )
+    one = written(tmp_path / "one.csv", f"{HEADER}\n{lines(hourly(ms(2024, 2, 10, 15), ms(2024, 2, 10, 15)))}")
+    assert "its only bar is left out: it opens 2024-02-10 15:00, after " in str(refusal(history, one))
     assert "between --from and --to no bar has closed" in str(refusal(history, path, from_ms=ms(2025, 1, 1)))
 
 

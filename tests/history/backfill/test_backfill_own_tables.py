@@ -1,9 +1,11 @@
 """Parquet, .feather, zips of several, and tables of other DuckDB files: by their columns' names, under the rules."""
 
 import importlib
+import resource
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ import pytest
 from barfeed.domain.errors import UsageError
 from barfeed.history.backfill import Backfill
 from barfeed.history.export import Wanted, export
-from barfeed.history.own_files import OwnFile
+from barfeed.history.own_files import OwnFile, opened
 from barfeed.machine.clock import SystemClock
 from barfeed.store.duckdb import Store
+from barfeed.store.foreign import SourceUnreadable
 from history.backfill.backfill_world import History
 from history.backfill.own_files_world import DAY, HEADER, lines, refusal, taken, written
 from history.backfill.test_backfill_process import Shop, small
@@ -124,6 +127,7 @@ def test_a_file_that_is_cut_or_of_other_types_is_refused(suffix: str, tmp_path: 
     for content, says in [
         (whole[:-100], "it is no whole .feather file" if suffix == "feather" else "it cannot be read: it is broken"),
         (saved(FRAME.astype({"close": "float32"})), "'close' is FLOAT: 32 bits hold seven digits, too few for a close"),
+        (saved(FRAME.astype({"open": "float32"})), "'open' is FLOAT: 32 bits hold seven digits, too few for an open"),
         (saved(FRAME.assign(open=True)), "'open' is BOOLEAN, expected a number"),
         (saved(FRAME.assign(timestamp=True)), "'timestamp' is BOOLEAN, expected a time"),
         (saved(FRAME.drop(columns="volume")), "it has no column volume"),
@@ -157,7 +161,7 @@ def test_several_files_in_a_zip_are_one_and_what_a_mac_puts_beside_is_none(tmp_p
     history = History(tmp_path)
     notes = taken(history, path).report.notes
     assert history.held() == list(DAY)
-    assert [note.message for note in notes] == ["1 bars came twice, each the same both times"]
+    assert [note.message for note in notes] == ["1 bar came twice, the same both times"]
 
 
 @pytest.mark.parametrize(
@@ -169,12 +173,22 @@ def test_several_files_in_a_zip_are_one_and_what_a_mac_puts_beside_is_none(tmp_p
             {"a.csv": lines(), "b.csv": lines([DAY[0]._replace(volume=1.5)])},
             "2024-01-15 00:00 comes twice, volume once",
         ),
-        ({"a.csv": lines(), "b.csv": "nonsense"}, "it has no column"),
-        ({"notes.md": "x", "data.json": "{}"}, "it holds ['notes.md', 'data.json'], expected CSVs"),
-        ({"__MACOSX/._a.csv": "x"}, "expected CSVs"),
-        ({}, "it holds [], expected CSVs"),
+        ({"a.csv": lines(), "b.csv": "a,b\n"}, "b.csv in {zip}: it has no column"),
+        ({"a.csv": lines(), "b.csv": "SQLite format 3\0"}, "b.csv in {zip}: it is a SQLite file"),
+        (
+            {"readme.md": "Nothing of bars."},
+            "readme.md in {zip}: it is no table of bars: its only column is 'Nothing of",
+        ),
+        (
+            {"notes.md": "x", "data.json": "{}"},
+            "{zip}: it holds no file of bars, only 'notes.md, data.json'; expected CSVs",
+        ),
+        ({f"{n}.md": "x" for n in range(9)}, "only '0.md, 1.md, 2.md, ...'; expected CSVs"),
+        ({"__MACOSX/._a.csv": "x"}, "{zip}: it holds no file of bars; expected CSVs"),
+        ({}, "{zip}: it holds no file of bars; expected CSVs"),
         ({"[Content_Types].xml": "x", "xl/workbook.xml": "x"}, "it is an Excel workbook; save it as CSV"),
         ({"a.zip": b"PK\3\4 and more"}, "it holds another zip, 'a.zip'; unpack that"),
+        ({"a.csv": lines(), "b.zip": b"PK\3\4 and more"}, "it holds another zip, 'b.zip'; unpack that"),
         ({"/etc/a.csv": lines()}, "it holds '/etc/a.csv', which leads out of it"),
         ({"..\\a.csv": lines()}, "which leads out of it"),
         ({"a.csv": "0" * 50_000_000}, "far more than a CSV of bars"),
@@ -184,7 +198,43 @@ def test_several_files_in_a_zip_are_one_and_what_a_mac_puts_beside_is_none(tmp_p
 def test_a_zip_is_refused_whole_for_what_is_wrong_in_it(
     members: dict[str, str | bytes], says: str, tmp_path: Path
 ) -> None:
-    assert says in str(refusal(History(tmp_path), zipped(tmp_path / "bars.zip", members)))
+    path = zipped(tmp_path / "bars.zip", members)
+    assert says.replace("{zip}", str(path)) in str(refusal(History(tmp_path), path))
+
+
+def test_a_zip_that_cannot_be_unpacked_is_told_why(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "bars.zip", {"bars.csv": lines()})
+    whole, entry = path.read_bytes(), path.read_bytes().index(b"PK\1\2")
+    flags, method = entry + 8, entry + 10
+    broken = {
+        whole[:-40]: "it is no whole zip: it is cut, broken, or none",
+        b"PK and nothing else": "it is no whole zip: it is cut, broken, or none",
+        whole[:flags] + b"\1" + whole[flags + 1 :]: "it is encrypted; unpack it",
+        whole[:method] + b"\x63" + whole[method + 1 :]: "it is packed in a way that is not read here",
+    }
+    for content, says in broken.items():
+        assert f"{path}: {says}" in str(refusal(History(tmp_path), written(path, content)))
+
+
+def test_a_disk_without_room_is_no_broken_zip(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "bars.zip", {"bars.csv": "0" * 10_000})
+    with (
+        no_file_over(1000),
+        pytest.raises(SourceUnreadable, match="it cannot be unpacked: File too large"),
+        opened(path),
+    ):
+        raise AssertionError
+
+
+@contextmanager
+def no_file_over(size: int) -> Iterator[None]:
+    """A limit of the system's, which it tells like a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def from_table(history: History, path: Path, table: str = "", **order: Any) -> Backfill:
@@ -246,13 +296,14 @@ def test_a_table_beside_the_store_in_its_own_file_is_read(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("statement", "name", "says"),
     [
-        ("CREATE TABLE candles AS SELECT * FROM bars", "", "it has no table 'ohlcv_btcusdt_1h': 'main.candles'"),
-        ("CREATE TABLE candles AS SELECT * FROM bars", "candle", "it has no table 'candle': 'main.candles'"),
+        ("CREATE TABLE candles AS SELECT * FROM bars", "", "it has no table 'ohlcv_btcusdt_1h', only 'main.candles'"),
+        ("CREATE TABLE candles AS SELECT * FROM bars", "candle", "it has no table 'candle', only 'main.candles'"),
+        ("SELECT 1", "candles", "it has no table 'candles', nor any other"),
         ("CREATE TABLE ohlcv_ethusdt_1h AS SELECT * FROM bars", "ohlcv_ethusdt_1h", "its name says ETHUSDT"),
         ("CREATE SCHEMA s; CREATE TABLE s.c AS SELECT * FROM bars; CREATE TABLE c AS FROM s.c", "c", "'main.c, s.c'"),
         ("CREATE TABLE t AS SELECT *, 'ETHUSDT' AS symbol FROM bars", "t", "its column symbol says 'ETHUSDT'"),
         ("CREATE TABLE t AS SELECT * REPLACE (0 AS low) FROM bars", "t", "rules broken; first: 2024-01-15 00:00"),
-        ("CREATE TABLE t AS SELECT * REPLACE (NULL::DOUBLE AS low) FROM bars", "t", "low '': it is empty"),
+        ("CREATE TABLE t AS SELECT * REPLACE (NULL::DOUBLE AS low) FROM bars", "t", "low is empty"),
         ("CREATE TABLE t AS SELECT * REPLACE ('infinity'::TIMESTAMP AS timestamp) FROM bars", "t", "a row is no bar"),
         ("CREATE TABLE t AS SELECT * REPLACE (low::FLOAT AS low) FROM bars", "t", "'low' is FLOAT"),
         ("CREATE TABLE g AS FROM bars; CREATE VIEW v AS FROM g; DROP TABLE g", "v", "it cannot be read"),
@@ -311,7 +362,8 @@ def test_the_command_takes_files_tables_and_insists(small: Shop, tmp_path: Path)
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--source", "table"], "--source table with 0 files"),
+        (["--source", "table"], "--source table needs a FILE"),
+        (["bars.csv"], "bars.csv: --source auto takes no FILE"),
         (["--source", "table", "gone.duckdb:t"], "gone.duckdb does not exist"),
         (["--source", "csv", "."], ". is a folder"),
         (["--source", "csv", "/dev/null"], "/dev/null is no regular file"),

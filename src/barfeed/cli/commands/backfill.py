@@ -33,6 +33,8 @@ Exit codes:
   70  a bug in barfeed
 """
 _MISMATCHES_SHOWN = 20
+# The sources that are files, and how they are given.
+_OF_FILES = {"csv": "csv FILE...", "table": "table OTHER.duckdb[:schema.table]"}
 
 
 @click.command(
@@ -135,8 +137,13 @@ def _order(settings: Settings, own: dict[str, Any]) -> "Order":
     if begin_ms is not None and end_ms is not None and begin_ms >= end_ms:
         raise UsageError(f"--from {grid.text(begin_ms)} is not before --to {grid.text(end_ms)}")
     source, files = own["source"], own["files"]
-    if bool(files) != (source in {"csv", "table"}):
-        raise UsageError(f"--source {source} with {len(files)} files", hint="--source csv FILE...")
+    if source in _OF_FILES and not files:
+        raise UsageError(f"--source {source} needs a FILE", hint=f"--source {_OF_FILES[source]}")
+    if files and source not in _OF_FILES:
+        raise UsageError(
+            f"{files[0]}: --source {source} takes no FILE",
+            hint=" or ".join(f"--source {each}" for each in _OF_FILES.values()),
+        )
     if own["force_name"] and not files:
         raise UsageError("--force-name is about a FILE's name, and there is none", hint="--source csv FILE...")
     given = tuple(_own_file(path, is_table=source == "table") for path in files)
@@ -152,8 +159,7 @@ def _own_file(path: Path, *, is_table: bool) -> "OwnFile":
         name, _, table = str(path).rpartition(":")
         file = Path(name) if name else path
     if what := _what(file):
-        expected = "table OTHER.duckdb[:schema.table]" if is_table else "csv FILE..."
-        raise UsageError(f"{file} {what}", hint=f"--source {expected}")
+        raise UsageError(f"{file} {what}", hint=f"--source {_OF_FILES['table' if is_table else 'csv']}")
     return OwnFile(file, table if is_table else None)
 
 
