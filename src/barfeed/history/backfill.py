@@ -355,7 +355,7 @@ class Backfill:
     def _last_notes(self, stored_ms: int | None) -> list[Note]:
         """What there is to tell of the symbol's end, and of hours in what was appended that were not traded."""
         runs = rules.long_runs(sorted(self._not_traded_ms), self._step_ms)
-        said = {"end": self._ending.said(stored_ms), "flat": rules.not_traded([named(runs)] if runs else [])}
+        said = {"end": self._ending.said(stored_ms), "not_traded": rules.not_traded([named(runs)] if runs else [])}
         return [Note(rule, str(self._order.series), message) for rule, message in said.items() if message]
 
     def _tell(self, *notes: Note) -> None:

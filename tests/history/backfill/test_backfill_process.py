@@ -154,6 +154,8 @@ def test_six_years_end_in_the_very_table_of_the_file(source: str, tmp_path: Path
         assert (report["appended"], report["mismatches"], report["holes"]) == (46_591, [], [])
         told = [note["message"] for note in report["notes"] if note["rule"] == "flat"]
         assert [("2024-10-28 20:00" in each) for each in told] == ([True] if source == "archive" else [])
+        (two_hours,) = [note["message"] for note in report["notes"] if note["rule"] == "not_traded"]
+        assert two_hours.startswith("nothing was traded in 2019-09-09 00:00..2019-09-09 01:00 (2 bars): ")
     assert stored_bars(machine.duckdb) == expected(source)
 
 
