@@ -192,13 +192,17 @@ def test_every_hint_with_a_command_names_one_that_exists() -> None:
     assert {"run", "repair", "backfill"} <= named <= modules
 
 
-# Messages that other tests live: cli/test_settings, machine/test_disks, exchange/test_socks.
+# Messages that other tests live: cli/test_settings, history/backfill, machine/test_disks, exchange/test_socks.
 OF_THE_MACHINE = {
     "usage_error": [
         "begins or ends with a quote", "begins or ends with a blank or a line break", "which nobody has replaced",
         "begins with the home of nobody", "is no path on this machine", "is a path of Windows",
         "is a table, and settings stand in none", "is UTF-16 text, expected UTF-8", "--plain-decimals is of no use for",
+        "its only bar is left out", "it is no number", "it is no table of bars: its only column is", "is a tar archive",
+        "it is packed in a way that is not read here", "it is encrypted; unpack it", "it holds no file of bars",
+        "it cannot be unpacked", "nor any other", "the last to be taken", "came twice",
     ],
+    "symbol_gone": ["what comes after it was not traded and is left out", "the exchange has no newer bar"],
     "store_unusable": [
         "is held by a process of another container or host", "is on a disk that cannot lock files",
         "is on a disk that cannot be flushed",

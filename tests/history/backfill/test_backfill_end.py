@@ -11,7 +11,7 @@ from barfeed.replay.faults.script import parse_faults
 from commands import call
 from history.backfill.backfill_world import History, hourly
 from history.backfill.own_files_world import HEADER, lines, refusal, taken, written
-from process import machine
+from process import ROOT, machine
 from world import hours, ms
 
 SETTLED = '[[fault]]\nkind = "settle"\nat = 2024-02-10T10:30:00\n'
@@ -109,11 +109,10 @@ def test_what_stands_in_the_store_after_the_end_stays_and_is_told(tmp_path: Path
     *own, last = traded(history)
     stored = [*own, *(still(bar, last.close) for bar in history.closed()[-3:-1])]
     history.fill(stored)
-    report = history.run(fault=SETTLED).report
+    (note,) = history.run(fault=SETTLED).report.notes
     assert history.held() == sorted([*stored, last])
-    assert [str(note) for note in report.notes] == [
-        f"{LEFT_OUT}; what is stored after it, up to 2024-02-10 12:00, was not traded"
-    ]
+    assert str(note) == f"{LEFT_OUT}; what is stored after it, up to 2024-02-10 12:00, was not traded"
+    assert f"`{note}`" in (ROOT / "docs" / "operating.md").read_text("utf-8")
 
 
 def test_a_settled_symbol_of_which_nothing_more_is_shown_has_no_hole(tmp_path: Path) -> None:
