@@ -15,7 +15,7 @@ import pytest
 from barfeed.domain.errors import UsageError
 from barfeed.history.backfill import Backfill
 from barfeed.history.export import Wanted, export
-from barfeed.history.own_files import OwnFile, opened
+from barfeed.history.own_files import OwnFile
 from barfeed.machine.clock import SystemClock
 from barfeed.store.duckdb import Store
 from barfeed.store.foreign import SourceUnreadable
