@@ -29,8 +29,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 HOMES = {
     "click": "cli",
     "duckdb": "store",
-    "urllib3": "exchange",
-    "websockets": "exchange",
+    "urllib3": "exchange/transport",
+    "websockets": "exchange/stream",
     "apprise": "operate/alerts",
     "prometheus_client": "operate/metrics",
 }

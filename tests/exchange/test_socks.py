@@ -7,7 +7,8 @@ import pytest
 
 from barfeed.domain.errors import UsageError
 from barfeed.exchange.refusals import TryAgain
-from barfeed.exchange.transport import open_transport, proxy_shown
+from barfeed.exchange.transport.proxies import proxy_shown
+from barfeed.exchange.transport.single import open_transport
 from barfeed.machine.clock import SystemClock
 from process import BARFEED, Machine, machine
 from socks_proxy import HOST, socks

@@ -12,8 +12,8 @@ import pytest
 from websockets.frames import Opcode
 from websockets.server import ServerProtocol
 
-from barfeed.exchange import stream_wire
-from barfeed.exchange.stream import Stream
+from barfeed.exchange.stream import wire as stream_wire
+from barfeed.exchange.stream.follower import Stream
 from barfeed.machine.clock import SystemClock
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
@@ -37,7 +37,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """How long they are is tested as a pure decision."""
-    monkeypatch.setattr("barfeed.exchange.stream.reconnect_pause_sec", lambda *_: 0.02)
+    monkeypatch.setattr("barfeed.exchange.stream.follower.reconnect_pause_sec", lambda *_: 0.02)
 
 
 class Venue:
@@ -128,8 +128,8 @@ def test_a_refused_connection_is_told_with_its_status(
 def test_a_connection_that_answers_no_ping_is_left_long_before_its_silence_tells(
     venue: Venue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("barfeed.exchange.stream.PING_EVERY_SEC", 0.1)
-    monkeypatch.setattr("barfeed.exchange.stream.PONG_WITHIN_SEC", 0.1)
+    monkeypatch.setattr("barfeed.exchange.stream.follower.PING_EVERY_SEC", 0.1)
+    monkeypatch.setattr("barfeed.exchange.stream.follower.PONG_WITHIN_SEC", 0.1)
     send = ServerProtocol.send_frame
     monkeypatch.setattr(
         ServerProtocol, "send_frame", lambda self, frame: None if frame.opcode is Opcode.PONG else send(self, frame)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from barfeed.domain.bars import Series
-from barfeed.exchange.stream_wire import (
+from barfeed.exchange.stream.wire import (
     Frame,
     is_silent,
     read_frame,

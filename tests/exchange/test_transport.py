@@ -9,9 +9,9 @@ import pytest
 import urllib3
 
 from barfeed.domain.errors import BarfeedError, ContractBroken, ExchangeRefused, UsageError
-from barfeed.exchange import transport
 from barfeed.exchange.refusals import Answer, TryAgain
-from barfeed.exchange.transport import open_transport
+from barfeed.exchange.transport import single
+from barfeed.exchange.transport.single import open_transport
 from barfeed.machine.clock import SystemClock
 from waiting import LONGEST_SEC, in_time
 
@@ -240,7 +240,7 @@ def test_a_server_that_hangs_is_left_when_the_time_is_up(
         server.over.wait()
 
     # Nothing but the time that is left ends it.
-    monkeypatch.setattr(transport, "READ_TIMEOUT_SEC", 10 * LONGEST_SEC)
+    monkeypatch.setattr(single, "READ_TIMEOUT_SEC", 10 * LONGEST_SEC)
     reason, took_sec = fault(serve(hang).url, left_sec=0.3)
     assert reason == "timeout"
     assert took_sec > 0.25
@@ -297,7 +297,7 @@ def test_a_body_that_hangs_after_a_while_is_left_when_the_time_is_up(
 def test_a_gigantic_body_is_refused_in_bounded_memory(
     packed: bool, serve: Callable[[Conduct], Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "BODY_BYTES_MAX", 100_000)
+    monkeypatch.setattr(single, "BODY_BYTES_MAX", 100_000)
     body = b"0" * 400_000
     sent = answer(gzip.compress(body), headers=b"Content-Encoding: gzip\r\n") if packed else answer(body)
     with pytest.raises(ContractBroken, match="over 100000 bytes"):

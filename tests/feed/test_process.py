@@ -307,7 +307,7 @@ def test_a_watch_stops_in_its_long_sleep_with_exit_0(feeding: Machine, number: s
 def test_a_watch_stops_in_the_middle_of_a_cycle(feeding: Machine) -> None:
     # Nothing else ends the request: neither the exchange, nor the feed's own patience with it.
     (feeding.folder / "sitecustomize.py").write_text(
-        "from barfeed.exchange import transport\ntransport.READ_TIMEOUT_SEC = 600.0\n"
+        "from barfeed.exchange.transport import single\nsingle.READ_TIMEOUT_SEC = 600.0\n"
     )
     feeding.exchange.faults = parse_faults('[[fault]]\nkind = "hang"\nsec = 600', "the test")
     path = f"{feeding.folder}:{feeding.environment().get('PYTHONPATH', '')}"

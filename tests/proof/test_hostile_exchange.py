@@ -368,7 +368,7 @@ def test_a_redirect_reaches_nobody(to: str, tmp_path: Path) -> None:
 @pytest.mark.long
 def test_a_storm_of_broken_heads_ends_as_documented() -> None:
     from barfeed.exchange.refusals import TryAgain  # noqa: PLC0415
-    from barfeed.exchange.transport import open_transport  # noqa: PLC0415
+    from barfeed.exchange.transport.single import open_transport  # noqa: PLC0415
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415
 
     chance = random.Random(7)

@@ -16,7 +16,7 @@ import pytest
 from barfeed.cli import main
 from barfeed.domain.bars import Series
 from barfeed.domain.errors import BarfeedError, UsageError
-from barfeed.exchange.transport import open_transport
+from barfeed.exchange.transport.single import open_transport
 from barfeed.machine.clock import SystemClock
 from barfeed.operate import logs
 from barfeed.replay.clocks import HandClock

@@ -20,7 +20,7 @@ from barfeed.domain.bars import HOUR_MS
 from barfeed.domain.errors import BarfeedError, ExchangeRefused, UsageError
 from barfeed.domain.verdict import Remedies
 from barfeed.exchange.rest import Conversation, Rest
-from barfeed.exchange.transport import open_transport
+from barfeed.exchange.transport.single import open_transport
 from barfeed.feed.cycle_log import log_cycle
 from barfeed.feed.order import Feed, Order
 from barfeed.feed.record import Record
@@ -28,7 +28,7 @@ from barfeed.machine.clock import Bell, Clock, SystemClock
 from barfeed.store.duckdb import Store
 
 if TYPE_CHECKING:
-    from barfeed.exchange.stream import Stream
+    from barfeed.exchange.stream.follower import Stream
     from barfeed.feed.watch import Listen
     from barfeed.history.backfill import Tools
     from barfeed.history.let_pass import LetPass
@@ -52,7 +52,7 @@ def wire(settings: Settings, remedies: Remedies) -> tuple[Feed, Order, Rest]:
 def wire_stream(settings: Settings, clock: Clock) -> "tuple[Stream, Listen]":
     """The stream that a watch listens to, not yet followed, and how it listens."""
     # Imported here: only a watch follows it, and it takes a tenth of a second.
-    from barfeed.exchange.stream import Stream  # noqa: PLC0415
+    from barfeed.exchange.stream.follower import Stream  # noqa: PLC0415
 
     bell = Bell(clock)
     return Stream(settings.stream_url, settings.series(), bell.ring, clock), bell.wait

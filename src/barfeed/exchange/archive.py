@@ -26,7 +26,7 @@ from barfeed.domain.sources import Csv, Note, Part
 from barfeed.exchange.parallel import in_order
 from barfeed.exchange.refusals import Answer
 from barfeed.exchange.rest import Conversation, Rest
-from barfeed.exchange.transport import Transport
+from barfeed.exchange.transport.single import Transport
 from barfeed.machine.atomic import Unflushed, whole_file
 from barfeed.machine.clock import Patience
 

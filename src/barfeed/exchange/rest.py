@@ -17,7 +17,7 @@ from barfeed.domain.errors import BarfeedError, ExchangeBlocked, ExchangeRefused
 from barfeed.domain.rules import Asked
 from barfeed.exchange import refusals, wire
 from barfeed.exchange.refusals import Answer, TryAgain
-from barfeed.exchange.transport import Transport
+from barfeed.exchange.transport.single import Transport
 from barfeed.exchange.wire import KLINES_LIMIT_MAX
 from barfeed.machine.clock import Clock, ExchangeTime, Patience
 

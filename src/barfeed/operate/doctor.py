@@ -15,9 +15,10 @@ from barfeed.domain.bars import Series
 from barfeed.domain.errors import BarfeedError, ExchangeBlocked, ExchangeUnavailable, WindowGap
 from barfeed.domain.life import Life, Seen
 from barfeed.domain.verdict import Remedies, why_ahead
-from barfeed.exchange.connectivity import certificate_until
 from barfeed.exchange.rest import Conversation, Rest
-from barfeed.exchange.transport import open_transport, proxy_shown
+from barfeed.exchange.transport.connectivity import certificate_until
+from barfeed.exchange.transport.proxies import proxy_shown
+from barfeed.exchange.transport.single import open_transport
 from barfeed.feed import inquiry
 from barfeed.machine.clock import Clock, ExchangeTime
 from barfeed.machine.locks import CANNOT_LOCK

@@ -18,7 +18,7 @@ import trustme
 
 from barfeed.cli.commands.doctor import doctor
 from barfeed.cli.commands.verify import verify
-from barfeed.exchange.transport import proxy_shown
+from barfeed.exchange.transport.proxies import proxy_shown
 from barfeed.operate.doctor import LIMIT_SEC
 from barfeed.replay.faults.script import parse_faults
 from commands import BARS, call, execute, make_store

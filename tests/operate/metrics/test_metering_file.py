@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from barfeed.exchange.stream_wire import Followed
+from barfeed.exchange.stream.wire import Followed
 from barfeed.machine.clock import SystemClock
 from barfeed.operate.metrics.collector import Collector
 from operate.metrics.metering_world import Metered, samples

@@ -6,7 +6,7 @@ line that breaks within minutes, would grow until no hour is heard at all.
 
 from barfeed.cli.commands.run import run
 from barfeed.cli.main import main
-from barfeed.exchange.stream import Stream
+from barfeed.exchange.stream.follower import Stream
 
 SILENT_AFTER_SEC = 15.0
 

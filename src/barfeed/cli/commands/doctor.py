@@ -110,7 +110,7 @@ def _wanting(settings: Settings) -> dict[str, Sequence[str]]:
 
 
 def _socks_proxy(settings: Settings) -> list[str]:
-    from barfeed.exchange.transport import proxy_shown  # noqa: PLC0415
+    from barfeed.exchange.transport.proxies import proxy_shown  # noqa: PLC0415
 
     # One that is no address is told by the proxy's own line.
     with suppress(UsageError):

@@ -65,7 +65,7 @@ def _is_named(context: click.Context) -> bool:
 def _now(settings: Settings) -> _Now:
     from barfeed.domain.errors import BarfeedError  # noqa: PLC0415
     from barfeed.exchange.rest import Rest  # noqa: PLC0415
-    from barfeed.exchange.transport import open_transport  # noqa: PLC0415
+    from barfeed.exchange.transport.single import open_transport  # noqa: PLC0415
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415
 
     clock = SystemClock()

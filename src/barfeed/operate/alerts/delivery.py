@@ -7,7 +7,7 @@ from functools import partial
 from barfeed.domain.errors import INTERRUPTED_EXIT_CODE, BarfeedError
 from barfeed.exchange.refusals import TryAgain
 from barfeed.exchange.rest import Conversation
-from barfeed.exchange.transport import Transport
+from barfeed.exchange.transport.single import Transport
 from barfeed.feed.record import Record
 from barfeed.machine.background import BackgroundTask
 from barfeed.machine.clock import Clock, Patience

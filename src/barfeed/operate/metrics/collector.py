@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from barfeed.domain.bars import Series
 from barfeed.exchange.rest import Conversation
-from barfeed.exchange.stream_wire import Followed
+from barfeed.exchange.stream.wire import Followed
 from barfeed.feed.record import Record
 from barfeed.machine.atomic import Unflushed, open_regular, whole_file
 from barfeed.machine.clock import Clock, ExchangeTime

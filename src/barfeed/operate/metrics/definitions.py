@@ -8,7 +8,7 @@ from barfeed import __version__
 from barfeed.domain import grid
 from barfeed.domain.bars import Series
 from barfeed.exchange.rest import Conversation
-from barfeed.exchange.stream_wire import Followed
+from barfeed.exchange.stream.wire import Followed
 from barfeed.feed.record import Record, Step
 from barfeed.operate.metrics.exposition import Family, Kind, Sample
 from barfeed.operate.status import lag_ms

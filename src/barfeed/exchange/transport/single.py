@@ -1,7 +1,6 @@
 """One HTTP GET, bounded in time and memory. The only module that knows urllib3."""
 
 import importlib
-import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,8 +13,9 @@ from urllib3.exceptions import HTTPError, NewConnectionError, ProxyError
 from urllib3.exceptions import TimeoutError as HttpTimeoutError
 
 from barfeed import __version__
-from barfeed.domain.errors import ContractBroken, ExchangeRefused, UsageError
+from barfeed.domain.errors import ContractBroken, ExchangeRefused
 from barfeed.exchange.refusals import Answer, TryAgain
+from barfeed.exchange.transport import proxies
 from barfeed.machine.clock import Clock
 
 # 1,500 klines are 250 KB and a whole exchangeInfo 1.2 MB: more is no answer of this exchange.
@@ -24,8 +24,6 @@ CHUNK_BYTES = 64 * 1024
 CONNECT_TIMEOUT_SEC = 5.0
 READ_TIMEOUT_SEC = 10.0
 _CUT_AGAIN_SEC = 0.05
-_SOCKS_PORT = 1080
-_MEND_PROXY = "mend http_proxy, https_proxy or all_proxy in the environment, or name the host in no_proxy"
 
 # A plain function: a URL and how many seconds it may take in all.
 Transport = Callable[[str, float], Answer]
@@ -115,7 +113,7 @@ class _Line:
 def _pool(base_url: str) -> urllib3.PoolManager:
     headers = {"User-Agent": f"barfeed/{__version__}", "Accept-Encoding": "gzip"}
     try:
-        address = proxy_for(base_url)
+        address = proxies.proxy_for(base_url)
         if not address:
             return urllib3.PoolManager(num_pools=1, headers=headers)
         if address.startswith("socks"):
@@ -123,8 +121,7 @@ def _pool(base_url: str) -> urllib3.PoolManager:
         return urllib3.ProxyManager(address, num_pools=1, headers=headers, proxy_headers=_proxy_headers(address))
     except (HTTPError, ValueError) as problem:
         # Its text may hold a password.
-        said = f"the proxy from the environment cannot be used: {type(problem).__name__}"
-        raise UsageError(said, hint=_MEND_PROXY) from None
+        raise proxies.unusable(problem) from None
 
 
 def _socks_pool(address: str, headers: dict[str, str]) -> urllib3.PoolManager:
@@ -132,11 +129,7 @@ def _socks_pool(address: str, headers: dict[str, str]) -> urllib3.PoolManager:
         # Asked for first: where it is not there, urllib3 warns beside its error.
         importlib.import_module("socks")
     except ImportError:
-        raise UsageError(
-            f"the proxy from the environment is {_without_password(address)}, and SOCKS needs a library that is not"
-            " installed: PySocks",
-            hint="pip install 'barfeed[socks]'",
-        ) from None
+        raise proxies.without_library(address, "PySocks") from None
     # Imported only here: most machines have no such proxy.
     from urllib3.contrib.socks import SOCKSProxyManager  # noqa: PLC0415
 
@@ -150,58 +143,6 @@ def _proxy_headers(address: str) -> dict[str, str]:
     if url.username is None:
         return {}
     return dict(urllib3.make_headers(proxy_basic_auth=f"{unquote(url.username)}:{unquote(url.password or '')}"))
-
-
-def proxy_for(url: str) -> str | None:
-    """The proxy that leads to this address, an exchange's or a stream's; with its password, so it is never told.
-
-    Raises `ValueError` for one that is no address; its text may hold the password, too.
-    """
-    proxy = _proxy_of(url)
-    if not proxy:
-        return None
-    # As curl does: an address without a scheme is spoken to over HTTP.
-    address = proxy if "://" in proxy else f"http://{proxy}"
-    _ = urlsplit(address).port
-    return _as_socks(address) if address.lower().startswith("socks") else address
-
-
-def _as_socks(address: str) -> str:
-    """As urllib3 and websockets both write it; `socks://`, which desktops set, is a version 5 that looks names up."""
-    scheme, _, rest = address.partition("://")
-    url = urlsplit(f"{scheme.lower()}://{rest}")
-    scheme = "socks5h" if url.scheme == "socks" else url.scheme
-    return f"{scheme}://{url.netloc}" if url.port else f"{scheme}://{url.netloc.rstrip(':')}:{_SOCKS_PORT}"
-
-
-def proxy_shown(base_url: str) -> str:
-    """The proxy that is used for this address, without what it is opened with; empty where there is none."""
-    try:
-        proxy = proxy_for(base_url)
-        return _without_password(proxy) if proxy else ""
-    except ValueError:
-        # Its text may hold a password.
-        raise UsageError("the proxy from the environment is no address", hint=_MEND_PROXY) from None
-
-
-def _without_password(proxy: str) -> str:
-    url = urlsplit(proxy)
-    return f"{url.scheme}://{url.hostname}" + (f":{url.port}" if url.port else "")
-
-
-def _proxy_of(base_url: str) -> str | None:
-    if not any(name.lower().endswith("_proxy") for name in os.environ):
-        return None
-    # Imported only here: most machines have no proxy, and it costs a fifth of an hour's start.
-    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415
-
-    url = urlsplit(base_url)
-    if proxy_bypass(url.netloc):
-        return None
-    proxies = getproxies()
-    # A stream begins as a request over HTTP does.
-    scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
-    return proxies.get(scheme) or proxies.get("all")
 
 
 def _get(pool: urllib3.PoolManager, url: str, clock: Clock, end_sec: float) -> Answer:

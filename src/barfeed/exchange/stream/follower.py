@@ -16,7 +16,7 @@ from websockets.sync.connection import Connection
 
 from barfeed import __version__
 from barfeed.domain.bars import Series
-from barfeed.exchange.stream_wire import (
+from barfeed.exchange.stream.wire import (
     Followed,
     is_silent,
     read_frame,
@@ -24,7 +24,7 @@ from barfeed.exchange.stream_wire import (
     should_renew,
     stream_address,
 )
-from barfeed.exchange.transport import proxy_for
+from barfeed.exchange.transport.proxies import proxy_for
 from barfeed.machine.clock import Clock
 
 # A frame is some 400 bytes: more is none of this stream.
@@ -39,7 +39,7 @@ SILENT_AFTER_SEC = 120.0
 GOOD_AFTER_SEC = 30.0
 _LOOK_EVERY_SEC = 0.25
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger(__package__)
 
 
 class _Down(Exception):

@@ -1,0 +1,1 @@
+"""How a request reaches the exchange and its answer comes back: bounded in time and memory, through any proxy."""
