@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from barfeed.domain.bars import Bar, Pull, Turnover
 from barfeed.domain.errors import ContractBroken
+from barfeed.domain.life import Listing
 from barfeed.exchange import wire
+from world import shared
 
 # As captured: fapi.binance.com, 2026-10-07, limit=2; the second row was still forming.
 CAPTURED = (
@@ -240,3 +242,106 @@ def test_a_real_day_of_published_text_is_read_bar_for_bar() -> None:
     assert len(pull.bars) == 1440
     assert pull.bars[0] == Bar(1_727_740_800_000, 3.809, 3.825, 3.809, 3.822, 162058.7)
     assert [list(map(float, row[1:6])) for row in published] == [list(bar.values) for bar in pull.bars]
+
+
+TEXTS = st.one_of(
+    st.sampled_from(["1", "0.10", "-1", "1e3", "1,5", "1\n", ",", "", "9" * 400, "nan", "٣", "1.", ".5", "+1", " 1"]),
+    st.decimals(0, 10**6, places=4).map(str),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 2, 3, 4, 5, 7, 9, 10]), TEXTS), max_size=4))
+def test_klines_are_read_at_once_as_they_are_one_by_one(changes: list[tuple[int, str]]) -> None:
+    rows = [kline(), *(kline(**{f"f{field}": text}) for field, text in changes)]
+    body = json.dumps(rows).encode()
+    try:
+        carefully: Pull | str = wire._read_carefully(body)
+    except ContractBroken as broken:
+        carefully = str(broken)
+    try:
+        read: Pull | str = wire.read_klines(body)
+    except ContractBroken as broken:
+        read = str(broken)
+    assert read == carefully
+
+
+def symbol(**changed: Any) -> dict[str, Any]:
+    """A symbol as `exchangeInfo` lists it: captured, and shortened."""
+    filters: list[Any] = [
+        {"filterType": "PRICE_FILTER", "maxPrice": "809484", "minPrice": "261.10", "tickSize": "0.10"},
+        {"filterType": "LOT_SIZE", "maxQty": "1000", "minQty": "0.0001", "stepSize": "0.0001"},
+        {"filterType": "MAX_NUM_ORDERS", "limit": 200},
+    ]
+    known = {
+        "symbol": "BTCUSDT", "pair": "BTCUSDT", "contractType": "PERPETUAL", "deliveryDate": 4133404800000,
+        "onboardDate": 1569398400000, "status": "TRADING", "baseAsset": "BTC", "quoteAsset": "USDT",
+        "pricePrecision": 2, "orderTypes": ["LIMIT", "MARKET"], "filters": filters,
+    }  # fmt: skip
+    return {name: value for name, value in (known | changed).items() if value is not ...}
+
+
+LISTED = Listing("BTCUSDT", "TRADING", "PERPETUAL", 1569398400000, 4133404800000)
+
+
+def listed(*symbols: dict[str, Any]) -> dict[str, Listing]:
+    return wire.read_listings(json.dumps({"timezone": "UTC", "symbols": symbols}).encode())
+
+
+def test_a_listing_tells_what_prices_are_in_and_their_least_step() -> None:
+    assert listed(symbol()) == {"BTCUSDT": LISTED._replace(quote="USDT", tick="0.10")}
+
+
+@pytest.mark.parametrize(
+    ("changed", "quote", "tick"),
+    [
+        ({"quoteAsset": ...}, "", "0.10"),
+        ({"filters": ...}, "USDT", None),
+        ({"filters": []}, "USDT", None),
+        ({"filters": [{"filterType": "PRICE_FILTER"}]}, "USDT", None),
+        ({"filters": [{"filterType": "LOT_SIZE", "tickSize": "1"}]}, "USDT", None),
+        ({"filters": [{"filterType": "PRICE_FILTER", "tickSize": "\u001b[2J"}]}, "USDT", None),
+        # What has another form tells nothing, and is no reason to refuse a list that no feed of one series needs it of.
+        ({"filters": None}, "", None),
+        ({"filters": [{"filterType": "PRICE_FILTER", "tickSize": 0.1}]}, "", None),
+        ({"quoteAsset": 5}, "", None),
+    ],
+)
+def test_what_a_listing_does_not_tell_is_empty(changed: dict[str, Any], quote: str, tick: str | None) -> None:
+    assert listed(symbol(**changed)) == {"BTCUSDT": LISTED._replace(quote=quote, tick=tick)}
+
+
+@pytest.mark.parametrize("changed", [{"symbol": ...}, {"symbol": 5}, {"status": None}, {"onboardDate": "1"}])
+def test_a_list_of_what_are_no_symbols_is_none(changed: dict[str, Any]) -> None:
+    with pytest.raises(ContractBroken, match="/fapi/v1/exchangeInfo answered"):
+        listed(symbol(), symbol(**changed))
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"symbols":[{"symbol":5}]', b'{"symbols":[', b"\xff"])
+def test_a_list_that_broke_on_its_way_is_no_json(body: bytes) -> None:
+    with pytest.raises(wire.NotJson):
+        wire.read_exchange_info(body)
+
+
+def test_a_real_list_tells_the_tick_of_every_symbol_and_the_weight_of_a_minute() -> None:
+    info = wire.read_exchange_info(shared("captures/exchangeInfo-2021-07-22.json").read_bytes())
+    assert len(info.listings) == 122
+    assert {each.quote for each in info.listings.values()} == {"USDT", "BUSD"}
+    assert {name: info.listings[name].tick for name in ("BTCUSDT", "DOGEUSDT")} == {
+        "BTCUSDT": "0.01",
+        "DOGEUSDT": "0.000010",
+    }
+    assert None not in {each.tick for each in info.listings.values()}
+    assert info.weight_limit == 2400
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        [],
+        [{"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": 1, "limit": 1200}],
+        [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 5, "limit": 1200}],
+        [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 0}],
+    ],
+)
+def test_a_weight_that_is_not_told_is_none(limits: list[dict[str, Any]]) -> None:
+    assert wire.read_weight_limit(json.dumps({"rateLimits": limits, "symbols": []}).encode()) is None

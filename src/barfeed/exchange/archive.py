@@ -201,7 +201,7 @@ class _Download(Conversation):
     """One file, asked again as any request is."""
 
     def body(self, path: str) -> bytes:
-        return self._ask(path, {}, lambda answer, _sent_sec: answer.body)
+        return self._asked(self._steps(path, {}, lambda answer, _sent_sec: answer.body))
 
 
 def _telling_missing(transport: Transport) -> Transport:

@@ -4,11 +4,12 @@ import re
 from calendar import timegm
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from barfeed.domain import grid
 from barfeed.domain.bars import MINUTE_MS
-from barfeed.domain.errors import BarfeedError, ExchangeBlocked, ExchangeRefused
+from barfeed.domain.errors import BarfeedError, ContractBroken, ExchangeBlocked, ExchangeRefused
 from barfeed.exchange.wire import ErrorBody, quote, read_error
 
 FIRST_PAUSE_SEC = 0.25
@@ -23,6 +24,9 @@ _SERVER_ERRORS = 500
 _BLOCKED_STATUSES = frozenset({403, 418})
 _RESTRICTED_STATUS = 451
 _TOO_MANY_STATUS = 429
+# The reason of the `TryAgain` that says so.
+TOO_MANY = f"http_{_TOO_MANY_STATUS}"
+_ABSURD_DIGITS = 10
 # Unknown, of a wrong status, settling or closed or not trading yet, closed: the list of symbols tells which.
 UNKNOWN_SYMBOL = -1121
 SYMBOL_CODES = frozenset({UNKNOWN_SYMBOL, -1122, -4108, -4141})
@@ -67,11 +71,33 @@ def pause_sec(attempt: int, asked_sec: float | None, jitter: float) -> float:
 
 def dated_ms(answer: Answer) -> int | None:
     """When the answer was sent, from its `Date` header, in ms to the second; None where it has none."""
+    return _date_ms(answer.headers.get("date", ""))
+
+
+@lru_cache(maxsize=16)
+def _date_ms(text: str) -> int | None:
+    """The many answers of one second all tell the same."""
     try:
         # Without a zone it would be taken for this machine's own time.
-        return timegm(parsedate_to_datetime(answer.headers["date"]).utctimetuple()) * 1000
-    except (KeyError, ValueError, OverflowError):
+        return timegm(parsedate_to_datetime(text).utctimetuple()) * 1000
+    except (ValueError, OverflowError):
         return None
+
+
+def used_weight(answer: Answer) -> int | None:
+    """What all requests from this address have weighed in the exchange's minute; None where it does not tell."""
+    weight = answer.headers.get("x-mbx-used-weight-1m", "")
+    return int(weight) if weight.isascii() and weight.isdigit() and len(weight) < _ABSURD_DIGITS else None
+
+
+def is_for_all(refusal: BarfeedError) -> bool:
+    """Whether it is the address that is refused, in either sense, and not only what was asked.
+
+    A code of the exchange's own is about the question, and so is an answer that could not be read.
+    """
+    if isinstance(refusal, ExchangeRefused):
+        return not isinstance(refusal, ContractBroken) and not refusal.code
+    return isinstance(refusal, ExchangeBlocked)
 
 
 def check_status(answer: Answer, now_ms: int) -> None:

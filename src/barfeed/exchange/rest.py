@@ -15,18 +15,21 @@ from barfeed.domain import grid, rules
 from barfeed.domain.bars import Pull, Series
 from barfeed.domain.errors import BarfeedError, ExchangeBlocked, ExchangeRefused, ExchangeUnavailable
 from barfeed.domain.rules import Asked
-from barfeed.exchange import refusals, wire
+from barfeed.exchange import refusals, weight, wire
 from barfeed.exchange.refusals import Answer, TryAgain
+from barfeed.exchange.steps import Get, Pause, Steps, drive
 from barfeed.exchange.transport.single import Transport
-from barfeed.exchange.wire import KLINES_LIMIT_MAX
+from barfeed.exchange.weight import Budget
+from barfeed.exchange.wire import KLINES_LIMIT_MAX, ExchangeInfo
 from barfeed.machine.clock import Clock, ExchangeTime, Patience
 
 if TYPE_CHECKING:
     from barfeed.domain.life import Listed, Listing
 
-_ABSURD_DIGITS = 10
 # An answer that took so long may be off by half an interval of a minute, and no bar of that would ever be settled.
 _USELESS_TIME_AFTER_SEC = 60.0
+# Who waits for the next minute hears so soon of a block.
+_LOOK_EVERY_SEC = 5.0
 
 Query = dict[str, str | int]
 
@@ -46,16 +49,21 @@ class Rest:
         self.jitter = jitter
 
     def conversation(self, max_wait_sec: float) -> "Conversation":
-        """Everything one cycle asks, within one patience."""
+        """Everything one cycle asks, or one pass over a market, within one patience."""
         return Conversation(self, Patience(self.clock, max_wait_sec))
 
 
 class Conversation:
-    """One cycle's requests: they share a patience, and are counted for the manifest."""
+    """One cycle's requests: they share a patience, and are counted for the manifest.
 
-    def __init__(self, rest: Rest, patience: Patience) -> None:
-        self._rest = rest
+    Each question stands here twice: asked and waited for, and as the steps of asking it, `steps_of_...`, for whoever
+    asks many at once. With a `budget` no request is sent before it fits; that wait is none of the patience's.
+    """
+
+    def __init__(self, rest: Rest, patience: Patience, budget: Budget | None = None) -> None:
+        self.rest = rest
         self.patience = patience
+        self.budget = budget
         self.requests = 0
         self.retries: Counter[str] = Counter()
         self.used_weight: int | None = None
@@ -68,16 +76,18 @@ class Conversation:
         self.listed: Listed | None = None
         # When the clock alone would begin to ask, by the steady clock: no pause of ours goes across it.
         self.settled_sec = 0.0
+        # Until when the exchange wants to hear of nobody, by the steady clock.
+        self.alone_until_sec = 0.0
 
     @property
     def base_url(self) -> str:
         """The exchange's address."""
-        return self._rest.base_url
+        return self.rest.base_url
 
     @property
     def now_ms(self) -> int:
         """The exchange's time in ms since 1970-01-01 UTC; the machine's until the exchange has told its own."""
-        clock = self._rest.clock
+        clock = self.rest.clock
         return self.time.now_ms(clock) if self.time else clock.utc_ms()
 
     @property
@@ -90,7 +100,11 @@ class Conversation:
 
         Raises `ExchangeUnavailable`, `ExchangeRefused`.
         """
-        clock = self._rest.clock
+        return self._asked(self.steps_of_time())
+
+    def steps_of_time(self) -> Steps[ExchangeTime]:
+        """As `ask_time`."""
+        clock = self.rest.clock
 
         def stamped(answer: Answer, sent_sec: float) -> ExchangeTime:
             received_sec, machine_ms = clock.steady_sec(), clock.utc_ms()
@@ -98,7 +112,7 @@ class Conversation:
                 raise TryAgain("timeout", f"the answer took {received_sec - sent_sec:.0f} s, and is of no use by now")
             return ExchangeTime.answered(wire.read_server_time(answer.body), sent_sec, received_sec, machine_ms)
 
-        self.time = self._ask("/fapi/v1/time", {}, stamped)
+        self.time = yield from self._steps("/fapi/v1/time", {}, stamped)
         return self.time
 
     def closed_bars(self, asked: Asked) -> Pull:
@@ -107,16 +121,20 @@ class Conversation:
         When the patience ends first, the late pull itself comes back: it is evidence too.
         Raises like `newest_bars`.
         """
+        return self._asked(self.steps_of_closed_bars(asked))
+
+    def steps_of_closed_bars(self, asked: Asked) -> Steps[Pull]:
+        """As `closed_bars`."""
         end_ms = grid.floor(asked.now_ms, asked.step_ms) - 1
         attempt = 0
         while True:
-            pull = self.newest_bars(asked.series, end_ms, asked.bars)
+            pull = yield from self.steps_of_newest_bars(asked.series, end_ms, asked.bars)
             pause_sec, attempt = self._next_pause(attempt, None)
             if not rules.is_late(pull, asked) or pause_sec >= self.patience.left_sec:
                 return pull
             _log.info("%s: the target is not shown yet; asking again in %.1f s", asked.series, pause_sec)
-            self.retries["late"] += 1
-            self.patience.pause(pause_sec)
+            self.count_retry("late")
+            yield self._pause(pause_sec)
 
     def newest_bars(self, series: Series, end_ms: int, bars: int) -> Pull:
         """The `bars` newest rows that open at or before `end_ms` (ms), oldest first, paged where they must be.
@@ -124,11 +142,15 @@ class Conversation:
         Weight 1 up to 100 bars. Fewer come where the exchange has fewer.
         Raises `ExchangeUnavailable`, `ExchangeRefused`, and `ContractBroken` for rows that are no bars.
         """
-        pull = self._page(series, end_ms, min(bars, KLINES_LIMIT_MAX))
+        return self._asked(self.steps_of_newest_bars(series, end_ms, bars))
+
+    def steps_of_newest_bars(self, series: Series, end_ms: int, bars: int) -> Steps[Pull]:
+        """As `newest_bars`."""
+        pull = yield from self._page(series, end_ms, min(bars, KLINES_LIMIT_MAX))
         page = pull
         while len(page.bars) == KLINES_LIMIT_MAX and len(pull.bars) < bars:
             end_ms = page.bars[0].open_time_ms - 1
-            page = self._page(series, end_ms, min(bars - len(pull.bars), KLINES_LIMIT_MAX))
+            page = yield from self._page(series, end_ms, min(bars - len(pull.bars), KLINES_LIMIT_MAX))
             pull = page + pull
         return pull
 
@@ -137,82 +159,164 @@ class Conversation:
 
         Raises like `newest_bars`.
         """
-        query = self._query(series) | {"startTime": begin_ms, "endTime": end_ms, "limit": 1}
-        return self._ask("/fapi/v1/klines", query, lambda answer, _sent_sec: wire.read_klines(answer.body))
+        return self._asked(self.steps_of_first_bar(series, begin_ms, end_ms))
+
+    def steps_of_first_bar(self, series: Series, begin_ms: int, end_ms: int) -> Steps[Pull]:
+        """As `first_bar`."""
+        return self._klines(series, {"startTime": begin_ms, "endTime": end_ms}, 1)
+
+    def exchange_info(self) -> ExchangeInfo:
+        """What the exchange lists, and what it allows: a megabyte, weight 1.
+
+        Raises `ExchangeUnavailable`, `ExchangeRefused`, `ContractBroken`.
+        """
+        return self._asked(self.steps_of_exchange_info())
+
+    def steps_of_exchange_info(self) -> Steps[ExchangeInfo]:
+        """As `exchange_info`."""
+        return self._steps("/fapi/v1/exchangeInfo", {}, lambda answer, _sent_sec: wire.read_exchange_info(answer.body))
 
     def listings(self, wait_sec: float) -> "dict[str, Listing]":
-        """Every symbol that the exchange lists, by its name: a megabyte, weight 1. For a cycle that has failed.
+        """Every symbol that the exchange lists, by its name. For a cycle that has failed.
 
         It is asked though the exchange has refused the symbol, and for so long though the patience has ended.
-        Raises `ExchangeUnavailable`, `ExchangeRefused`.
+        Raises like `exchange_info`.
         """
         refusal, self.refusal = self.refusal, None
-        self.patience = Patience(self._rest.clock, wait_sec)
+        self.patience = Patience(self.rest.clock, wait_sec)
         try:
-            return self._ask("/fapi/v1/exchangeInfo", {}, lambda answer, _sent_sec: wire.read_listings(answer.body))
+            return self.exchange_info().listings
         finally:
             # What was refused stays so; a block that came meanwhile weighs more.
             self.refusal = self.refusal or refusal
 
-    def _page(self, series: Series, end_ms: int, limit: int) -> Pull:
-        query = self._query(series) | {"endTime": end_ms, "limit": limit}
-        return self._ask("/fapi/v1/klines", query, lambda answer, _sent_sec: wire.read_klines(answer.body))
+    def keep_within(self, weight_max: int) -> None:
+        """Let all that is asked from now on weigh no more in a minute, what this minute has seen included."""
+        self.budget = Budget(weight_max, lambda: self.now_ms)
+        self.budget.settle(0, self.used_weight, self.now_ms)
 
-    def _query(self, series: Series) -> Query:
-        return {"symbol": series.symbol, "interval": str(series.interval)}
+    def count_retry(self, reason: str) -> None:
+        """Count that something is asked again, for the manifest."""
+        self.retries[reason] += 1
 
-    def _ask(self, path: str, query: Query, read: Callable[[Answer, float], _Value]) -> _Value:
+    def _asked(self, steps: Steps[_Value]) -> _Value:
+        return drive(steps, self.rest.transport, self.rest.clock)
+
+    def _page(self, series: Series, end_ms: int, limit: int) -> Steps[Pull]:
+        return self._klines(series, {"endTime": end_ms}, limit)
+
+    def _klines(self, series: Series, span: Query, limit: int) -> Steps[Pull]:
+        query: Query = {"symbol": series.symbol, "interval": str(series.interval)} | span | {"limit": limit}
+        return self._steps(
+            "/fapi/v1/klines", query, lambda answer, _sent_sec: wire.read_klines(answer.body), weight.of_klines(limit)
+        )
+
+    def _steps(
+        self, path: str, query: Query, read: Callable[[Answer, float], _Value], weighs: int = weight.LEAST
+    ) -> Steps[_Value]:
         attempts = attempt = 0
         while True:
             try:
-                return self._ask_once(path, query, read)
+                return (yield from self._steps_once(path, query, read, weighs))
             except TryAgain as fault:
                 attempts += 1
                 pause_sec, attempt = self._next_pause(attempt, fault.after_sec)
-                self._wait_after(fault, attempts, pause_sec, path)
+                yield self._pause_after(fault, attempts, pause_sec, path)
 
-    def _ask_once(self, path: str, query: Query, read: Callable[[Answer, float], _Value]) -> _Value:
-        if self.refusal:
-            raise self.refusal.with_traceback(None)
-        url = f"{self._rest.base_url}{path}?{urlencode(query)}" if query else f"{self._rest.base_url}{path}"
-        self.requests += 1
-        sent_sec = self._rest.clock.steady_sec()
-        answer = self._rest.transport(url, self.patience.left_sec)
+    def _steps_once(
+        self, path: str, query: Query, read: Callable[[Answer, float], _Value], weighs: int
+    ) -> Steps[_Value]:
+        yield from self._until_it_may(path, weighs)
+        url = f"{self.rest.base_url}{path}?{urlencode(query)}" if query else f"{self.rest.base_url}{path}"
+        sent_sec = self.rest.clock.steady_sec()
+        answer = yield from self._counted(url, weighs)
         _log.debug("GET %s -> %s, %d bytes", url, answer.status, len(answer.body))
-        self._note_weight(answer)
-        self.dated_ms = refusals.dated_ms(answer)
         try:
             refusals.check_status(answer, self.now_ms)
             return read(answer, sent_sec)
         except (ExchangeBlocked, ExchangeRefused) as refusal:
-            self.refusal = refusal
+            self.remember(refusal)
             raise
         except wire.NotJson as problem:
             raise TryAgain("not_json", f"HTTP 200, {problem}") from None
 
-    def _note_weight(self, answer: Answer) -> None:
-        weight = answer.headers.get("x-mbx-used-weight-1m", "")
-        if weight.isascii() and weight.isdigit() and len(weight) < _ABSURD_DIGITS:
-            self.used_weight = int(weight)
+    def _until_it_may(self, path: str, weighs: int) -> Steps[None]:
+        """Wait until the exchange is to be asked again, and for the budget: the latter uses no patience up."""
+        while True:
+            self.refuse(path)
+            if (alone_sec := self.alone_sec()) > 0:
+                yield self._pause(min(alone_sec, _LOOK_EVERY_SEC))
+                continue
+            wait_sec = self.budget.admit(weighs) if self.budget else 0.0
+            if not wait_sec:
+                return
+            begin_sec = self.rest.clock.steady_sec()
+            yield Pause(min(wait_sec, _LOOK_EVERY_SEC))
+            self.patience.excuse(begin_sec, self.rest.clock.steady_sec())
+
+    def _counted(self, url: str, weighs: int) -> Steps[Answer]:
+        """The answer of one request, which costs its weight whatever comes of it."""
+        sent_ms, used = self.now_ms, None
+        self.count_request()
+        try:
+            answer: Answer = yield Get(url, self.patience.left_sec)
+            used = refusals.used_weight(answer)
+            self.note(used, refusals.dated_ms(answer))
+        finally:
+            if self.budget:
+                self.budget.settle(weighs, used, sent_ms)
+        return answer
+
+    def count_request(self) -> None:
+        """Count one that is sent, for the manifest."""
+        self.requests += 1
+
+    def note(self, used_weight: int | None, dated_ms: int | None) -> None:
+        """What an answer tells beside its body; a weight that it does not tell is the last one told."""
+        self.used_weight = self.used_weight if used_weight is None else used_weight
+        self.dated_ms = dated_ms
+
+    def refuse(self, _path: str) -> None:
+        """Raise why nothing more is asked, if so."""
+        if self.refusal:
+            raise self.refusal.with_traceback(None)
+
+    def remember(self, refusal: BarfeedError) -> None:
+        """Ask nothing more."""
+        self.refusal = refusal
+
+    def alone_sec(self) -> float:
+        """How long the exchange is still to be left alone."""
+        return self.alone_until_sec - self.rest.clock.steady_sec()
 
     def _next_pause(self, attempt: int, asked_sec: float | None) -> tuple[float, int]:
         """How long to wait after `attempt`, and which attempt it is then: the first anew, once the bar has settled."""
-        pause_sec = refusals.pause_sec(attempt, asked_sec, self._rest.jitter())
-        unsettled_sec = self.settled_sec - self._rest.clock.steady_sec()
+        pause_sec = refusals.pause_sec(attempt, asked_sec, self.rest.jitter())
+        unsettled_sec = self.settled_sec - self.rest.clock.steady_sec()
         if asked_sec is None and 0 < unsettled_sec < pause_sec:
             return unsettled_sec, 0
         return pause_sec, attempt + 1
 
-    def _wait_after(self, fault: TryAgain, attempts: int, pause_sec: float, path: str) -> None:
-        self.retries[fault.reason] += 1
+    def _pause_after(self, fault: TryAgain, attempts: int, pause_sec: float, path: str) -> Pause:
+        self.count_retry(fault.reason)
         if pause_sec >= self.patience.left_sec:
             unavailable = ExchangeUnavailable(
-                f"{self._rest.base_url} did not answer {path} in {self.patience.total_sec:g} s"
+                f"{self.rest.base_url} did not answer {path} in {self.patience.total_sec:g} s"
                 f" ({attempts} attempts); last: {fault}",
                 retry_after_sec=fault.after_sec,
             )
-            self.refusal = unavailable if fault.after_sec else None
+            if fault.after_sec:
+                self.remember(unavailable)
             raise unavailable from None
         # Once is a warning; how often it was is in the error, if it comes to one.
-        _log.log(logging.DEBUG if attempts > 1 else logging.WARNING, "%s: %s; asking again", path, fault)
-        self.patience.pause(pause_sec)
+        _log.log(
+            logging.WARNING if self._is_news(fault, attempts) else logging.DEBUG, "%s: %s; asking again", path, fault
+        )
+        return self._pause(pause_sec)
+
+    def _is_news(self, _fault: TryAgain, attempts: int) -> bool:
+        return attempts == 1
+
+    def _pause(self, sec: float) -> Pause:
+        """As long, out of what is left of the patience."""
+        return Pause(min(sec, self.patience.left_sec))

@@ -39,7 +39,7 @@ def confirm(talk: Conversation, asked: Asked, pull: Pull, pause_sec: float) -> C
         if pause_sec >= talk.patience.left_sec:
             return Confirmed(pull, unsettled)
         _log.info("%s; asking again in %g s", unsettled, pause_sec)
-        talk.retries["unsettled"] += 1
+        talk.count_retry("unsettled")
         talk.patience.pause(pause_sec)
 
 

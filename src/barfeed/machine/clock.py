@@ -130,6 +130,7 @@ class Patience:
         self._clock = clock
         self.total_sec = total_sec
         self._end_sec = clock.steady_sec() + total_sec
+        self._excused_sec = float("-inf")
 
     @property
     def left_sec(self) -> float:
@@ -145,3 +146,8 @@ class Patience:
         if sec > 0:
             self._end_sec += sec
             self._clock.sleep(sec)
+
+    def excuse(self, begin_sec: float, end_sec: float) -> None:
+        """Use nothing up for what was waited between two steady seconds; many may have waited for the same."""
+        self._end_sec += max(0.0, end_sec - max(begin_sec, self._excused_sec))
+        self._excused_sec = max(self._excused_sec, end_sec)

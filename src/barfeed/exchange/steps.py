@@ -1,0 +1,68 @@
+"""Asking as steps: what is to be done next, told to whoever does it, for one question or for many at once.
+
+A generator yields a `Get`, and is sent the answer or thrown what the request came to; or a `Pause`, and is resumed when
+it is over. What it returns is what was asked for. Nothing here waits or touches a socket but the one who drives it.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from barfeed.domain.errors import BarfeedError
+from barfeed.exchange.transport.single import Transport
+from barfeed.machine.clock import Clock
+
+_Value = TypeVar("_Value")
+
+
+class Get(NamedTuple):
+    """Ask for `url`, now; its whole answer may take `left_sec` seconds."""
+
+    url: str
+    left_sec: float
+
+
+class Pause(NamedTuple):
+    """Go on in `sec` seconds."""
+
+    sec: float
+
+
+Step = Get | Pause
+Steps = Generator[Step, Any, _Value]
+
+
+class AskAll(Protocol):
+    """Drives the steps of many questions at once: for each, in their order, what it came to or why it came to nothing.
+
+    What else one raises, a bug or a signal, is raised, and the others end where they are.
+    """
+
+    def __call__(self, questions: Sequence[Steps[_Value]], /) -> list[_Value | BarfeedError]:
+        """As above."""
+        ...
+
+
+def drive(steps: Steps[_Value], transport: Transport, clock: Clock) -> _Value:
+    """What the steps return, each done when it comes; raises what they raise."""
+    resume: Callable[[], Step] = partial(next, steps)
+    with closing(steps):
+        while True:
+            try:
+                step = resume()
+            except StopIteration as end:
+                value: _Value = end.value
+                return value
+            resume = _done(step, steps, transport, clock)
+
+
+def _done(step: Step, steps: Steps[Any], transport: Transport, clock: Clock) -> Callable[[], Step]:
+    """How to go on: what the transport raises is raised where the steps asked."""
+    if isinstance(step, Pause):
+        clock.sleep(step.sec)
+        return partial(next, steps)
+    try:
+        return partial(steps.send, transport(*step))
+    except Exception as fault:
+        return partial(steps.throw, fault)
