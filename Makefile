@@ -25,9 +25,9 @@ help: ## this list
 
 .venv/installed-inference: EXTRAS := [inference]
 .venv/installed-inference: WITH := installed
-.venv/installed-dev: EXTRAS := [dev,docs,inference,alerts,metrics,socks,feather]
+.venv/installed-dev: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather]
 .venv/installed-dev: WITH := installed installed-inference
-.venv/installed-peers: EXTRAS := [dev,docs,inference,alerts,metrics,socks,feather,peers,bench]
+.venv/installed-peers: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,peers,bench]
 .venv/installed-peers: WITH := installed installed-inference installed-dev
 
 demo: .venv/installed-inference ## a few hours of the feed and a prediction, against its own exchange: no network, some seconds

@@ -30,6 +30,7 @@ HOMES = {
     "click": "cli",
     "duckdb": "store",
     "urllib3": "exchange/transport",
+    "aiohttp": "exchange/transport",
     "websockets": "exchange/stream",
     "apprise": "operate/alerts",
     "prometheus_client": "operate/metrics",

@@ -1,5 +1,7 @@
 """A SOCKS proxy in the environment: used by REST and by the stream, or told plainly where its library is absent."""
 
+import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,8 +9,10 @@ import pytest
 
 from barfeed.domain.errors import UsageError
 from barfeed.exchange.refusals import TryAgain
+from barfeed.exchange.steps import Get, Steps
 from barfeed.exchange.transport.proxies import proxy_shown
 from barfeed.exchange.transport.single import open_transport
+from barfeed.exchange.transport.together import asking_together
 from barfeed.machine.clock import SystemClock
 from process import BARFEED, Machine, machine
 from socks_proxy import HOST, socks
@@ -17,13 +21,6 @@ from world import hours, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
 TIME = "/fapi/v1/time"
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy_around_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.fixture
@@ -63,6 +60,67 @@ def test_name_and_password_are_given_as_they_are_meant(feeding: Machine, scheme:
         answer = open_transport(exchange, SystemClock())(f"{exchange}{TIME}", 60.0)
     assert answer.status == 200
     assert proxy.users == ["me"]
+
+
+def time_of(exchange: str) -> Steps[bytes]:
+    answer = yield Get(f"{exchange}{TIME}", 60.0)
+    body: bytes = answer.body
+    return body
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h", "socks"])
+def test_many_questions_go_through_it_too(feeding: Machine, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A name that only the proxy knows, where it is the proxy that looks it up.
+    exchange = feeding.url.replace(HOST, "127.0.0.1") if scheme == "socks5" else feeding.url
+    with socks(password="p@ss:word/1") as proxy:
+        monkeypatch.setenv("all_proxy", f"{scheme}://me:p%40ss%3Aword%2F1@127.0.0.1:{proxy.port}")
+        with asking_together(exchange, SystemClock(), 4) as ask:
+            answers = ask([time_of(exchange) for _ in range(20)])
+    assert len(answers) == 20
+    assert all(isinstance(answer, bytes) and b"serverTime" in answer for answer in answers)
+    assert 1 <= len(proxy.asked) <= 4
+    assert set(proxy.users) == {"me"}
+
+
+def test_many_questions_tell_a_wrong_password_and_do_not_repeat_it(
+    feeding: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socks(password="right") as proxy:
+        monkeypatch.setenv("all_proxy", f"socks5h://me:wr0ng@127.0.0.1:{proxy.port}")
+        with asking_together(feeding.url, SystemClock()) as ask, pytest.raises(TryAgain, match="auth") as told:
+            ask([time_of(feeding.url)])
+    assert "wr0ng" not in str(told.value)
+
+
+def test_a_socks_proxy_that_is_not_there_is_tried_again(feeding: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("all_proxy", f"socks5h://127.0.0.1:{taken.getsockname()[1]}")
+    with asking_together(feeding.url, SystemClock()) as ask, pytest.raises(TryAgain, match="connect to proxy") as told:
+        ask([time_of(feeding.url)])
+    assert told.value.reason == "connection"
+
+
+@pytest.mark.parametrize("address", ["socks6://me:secret@127.0.0.1:1", "gopher://me:secret@127.0.0.1:1"])
+def test_many_questions_refuse_a_proxy_of_another_kind(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("all_proxy", address)
+    with (
+        pytest.raises(UsageError, match="cannot be used") as told,
+        asking_together("https://exchange.invalid", SystemClock()),
+    ):
+        pass
+    assert "secret" not in str(told.value)
+
+
+def test_without_its_library_many_questions_tell_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("all_proxy", "socks5://me:secret@127.0.0.1:1")
+    monkeypatch.setitem(sys.modules, "aiohttp_socks", None)
+    with pytest.raises(UsageError) as told, asking_together("https://exchange.invalid", SystemClock()):
+        pass
+    assert str(told.value) == (
+        "the proxy from the environment is socks5://127.0.0.1:1, and SOCKS needs a library that is not"
+        " installed: aiohttp-socks"
+    )
+    assert told.value.hint == "pip install 'barfeed[socks]'"
 
 
 def test_a_wrong_password_is_told_and_not_repeated(feeding: Machine) -> None:

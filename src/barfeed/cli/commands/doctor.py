@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 _LOCK_SEC = 2.0
 _EXTRAS = {
     "alerts": ("apprise",),
+    "market": ("aiohttp",),
     "metrics": ("prometheus-client",),
     "feather": ("pyarrow",),
     "inference": ("lightgbm", "matplotlib", "numpy"),
-    "socks": ("PySocks", "python-socks"),
+    "socks": ("aiohttp-socks", "PySocks", "python-socks"),
 }
 _MARKS = {"good": "✓", "note": "·", "bad": "✗"}
 _PLAIN_MARKS = {"good": "ok  ", "note": "note", "bad": "BAD "}

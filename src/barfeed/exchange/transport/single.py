@@ -23,6 +23,7 @@ BODY_BYTES_MAX = 8 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 CONNECT_TIMEOUT_SEC = 5.0
 READ_TIMEOUT_SEC = 10.0
+HEADERS = {"User-Agent": f"barfeed/{__version__}", "Accept-Encoding": "gzip"}
 _CUT_AGAIN_SEC = 0.05
 
 # A plain function: a URL and how many seconds it may take in all.
@@ -45,8 +46,8 @@ def open_transport(base_url: str, clock: Clock) -> Transport:
             with line.cut_after(left_sec):
                 return _get(pool, url, clock, end_sec)
         except (HTTPError, OSError) as problem:
-            if _is_untrusted(problem):
-                raise _untrusted(problem) from problem
+            if is_untrusted(problem):
+                raise untrusted(problem) from problem
             raise _broken(problem, in_time=clock.steady_sec() < end_sec) from problem
 
     return get
@@ -111,7 +112,7 @@ class _Line:
 
 
 def _pool(base_url: str) -> urllib3.PoolManager:
-    headers = {"User-Agent": f"barfeed/{__version__}", "Accept-Encoding": "gzip"}
+    headers = dict(HEADERS)
     try:
         address = proxies.proxy_for(base_url)
         if not address:
@@ -162,12 +163,17 @@ def _read(response: urllib3.BaseHTTPResponse, clock: Clock, end_sec: float) -> b
     body = bytearray()
     while chunk := response.read1(CHUNK_BYTES):
         body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise ContractBroken(f"the exchange's answer is over {BODY_BYTES_MAX} bytes", hint="check --base-url")
+        check_size(len(body))
     if clock.steady_sec() > end_sec:
         # Cut in its head, an answer looks whole and empty.
         raise TryAgain("timeout", f"the answer was not whole in time: {len(body)} bytes of its body so far")
     return bytes(body)
+
+
+def check_size(body_bytes: int) -> None:
+    """Refuse a body that is no answer of the exchange, however long it goes on."""
+    if body_bytes > BODY_BYTES_MAX:
+        raise ContractBroken(f"the exchange's answer is over {BODY_BYTES_MAX} bytes", hint="check --base-url")
 
 
 def _broken(problem: Exception, *, in_time: bool) -> TryAgain:
@@ -186,13 +192,15 @@ def _told(problem: Exception) -> str:
     return f"{name}: {str(problem).rpartition('): ')[2] or problem}"
 
 
-def _is_untrusted(problem: Exception) -> bool:
+def is_untrusted(problem: Exception) -> bool:
+    """Whether a library's error says that a certificate is not to be trusted."""
     # A handshake that broke off is an SSLError, too, but may go better next time.
     reasons = (problem, getattr(problem, "reason", None), *problem.args, problem.__cause__, problem.__context__)
     return any("certificate verify failed" in str(each).lower() for each in reasons if isinstance(each, Exception))
 
 
-def _untrusted(problem: Exception) -> ExchangeRefused:
+def untrusted(problem: Exception) -> ExchangeRefused:
+    """The error for that."""
     return ExchangeRefused(
         f"the exchange's TLS certificate cannot be trusted: {str(problem)[:300]!r}",
         hint="check --base-url, the machine's date, and the proxy's certificate (SSL_CERT_FILE)",
