@@ -75,8 +75,22 @@ FILES: dict[str, tuple[Callable[[Path], None], str, str, bool]] = {
     "gzip": (text(b"\x1f\x8b\x08" + bytes(500)), "is a gzip file, expected", "point --duckdb at the store", False),
     "zip": (text(b"PK\x03\x04" + bytes(500)), "is a zip, expected", "point --duckdb at the store", False),
     "feather": (text(b"ARROW1\0\0" + bytes(500)), "is an Arrow or Feather file", "point --duckdb", False),
-    "a CSV": (text(b"timestamp,open\n" * 99), "it is not a valid DuckDB database", "point --duckdb at the store", True),
-    "empty": (text(b""), "it is not a valid DuckDB database", "point --duckdb at the store", True),
+    "a CSV": (
+        text(b"timestamp,open\n" * 99), "is a text file, expected a DuckDB file; it begins 'timestamp,open'",
+        "is it a wrong path? point --duckdb at the store, or move that file away; bars in a CSV come in by", False,
+    ),
+    "JSON": (text(b'{"a": 1}'), "is a text file, expected a DuckDB file; it begins '{\"a\": 1}'", "wrong path?", False),
+    "two bytes a letter": (text("timestamp;öffnen\r\n1".encode("utf-16")), "begins 'timestamp;", "wrong path?", False),
+    "text with a mark": (text(b"\xef\xbb\xbftime\nopen"), "is a text file, expected a DuckDB file; it begins 'time'",
+                         "a wrong path?", False),
+    "a letter cut in two": (text(b"a" * 511 + "ö".encode()), "is a text file", "a wrong path?", False),
+    "blanks": (text(b" \n\n"), "is a text file, expected a DuckDB file; it begins ''", "a wrong path?", False),
+    "empty": (
+        text(b""), "is empty, 0 bytes: nothing was ever in it",
+        "take it away and start a store in its place, barfeed run --catch-up", False,
+    ),
+    "zeros": (text(bytes(20_000)), "it is not a valid DuckDB database", "point --duckdb at the store", True),
+    "noise": (text(bytes(range(256)) * 9), "it is not a valid DuckDB database", "point --duckdb at the store", True),
     "DuckDB 0.8": (changed(of_version(51)), "was written by a DuckDB so old that", "EXPORT DATABASE", False),
     "DuckDB of the future": (changed(of_version(200)), "was written by a newer DuckDB", "--upgrade duckdb", False),
     "cut": (changed(lambda whole: whole[:5000]), "it ends too early", "restore it from a backup", True),
@@ -84,7 +98,7 @@ FILES: dict[str, tuple[Callable[[Path], None], str, str, bool]] = {
         changed(lambda whole: whole[:4100] + bytes([whole[4100] ^ 1]) + whole[4101:]),
         "its checksum is wrong", "restore it from a backup", True,
     ),
-    "a CHECK": (with_check, "of the table's own refuses a bar", "duckdb_constraints()", False),
+    "a CHECK": (with_check, "refuses the bar 2024-01-15 13:00: ", "take the constraint away in DuckDB", False),
 }  # fmt: skip
 
 

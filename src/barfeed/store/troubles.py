@@ -1,5 +1,6 @@
 """What DuckDB and the disk say of a store, told in words of our own: what is so, and what helps."""
 
+import codecs
 import errno
 import os
 import re
@@ -13,9 +14,12 @@ from barfeed.store import disk
 
 _BACKUP = "restore it from a backup; without one, move it aside and fetch the history anew: barfeed backfill"
 _OTHER_FILE = "point --duckdb at the store, or move that file away"
+_TEXT_FILE = f"is it a wrong path? {_OTHER_FILE}; bars in a CSV come in by barfeed backfill --source csv"
+_EMPTY_FILE = "take it away and start a store in its place, barfeed run --catch-up; or point --duckdb at the store"
 
 # A DuckDB file has its magic behind a checksum, then the version of its storage.
-_MAGIC, _VERSION, _HEAD_BYTES = slice(8, 12), slice(12, 20), 20
+_MAGIC, _VERSION, _HEAD_BYTES = slice(8, 12), slice(12, 20), 512
+_LINE_MAX = 40
 # What other files begin with.
 _OTHERS = {
     b"SQLite format 3\0": "a SQLite database",
@@ -51,7 +55,12 @@ _TOLD = (
     (
         "Constraint Error",
         "a CHECK, a unique index or a foreign key of the table's own refuses a bar",
-        "see which, with DuckDB: FROM duckdb_constraints(), FROM duckdb_indexes(); and drop it",
+        "see which, with DuckDB: FROM duckdb_constraints(), FROM duckdb_indexes(); and make the table anew without it",
+    ),
+    (
+        "Sequence Error",
+        "a sequence from which a default takes numbers has none left",
+        "take the default away in DuckDB, ALTER TABLE ... ALTER ... DROP DEFAULT, or give it a sequence that goes on",
     ),
     ("checksum", "a block of it is broken: its checksum is wrong", _BACKUP),
     ("Could not read enough bytes", "it ends too early, something has cut it", _BACKUP),
@@ -91,8 +100,7 @@ def unusable(path: Path, problem: BaseException) -> StoreUnusable:
 def _not_of_this_duckdb(path: Path, said: str) -> StoreUnusable | None:
     """What the first bytes tell, where DuckDB has refused the file for its kind or its version."""
     if "not a valid DuckDB" in said:
-        kind = next((kind for magic, kind in _OTHERS.items() if _head(path).startswith(magic)), "")
-        return StoreUnusable(f"{path} is {kind}, expected a DuckDB file", hint=_OTHER_FILE) if kind else None
+        return _other_file(path)
     if "version number" not in said and "Unsupported Storage Version" not in said:
         return None
     version = _storage_version(path)
@@ -103,6 +111,30 @@ def _not_of_this_duckdb(path: Path, said: str) -> StoreUnusable | None:
     told = f"{path} was written by a newer DuckDB than {duckdb.__version__}"
     told += "" if version is None else f": storage version number {version}"
     return StoreUnusable(told, hint="upgrade DuckDB: pip install --upgrade duckdb")
+
+
+def _other_file(path: Path) -> StoreUnusable | None:
+    head = _head(path)
+    if kind := next((kind for magic, kind in _OTHERS.items() if head.startswith(magic)), ""):
+        return StoreUnusable(f"{path} is {kind}, expected a DuckDB file", hint=_OTHER_FILE)
+    if text := _text(head):
+        begins = "".join(text.strip().splitlines()[:1])[:_LINE_MAX]
+        return StoreUnusable(f"{path} is a text file, expected a DuckDB file; it begins {begins!a}", hint=_TEXT_FILE)
+    with suppress(OSError):
+        if path.stat().st_size == 0:
+            return StoreUnusable(f"{path} is empty, 0 bytes: nothing was ever in it", hint=_EMPTY_FILE)
+    return None
+
+
+def _text(head: bytes) -> str:
+    """The beginning of a file as text; empty where it is none."""
+    encoding = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    # The last character may be cut.
+    with suppress(UnicodeDecodeError):
+        text = codecs.getincrementaldecoder(encoding)().decode(head)
+        if all(char.isprintable() or char.isspace() for char in text):
+            return text
+    return ""
 
 
 def _older(writer: "re.Match[str] | None") -> str:
