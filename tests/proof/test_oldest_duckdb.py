@@ -16,7 +16,8 @@ from barfeed.domain.acceptance import Change
 from barfeed.domain.bars import Bar, Series
 from barfeed.domain.errors import StoreUnusable
 from barfeed.machine.clock import SystemClock
-from barfeed.store.duckdb import Store, oldest_reader
+from barfeed.store.duckdb import Store
+from barfeed.store.own.readers import oldest_reader
 from barfeed.store.revisions import Why, revised
 
 pytestmark = pytest.mark.proof

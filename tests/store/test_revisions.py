@@ -53,6 +53,32 @@ def tables(store: Store) -> set[str]:
     return {name for (name,) in rows(store, "SELECT table_name FROM information_schema.tables")}
 
 
+def test_a_note_that_is_there_already_is_given_back_and_not_written_twice(store: Store) -> None:
+    with store.session(write=True) as connection:
+        notes = []
+        for number, bar in enumerate((BARS[0], BARS[0], BARS[1], BARS[0])):
+            with transaction(connection):
+                why = Why(TARGET_MS, "it stays", f"let pass {number}")
+                notes.append(revisions.note_let_pass(connection, BTCUSDT_1H, bar, why))
+        listed = revisions.listed(connection, BTCUSDT_1H)
+    assert [(each.change.new, each.run) for each in listed] == [(BARS[0], "let pass 0"), (BARS[1], "let pass 2")]
+    assert [note and note.run for note in notes] == [None, "let pass 0", None, "let pass 0"]
+
+
+def test_a_copied_table_that_has_lost_its_default_still_tells_when_a_bar_was_changed(store: Store) -> None:
+    copied = "CREATE OR REPLACE TABLE store.main.ohlcv_revisions AS FROM store.main.ohlcv_revisions"
+    before_ms = CLOCK.utc_ms()
+    assert revise(store, volume(0, 8.0)) == 1
+    with store.session(write=True) as connection:
+        connection.execute(copied)
+    assert revise(store, volume(1, 9.0)) == 1
+    with store.session(write=True) as connection:
+        assert all(before_ms <= each.accepted_at_ms for each in revisions.listed(connection, BTCUSDT_1H))
+        # As an older barfeed left it in such a table.
+        connection.execute("UPDATE store.main.ohlcv_revisions SET accepted_at = NULL")
+        assert {each.accepted_at_ms for each in revisions.listed(connection, BTCUSDT_1H)} == {WHY.seen_at_ms}
+
+
 def test_the_table_is_there_only_once_something_was_changed(store: Store) -> None:
     assert revise(store) == 0
     assert tables(store) == {"ohlcv_btcusdt_1h"}

@@ -12,8 +12,8 @@ import pytest
 from barfeed.domain.bars import Bar, Series
 from barfeed.domain.errors import StoreUnusable
 from barfeed.machine.clock import SystemClock
-from barfeed.store import shape
 from barfeed.store.duckdb import Store
+from barfeed.store.own import shape
 from storage import opened
 
 HOUR = 3_600_000
@@ -132,6 +132,48 @@ TABLES: dict[str, tuple[list[str], str]] = {
         [typed("TIMESTAMP_NS", KEYED).replace(TABLE, "mine"), ROWS.replace(TABLE, "mine"),
          f"CREATE VIEW {TABLE} AS FROM mine"],
         f"{NS}; it is a view, expected a table",
+    ),
+    "a number that nobody brings": (
+        [KEYED.replace(VALUES, f"trades INTEGER NOT NULL DEFAULT NULL, {VALUES}"),
+         ROWS.replace("(timestamp", "(trades, timestamp").replace("('2024", "(7, '2024")],
+        "trades is NOT NULL without a default",
+    ),
+    "a default that is none": (
+        [KEYED.replace(VALUES, f"trades INTEGER NOT NULL DEFAULT (length(NULL)), {VALUES}"),
+         ROWS.replace("(timestamp", "(trades, timestamp").replace("('2024", "(7, '2024")],
+        "trades is NOT NULL without a default",
+    ),
+    "a default that fails": (
+        [KEYED.replace(VALUES, f"trades TINYINT NOT NULL DEFAULT 1000, {VALUES}"),
+         ROWS.replace("(timestamp", "(trades, timestamp").replace("('2024", "(7, '2024")],
+        "the default of trades fails: 1000",
+    ),
+    "a default that fails, and an index": (
+        [KEYLESS.replace(VALUES, f"trades TINYINT DEFAULT ('some'), {VALUES}"), INDEX,
+         ROWS.replace("(timestamp", "(trades, timestamp").replace("('2024", "(7, '2024")],
+        "the default of trades fails: 'some'",
+    ),
+    "a key that nobody brings": (
+        [KEYLESS.replace(f"TIMESTAMP, {VALUES}", f"TIMESTAMP UNIQUE, id INTEGER PRIMARY KEY, {VALUES}"),
+         ROWS.replace("(timestamp", "(id, timestamp").replace("('2024-01-15 13", "(1, '2024-01-15 13")
+         .replace("('2024-01-15 14", "(2, '2024-01-15 14")],
+        "id is NOT NULL without a default",
+    ),
+    "decimals and a CHECK": (
+        [with_volume("DECIMAL(38,17) CHECK (volume > 0)"), ROWS], "volume is DECIMAL(38,17), expected DOUBLE"
+    ),
+    "no key and a CHECK": ([KEYLESS.replace(STAMP, f"{STAMP}, CHECK (volume > 0)"), ROWS], NO_KEY),
+    "no key and another": ([KEYLESS.replace(STAMP, f"{STAMP}, UNIQUE (volume)"), ROWS], NO_KEY),
+    "nanoseconds that another table refers to": (
+        [typed("TIMESTAMP_NS", KEYED), ROWS,
+         f"CREATE TABLE signals (moment TIMESTAMP_NS REFERENCES {TABLE} (timestamp))",
+         "INSERT INTO signals VALUES ('2024-01-15 13:00:00')"],
+        NS,
+    ),
+    "decimals that another table refers to": (
+        [with_volume("DECIMAL(38,17)"), ROWS,
+         f'CREATE TABLE "My signals" (moment TIMESTAMP REFERENCES {TABLE} (timestamp))'],
+        "volume is DECIMAL(38,17), expected DOUBLE",
     ),
     "twice the same": ([KEYLESS, ROWS, ROWS], f"{NO_KEY}; 2024-01-15 13:00 is stored 2 times"),
     "twice the same, of another type": (
@@ -285,6 +327,38 @@ def test_decimals_become_the_doubles_nearest_to_their_text(tmp_path: Path) -> No
     by_hand(path, *refusal(path).hint.partition(": ")[2].split("; "))
     with Store(path, SystemClock(), 0.0).reading(SERIES) as table:
         assert [bar.volume for bar in table.bars(0)] == [float(text) for text in texts]
+
+
+def test_a_table_that_was_mended_keeps_the_defaults_of_its_further_columns(tmp_path: Path) -> None:
+    further = "origin VARCHAR DEFAULT 'x', id BIGINT DEFAULT nextval('ids')"
+    made = with_volume("DECIMAL(38,17)", KEYLESS).replace(STAMP, f"{STAMP}, {further}")
+    path = by_hand(tmp_path / "ohlcv.duckdb", "CREATE SEQUENCE ids", made, INDEX, ROWS)
+    by_hand(path, *refusal(path).hint.partition(": ")[2].split("; "))
+    with Store(path, SystemClock(), 0.0).appending(SERIES, create=False) as table:
+        table.append([NEXT])
+    with duckdb.connect(path) as connection:
+        found = connection.execute(f"SELECT origin, id FROM {TABLE} ORDER BY timestamp").fetchall()
+    assert found == [("x", 1), ("x", 2), ("x", 3)]
+
+
+def test_a_table_in_another_schema_is_no_missing_table(tmp_path: Path) -> None:
+    made = ["CREATE SCHEMA crypto", KEYED.replace(TABLE, f"crypto.{TABLE}"), ROWS.replace(TABLE, f"crypto.{TABLE}")]
+    path = by_hand(tmp_path / "ohlcv.duckdb", *made)
+    told = refusal(path)
+    assert str(told) == f"{path}: table {TABLE} has another shape: it is in the schema crypto, expected in main"
+    by_hand(path, told.hint.partition(": ")[2])
+    told = refusal(path)
+    assert str(told).endswith(NO_KEY)
+    by_hand(path, *told.hint.partition(": ")[2].split("; "))
+    with Store(path, SystemClock(), 0.0).appending(SERIES, create=False) as table:
+        assert table.bars(0) == BARS
+        assert table.append([NEXT]) == 1
+
+
+def test_a_table_in_main_is_the_series_whatever_another_schema_has(tmp_path: Path) -> None:
+    path = by_hand(tmp_path / "ohlcv.duckdb", "CREATE SCHEMA old", f"CREATE TABLE old.{TABLE} AS SELECT 1", KEYED, ROWS)
+    with Store(path, SystemClock(), 0.0).reading(SERIES) as table:
+        assert table.bars(0) == BARS
 
 
 def test_no_table_is_no_shape(tmp_path: Path) -> None:

@@ -317,7 +317,7 @@ class _Cycle:
                 append = self._judge(table, plan, pull, changes)
                 window_start_ms = grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)
                 if self._order.dry_run:
-                    self._record.would_append = len(append)
+                    self._record.would_append = table.would_take(append)
                     would_hold = [*table.bars(window_start_ms), *append]
                     return [bar for bar in would_hold if bar.open_time_ms >= window_start_ms]
                 appended = table.append(append)
@@ -337,14 +337,14 @@ class _Cycle:
             _log.warning("%s; if the old one is elsewhere, point --duckdb there", warning)
 
     def _open_store(self, changes: Sequence[Change], seen_at_ms: int) -> AbstractContextManager[Table]:
-        if self._order.dry_run:
-            return self._feed.store.reading(self._order.series)
         if changes:
             # Imported only here: most hours accept nothing.
             from barfeed.store.revisions import Why, revised  # noqa: PLC0415
 
             why = Why(seen_at_ms, "--on-mismatch accept", self._record.run_time or "")
-            return revised(self._feed.store, self._order.series, changes, why)
+            return revised(self._feed.store, self._order.series, changes, why, dry_run=self._order.dry_run)
+        if self._order.dry_run:
+            return self._feed.store.reading(self._order.series)
         return self._feed.store.appending(self._order.series, create=self._order.catch_up)
 
     def _judge(self, table: Table, plan: _Plan, pull: Pull, changes: Sequence[Change]) -> Sequence[Bar]:

@@ -153,6 +153,7 @@ class Backfill:
             if not table.exists:
                 table.append([])
             self._missing = gaps(connection, stored(series), wanted, self._step_ms)
+            table.would_take_opens(self._missing)
             # It lives in the memory of this connection, which stays when the file is let go.
             self._staging = Staging(connection, revisions.let_pass(connection, series))
         self.report.wanted, self.report.missing = wanted, sources.bars_in(self._missing)

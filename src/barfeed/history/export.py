@@ -12,8 +12,8 @@ from barfeed.domain import grid
 from barfeed.domain.bars import COLUMNS, Series
 from barfeed.domain.errors import ArtifactsUnusable, StoreEmpty, StoreUnusable, UsageError
 from barfeed.machine.atomic import Unflushed, whole_file
-from barfeed.store.duckdb import Store
-from barfeed.store.revisions import Connection, as_of_query
+from barfeed.store.duckdb import Session, Store
+from barfeed.store.revisions import as_of_query
 from barfeed.store.staging import stored
 from barfeed.store.troubles import refusal
 
@@ -106,7 +106,7 @@ def _copied(store: Store, wanted: Wanted, path: Path, unfinished: Path, options:
         raise
 
 
-def _write_plainly(connection: Connection, span: str, path: Path, *, is_packed: bool) -> None:
+def _write_plainly(connection: Session, span: str, path: Path, *, is_packed: bool) -> None:
     # DuckDB writes every double as it likes to.
     rows = connection.execute(f"SELECT timestamp::VARCHAR, {', '.join(COLUMNS[1:])} FROM {span} ORDER BY timestamp")
     opened = gzip.open if is_packed else open
@@ -117,7 +117,7 @@ def _write_plainly(connection: Connection, span: str, path: Path, *, is_packed: 
             lines.writerows((row[0], *(None if each is None else plain(each) for each in row[1:])) for row in some)
 
 
-def _span(connection: Connection, wanted: Wanted) -> str:
+def _span(connection: Session, wanted: Wanted) -> str:
     """The wanted bars as a relation with the columns of a CSV, and `is_known`."""
     bars = f"(SELECT {', '.join(COLUMNS)}, true AS is_known FROM {stored(wanted.series)})"
     if wanted.as_of_ms is not None:

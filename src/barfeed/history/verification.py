@@ -21,9 +21,9 @@ from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Finding
 from barfeed.domain.sources import Note, Part, Source, bars_in, between, cut, named, span
 from barfeed.store import staging
-from barfeed.store.duckdb import Store
+from barfeed.store.duckdb import Session, Store
 from barfeed.store.foreign import SourceUnreadable
-from barfeed.store.revisions import Connection, let_pass
+from barfeed.store.revisions import let_pass
 from barfeed.store.sql_rules import MESSAGES, STORED_RULES, broken
 from barfeed.store.staging import Staging, stored
 
@@ -208,17 +208,17 @@ class Comparison:
         return Compared(rows - len(alone), differences, alone, (), findings)
 
 
-def _held(connection: Connection, series: Series) -> Held:
+def _held(connection: Session, series: Series) -> Held:
     step_ms = series.interval.ms
     on_grid = f"isfinite(timestamp) AND epoch_us(timestamp) % {step_ms * 1000} = 0"
     rows, first_ms, last_ms = connection.execute(
         f"SELECT count(*), epoch_ms(min(timestamp) FILTER ({on_grid})), epoch_ms(max(timestamp) FILTER ({on_grid}))"
         f" FROM {stored(series)}"
-    ).fetchone()
+    ).fetchall()[0]
     return Held(rows, None if first_ms is None else span(first_ms, last_ms, step_ms))
 
 
-def _broken(connection: Connection, series: Series) -> Iterator[Finding]:
+def _broken(connection: Session, series: Series) -> Iterator[Finding]:
     rules = broken(_RULES, series.interval.ms, 0)
     columns = ", ".join(VALUE_COLUMNS)
     found = connection.execute(
@@ -234,7 +234,7 @@ def _message(rule: str, values: str) -> str:
     return f"{MESSAGES[rule]}: {values}" if rule in _OF_VALUES else MESSAGES[rule]
 
 
-def _twice(connection: Connection, series: Series) -> list[Finding]:
+def _twice(connection: Session, series: Series) -> list[Finding]:
     found = connection.execute(
         f"SELECT {_OPEN_TIME}, count(*) FROM {stored(series)} GROUP BY timestamp HAVING count(*) > 1"
     )
@@ -269,7 +269,7 @@ def _missing(gap: Gap) -> str:
     return "is missing" if gap.bars == 1 else f"to {grid.text(gap.last_ms)} are missing, {gap.bars} bars"
 
 
-def _bars(connection: Connection, series: Series, gap: Gap) -> list[Bar]:
+def _bars(connection: Session, series: Series, gap: Gap) -> list[Bar]:
     values = ", ".join(f"coalesce({name}, 'NaN')" for name in VALUE_COLUMNS)
     found = connection.execute(
         f"SELECT {_OPEN_TIME}, {values} FROM {stored(series)} WHERE {_within(gap)} ORDER BY timestamp"
@@ -277,7 +277,7 @@ def _bars(connection: Connection, series: Series, gap: Gap) -> list[Bar]:
     return [Bar(*row) for row in found.fetchall()]
 
 
-def _count(connection: Connection, series: Series, gap: Gap) -> int:
+def _count(connection: Session, series: Series, gap: Gap) -> int:
     counted = connection.execute(f"SELECT count(*) FROM {stored(series)} WHERE {_within(gap)}")
     return int(counted.fetchall()[0][0])
 

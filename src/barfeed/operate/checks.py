@@ -88,6 +88,12 @@ def not_traded(seen: str) -> Check:
     return Check("trades", "bad", seen, "the line symbol tells whether it has ended; an outage passes by itself")
 
 
+def constraints(series: Series, asked: Sequence[str]) -> Check:
+    """What a user's own table asks of a bar beside its key, and the newest has kept."""
+    fix = "nothing, while bars keep it; one that does not is refused, and its hour told so"
+    return Check("constraints", "note", f"{series.table}: {'; '.join(asked)}", fix)
+
+
 def room(free_bytes: int, day_bytes: int | None, prune: str) -> Check:
     """Free space, and how many days of artifacts fit in it; `day_bytes` is None before the first run.
 

@@ -24,7 +24,9 @@ from barfeed.machine.clock import Clock, ExchangeTime
 from barfeed.machine.locks import CANNOT_LOCK
 from barfeed.operate import checks, host, status
 from barfeed.operate.checks import Check
-from barfeed.store.duckdb import Store, oldest_reader, read_whole
+from barfeed.store.duckdb import Store
+from barfeed.store.own.constraints import further
+from barfeed.store.own.readers import oldest_reader, read_whole
 
 # All in all at most ten seconds, with the start of Python.
 LIMIT_SEC = 8.5
@@ -196,6 +198,7 @@ def _store(patient: Patient, exchange: Exchange) -> list[Check]:
         reader = oldest_reader(connection)
         if bars.coverage.rows:
             read_whole(connection, series)
+        asked = [str(each) for each in further(connection, series.table)]
     library = host.versions(["duckdb"])["duckdb"]
     is_unread = bars.trouble and bars.coverage.last_ms is None
     whole = "" if is_unread else "whole, "
@@ -205,6 +208,10 @@ def _store(patient: Patient, exchange: Exchange) -> list[Check]:
         told.append(Check("table", "bad", str(bars.trouble), bars.trouble.hint))
     elif bars.coverage.rows:
         told.append(Check("key", "good", f"{series.table}: one bar an open time"))
+    if asked and not bars.trouble:
+        told.append(checks.constraints(series, asked))
+    if bars.unaudited:
+        told.append(Check("revisions", "note", str(bars.unaudited), bars.unaudited.hint))
     # Where nothing is known of its bars, there is nothing to say of them.
     return told if is_unread else [*told, _newest(patient, bars, exchange), _window(patient, bars, exchange)]
 

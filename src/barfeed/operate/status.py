@@ -32,12 +32,14 @@ class Bars(NamedTuple):
     """What a series' table holds, where bars are missing in between, how many revisions it has; and why none can come.
 
     `trouble` is what keeps the table from being used; where it cannot be read either, there is nothing else.
+    `unaudited` is why no revision can be read or kept, and `revisions` is None then: an hour goes by without.
     """
 
     coverage: Coverage
     gaps: tuple[Gap, ...]
-    revisions: int
+    revisions: int | None
     trouble: StoreUnusable | None = None
+    unaudited: StoreUnusable | None = None
 
 
 _NOTHING = Bars(Coverage(0, None, None), (), 0)
@@ -189,10 +191,14 @@ def _bars(store: Store, connection: Session, series: Series) -> Bars:
         coverage = table.coverage()
         whole = _whole(series, coverage)
         gaps = staging.gaps(connection, stored(series), whole, series.interval.ms) if whole else ()
-        return Bars(coverage, tuple(gaps), len(revisions.listed(connection, series)), trouble)
+        bars = Bars(coverage, tuple(gaps), None, trouble or store.refusal(table))
     except StoreUnusable as problem:
         # One table that is none says nothing of the others.
         return _NOTHING._replace(trouble=problem)
+    try:
+        return bars._replace(revisions=len(revisions.listed(connection, series)))
+    except StoreUnusable as problem:
+        return bars._replace(unaudited=problem)
 
 
 def _all_series(connection: Session) -> list[Series]:

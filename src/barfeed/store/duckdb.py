@@ -15,18 +15,17 @@ import duckdb
 
 from barfeed.domain.bars import Bar, Series
 from barfeed.domain.errors import StoreUnusable
+from barfeed.domain.grid import Gap
 from barfeed.machine import signals
 from barfeed.machine.atomic import new_file, sweep
 from barfeed.machine.clock import Clock
-from barfeed.store import disk, shape
+from barfeed.store import disk
+from barfeed.store.own import catalog, shape
 from barfeed.store.troubles import unusable
 
 # A file made so can be read by DuckDB 1.1: users' own tools may be older. Only for a new file: the
 # version of an existing one cannot be lowered, and asking for it is an error.
 NEW_FILE = "STORAGE_VERSION 'v1.0.0'"
-# DuckDB 1.0 stumbles over each key, 1.1 over each index, that a newer one has written, whatever the storage version.
-_OLDEST_READER = "1.1.0"
-_WITH_INDEX_READER = "1.2.0"
 EXISTING_FILE = "READ_WRITE"
 
 # Of each file that was attached and detached DuckDB keeps some hundred bytes, until all of it is let go.
@@ -48,14 +47,20 @@ SELECT epoch_ms(timestamp), coalesce(open, 'NaN'), coalesce(high, 'NaN'), coales
 FROM {table} WHERE timestamp >= make_timestamp_ms(?) ORDER BY timestamp
 """
 # One statement with one list a column: a statement a row takes a thousand times as long.
-_INSERT = """
-INSERT INTO {table} (timestamp, open, high, low, close, volume)
-SELECT make_timestamp_ms(open_time_ms), open, high, low, close, volume
+_BARS = """
+SELECT make_timestamp_ms(open_time_ms) AS timestamp, open, high, low, close, volume
 FROM (SELECT unnest(?::BIGINT[]) AS open_time_ms, unnest(?::DOUBLE[]) AS open, unnest(?::DOUBLE[]) AS high,
              unnest(?::DOUBLE[]) AS low, unnest(?::DOUBLE[]) AS close, unnest(?::DOUBLE[]) AS volume)
+"""
+_NEW = f"SELECT * FROM ({_BARS}) ANTI JOIN {{table}} USING (timestamp)"  # noqa: S608 - of our own names only
+_INSERT = f"""
+INSERT INTO {{table}} (timestamp, open, high, low, close, volume) {_BARS}
 ON CONFLICT (timestamp) DO NOTHING RETURNING epoch_ms(timestamp)
 """
 _COVERAGE = "SELECT count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)) FROM {table}"
+
+# Where the defaults and CHECKs of a user's own table find its sequences, types and macros; none is taken for ours.
+_NAMES = "SET search_path = 'memory.main,system.main,store.main'"
 
 # A connection with the file attached as `store`, as others name it.
 Session = duckdb.DuckDBPyConnection
@@ -83,8 +88,10 @@ class Table:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, series: Series, *, exists: bool) -> None:
         self._connection = connection
+        self._series = series
         self._name = f'store.main."{series.table}"'
         self.exists = exists
+        self._may_refuse = exists and catalog.may_refuse(connection, series.table)
 
     def coverage(self) -> Coverage:
         """From the table's own statistics: costs the same however large it is."""
@@ -109,7 +116,29 @@ class Table:
         if not self.exists:
             self._connection.execute(_CREATE.format(table=self._name))
             self.exists = True
+        self._expect(_NEW.format(table=self._name), bars)
         return len(self._query(_INSERT, [list(column) for column in zip(*bars, strict=True)])) if bars else 0
+
+    def would_take(self, bars: Sequence[Bar]) -> int:
+        """How many of `bars` can be stored: all; `StoreUnusable` where a constraint of the table's own refuses one."""
+        self._expect(_BARS, bars)
+        return len(bars)
+
+    def _expect(self, select: str, bars: Sequence[Bar]) -> None:
+        if bars and self._may_refuse:
+            lists = [list(column) for column in zip(*bars, strict=True)]
+            shape.refuse(self._connection, self._series.table, select, lists)
+
+    def would_take_opens(self, spans: Sequence[Gap]) -> None:
+        """Return where nothing is known that keeps bars in `spans` from being stored; raises `StoreUnusable`."""
+        if spans and self._may_refuse:
+            shape.refuse_opens(self._connection, self._series.table, spans, self._series.interval.ms)
+
+    def refusal_of_next(self) -> shape.BarRefused | None:
+        """Why the table will not take the bar after its newest, as far as that is known before it is there."""
+        if not self._may_refuse:
+            return None
+        return shape.refusal_of_next(self._connection, self._series.table, self._series.interval.ms)
 
     def _query(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         return self._connection.execute(statement.format(table=self._name), list(values)).fetchall()
@@ -208,10 +237,15 @@ class Store:
 
     def table(self, connection: duckdb.DuckDBPyConnection, series: Series) -> Table:
         """The series' table in a session; `StoreUnusable` where it has another shape."""
-        seen = shape.look(connection, series.table)
-        if trouble := self._trouble(seen):
+        table, trouble = self.readable(connection, series)
+        if trouble:
             raise trouble
-        return Table(connection, series, exists=seen is not None)
+        return table
+
+    def refusal(self, table: Table) -> StoreUnusable | None:
+        """Why a table of the right shape will not take the next bar, as far as that is known before it is there."""
+        refused = table.refusal_of_next()
+        return _refused(self.path, refused) if refused else None
 
     def readable(self, connection: duckdb.DuckDBPyConnection, series: Series) -> tuple[Table, StoreUnusable | None]:
         """The series' table to look at, though no bar can be appended: then with the reason.
@@ -219,15 +253,14 @@ class Store:
         Raises `StoreUnusable` where its rows cannot even be read as bars.
         """
         seen = shape.look(connection, series.table)
-        trouble = self._trouble(seen)
-        if trouble and seen and seen.mistyped:
-            raise trouble
-        return Table(connection, series, exists=seen is not None), trouble
-
-    def _trouble(self, seen: shape.Shape | None) -> StoreUnusable | None:
+        table = Table(connection, series, exists=seen is not None)
         if seen is None or not seen.wrong:
-            return None
-        return StoreUnusable(f"{self.path}: table {seen.table} has another shape: {seen.wrong}", hint=seen.remedy)
+            return table, None
+        said = f"{self.path}: table {seen.table} has another shape: {seen.wrong}"
+        trouble = StoreUnusable(said, hint=seen.remedy)
+        if seen.mistyped:
+            raise trouble
+        return table, trouble
 
     @contextmanager
     def _attached(self, options: str) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -258,6 +291,7 @@ class Store:
                 # How a file name that is no UTF-8 comes back from DuckDB.
                 raise unusable(self.path, problem) from problem
             else:
+                connection.execute(_NAMES)
                 return connection
 
     def _memory(self) -> duckdb.DuckDBPyConnection:
@@ -268,6 +302,8 @@ class Store:
     def _detach(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._attached_times += 1
         try:
+            # Named by it, a store that is let go would be missed by every function.
+            connection.execute("RESET search_path")
             connection.execute("DETACH store")
         except duckdb.Error:
             # A database that broke while open cannot be let go by itself: let go of all of it.
@@ -306,21 +342,6 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         raise
 
 
-def oldest_reader(connection: duckdb.DuckDBPyConnection) -> str:
-    """The oldest DuckDB that can read a session's file, `1.1.0`."""
-    tags = connection.execute("SELECT tags FROM duckdb_databases() WHERE database_name = 'store'").fetchall()[0][0]
-    written = str(tags.get("storage_version", "")).strip("v+")
-    is_indexed = connection.execute("FROM duckdb_indexes() WHERE database_name = 'store' LIMIT 1").fetchall()
-    least = _WITH_INDEX_READER if is_indexed else _OLDEST_READER
-    return max(least, written, key=lambda version: [int(part) for part in version.split(".") if part.isdigit()])
-
-
-def read_whole(connection: duckdb.DuckDBPyConnection, series: Series) -> None:
-    """Read every block of every column: DuckDB sees that one is broken only when it comes to it."""
-    # Of a hash no column's statistics know anything, as they do of a count, a least or a greatest.
-    connection.execute(f'SELECT bit_xor(hash(COLUMNS(*))) FROM store.main."{series.table}"').fetchall()  # noqa: S608 - a checked name
-
-
 def _connect() -> duckdb.DuckDBPyConnection:
     # With more threads than one the main thread may wait inside DuckDB for the others, where no signal reaches it.
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "threads": "1"})
@@ -347,8 +368,14 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         with heard():
             yield
+    except shape.BarRefused as problem:
+        raise _refused(path, problem) from problem
     except (duckdb.Error, OSError) as problem:
         raise unusable(path, problem) from problem
+
+
+def _refused(path: Path, refused: shape.BarRefused) -> StoreUnusable:
+    return StoreUnusable(f"{path}: {refused}", hint=refused.hint)
 
 
 def _refuse_lost_link(path: Path) -> None:

@@ -6,13 +6,14 @@ transaction of its caller. Moments are by the clock that `created_at` is told by
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
 
 from barfeed.domain.acceptance import Change
 from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Bar, Series
 from barfeed.domain.errors import StoreUnusable, Unrepaired
-from barfeed.store.duckdb import Store, Table, transaction
+from barfeed.store.duckdb import Session, Store, Table, transaction
+from barfeed.store.own import audit, catalog, shape
 
 TABLE = "ohlcv_revisions"
 
@@ -26,17 +27,21 @@ _TYPES = {
     "run": "VARCHAR",
 }
 _DEFAULTS = {"accepted_at": " DEFAULT CURRENT_TIMESTAMP"}
+# What a bar that was let pass has, too.
+_BROUGHT = frozenset(name for name in _TYPES if not name.startswith("old_"))
 _CREATE = f"""
 CREATE TABLE IF NOT EXISTS store.main.{TABLE} (
   {", ".join(f"{name} {type_}{_DEFAULTS.get(name, '')}" for name, type_ in _TYPES.items())}
 )
 """
+# A table that was copied may have lost its default, and with it the moment.
+_ACCEPTED_AT = "coalesce(accepted_at, seen_at)"
 # Cut, not rounded, as epoch_ms would: a version is accepted within the millisecond that is listed.
 _LIST = f"""
 SELECT epoch_ms(timestamp), {", ".join(f"coalesce(old_{name}, 'NaN')" for name in VALUE_COLUMNS)},
        {", ".join(f"coalesce(new_{name}, 'NaN')" for name in VALUE_COLUMNS)},
-       epoch_ms(seen_at), epoch_ms(date_trunc('milliseconds', accepted_at)), reason, run
-FROM store.main.{TABLE} WHERE series = ? ORDER BY accepted_at, timestamp
+       epoch_ms(seen_at), epoch_ms(date_trunc('milliseconds', {_ACCEPTED_AT})), reason, run
+FROM store.main.{TABLE} WHERE series = ? ORDER BY {_ACCEPTED_AT}, timestamp
 """  # noqa: S608 - of our own names only
 # One list a column: a statement a bar takes a thousand times as long.
 _CHANGES = f"""
@@ -44,14 +49,17 @@ _CHANGES = f"""
         {", ".join(f"unnest(?::DOUBLE[]) AS old_{name}" for name in VALUE_COLUMNS)},
         {", ".join(f"unnest(?::DOUBLE[]) AS new_{name}" for name in VALUE_COLUMNS)}) AS change
 """
+_NEW_VERSIONS = f"""
+SELECT timestamp, {", ".join(f"new_{name} AS {name}" for name in VALUE_COLUMNS)} FROM {_CHANGES}
+"""  # noqa: S608 - of our own names only
 # A stored NULL is read as NaN, so it is compared as NaN; the audit keeps it as it is.
 _UNCHANGED = " AND ".join(f"coalesce(bar.{name}, 'NaN') = change.old_{name}" for name in VALUE_COLUMNS)
 _AUDIT = f"""
 INSERT INTO store.main.{TABLE}
   (series, timestamp, {", ".join(f"old_{name}" for name in VALUE_COLUMNS)},
-   {", ".join(f"new_{name}" for name in VALUE_COLUMNS)}, seen_at, reason, run)
+   {", ".join(f"new_{name}" for name in VALUE_COLUMNS)}, seen_at, accepted_at, reason, run)
 SELECT ?, bar.timestamp, {", ".join(f"bar.{name}" for name in VALUE_COLUMNS)},
-       {", ".join(f"change.new_{name}" for name in VALUE_COLUMNS)}, make_timestamp_ms(?), ?, ?
+       {", ".join(f"change.new_{name}" for name in VALUE_COLUMNS)}, make_timestamp_ms(?), CURRENT_TIMESTAMP, ?, ?
 FROM {{bars}} AS bar JOIN {_CHANGES} ON bar.timestamp = change.timestamp WHERE {_UNCHANGED}
 RETURNING epoch_ms(timestamp)
 """  # noqa: S608 - of our own names only
@@ -63,26 +71,19 @@ FROM {_CHANGES} WHERE bar.timestamp = change.timestamp AND {_UNCHANGED}
 WAIVER = "let pass"
 _NOTE_LET_PASS = f"""
 INSERT INTO store.main.{TABLE}
-  (series, timestamp, {", ".join(f"new_{name}" for name in VALUE_COLUMNS)}, seen_at, reason, run)
-VALUES (?, make_timestamp_ms(?), ?, ?, ?, ?, ?, make_timestamp_ms(?), ?, ?)
+  (series, timestamp, {", ".join(f"new_{name}" for name in VALUE_COLUMNS)}, seen_at, accepted_at, reason, run)
+VALUES (?, make_timestamp_ms(?), ?, ?, ?, ?, ?, make_timestamp_ms(?), CURRENT_TIMESTAMP, ?, ?)
 """  # noqa: S608 - of our own names only
 # The oldest revision after the moment is the one that knows what the bar was at the moment.
 _AS_OF = f"""
 SELECT bar.timestamp, {{values}}
 FROM {{bars}} AS bar LEFT JOIN (
-  SELECT *, row_number() OVER (PARTITION BY timestamp ORDER BY accepted_at) AS nth
-  FROM store.main.{TABLE} WHERE series = '{{series}}' AND accepted_at >= {{end}} AND NOT starts_with(run, '{WAIVER} ')
+  SELECT *, row_number() OVER (PARTITION BY timestamp ORDER BY {_ACCEPTED_AT}) AS nth
+  FROM store.main.{TABLE}
+  WHERE series = '{{series}}' AND {_ACCEPTED_AT} >= {{end}} AND NOT starts_with(run, '{WAIVER} ')
 ) AS later ON later.timestamp = bar.timestamp AND later.nth = 1
 WHERE {{was_there}}
 """  # noqa: S608 - of our own names only
-
-
-class Connection(Protocol):
-    """What a store's session gives."""
-
-    def execute(self, query: str, parameters: object = ..., /) -> Any:
-        """Run a statement."""
-        ...
 
 
 class Revision(NamedTuple):
@@ -108,7 +109,7 @@ class Why(NamedTuple):
     run: str
 
 
-def revise(connection: Connection, series: Series, changes: Sequence[Change], why: Why) -> int:
+def revise(connection: Session, series: Series, changes: Sequence[Change], why: Why) -> int:
     """Put the new versions in place of the old, and both into the audit table; how many were changed.
 
     A bar that no longer is what `old` says is left alone: compare the answer with `len(changes)`.
@@ -119,6 +120,8 @@ def revise(connection: Connection, series: Series, changes: Sequence[Change], wh
     connection.execute(_CREATE)
     lists = _lists(changes)
     bars = _bars(series)
+    if catalog.may_refuse(connection, series.table):
+        shape.refuse(connection, series.table, _NEW_VERSIONS, lists)
     facts = [str(series), why.seen_at_ms, why.reason, why.run]
     audited = connection.execute(_AUDIT.format(bars=bars), [*facts, *lists]).fetchall()
     connection.execute(_UPDATE.format(bars=bars), lists)
@@ -126,30 +129,49 @@ def revise(connection: Connection, series: Series, changes: Sequence[Change], wh
 
 
 @contextmanager
-def revised(store: Store, series: Series, changes: Sequence[Change], why: Why) -> Iterator[Table]:
+def revised(
+    store: Store, series: Series, changes: Sequence[Change], why: Why, *, dry_run: bool = False
+) -> Iterator[Table]:
     """The table in a transaction in which `changes` are made and audited; committed at the end.
 
-    Raises `Unrepaired`, and changes nothing, where a bar is no longer its old version.
+    Raises `Unrepaired`, and changes nothing, where a bar is no longer its old version. With `dry_run` it is only
+    looked at: `StoreUnusable` where they could not be made.
     """
-    with store.session(write=True) as connection:
+    with store.session(write=not dry_run) as connection:
         table = store.table(connection, series)
         is_there(connection)
+        if dry_run:
+            table.would_take([change.new for change in changes])
+            yield table
+            return
         with transaction(connection):
             if revise(connection, series, changes, why) != len(changes):
                 raise overtaken(series)
             yield table
 
 
-def note_let_pass(connection: Connection, series: Series, bar: Bar, why: Why) -> None:
-    """Let a bar with these very values pass from now on, whatever its row says beside them; in a transaction."""
-    is_there(connection)
+def note_let_pass(connection: Session, series: Series, bar: Bar, why: Why) -> Revision | None:
+    """Let a bar with these very values pass from now on, whatever its row says beside them; in a transaction.
+
+    Where that is noted already, nothing is written, and that note is given back.
+    """
+    if noted := noted_let_pass(connection, series, bar):
+        return noted
     connection.execute(_CREATE)
     connection.execute(_NOTE_LET_PASS, [str(series), *bar, why.seen_at_ms, why.reason, why.run])
+    return None
 
 
-def let_pass(connection: Connection, series: Series) -> list[Bar]:
-    """The bars of the series that were let pass."""
-    return [each.change.new for each in listed(connection, series) if each.is_let_pass]
+def noted_let_pass(connection: Session, series: Series, bar: Bar) -> Revision | None:
+    """The first note by which a bar with these very values is let pass. Raises `StoreUnusable`."""
+    return next((each for each in listed(connection, series) if each.is_let_pass and each.change.new == bar), None)
+
+
+def let_pass(connection: Session, series: Series) -> list[Bar]:
+    """The bars of the series that were let pass: none where the audit table's name is another table's."""
+    with suppress(StoreUnusable):
+        return [each.change.new for each in listed(connection, series) if each.is_let_pass]
+    return []
 
 
 def overtaken(series: Series) -> Unrepaired:
@@ -159,26 +181,23 @@ def overtaken(series: Series) -> Unrepaired:
     )
 
 
-def listed(connection: Connection, series: Series) -> list[Revision]:
+def listed(connection: Session, series: Series) -> list[Revision]:
     """Every revision of the series, in the order they were accepted. Raises `StoreUnusable`."""
     if not is_there(connection):
         return []
     return [_revision(row) for row in connection.execute(_LIST, [str(series)]).fetchall()]
 
 
-def is_there(connection: Connection) -> bool:
+def is_there(connection: Session) -> bool:
     """Whether any bar was ever changed; `StoreUnusable` where the audit table's name is another table's."""
-    types = _types(connection, TABLE)
-    wrong = [f"{name} is {types.get(name, 'missing')}" for name, type_ in _TYPES.items() if types.get(name) != type_]
-    if types and wrong:
-        raise StoreUnusable(
-            f"table {TABLE} is not the one that barfeed keeps the revisions in: {'; '.join(wrong)}",
-            hint=f"give it another name while no feed runs: ALTER TABLE {TABLE} RENAME TO {TABLE}_before",
-        )
-    return bool(types)
+    seen = audit.look(connection, TABLE, _TYPES, _BROUGHT)
+    if seen and seen.wrong:
+        said = f"table {TABLE} is not the one that barfeed keeps the revisions in: {seen.wrong}"
+        raise StoreUnusable(said, hint=seen.remedy)
+    return seen is not None
 
 
-def as_of_query(connection: Connection, series: Series, moment_ms: int) -> str:
+def as_of_query(connection: Session, series: Series, moment_ms: int) -> str:
     """The SELECT of the series' table as it stood at the end of millisecond `moment_ms`, in no order.
 
     Its columns are those of a CSV, and `is_known`: whether it is stored when the bar was appended. One of which it is
@@ -186,7 +205,8 @@ def as_of_query(connection: Connection, series: Series, moment_ms: int) -> str:
     """
     bars, end = _bars(series), f"make_timestamp_ms({int(moment_ms) + 1})"
     # A column of a user's own that is no moment tells nothing.
-    is_stamped = _types(connection, series.table).get("created_at", "").startswith("TIMESTAMP")
+    types = {column.name.lower(): column.type for column in catalog.columns(connection, series.table)}
+    is_stamped = types.get("created_at", "").startswith("TIMESTAMP")
     created_at = "bar.created_at" if is_stamped else "NULL::TIMESTAMP"
     is_known = f"{created_at} IS NOT NULL AS is_known"
     was_there = f"bar.timestamp < make_timestamp_ms({int(moment_ms) + 1 - series.interval.ms})"
@@ -208,14 +228,6 @@ def _lists(changes: Sequence[Change]) -> list[list[Any]]:
     olds = zip(*(change.old for change in changes), strict=True)
     news = zip(*(change.new.values for change in changes), strict=True)
     return [list(column) for column in (*olds, *news)]
-
-
-def _types(connection: Connection, table: str) -> dict[str, str]:
-    query = (
-        "SELECT lower(column_name), data_type FROM information_schema.columns"
-        " WHERE table_catalog = 'store' AND table_schema = 'main' AND lower(table_name) = ?"
-    )
-    return dict(connection.execute(query, [table]).fetchall())
 
 
 def _revision(row: Sequence[Any]) -> Revision:

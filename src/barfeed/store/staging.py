@@ -21,6 +21,7 @@ from barfeed.store import cells
 from barfeed.store.columns import Column, Label, Layout, layout, quoted
 from barfeed.store.csv_text import as_file, csv_layout
 from barfeed.store.foreign import SourceUnreadable, known, one_table, other_database, unreadable
+from barfeed.store.own import catalog, shape
 from barfeed.store.sql_rules import FLAT, INCOMING_RULES, MESSAGES, broken
 
 _VALUES = ", ".join(VALUE_COLUMNS)
@@ -328,14 +329,10 @@ class Staging:
 
     def append_new(self, series: Series) -> int:
         """Insert the bars whose open_time the attached store does not have; how many were."""
-        return self._number(
-            f"""
-            INSERT INTO {stored(series)} (timestamp, {_VALUES})
-            SELECT timestamp, {_VALUES} FROM {_INCOMING} theirs
-            WHERE NOT EXISTS (SELECT 1 FROM {stored(series)} ours WHERE ours.timestamp = theirs.timestamp)
-            ORDER BY timestamp
-            """
-        )
+        new = f"SELECT timestamp, {_VALUES} FROM {_INCOMING} ANTI JOIN {stored(series)} USING (timestamp)"
+        if catalog.may_refuse(self._connection, series.table):
+            shape.refuse(self._connection, series.table, new)
+        return self._number(f"INSERT INTO {stored(series)} (timestamp, {_VALUES}) {new} ORDER BY timestamp")
 
     def _bars(self, where: str) -> list[Bar]:
         return [

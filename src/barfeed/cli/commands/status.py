@@ -106,11 +106,11 @@ def _lines(store: "Store", now: _Now, conditions: "list[Condition]") -> list[str
 
 
 def _series_text(condition: "Condition") -> list[str]:
-    coverage, gaps, revisions, _ = condition.bars
+    coverage, gaps, revisions, _, unaudited = condition.bars
     held = "none"
     if coverage.first_ms is not None and coverage.last_ms is not None:
         span = f"{grid.text(coverage.first_ms)}..{grid.text(coverage.last_ms)}"
-        held = f"{coverage.rows} {span}, gaps {len(gaps)}, revisions {revisions}"
+        held = f"{coverage.rows} {span}, gaps {len(gaps)}, revisions {'unknown' if revisions is None else revisions}"
     last = condition.runs.last
     return [
         f"{condition.series}",
@@ -120,6 +120,7 @@ def _series_text(condition: "Condition") -> list[str]:
         f"  last cycle  {f'{last.run_time} {last.status}, target {last.target}' if last else 'none'}",
         f"  inference   {condition.runs.inference or 'none'}",
         *([f"  window      {last.made_do_with}"] if last and last.made_do_with else []),
+        *([f"  note        {unaudited}; {unaudited.hint}"] if unaudited else []),
         *(f"  trouble     {trouble}" for trouble in condition.troubles),
     ]
 
@@ -154,7 +155,7 @@ def _facts(store: "Store", now: _Now, conditions: "list[Condition]") -> dict[str
 
 
 def _series_facts(condition: "Condition") -> dict[str, object]:
-    (rows, first_ms, last_ms), gaps, revisions, _ = condition.bars
+    (rows, first_ms, last_ms), gaps, revisions, _, unaudited = condition.bars
     last, inference = condition.runs.last, condition.runs.inference
     return {
         "symbol": condition.series.symbol,
@@ -169,6 +170,7 @@ def _series_facts(condition: "Condition") -> dict[str, object]:
         "inference": inference and str(condition.runs.folder / inference),
         "short_window": last.made_do_with.told() if last and last.made_do_with else None,
         "revisions": revisions,
+        "notes": [f"{unaudited}; {unaudited.hint}"] if unaudited else [],
         "troubles": list(condition.troubles),
     }  # fmt: skip
 

@@ -1,27 +1,29 @@
 """What keeps a user's own table from being a series' table, and the SQL that mends it: one decision for every command.
 
-`look` asks DuckDB; what follows from it is pure.
+`look` asks DuckDB; what follows from it is pure. `refuse` and `refusal_of_next` are about a table of the right shape
+whose constraints refuse a bar.
 """
 
 # ruff: noqa: S608 - tables are named by us, columns by DuckDB's own catalog
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
 
 from barfeed.domain import grid
 from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS
+from barfeed.domain.grid import Gap
+from barfeed.store.own import catalog
+from barfeed.store.own.catalog import Column
+
+if TYPE_CHECKING:
+    from barfeed.store.own.constraints import Refusal
 
 _TYPES = {"timestamp": "TIMESTAMP"} | dict.fromkeys(VALUE_COLUMNS, "DOUBLE")
-_INTO = f"INSERT INTO {{relation}} ({', '.join(COLUMNS)}) SELECT {', '.join(['NULL'] * len(COLUMNS))}"
 _ONE_EACH = " ON CONFLICT (timestamp) DO NOTHING"
 
-_VIEW = """
-SELECT view_name FROM duckdb_views()
-WHERE database_name = 'store' AND schema_name = 'main' AND lower(view_name) = ?
-"""
 # Each with what it is unique by as text, `[timestamp]` or `['"timestamp"']`, and NULL where it allows doubles.
 _INDEXES = """
 SELECT CASE WHEN is_unique THEN expressions END FROM duckdb_indexes()
@@ -45,6 +47,7 @@ _MOMENTS = dict.fromkeys(["TIMESTAMP_NS", "TIMESTAMP_MS", "TIMESTAMP_S", "DATE"]
     # A text without a zone is of the session's, which is set before.
     "VARCHAR": "{}::TIMESTAMPTZ AT TIME ZONE 'UTC'",
 }
+_DEFAULT_MAX = 100
 _SESSION_ZONE = "SET TimeZone = 'UTC'"
 _INTEGERS = frozenset(f"{sign}{size}" for sign in ("", "U") for size in ("SMALLINT", "INTEGER", "BIGINT", "HUGEINT"))
 _NUMBERS = _INTEGERS | {"DOUBLE"}
@@ -57,15 +60,6 @@ _UNITS = (
 _NANOSECONDS = "make_timestamp({}::BIGINT // 1000)"
 
 
-class Column(NamedTuple):
-    """A column as DuckDB describes it; `is_needed` where a row must bring it."""
-
-    name: str
-    type: str
-    is_needed: bool
-    is_key: bool
-
-
 class Twice(NamedTuple):
     """An open_time (ms, None for a NULL) that is stored `rows` times, with so many `versions` of its values."""
 
@@ -74,10 +68,19 @@ class Twice(NamedTuple):
     versions: int
 
 
+class BarRefused(Exception):
+    """A bar that a constraint of a user's own table refuses: says which, without the file's name, and what helps."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
 class Shape(NamedTuple):
     """What stands under a series' name. Everything but the columns is looked for only where something is wrong.
 
-    `greatest` is the largest time where times are numbers.
+    `greatest` is the largest time where times are numbers; `referrers` are the tables that refer to this one, and
+    `elsewhere` is the schema that has a table of this name where `main` has none.
     """
 
     table: str
@@ -86,16 +89,22 @@ class Shape(NamedTuple):
     is_computed: bool = False
     is_unique: bool = True
     has_index: bool = False
+    has_constraints: bool = False
+    referrers: tuple[str, ...] = ()
+    elsewhere: str = ""
     greatest: float = 0
     twice: Twice | None = None
 
     @property
     def wrong(self) -> str:
         """What keeps it from being used, in words; empty where nothing does."""
+        if self.elsewhere:
+            return f"it is in the schema {self.elsewhere}, expected in main"
         if not self.columns:
             return "it is a view of what is not there, expected a table"
         found = [f"{name} is {told}, expected {_TYPES[name]}" for name, told in self.mistyped.items()]
         found += [f"{name} is NOT NULL without a default" for name in self.needed]
+        found += [f"the default of {each.name} fails: {each.default[:_DEFAULT_MAX]}" for each in self.failing]
         if self.is_view:
             found.append("it is a view, expected a table")
         if self.is_computed:
@@ -116,9 +125,17 @@ class Shape(NamedTuple):
         return [column.name for column in self.columns if column.is_needed and column.name.lower() not in _TYPES]
 
     @property
+    def failing(self) -> list[Column]:
+        """Further columns whose default fails."""
+        return [column for column in self.columns if column.is_failing and column.name.lower() not in _TYPES]
+
+    @property
     def remedy(self) -> str:
         """What mends it, as a hint tells it."""
         alter = f"ALTER TABLE {_quoted(self.table)}"
+        if self.elsewhere:
+            copied = f"CREATE TABLE {_quoted(self.table)} AS FROM {_quoted(self.elsewhere)}.{_quoted(self.table)}"
+            return f"bring it over in DuckDB while no feed runs, this tells what is left: {copied}"
         if not self.columns:
             return f"take it away in DuckDB: DROP VIEW {_quoted(self.table)}; or point --duckdb at another file"
         if "missing" in self.mistyped.values():
@@ -139,7 +156,7 @@ class Shape(NamedTuple):
     def statements(self) -> list[str]:
         """The SQL that makes it a table that can be used, with every bar and every column."""
         zone = [_SESSION_ZONE] if "TIMESTAMPTZ" in self.casts.get("timestamp", "") else []
-        return [*zone, *(self._altered() if self._can_be_altered else self._rebuilt())]
+        return [*zone, *(self._altered() if self._can_be_altered else self.rebuilt)]
 
     @property
     def casts(self) -> dict[str, str]:
@@ -150,24 +167,39 @@ class Shape(NamedTuple):
     def _can_be_altered(self) -> bool:
         # DuckDB changes no column that a key is of, none of a table with an index, and adds no second key.
         has_key = any(column.is_key for column in self.columns)
-        is_kept = has_key and (not self.is_unique or "timestamp" in self.mistyped)
-        return not (self.is_view or self.is_computed or self.has_index or self.twice or is_kept)
+        needs_key = any(column.is_key for column in self.columns if column.name in self.needed)
+        is_kept = has_key and (not self.is_unique or "timestamp" in self.mistyped or needs_key)
+        # Nor one that a CHECK speaks of.
+        is_kept = is_kept or (self.has_constraints and bool(self.mistyped))
+        return not (self.is_view or self.is_computed or self.has_index or self.twice or is_kept or self.referrers)
 
     def _altered(self) -> list[str]:
         alter = f"ALTER TABLE {_quoted(self.table)}"
         types = [f"{alter} ALTER {name} TYPE {_TYPES[name]}{_using(name, cast)}" for name, cast in self.casts.items()]
         needed = [f"{alter} ALTER {_quoted(name)} {_unneeded(name)}" for name in self.needed]
-        return [*types, *needed, *([] if self.is_unique else [f"{alter} ADD PRIMARY KEY (timestamp)"])]
+        failing = [f"{alter} ALTER {_quoted(each.name)} DROP DEFAULT" for each in self.failing]
+        needed += [f"{alter} ALTER {_quoted(each.name)} DROP NOT NULL" for each in self.failing if not each.is_nullable]
+        return [*types, *needed, *failing, *([] if self.is_unique else [f"{alter} ADD PRIMARY KEY (timestamp)"])]
 
-    def _rebuilt(self) -> list[str]:
+    @property
+    def rebuilt(self) -> list[str]:
+        """The SQL that makes it anew of its rows, with the key and the defaults, and no other constraint."""
         table, copy = _quoted(self.table), _quoted(f"{self.table}_rows")
         rows = self._rows()
         made = [f"CREATE OR REPLACE TABLE {table} AS {rows}"]
         if self.is_view:
             made = [f"CREATE TABLE {copy} AS {rows}", f"DROP VIEW {table}", f"ALTER TABLE {copy} RENAME TO {table}"]
         # What is made of rows has neither their key nor their defaults.
-        stamp = [f"ALTER TABLE {table} ALTER created_at SET DEFAULT CURRENT_TIMESTAMP"] if self._is_stamped else []
-        return [*made, *stamp, f"ALTER TABLE {table} ADD PRIMARY KEY (timestamp)"]
+        defaults = [f"ALTER TABLE {table} ALTER {name} SET DEFAULT {told}" for name, told in self._defaults.items()]
+        # DuckDB replaces no table while another refers to it; made of its rows, that one refers to nothing.
+        freed = [f"CREATE OR REPLACE TABLE {_quoted(each)} AS FROM {_quoted(each)}" for each in self.referrers]
+        return [*freed, *made, *defaults, f"ALTER TABLE {table} ADD PRIMARY KEY (timestamp)"]
+
+    @property
+    def _defaults(self) -> dict[str, str]:
+        further = (each for each in self.columns if each.name.lower() not in {*_TYPES, "created_at"})
+        kept = {_quoted(each.name): each.default for each in further if each.default and not each.is_failing}
+        return kept | ({"created_at": "CURRENT_TIMESTAMP"} if self._is_stamped else {})
 
     def _retyped(self) -> str:
         table = _quoted(self.table)
@@ -198,65 +230,108 @@ class Shape(NamedTuple):
 
 def look(connection: duckdb.DuckDBPyConnection, table: str) -> Shape | None:
     """What stands in the attached store under a table's name, in lower case; None where nothing does."""
-    relation = f'store.main."{table}"'
-    # Not duckdb_columns(): its first use in a process takes thirty times as long.
-    try:
-        described = connection.execute(f"DESCRIBE {relation}").fetchall()
-    except (duckdb.BinderException, duckdb.CatalogException):
-        # A view is none any more once what it shows is gone.
-        is_view = bool(connection.execute(_VIEW, [table]).fetchall())
-        return Shape(table, (), is_view=True, is_unique=False) if is_view else None
-    columns = tuple(Column(name, kind, null == "NO" and default is None, bool(key))
-                    for name, kind, null, key, default, *_ in described)  # fmt: skip
-    shape = Shape(table, columns)
+    columns = [catalog.tried(connection, each) for each in catalog.columns(connection, table)]
+    if not columns:
+        return _not_there(connection, table)
+    shape = Shape(table, tuple(columns))
     keys = [column.name.lower() for column in columns if column.is_key]
     # DuckDB knows best whether it would take a bar; a view is described as its table is.
-    if not shape.wrong and keys == ["timestamp"] and _takes(connection, _INTO.format(relation=relation) + _ONE_EACH):
+    if not shape.wrong and keys == ["timestamp"] and catalog.takes(connection, _into(table) + _ONE_EACH):
         return shape
-    return _looked_at_closely(connection, shape, relation)
+    return _looked_at_closely(connection, shape)
 
 
-def _looked_at_closely(connection: duckdb.DuckDBPyConnection, shape: Shape, relation: str) -> Shape:
-    table = [shape.table]
-    is_view = bool(connection.execute(_VIEW, table).fetchall())
-    indexes = [columns for (columns,) in connection.execute(_INDEXES, table).fetchall()]
+def _not_there(connection: duckdb.DuckDBPyConnection, table: str) -> Shape | None:
+    # A view is none any more once what it shows is gone.
+    if catalog.is_view(connection, table):
+        return Shape(table, (), is_view=True, is_unique=False)
+    elsewhere = catalog.elsewhere(connection, table)
+    return Shape(table, (), elsewhere=elsewhere) if elsewhere else None
+
+
+def refuse(connection: duckdb.DuckDBPyConnection, table: str, bars: str, values: Sequence[object] = ()) -> None:
+    """Return where a table would take bars, a SELECT of COLUMNS with its values; raises `BarRefused` where not."""
+    from barfeed.store.own import constraints  # noqa: PLC0415 - most tables have none
+
+    if refusal := constraints.refusal_of(connection, table, bars, values):
+        raise _told(connection, table, refusal)
+
+
+def refuse_opens(connection: duckdb.DuckDBPyConnection, table: str, spans: Sequence[Gap], step_ms: int) -> None:
+    """Return where nothing is known that keeps a table from bars in `spans`; raises `BarRefused` where something is."""
+    from barfeed.store.own import constraints  # noqa: PLC0415 - as above
+
+    if refusal := constraints.refusal_of_opens(connection, table, spans, step_ms):
+        raise _told(connection, table, refusal)
+
+
+def refusal_of_next(connection: duckdb.DuckDBPyConnection, table: str, step_ms: int) -> BarRefused | None:
+    """Why the bar after the newest will be refused, as far as that is known before it is there."""
+    from barfeed.store.own import constraints  # noqa: PLC0415 - as above
+
+    refusal = constraints.refusal_of_next(connection, table, step_ms)
+    return _told(connection, table, refusal) if refusal else None
+
+
+def _told(connection: duckdb.DuckDBPyConnection, table: str, refusal: "Refusal") -> BarRefused:
+    from barfeed.store.own import constraints  # noqa: PLC0415 - as above
+
+    constraint, bars, first_ms = refusal
+    which = "every bar" if first_ms is None else f"the bar {grid.text(first_ms)}"
+    which += f" and {bars - 1} more" if bars > 1 else ""
+    remedy = [f"DROP INDEX {_quoted(constraint.name)}"]
+    if constraint.kind != "index":
+        referrers = constraints.referrers(connection, table)
+        remedy = Shape(table, catalog.columns(connection, table), referrers=referrers).rebuilt
+    fill = f"put what is referred to into {_quoted(constraint.refers_to)}, or " if constraint.refers_to else ""
+    return BarRefused(
+        f"table {table} refuses {which}: {constraint}",
+        hint=f"{fill}take the constraint away in DuckDB 1.2 or newer while no feed runs: {'; '.join(remedy)}",
+    )
+
+
+def _looked_at_closely(connection: duckdb.DuckDBPyConnection, shape: Shape) -> Shape:
+    table, is_view = shape.table, catalog.is_view(connection, shape.table)
+    indexes = [columns for (columns,) in connection.execute(_INDEXES, [table]).fetchall()]
     is_unique = not is_view and (_timestamp_alone(indexes) or _timestamp_alone(_keys(connection, table)))
     has_all = "missing" not in shape.mistyped.values()
-    is_computed = has_all and not is_view and not _takes(connection, _INTO.format(relation=relation))
-    shape = shape._replace(is_view=is_view, is_unique=is_unique, has_index=bool(indexes), is_computed=is_computed)
+    shape = shape._replace(
+        is_view=is_view,
+        is_computed=has_all and not is_view and not catalog.takes(connection, _into(table)),
+        is_unique=is_unique,
+        has_index=bool(indexes),
+    )
+    return _with_what_mends_it(connection, shape) if shape.wrong else shape
+
+
+def _with_what_mends_it(connection: duckdb.DuckDBPyConnection, shape: Shape) -> Shape:
+    from barfeed.store.own import constraints  # noqa: PLC0415 - as above
+
+    has_constraints = bool(constraints.further(connection, shape.table))
+    shape = shape._replace(has_constraints=has_constraints, referrers=constraints.referrers(connection, shape.table))
     if shape.mistyped.get("timestamp") in _NUMBERS:
-        shape = shape._replace(greatest=_greatest(connection, relation))
+        shape = shape._replace(greatest=_greatest(connection, shape.table))
     # Only where nothing keeps a bar from coming twice.
-    is_doubtful = not is_unique and all(shape.casts.values())
-    return shape._replace(twice=_twice(connection, shape, relation)) if is_doubtful else shape
+    is_doubtful = not shape.is_unique and all(shape.casts.values())
+    return shape._replace(twice=_twice(connection, shape)) if is_doubtful else shape
 
 
-def _keys(connection: duckdb.DuckDBPyConnection, table: list[str]) -> list[str | None]:
-    return [columns for (columns,) in connection.execute(_KEYS, table).fetchall()]
-
-
-def _takes(connection: duckdb.DuckDBPyConnection, statement: str) -> bool:
-    """Whether DuckDB would run a statement: it is prepared and no more, so that it may be one that writes."""
-    try:
-        connection.execute(f"PREPARE taken AS {statement}")
-        connection.execute("DEALLOCATE taken")
-    except (duckdb.BinderException, duckdb.CatalogException, duckdb.NotImplementedException):
-        return False
-    return True
+def _keys(connection: duckdb.DuckDBPyConnection, table: str) -> list[str | None]:
+    return [columns for (columns,) in connection.execute(_KEYS, [table]).fetchall()]
 
 
 def _timestamp_alone(keys: Sequence[str | None]) -> bool:
     return any(columns and columns.strip("[]'\"").lower() == "timestamp" for columns in keys)
 
 
-def _greatest(connection: duckdb.DuckDBPyConnection, relation: str) -> float:
-    (found,) = _one(connection, f"SELECT max(abs(timestamp::DOUBLE)) FROM {relation}") or (None,)
+def _greatest(connection: duckdb.DuckDBPyConnection, table: str) -> float:
+    (found,) = _one(connection, f"SELECT max(abs(timestamp::DOUBLE)) FROM {catalog.relation(table)}") or (None,)
     return float(found or 0)
 
 
-def _twice(connection: duckdb.DuckDBPyConnection, shape: Shape, relation: str) -> Twice | None:
+def _twice(connection: duckdb.DuckDBPyConnection, shape: Shape) -> Twice | None:
     """The worst of the open_times that are stored more than once, or are none."""
-    bars = f"SELECT {_columns(shape.casts)} FROM {relation}"
+    bars = f"SELECT {_columns(shape.casts)} FROM {catalog.relation(shape.table)}"
     try:
         found = _one(connection, _TWICE.format(bars=bars))
     except duckdb.DataError:
@@ -268,6 +343,10 @@ def _twice(connection: duckdb.DuckDBPyConnection, shape: Shape, relation: str) -
 def _one(connection: duckdb.DuckDBPyConnection, statement: str) -> tuple[Any, ...] | None:
     rows = connection.execute(statement).fetchall()
     return rows[0] if rows else None
+
+
+def _into(table: str) -> str:
+    return f"INSERT INTO {catalog.relation(table)} ({', '.join(COLUMNS)}) SELECT {', '.join(['NULL'] * len(COLUMNS))}"
 
 
 def _said(twice: Twice) -> str:
