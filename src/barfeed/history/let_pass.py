@@ -12,16 +12,20 @@ from barfeed.domain.errors import UsageError
 from barfeed.domain.rules import TURNOVER_RULES, Asked, Finding, check_pull
 from barfeed.exchange.rest import Conversation, Rest
 from barfeed.store.duckdb import Store, transaction
-from barfeed.store.revisions import WAIVER, Why, note_let_pass
+from barfeed.store.revisions import WAIVER, Revision, Why, note_let_pass, noted_let_pass
 
 
 class Seen(NamedTuple):
-    """What the exchange says of one bar at its time `now_ms`, and the rules that its columns break."""
+    """What the exchange says of one bar at its time `now_ms`, and the rules that its columns break.
+
+    `noted` is the note by which it is let pass already.
+    """
 
     pull: Pull
     findings: list[Finding]
     now_ms: int
     seen_at_ms: int
+    noted: Revision | None = None
 
     @property
     def bar(self) -> Bar:
@@ -57,7 +61,7 @@ class LetPass:
         """What the exchange says of the bar that opens at `open_time_ms`; nothing changes.
 
         Raises `UsageError` where it has no such closed bar, `ContractBroken` for a row that nobody may let pass,
-        `ExchangeUnavailable`, `ExchangeRefused`.
+        `ExchangeUnavailable`, `ExchangeRefused`; `StoreUnusable` where nothing could be noted.
         """
         talk = self._rest.conversation(self._max_wait_sec)
         talk.ask_time()
@@ -71,7 +75,7 @@ class LetPass:
         findings = check_pull(pull, Asked(self._series, 1, now_ms))
         if others := [found for found in findings if found.rule not in TURNOVER_RULES]:
             raise verdict.broken(self._series, others, "such a bar is never let pass; report it if it stays")
-        return Seen(pull, findings, now_ms, self._rest.clock.utc_ms())
+        return Seen(pull, findings, now_ms, self._rest.clock.utc_ms(), self._noted(pull.bars[0]) if findings else None)
 
     def says_it_again(self, seen: Seen, pause_sec: float) -> bool:
         """Whether the exchange says the very same of it after a pause."""
@@ -79,8 +83,14 @@ class LetPass:
         talk: Conversation = self._rest.conversation(self._max_wait_sec)
         return talk.newest_bars(self._series, seen.bar.open_time_ms, 1) == seen.pull
 
-    def note(self, seen: Seen, reason: str) -> None:
-        """Let it pass from now on. Raises `StoreUnusable`."""
+    def note(self, seen: Seen, reason: str) -> Seen:
+        """Let it pass from now on; what was seen, with the note of whoever was quicker. Raises `StoreUnusable`."""
         why = Why(seen.seen_at_ms, f"{reason} ({', '.join(seen.rules)})", seen.run)
         with self._store.session(write=True) as connection, transaction(connection):
-            note_let_pass(connection, self._series, seen.bar, why)
+            return seen._replace(noted=note_let_pass(connection, self._series, seen.bar, why))
+
+    def _noted(self, bar: Bar) -> Revision | None:
+        if not self._store.exists():
+            return None
+        with self._store.session(write=False) as connection:
+            return noted_let_pass(connection, self._series, bar)

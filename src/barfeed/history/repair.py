@@ -15,7 +15,7 @@ from barfeed.domain.errors import ContractBroken, StoreEmpty
 from barfeed.domain.rules import Asked, but_let_pass, check_pull
 from barfeed.exchange.rest import Rest
 from barfeed.store.duckdb import Coverage, Store, Table
-from barfeed.store.revisions import Why, let_pass, overtaken, revised
+from barfeed.store.revisions import Why, is_there, let_pass, overtaken, revised
 
 # The most rows per weight: 500 cost 2.
 PAGE_BARS = 500
@@ -84,9 +84,17 @@ class Repair:
         if opens is None:
             raise StoreEmpty(f"{self._series}: the store holds no bar to repair", hint="barfeed run --catch-up")
         with self._store.session(write=False) as connection:
+            # Where no revision can be kept, none is planned.
+            is_there(connection)
             self._let_pass = let_pass(connection, self._series)
         theirs = self._ask(opens, now_ms)
         return Survey(now_ms, self._rest.clock.utc_ms(), opens, differences(opens, stored, theirs))
+
+    def expect(self, survey: Survey) -> None:
+        """Return where the store can take all that the exchange has; `StoreUnusable` where it refuses a bar."""
+        if bars := [each.exchange for each in survey.differences if each.exchange]:
+            with self._store.reading(self._series) as table:
+                table.would_take(bars)
 
     def confirmed(self, survey: Survey, pause_sec: float) -> list[Change]:
         """The changes of which the exchange says the same after a pause; gaps need no second word."""

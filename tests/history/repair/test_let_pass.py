@@ -55,6 +55,49 @@ def test_the_feeds_own_hint_lets_the_hour_go_on(contradicting: Machine, barfeed:
     assert listed[1] == "BTCUSDT 1h: 1 revisions"
 
 
+def test_a_bar_that_is_let_pass_already_is_told_since_when_and_not_noted_twice(
+    contradicting: Machine, barfeed: Barfeed
+) -> None:
+    words = ("repair", "--let-pass", BAR, "--yes", *QUICK)
+    assert barfeed(contradicting, *words, "--reason", "seen on the page").code == 0
+    with duckdb.connect(contradicting.duckdb, read_only=True) as connection:
+        ((since,),) = connection.execute(
+            "SELECT strftime(accepted_at, '%Y-%m-%d %H:%M:%S') FROM ohlcv_revisions"
+        ).fetchall()
+    before = contradicting.duckdb.read_bytes()
+    again = barfeed(contradicting, *words, "--reason", "once more")
+    assert (again.code, again.err) == (0, "")
+    said = again.out.splitlines()[-1]
+    assert said.startswith(f"BTCUSDT 1h: {BAR} is let pass already, since {since}")
+    assert said.endswith(": 'seen on the page (mean_price)'")
+    looked = barfeed(contradicting, "repair", "--let-pass", BAR, "--dry-run")
+    assert (looked.code, looked.out.splitlines()[-1]) == (0, said)
+    told = json.loads(barfeed(contradicting, *words, "--json").out)
+    assert (told["let_pass"], told["since"][: len(since)]) == (True, since)
+    assert contradicting.duckdb.read_bytes() == before
+
+
+@pytest.mark.long
+def test_a_bar_with_other_values_is_let_pass_anew(contradicting: Machine, barfeed: Barfeed) -> None:
+    words = ("repair", "--let-pass", BAR, "--yes", *QUICK)
+    assert barfeed(contradicting, *words).code == 0
+    dearer = DEARER + DEARER.replace("column = 7", "column = 5").replace("99999999999.5", "12.5")
+    contradicting.exchange.faults = parse_faults(dearer, "the test")
+    assert barfeed(contradicting, *words).out.splitlines()[-1].startswith("let_pass=")
+    assert barfeed(contradicting, "revisions").out.splitlines()[-1] == "BTCUSDT 1h: 2 revisions"
+
+
+def test_where_no_revision_can_be_kept_nobody_is_asked_to_let_a_bar_pass(
+    contradicting: Machine, barfeed: Barfeed
+) -> None:
+    with duckdb.connect(contradicting.duckdb) as connection:
+        connection.execute("CREATE TABLE ohlcv_revisions AS SELECT 'mine' AS note")
+    for flags in (("--yes", *QUICK), ("--dry-run",)):
+        ran = barfeed(contradicting, "repair", "--let-pass", BAR, *flags)
+        assert (ran.code, ran.out) == (4, "")
+        assert "table ohlcv_revisions is not the one that barfeed keeps the revisions in" in ran.err
+
+
 @pytest.mark.long
 def test_the_json_tells_the_row_and_what_it_breaks(contradicting: Machine, barfeed: Barfeed) -> None:
     ran = barfeed(contradicting, "repair", "--let-pass", BAR, "--yes", "--json", *QUICK)

@@ -100,8 +100,8 @@ def _let_pass(settings: Settings, open_time_ms: int, reason: str, *, yes: bool, 
         seen = work.look(open_time_ms)
     if not settings.json:
         say(*_row_text(series, seen))
-    if dry_run or not seen.findings:
-        return _tell_let_pass(settings, series, seen, is_noted=False)
+    if dry_run or seen.noted or not seen.findings:
+        return _tell_let_pass(settings, series, seen, is_noted=seen.noted is not None)
     if not (yes or _is_yes("let it pass as it is, from now on?")):
         raise Unrepaired(f"{series}: the bar was not let pass: that was no yes", hint="run it again, or with --yes")
     if not work.says_it_again(seen, settings.pause_sec):
@@ -109,8 +109,7 @@ def _let_pass(settings: Settings, open_time_ms: int, reason: str, *, yes: bool, 
             f"{series}: asked again, the exchange said something else of {grid.text(open_time_ms)}: not let pass",
             hint="run it again later: it may have mended the bar",
         )
-    work.note(seen, reason)
-    return _tell_let_pass(settings, series, seen, is_noted=True)
+    return _tell_let_pass(settings, series, work.note(seen, reason), is_noted=True)
 
 
 def _row_text(series: "Series", seen: "Seen") -> list[str]:
@@ -134,7 +133,11 @@ def _tell_let_pass(settings: Settings, series: "Series", seen: "Seen", *, is_not
             "exchange": values(seen.bar) | seen.turnover._asdict(),
             "findings": [{"rule": found.rule, "message": found.message} for found in seen.findings],
             "let_pass": is_noted,
+            "since": seen.noted and grid.timestamp(seen.noted.accepted_at_ms),
         }))  # fmt: skip
+    elif seen.noted:
+        since, reason = grid.timestamp(seen.noted.accepted_at_ms), seen.noted.reason
+        say(f"{series}: {grid.text(seen.bar.open_time_ms)} is let pass already, since {since}: {reason!r}")
     elif is_noted:
         say(f"let_pass={grid.text(seen.bar.open_time_ms)!r} rules={','.join(seen.rules)} run={seen.run!r}")
     return Unrepaired.exit_code if seen.findings and not is_noted else 0
@@ -166,6 +169,7 @@ def _look(
             raise StoreEmpty(str(problem), hint=f"start it: {sister('run', '--catch-up')}") from problem
     if only:
         found = found._replace(differences=found.of_kind(*KINDS[only]))
+    work.expect(found)
     return work, settings.series(), found
 
 
