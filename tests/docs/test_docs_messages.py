@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from barfeed.domain import errors
+from barfeed.domain.acceptance import Terms
 from barfeed.domain.errors import BarfeedError
 from barfeed.feed.record import Record
 from barfeed.replay.tapes.tape import Tape
@@ -16,6 +17,7 @@ from world import BTCUSDT_1H, World, hours, made_up_bars, ms
 PAGE = ROOT / "docs" / "operating.md"
 TEXT = PAGE.read_text("utf-8")
 TARGET_MS = ms(2024, 2, 10, 13)
+MADE = "CREATE TABLE ohlcv_btcusdt_1h"
 
 
 def family(root: type[BarfeedError]) -> list[type[BarfeedError]]:
@@ -83,7 +85,7 @@ def hole_of_the_exchanges(world: World) -> Record:
 
 
 def corrupt(world: World) -> Record:
-    world.duckdb.write_bytes(b"x" * 20_000)
+    world.duckdb.write_bytes(bytes(range(256)) * 80)
     return next_hour(world)
 
 
@@ -105,6 +107,19 @@ def another_table(*statements: str) -> Callable[[World], Record]:
     return live
 
 
+def asking(constraint: str, *before: str) -> Callable[[World], Record]:
+    """The bars in a table of the user's own that asks for more."""
+    values = "open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume DOUBLE"
+    columns = f"timestamp TIMESTAMP PRIMARY KEY, {values}, created_at TIMESTAMP, {constraint}"
+    return another_table(*before, f"{MADE} ({columns})", "INSERT INTO ohlcv_btcusdt_1h FROM mine")
+
+
+def view_of_revisions(world: World) -> Record:
+    world.execute("CREATE VIEW ohlcv_revisions AS FROM ohlcv_btcusdt_1h")
+    world.clock.go_to(TARGET_MS + hours(2) + 30_000)
+    return world.run(f"[[fault]]\n{REVISED}", accept=Terms(1.0, 1e9, 0.0))
+
+
 def file_for_a_folder(world: World) -> Record:
     moved = world.feed.folder.rename(world.feed.folder.with_name("moved"))
     world.feed.folder.write_text("")
@@ -112,7 +127,6 @@ def file_for_a_folder(world: World) -> Record:
     return next_hour(world)
 
 
-MADE = "CREATE TABLE ohlcv_btcusdt_1h"
 REVISED = 'kind = "revise"\nbar = 2024-02-10T11:00:00\nvolume = 1234.567'
 REFUSED = 'kind = "status"\nstatus = 400\ncode = -1121\nmsg = "Invalid symbol."'
 DEARER = 'kind = "text"\nbar = 2024-02-10T14:00:00\ncolumn = 7\nvalue = \'"99999999999.5"\''
@@ -153,6 +167,16 @@ SCENES: dict[str, tuple[Callable[[World], Record], str]] = {
         "store_unusable",
     ),
     "a view": (another_table(f"{MADE.replace('TABLE', 'VIEW')} AS FROM mine"), "store_unusable"),
+    "a CHECK": (asking("CHECK (timestamp < '2024-02-10 14:00')"), "store_unusable"),
+    "a foreign key": (
+        asking(
+            "FOREIGN KEY (timestamp) REFERENCES calendar (moment)",
+            "CREATE TABLE calendar (moment TIMESTAMP PRIMARY KEY)",
+            "INSERT INTO calendar SELECT timestamp FROM mine",
+        ),
+        "store_unusable",
+    ),
+    "a view for the revisions": (view_of_revisions, "store_unusable"),
     "no folder to write to": (file_for_a_folder, "artifacts_unusable"),
 }
 
