@@ -104,7 +104,7 @@ class RestHistory:
 
         Raises like `fetch`.
         """
-        listings = self._light("/fapi/v1/exchangeInfo", {}, lambda answer, _sent_sec: wire.read_listings(answer.body))
+        listings = self._light().exchange_info().listings
         return life(listings.get(self.series.symbol), self.now_ms, self.series.interval.ms)
 
     def fetch(self, spans: Sequence[Gap]) -> Iterator[Part]:

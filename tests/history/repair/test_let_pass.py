@@ -60,7 +60,7 @@ def test_a_bar_that_is_let_pass_already_is_told_since_when_and_not_noted_twice(
 ) -> None:
     words = ("repair", "--let-pass", BAR, "--yes", *QUICK)
     assert barfeed(contradicting, *words, "--reason", "seen on the page").code == 0
-    with duckdb.connect(contradicting.duckdb, read_only=True) as connection:
+    with opened(contradicting.duckdb, read_only=True) as connection:
         ((since,),) = connection.execute(
             "SELECT strftime(accepted_at, '%Y-%m-%d %H:%M:%S') FROM ohlcv_revisions"
         ).fetchall()
@@ -90,7 +90,7 @@ def test_a_bar_with_other_values_is_let_pass_anew(contradicting: Machine, barfee
 def test_where_no_revision_can_be_kept_nobody_is_asked_to_let_a_bar_pass(
     contradicting: Machine, barfeed: Barfeed
 ) -> None:
-    with duckdb.connect(contradicting.duckdb) as connection:
+    with opened(contradicting.duckdb) as connection:
         connection.execute("CREATE TABLE ohlcv_revisions AS SELECT 'mine' AS note")
     for flags in (("--yes", *QUICK), ("--dry-run",)):
         ran = barfeed(contradicting, "repair", "--let-pass", BAR, *flags)
