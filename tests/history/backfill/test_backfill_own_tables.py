@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from barfeed.domain.errors import UsageError
+from barfeed.history import own_files
 from barfeed.history.backfill import Backfill
 from barfeed.history.export import Wanted, export
 from barfeed.history.own_files import OwnFile
@@ -221,7 +222,7 @@ def test_a_disk_without_room_is_no_broken_zip(tmp_path: Path) -> None:
     with (
         no_file_over(1000),
         pytest.raises(SourceUnreadable, match="it cannot be unpacked: File too large"),
-        opened(path),
+        own_files.opened(path),
     ):
         raise AssertionError
 
