@@ -151,6 +151,7 @@ def test_json_tells_the_same(feeding: Machine) -> None:
         "inference": str(feeding.artifacts / "20240210_140030Z_for_inference.csv"),
         "short_window": None,
         "revisions": 0,
+        "notes": [],
         "troubles": [],
     }
 

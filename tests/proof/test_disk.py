@@ -92,6 +92,11 @@ def flipped(at: int) -> Harm:
     return flip
 
 
+def of(content: bytes) -> Harm:
+    """Another file in its place."""
+    return lambda path: (path.write_bytes(content), None)[1]
+
+
 def newer(path: Path) -> None:
     """The header of a version that does not exist yet, with the checksum that DuckDB expects of it."""
     header = bytearray(path.read_bytes()[:4096])
@@ -154,8 +159,9 @@ def foreign_log(path: Path) -> None:
 
 
 STORES: dict[str, tuple[Harm, str]] = {
-    "empty": (cut(0), "not a valid DuckDB database"),
-    "one byte": (cut(1), "not a valid DuckDB database"),
+    "empty": (cut(0), "is empty, 0 bytes: nothing is in it"),
+    "one byte": (of(b"\0"), "not a valid DuckDB database"),
+    "a text": (of(b"timestamp,open"), "is a text file, expected a DuckDB file"),
     "half a header": (cut(100), "cannot be used"),
     "one header": (cut(4096), "cannot be used"),
     "headers only": (cut(12288), "cannot be used"),

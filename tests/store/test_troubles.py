@@ -86,7 +86,7 @@ FILES: dict[str, tuple[Callable[[Path], None], str, str, bool]] = {
     "a letter cut in two": (text(b"a" * 511 + "ö".encode()), "is a text file", "a wrong path?", False),
     "blanks": (text(b" \n\n"), "is a text file, expected a DuckDB file; it begins ''", "a wrong path?", False),
     "empty": (
-        text(b""), "is empty, 0 bytes: nothing was ever in it",
+        text(b""), "is empty, 0 bytes: nothing is in it",
         "take it away and start a store in its place, barfeed run --catch-up", False,
     ),
     "zeros": (text(bytes(20_000)), "it is not a valid DuckDB database", "point --duckdb at the store", True),

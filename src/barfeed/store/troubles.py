@@ -122,7 +122,7 @@ def _other_file(path: Path) -> StoreUnusable | None:
         return StoreUnusable(f"{path} is a text file, expected a DuckDB file; it begins {begins!a}", hint=_TEXT_FILE)
     with suppress(OSError):
         if path.stat().st_size == 0:
-            return StoreUnusable(f"{path} is empty, 0 bytes: nothing was ever in it", hint=_EMPTY_FILE)
+            return StoreUnusable(f"{path} is empty, 0 bytes: nothing is in it", hint=_EMPTY_FILE)
     return None
 
 

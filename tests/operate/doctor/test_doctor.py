@@ -236,8 +236,13 @@ def test_a_file_of_a_newer_duckdb_says_so(feeding: Machine) -> None:
 def test_a_broken_file_and_another_shape_are_told(feeding: Machine) -> None:
     execute(feeding.duckdb, f"ALTER TABLE {TABLE} RENAME close TO shut")
     assert "another shape: close is missing" in told(feeding)["table"]["seen"]
-    feeding.duckdb.write_bytes(b"not a database at all " * 1000)
-    assert "cannot be used" in told(feeding)["store"]["seen"]
+    for content, says in (
+        (b"not a database at all " * 1000, "is a text file, expected a DuckDB file; it begins 'not a database"),
+        (b"", "is empty, 0 bytes"),
+        (bytes(20_000), "cannot be used"),
+    ):
+        feeding.duckdb.write_bytes(content)
+        assert says in told(feeding)["store"]["seen"]
 
 
 @pytest.mark.parametrize(

@@ -148,8 +148,8 @@ def test_a_probe_is_written_whole_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_every_line_is_in_the_docs_with_its_fix() -> None:
     names = {
-        "exchange", "clock", "proxy", "tls", "stream", "symbol", "store", "locks", "key", "table", "newest bar",
-        "window", "last cycle", "trades", "folder", "space", "scheduler", "extra",
+        "exchange", "clock", "proxy", "tls", "stream", "symbol", "store", "locks", "key", "table", "constraints",
+        "revisions", "newest bar", "window", "last cycle", "trades", "folder", "space", "scheduler", "extra",
     }  # fmt: skip
     assert set(re.findall(r"^\| `([a-z ]+)` \|", PAGE, re.MULTILINE)) == names
     source = "".join((ROOT / "src" / "barfeed" / "operate" / name).read_text() for name in ("doctor.py", "checks.py"))
