@@ -306,5 +306,5 @@ def test_a_proxy_that_is_not_there_is_told_in_plain_words(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     monkeypatch.setenv(f"{scheme}_proxy", f"http://127.0.0.1:{port}")
-    with pytest.raises(TryAgain, match=r"^\w*Prox\w*Error: .*connect to (the )?proxy.* Connection refused$"):
+    with pytest.raises(TryAgain, match=r"connect to (the )?proxy.* Connection refused$"):
         line.get(f"{scheme}://exchange.invalid")

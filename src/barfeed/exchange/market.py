@@ -11,7 +11,8 @@ class Branch(Conversation):
     """A conversation about one series: one of many at once, within the whole market's.
 
     It shares the whole's time, patience and budget, and what it costs is counted there, too. A refusal is its own; one
-    that concerns whoever asks from this address, as a block does, is the whole's: then no branch asks any more.
+    that concerns whoever asks from this address, as a block does, is the whole's: then no branch asks any more. It is
+    made once the whole has asked the time, and has its budget.
     """
 
     def __init__(self, whole: Conversation) -> None:

@@ -31,6 +31,8 @@ _USELESS_TIME_AFTER_SEC = 60.0
 # Who waits for the next minute hears so soon of a block.
 _LOOK_EVERY_SEC = 5.0
 
+_INFO = "/fapi/v1/exchangeInfo"
+
 Query = dict[str, str | int]
 
 _Value = TypeVar("_Value")
@@ -134,7 +136,7 @@ class Conversation:
                 return pull
             _log.info("%s: the target is not shown yet; asking again in %.1f s", asked.series, pause_sec)
             self.count_retry("late")
-            yield self._pause(pause_sec)
+            yield self.pause(pause_sec)
 
     def newest_bars(self, series: Series, end_ms: int, bars: int) -> Pull:
         """The `bars` newest rows that open at or before `end_ms` (ms), oldest first, paged where they must be.
@@ -174,18 +176,18 @@ class Conversation:
 
     def steps_of_exchange_info(self) -> Steps[ExchangeInfo]:
         """As `exchange_info`."""
-        return self._steps("/fapi/v1/exchangeInfo", {}, lambda answer, _sent_sec: wire.read_exchange_info(answer.body))
+        return self._steps(_INFO, {}, lambda answer, _sent_sec: wire.read_exchange_info(answer.body))
 
     def listings(self, wait_sec: float) -> "dict[str, Listing]":
         """Every symbol that the exchange lists, by its name. For a cycle that has failed.
 
         It is asked though the exchange has refused the symbol, and for so long though the patience has ended.
-        Raises like `exchange_info`.
+        Raises `ExchangeUnavailable`, `ExchangeRefused`.
         """
         refusal, self.refusal = self.refusal, None
         self.patience = Patience(self.rest.clock, wait_sec)
         try:
-            return self.exchange_info().listings
+            return self._asked(self._steps(_INFO, {}, lambda answer, _sent_sec: wire.read_listings(answer.body)))
         finally:
             # What was refused stays so; a block that came meanwhile weighs more.
             self.refusal = self.refusal or refusal
@@ -194,6 +196,16 @@ class Conversation:
         """Let all that is asked from now on weigh no more in a minute, what this minute has seen included."""
         self.budget = Budget(weight_max, lambda: self.now_ms)
         self.budget.settle(0, self.used_weight, self.now_ms)
+
+    def pause(self, sec: float) -> Pause:
+        """A step: wait as long, out of what is left of the patience."""
+        return Pause(min(sec, self.patience.left_sec))
+
+    def steps_aside(self, sec: float) -> Steps[None]:
+        """Wait without using any of the patience up."""
+        begin_sec = self.rest.clock.steady_sec()
+        yield Pause(sec)
+        self.patience.excuse(begin_sec, self.rest.clock.steady_sec())
 
     def count_retry(self, reason: str) -> None:
         """Count that something is asked again, for the manifest."""
@@ -245,14 +257,12 @@ class Conversation:
         while True:
             self.refuse(path)
             if (alone_sec := self.alone_sec()) > 0:
-                yield self._pause(min(alone_sec, _LOOK_EVERY_SEC))
+                yield self.pause(min(alone_sec, _LOOK_EVERY_SEC))
                 continue
             wait_sec = self.budget.admit(weighs) if self.budget else 0.0
             if not wait_sec:
                 return
-            begin_sec = self.rest.clock.steady_sec()
-            yield Pause(min(wait_sec, _LOOK_EVERY_SEC))
-            self.patience.excuse(begin_sec, self.rest.clock.steady_sec())
+            yield from self.steps_aside(min(wait_sec, _LOOK_EVERY_SEC))
 
     def _counted(self, url: str, weighs: int) -> Steps[Answer]:
         """The answer of one request, which costs its weight whatever comes of it."""
@@ -312,11 +322,7 @@ class Conversation:
         _log.log(
             logging.WARNING if self._is_news(fault, attempts) else logging.DEBUG, "%s: %s; asking again", path, fault
         )
-        return self._pause(pause_sec)
+        return self.pause(pause_sec)
 
     def _is_news(self, _fault: TryAgain, attempts: int) -> bool:
         return attempts == 1
-
-    def _pause(self, sec: float) -> Pause:
-        """As long, out of what is left of the patience."""
-        return Pause(min(sec, self.patience.left_sec))

@@ -33,10 +33,18 @@ ANSWER_TIMEOUT_SEC = 30.0
 # From one minute's questions to the next's; what the exchange closes before, the loop sees.
 _KEPT_OPEN_SEC = 90.0
 _GZIP = 16 + zlib.MAX_WBITS
-# What aiohttp raises, its sockets, and what unpacks an answer. A host's name may be none by a UnicodeError.
+# What aiohttp raises, its sockets, and what unpacks an answer; a ValueError for a host or a port that is none.
 FOREIGN: tuple[type[Exception], ...] = (
-    aiohttp.ClientError, HttpProcessingError, OSError, UnicodeError, EOFError, zlib.error,
+    aiohttp.ClientError, HttpProcessingError, OSError, ValueError, EOFError, zlib.error,
 )  # fmt: skip
+# For what the library tells in the words of its own insides.
+_WORDS: dict[type[Exception], str] = {
+    aiohttp.ServerDisconnectedError: "the connection was closed before an answer came",
+    aiohttp.ClientPayloadError: "the connection was closed before the answer was whole",
+    aiohttp.ClientResponseError: "the answer is no HTTP",
+    zlib.error: "the answer cannot be unpacked",
+    EOFError: "the answer cannot be unpacked: it has no end",
+}
 
 _Value = TypeVar("_Value")
 
@@ -191,7 +199,7 @@ def _unpacked(packed: bytes) -> bytes:
         plain += member.decompress(packed, single.BODY_BYTES_MAX + 1 - len(plain))
         single.check_size(len(plain))
         if not member.eof:
-            raise EOFError("a packed answer has no end")
+            raise EOFError
         packed = member.unused_data
     return plain
 
@@ -201,14 +209,17 @@ def _broken(problem: Exception) -> TryAgain:
         return TryAgain("timeout", "the answer was not whole in time")
     # Through SOCKS, only the cause is one.
     timed_out = isinstance(problem, TimeoutError) or isinstance(problem.__cause__, TimeoutError)
-    return TryAgain("timeout" if timed_out else "connection", f"{type(problem).__name__}: {_told(problem)}"[:300])
+    return TryAgain("timeout" if timed_out else "connection", _told(problem)[:300])
 
 
 def _told(problem: Exception) -> str:
-    if not isinstance(problem, aiohttp.ClientConnectorError):
-        return str(problem)
-    whom = "the proxy " if isinstance(problem, aiohttp.ClientProxyConnectionError) else ""
-    return f"cannot connect to {whom}{problem.host}:{problem.port}: {_why(problem.os_error)}"
+    if isinstance(problem, aiohttp.ClientConnectorError):
+        whom = "the proxy " if isinstance(problem, aiohttp.ClientProxyConnectionError) else ""
+        return f"cannot connect to {whom}{problem.host}:{problem.port}: {_why(problem.os_error)}"
+    if isinstance(problem, aiohttp.ClientHttpProxyError):
+        return f"the proxy answered HTTP {problem.status} {problem.message!a}"
+    words = next((words for kind, words in _WORDS.items() if isinstance(problem, kind)), "")
+    return words or f"{type(problem).__name__}: {' '.join(str(problem).split())}"
 
 
 def _why(problem: OSError) -> str:
