@@ -13,7 +13,7 @@ from barfeed.domain.bars import HOUR_MS, Bar, Pull, Series, Turnover
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Asked
 from barfeed.domain.sources import Csv, Rows
-from barfeed.store.foreign import SourceUnreadable
+from barfeed.store.incoming.foreign import SourceUnreadable
 from barfeed.store.sql_rules import STORED_RULES, broken
 from barfeed.store.staging import Staging, gaps
 

@@ -28,7 +28,7 @@ from barfeed.history.own_files import OwnFile
 from barfeed.machine.clock import Clock
 from barfeed.store import revisions
 from barfeed.store.duckdb import Store, heard, transaction
-from barfeed.store.foreign import SourceUnreadable
+from barfeed.store.incoming.foreign import SourceUnreadable
 from barfeed.store.staging import Staging, gaps, neighbours, stored
 
 SourceName = Literal["auto", "rest", "archive", "csv", "table"]

@@ -14,8 +14,8 @@ from barfeed.domain.grid import Gap
 from barfeed.domain.sources import Note
 from barfeed.history.backfill_report import difference_finding
 from barfeed.history.own_files import Member, MemberUnreadable, OwnFile, expect_duckdb, opened, within
-from barfeed.store.columns import HEADERLESS
-from barfeed.store.foreign import SourceUnreadable
+from barfeed.store.incoming.columns import HEADERLESS
+from barfeed.store.incoming.foreign import SourceUnreadable
 from barfeed.store.staging import Break, Difference, Staging, Taken
 
 INSIST = "give the --symbol and --interval of its bars, or insist with --force-name"

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from barfeed.domain.errors import UsageError
 from barfeed.exchange.archive import BROKEN_ZIP
-from barfeed.store.foreign import SourceUnreadable
+from barfeed.store.incoming.foreign import SourceUnreadable
 
 Kind = Literal["csv", "parquet", "feather", "zip"]
 

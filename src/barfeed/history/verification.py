@@ -22,7 +22,7 @@ from barfeed.domain.rules import Finding
 from barfeed.domain.sources import Note, Part, Source, bars_in, between, cut, named, span
 from barfeed.store import staging
 from barfeed.store.duckdb import Session, Store
-from barfeed.store.foreign import SourceUnreadable
+from barfeed.store.incoming.foreign import SourceUnreadable
 from barfeed.store.revisions import let_pass
 from barfeed.store.sql_rules import MESSAGES, STORED_RULES, broken
 from barfeed.store.staging import Staging, stored

@@ -17,10 +17,10 @@ from barfeed.domain.bars import VALUE_COLUMNS, Bar, Series, Turnover
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import TURNOVER_RULES, Finding
 from barfeed.domain.sources import Csv, Rows
-from barfeed.store import cells
-from barfeed.store.columns import Column, Label, Layout, layout, quoted
-from barfeed.store.csv_text import as_file, csv_layout
-from barfeed.store.foreign import SourceUnreadable, known, one_table, other_database, unreadable
+from barfeed.store.incoming import cells
+from barfeed.store.incoming.columns import Column, Label, Layout, layout, quoted
+from barfeed.store.incoming.csv_text import as_file, csv_layout
+from barfeed.store.incoming.foreign import SourceUnreadable, known, one_table, other_database, unreadable
 from barfeed.store.own import catalog, shape
 from barfeed.store.sql_rules import FLAT, INCOMING_RULES, MESSAGES, broken
 

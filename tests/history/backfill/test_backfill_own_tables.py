@@ -19,7 +19,7 @@ from barfeed.history.export import Wanted, export
 from barfeed.history.own_files import OwnFile
 from barfeed.machine.clock import SystemClock
 from barfeed.store.duckdb import Store
-from barfeed.store.foreign import SourceUnreadable
+from barfeed.store.incoming.foreign import SourceUnreadable
 from history.backfill.backfill_world import History
 from history.backfill.own_files_world import DAY, HEADER, lines, refusal, taken, written
 from history.backfill.test_backfill_process import Shop, small

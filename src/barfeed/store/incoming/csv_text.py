@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from barfeed.store.columns import HEADERLESS, Column, ColumnsUnknown, Layout, layout
+from barfeed.store.incoming.columns import HEADERLESS, Column, ColumnsUnknown, Layout, layout
 
 _HEAD_BYTES = 1 << 16
 _GZIP = b"\x1f\x8b"

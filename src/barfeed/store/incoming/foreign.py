@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from barfeed.store.columns import ColumnsUnknown, quoted
+from barfeed.store.incoming.columns import ColumnsUnknown, quoted
 
 # DuckDB's refusals of a CSV, as far as they are of use.
 _WIDTH = re.compile(r"Expected Number of Columns: (?P<expected>\d+) Found: (?P<found>\d+)")
