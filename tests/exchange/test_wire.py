@@ -288,13 +288,13 @@ def listed(*symbols: dict[str, Any]) -> dict[str, Listing]:
 
 
 def test_a_listing_tells_what_prices_are_in_and_their_least_step() -> None:
-    assert listed(symbol()) == {"BTCUSDT": LISTED._replace(quote="USDT", tick="0.10")}
+    assert listed(symbol()) == {"BTCUSDT": LISTED._replace(quote="USDT", tick=0.1)}
 
 
 @pytest.mark.parametrize(
     ("changed", "quote", "tick"),
     [
-        ({"quoteAsset": ...}, "", "0.10"),
+        ({"quoteAsset": ...}, "", 0.1),
         ({"filters": ...}, "USDT", None),
         ({"filters": []}, "USDT", None),
         ({"filters": [{"filterType": "PRICE_FILTER"}]}, "USDT", None),
@@ -306,7 +306,7 @@ def test_a_listing_tells_what_prices_are_in_and_their_least_step() -> None:
         ({"quoteAsset": 5}, "", None),
     ],
 )
-def test_what_a_listing_does_not_tell_is_empty(changed: dict[str, Any], quote: str, tick: str | None) -> None:
+def test_what_a_listing_does_not_tell_is_empty(changed: dict[str, Any], quote: str, tick: float | None) -> None:
     assert listed(symbol(**changed)) == {"BTCUSDT": LISTED._replace(quote=quote, tick=tick)}
 
 
@@ -327,8 +327,8 @@ def test_a_real_list_tells_the_tick_of_every_symbol_and_the_weight_of_a_minute()
     assert len(info.listings) == 122
     assert {each.quote for each in info.listings.values()} == {"USDT", "BUSD"}
     assert {name: info.listings[name].tick for name in ("BTCUSDT", "DOGEUSDT")} == {
-        "BTCUSDT": "0.01",
-        "DOGEUSDT": "0.000010",
+        "BTCUSDT": 0.01,
+        "DOGEUSDT": 0.00001,
     }
     assert None not in {each.tick for each in info.listings.values()}
     assert info.weight_limit == 2400

@@ -1,6 +1,7 @@
 """What a bar is: the typed record, the interval it spans, the series it belongs to."""
 
 from enum import Enum
+from functools import cached_property
 from typing import NamedTuple
 
 from barfeed.domain.errors import UsageError
@@ -88,7 +89,8 @@ class Interval(Enum):
     TWELVE_HOURS = "12h"
     ONE_DAY = "1d"
 
-    @property
+    # Asked for with each rule and bar.
+    @cached_property
     def ms(self) -> int:
         """Its length in milliseconds."""
         return int(self.value[:-1]) * {"m": MINUTE_MS, "h": HOUR_MS, "d": 24 * HOUR_MS}[self.value[-1]]

@@ -31,7 +31,7 @@ class Listing(NamedTuple):
     """A symbol as `/fapi/v1/exchangeInfo` lists it, in its own words; a date is None where it tells none.
 
     Its `onboardDate` was wrong for many symbols: where the first bar is, only the bars themselves tell.
-    `quote` is the asset that prices are in, empty where it tells none; `tick` their least step, as decimal text.
+    `quote` is the asset that prices are in, empty where it tells none; `tick` their least step.
     """
 
     symbol: str
@@ -40,7 +40,7 @@ class Listing(NamedTuple):
     onboard_ms: int | None
     delivery_ms: int | None
     quote: str = ""
-    tick: str | None = None
+    tick: float | None = None
 
 
 class Listed(NamedTuple):

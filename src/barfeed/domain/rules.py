@@ -237,6 +237,11 @@ def holes(bars: Sequence[Bar], step_ms: int) -> list[Gap]:
     ]
 
 
+def is_odd(pull: Pull, step_ms: int) -> bool:
+    """Whether there is anything in it that may be known: only then it is looked up."""
+    return bool(contradictions(pull) or holes(pull.bars, step_ms))
+
+
 def news(findings: Iterable[Finding], pull: Pull, asked: Asked, known: Known) -> list[Finding]:
     """The findings in the pull that are not known."""
     after_hole = {hole.last_ms + asked.step_ms for hole in known.holes}

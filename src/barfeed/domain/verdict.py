@@ -132,6 +132,14 @@ def _around(pull: Pull, remedies: Remedies, whole_ms: int | None) -> str:
     return f"nothing was appended; if it stays so, {around}"
 
 
+def judged_from(asked: Asked, judged: Sequence[Bar]) -> int:
+    """The open_time of the first bar that is compared, whether the exchange shows it or not.
+
+    With a hole of the exchange's own among them, as many bars reach further back.
+    """
+    return min(asked.first_ms, judged[0].open_time_ms)
+
+
 def judge(asked: Asked, pulled: Sequence[Bar], held: Held, *, catch_up: bool, remedies: Remedies) -> Verdict:
     """Compare the store with the pull and tell what to append.
 

@@ -221,11 +221,11 @@ def _read_symbols(body: bytes) -> list[_Symbol]:
         raise ContractBroken(f"/fapi/v1/exchangeInfo answered {quote(body)}: {problem}") from None
 
 
-def _quote_and_tick(symbol: _Symbol) -> tuple[str, str | None]:
+def _quote_and_tick(symbol: _Symbol) -> tuple[str, float | None]:
     if not isinstance(symbol, _WholeSymbol):
         return "", None
     ticks = (each.tickSize for each in symbol.filters if each.filterType == "PRICE_FILTER")
-    return symbol.quoteAsset, next((tick for tick in ticks if _DECIMAL.fullmatch(tick)), None)
+    return symbol.quoteAsset, next((float(tick) for tick in ticks if _DECIMAL.fullmatch(tick)), None)
 
 
 def read_weight_limit(body: bytes) -> int | None:
