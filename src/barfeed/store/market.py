@@ -1,0 +1,308 @@
+"""The bars of every symbol that is fed together, one table an interval, and what the exchange listed when.
+
+`ohlcv_1h` is written hour by hour, keyed by symbol and timestamp; `symbols` is append-only: a row whenever a symbol's
+listing was another than before. Everything takes a connection of `Store.session`.
+"""
+
+# ruff: noqa: S608 - tables and columns are of our own names only
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from operator import attrgetter, itemgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+
+from barfeed.domain.bars import COLUMNS, PRICE_COLUMNS, VALUE_COLUMNS, Bar, Interval, Pull
+from barfeed.domain.errors import StoreUnusable
+from barfeed.domain.grid import Gap
+from barfeed.domain.life import Listing
+from barfeed.domain.market.membership import Seen
+from barfeed.store.duckdb import Session, Store
+
+MEMBERSHIP = "symbols"
+
+_BAR_TYPES = {"symbol": "VARCHAR", "timestamp": "TIMESTAMP"} | dict.fromkeys(VALUE_COLUMNS, "DOUBLE")
+_CREATE = f"""
+CREATE TABLE {{table}} (
+  symbol VARCHAR, timestamp TIMESTAMP, {", ".join(f"{name} DOUBLE" for name in VALUE_COLUMNS)},
+  created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (symbol, timestamp)
+)
+"""
+# A NULL would not be a float: as NaN it is one that the rules refuse.
+_VALUES = ", ".join(f"coalesce({name}, 'NaN')" for name in VALUE_COLUMNS)
+# From when on each symbol's bars are asked for: one list a column, as everywhere.
+_ASKED = "(SELECT unnest(?::VARCHAR[]) AS symbol, make_timestamp_ms(unnest(?::BIGINT[])) AS begins)"
+_HELD = f"""
+SELECT bar.symbol, epoch_ms(bar.timestamp), {_VALUES}
+FROM {{table}} AS bar JOIN {_ASKED} AS asked ON asked.symbol = bar.symbol
+WHERE bar.timestamp >= make_timestamp_ms(?) AND bar.timestamp >= asked.begins
+ORDER BY bar.symbol, bar.timestamp
+"""
+_NEWEST = """
+SELECT symbol, epoch_ms(max(timestamp)) FROM {table} WHERE timestamp >= make_timestamp_ms(?) GROUP BY symbol
+"""
+# Of those that are behind: the table has no order by which one symbol's newest would be found at once.
+_NEWEST_OF = """
+SELECT symbol, epoch_ms(max(timestamp)) FROM {table} WHERE symbol IN (SELECT unnest(?::VARCHAR[])) GROUP BY symbol
+"""
+_INSERT = f"""
+INSERT INTO {{table}} (symbol, {", ".join(COLUMNS)})
+SELECT symbol, make_timestamp_ms(open_time_ms), {", ".join(VALUE_COLUMNS)}
+FROM (SELECT unnest(?::VARCHAR[]) AS symbol, unnest(?::BIGINT[]) AS open_time_ms,
+             {", ".join(f"unnest(?::DOUBLE[]) AS {name}" for name in VALUE_COLUMNS)})
+ON CONFLICT (symbol, timestamp) DO NOTHING RETURNING symbol, epoch_ms(timestamp)
+"""
+# What makes a window whole is counted where it stands: half a million bars are not read for it.
+_WINDOWS = f"""
+SELECT symbol, count(*) FILTER (epoch_ms(timestamp) % ? = 0),
+       bool_and({" AND ".join(f"coalesce(isfinite({name}), false)" for name in VALUE_COLUMNS)}
+                AND least({", ".join(PRICE_COLUMNS)}) > 0)
+FROM {{table}} WHERE timestamp BETWEEN make_timestamp_ms(?) AND make_timestamp_ms(?) GROUP BY symbol
+"""
+# Replaced with each pass: what packs twice as fast is worth half as much disk again.
+_PUBLISH = f"""
+COPY (
+  SELECT bar.symbol, bar.{", bar.".join(COLUMNS)}
+  FROM {{table}} AS bar JOIN {_ASKED} AS asked ON asked.symbol = bar.symbol
+  WHERE bar.timestamp BETWEEN make_timestamp_ms(?) AND make_timestamp_ms(?) AND bar.timestamp >= asked.begins
+  ORDER BY bar.symbol, bar.timestamp
+) TO '{{path}}' (FORMAT parquet, COMPRESSION snappy)
+"""
+EXCHANGE_GAPS = "exchange_gaps"
+# A gap that begins here has nothing before it: what follows it is a symbol's first bar.
+BEGINNING_MS = 0
+_GAP_TYPES = {
+    "symbol": "VARCHAR", "interval": "VARCHAR", "first": "TIMESTAMP", "last": "TIMESTAMP", "seen_at": "TIMESTAMP",
+}  # fmt: skip
+_CREATE_GAPS = f"""
+CREATE TABLE store.main.{EXCHANGE_GAPS} ({", ".join(f"{name} {type_}" for name, type_ in _GAP_TYPES.items())})
+"""
+_GAPS = f"""
+SELECT symbol, epoch_ms(first), epoch_ms(last) FROM store.main.{EXCHANGE_GAPS}
+WHERE interval = ? AND symbol IN (SELECT unnest(?::VARCHAR[])) ORDER BY symbol, first
+"""
+_BEGINNINGS = f"""
+SELECT symbol, epoch_ms(max(last)) FROM store.main.{EXCHANGE_GAPS}
+WHERE interval = ? AND first = make_timestamp_ms(?) GROUP BY symbol
+"""
+_NOTE_GAPS = f"""
+INSERT INTO store.main.{EXCHANGE_GAPS} ({", ".join(_GAP_TYPES)})
+SELECT unnest(?::VARCHAR[]), ?, make_timestamp_ms(unnest(?::BIGINT[])), make_timestamp_ms(unnest(?::BIGINT[])),
+       make_timestamp_ms(?)
+"""
+# A pull as it came, all columns of a kline but the last, which means nothing.
+_PULLED = {
+    "symbol": "VARCHAR", "open_time_ms": "BIGINT", **dict.fromkeys(VALUE_COLUMNS, "DOUBLE"), "close_time_ms": "BIGINT",
+    "quote_volume": "DOUBLE", "trades": "BIGINT", "taker_buy_volume": "DOUBLE", "taker_buy_quote_volume": "DOUBLE",
+}  # fmt: skip
+_WRITE_PULLS = f"""
+COPY (
+  SELECT symbol, make_timestamp_ms(open_time_ms) AS timestamp, * EXCLUDE (symbol, open_time_ms, close_time_ms),
+         make_timestamp_ms(close_time_ms) AS close_time
+  FROM (SELECT {", ".join(f"unnest(?::{type_}[]) AS {name}" for name, type_ in _PULLED.items())})
+) TO '{{path}}' (FORMAT parquet, COMPRESSION zstd)
+"""
+_TABLES = """
+SELECT table_name, column_name, data_type FROM duckdb_columns()
+WHERE database_name = 'store' AND schema_name = 'main' AND table_name = ?
+"""
+_KEYS = """
+SELECT constraint_column_names FROM duckdb_constraints()
+WHERE database_name = 'store' AND schema_name = 'main' AND table_name = ? AND constraint_type = 'PRIMARY KEY'
+"""
+
+_MEMBERSHIP_TYPES = {
+    "symbol": "VARCHAR",
+    "status": "VARCHAR",
+    "contract_type": "VARCHAR",
+    "quote": "VARCHAR",
+    "onboard": "TIMESTAMP",
+    "delivery": "TIMESTAMP",
+    "tick": "DOUBLE",
+    "seen_at": "TIMESTAMP",
+}
+_CREATE_MEMBERSHIP = f"""
+CREATE TABLE store.main.{MEMBERSHIP} ({", ".join(f"{name} {type_}" for name, type_ in _MEMBERSHIP_TYPES.items())})
+"""
+_SEEN = f"""
+SELECT symbol, status, contract_type, epoch_ms(onboard), epoch_ms(delivery), quote, tick, epoch_ms(seen_at)
+FROM store.main.{MEMBERSHIP} ORDER BY seen_at, rowid
+"""
+_NOTE = f"""
+INSERT INTO store.main.{MEMBERSHIP} ({", ".join(_MEMBERSHIP_TYPES)})
+SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[]),
+       make_timestamp_ms(unnest(?::BIGINT[])), make_timestamp_ms(unnest(?::BIGINT[])), unnest(?::DOUBLE[]),
+       make_timestamp_ms(?)
+"""
+
+
+_LISTING_FIELDS = ("symbol", "status", "contract_type", "quote", "onboard_ms", "delivery_ms", "tick")
+
+
+@contextmanager
+def reading(store: Store, interval: Interval) -> Iterator["MarketTable"]:
+    """The table, read-only: not a byte of the file changes, and a missing file stays missing."""
+    if not store.exists():
+        yield MarketTable(store.beside(), interval, is_new=True)
+        return
+    with store.session(write=False) as connection:
+        yield MarketTable(connection, interval)
+
+
+def _columns(rows: Iterable[object], names: Iterable[str]) -> list[list[object]]:
+    """One list a column: a statement a row takes a thousand times as long."""
+    return [list(column) for column in zip(*map(attrgetter(*names), rows), strict=True)]
+
+
+def table_name(interval: Interval) -> str:
+    """The table that holds every symbol's bars of this interval, `ohlcv_1h`."""
+    return f"ohlcv_{interval}"
+
+
+class Window(NamedTuple):
+    """How many bars a symbol has of a window, and whether every value of theirs is one."""
+
+    bars: int
+    is_sound: bool
+
+
+class MarketTable:
+    """The bars of every symbol at one interval while the store is open. Times are ms since 1970-01-01 UTC."""
+
+    def __init__(self, connection: Session, interval: Interval, *, is_new: bool = False) -> None:
+        """`is_new` where there is no file yet. Raises `StoreUnusable` for a table of that name that is another's."""
+        self.connection = connection
+        self._interval = interval
+        self._is_new = is_new
+        self._name = f"store.main.{table_name(interval)}"
+        self.exists = not is_new and _is_there(connection, table_name(interval), _BAR_TYPES, ["symbol", "timestamp"])
+
+    def newest(self, from_ms: int) -> dict[str, int]:
+        """The newest open_time of each symbol that has a bar at `from_ms` or later."""
+        return dict(self._query(_NEWEST, [from_ms]))
+
+    def newest_of(self, symbols: Sequence[str]) -> dict[str, int]:
+        """The newest open_time of each of these that has any bar: looked for in all the table."""
+        return dict(self._query(_NEWEST_OF, [list(symbols)])) if symbols else {}
+
+    def bars(self, from_ms: Mapping[str, int]) -> dict[str, list[Bar]]:
+        """Each symbol's bars from the moment given with it on, ascending; a stored NULL comes as NaN."""
+        if not from_ms:
+            return {}
+        rows = self._query(_HELD, [list(from_ms), list(from_ms.values()), min(from_ms.values())])
+        return {symbol: [Bar(*row[1:]) for row in each] for symbol, each in groupby(rows, itemgetter(0))}
+
+    def append(self, bars: Mapping[str, Sequence[Bar]]) -> dict[str, int]:
+        """Insert those that are not there yet; how many were inserted of each symbol."""
+        if not self.exists:
+            self.connection.execute(_CREATE.format(table=self._name))
+            self.exists = True
+        rows = [(symbol, *bar) for symbol, each in bars.items() for bar in each]
+        appended = dict.fromkeys(bars, 0)
+        if rows:
+            for symbol, _ in self._query(_INSERT, [list(column) for column in zip(*rows, strict=True)]):
+                appended[symbol] += 1
+        return appended
+
+    def windows(self, start_ms: int, end_ms: int) -> dict[str, Window]:
+        """What each symbol has of the window from `start_ms` to `end_ms`, both included."""
+        rows = self._query(_WINDOWS, [self._interval.ms, start_ms, end_ms])
+        return {symbol: Window(bars, is_sound) for symbol, bars, is_sound in rows}
+
+    def write_windows(self, path: Path, from_ms: Mapping[str, int], end_ms: int) -> int:
+        """Write these symbols' bars to a Parquet file, each from the moment given with it to `end_ms`; how many.
+
+        Columns: symbol, timestamp (UTC), open, high, low, close, volume; sorted by symbol, then time.
+        """
+        quoted = str(path).replace("'", "''")
+        values = [list(from_ms), list(from_ms.values()), min(from_ms.values(), default=end_ms), end_ms]
+        return int(self.connection.execute(_PUBLISH.format(table=self._name, path=quoted), values).fetchall()[0][0])
+
+    def membership(self) -> list[Seen]:
+        """Every listing that was noted, oldest first. Raises `StoreUnusable` for a table `symbols` of another shape."""
+        if self._is_new or not _is_there(self.connection, MEMBERSHIP, _MEMBERSHIP_TYPES):
+            return []
+        return [Seen(Listing(*row[:-1]), row[-1]) for row in self.connection.execute(_SEEN).fetchall()]
+
+    def note_membership(self, changed: Sequence[Listing], seen_at_ms: int) -> None:
+        """Note listings that are another than they were."""
+        if not changed:
+            return
+        if not _is_there(self.connection, MEMBERSHIP, _MEMBERSHIP_TYPES):
+            self.connection.execute(_CREATE_MEMBERSHIP)
+        self.connection.execute(_NOTE, [*_columns(changed, _LISTING_FIELDS), seen_at_ms])
+
+    def exchange_gaps(self, symbols: Sequence[str]) -> dict[str, list[Gap]]:
+        """Where the exchange itself was seen to have none of a symbol's bars. Raises `StoreUnusable` likewise."""
+        if self._is_new or not symbols or not _is_there(self.connection, EXCHANGE_GAPS, _GAP_TYPES):
+            return {}
+        rows = self.connection.execute(_GAPS, [str(self._interval), list(symbols)]).fetchall()
+        step_ms = self._interval.ms
+        return {
+            symbol: [Gap(first_ms, last_ms, (last_ms - first_ms) // step_ms + 1) for _, first_ms, last_ms in each]
+            for symbol, each in groupby(rows, itemgetter(0))
+        }
+
+    def first_bars(self) -> dict[str, int]:
+        """The first bar of all, of each symbol of which the exchange was seen to have none before it."""
+        if self._is_new or not _is_there(self.connection, EXCHANGE_GAPS, _GAP_TYPES):
+            return {}
+        rows = self.connection.execute(_BEGINNINGS, [str(self._interval), BEGINNING_MS]).fetchall()
+        return {symbol: last_ms + self._interval.ms for symbol, last_ms in rows}
+
+    def note_exchange_gaps(self, gaps: Sequence[tuple[str, Gap]], seen_at_ms: int) -> None:
+        """Note what the exchange was seen to have none of, so that it is not asked for again."""
+        if not gaps:
+            return
+        if not _is_there(self.connection, EXCHANGE_GAPS, _GAP_TYPES):
+            self.connection.execute(_CREATE_GAPS)
+        symbols, spans = zip(*gaps, strict=True)
+        bounds = _columns(spans, ("first_ms", "last_ms"))
+        self.connection.execute(_NOTE_GAPS, [list(symbols), str(self._interval), *bounds, seen_at_ms])
+
+    def end_of(self, path: Path) -> int | None:
+        """The last open_time of a Parquet file of windows; None where it is no such file."""
+        try:
+            quoted = str(path).replace("'", "''")
+            rows = self.connection.execute(f"SELECT epoch_ms(max(timestamp)) FROM read_parquet('{quoted}')").fetchall()
+        except duckdb.Error:
+            return None
+        end_ms: int | None = rows[0][0]
+        return end_ms
+
+    def _query(self, statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        if not self.exists:
+            return []
+        return self.connection.execute(statement.format(table=self._name), list(values)).fetchall()
+
+
+def write_pulls(connection: Session, path: Path, pulls: Mapping[str, Pull]) -> int:
+    """Write what the exchange said of each symbol to a Parquet file, all columns of it; how many rows."""
+    rows = [
+        (symbol, bar.open_time_ms, *bar.values, close_time_ms, *turnover)
+        for symbol, pull in pulls.items()
+        for bar, close_time_ms, turnover in zip(pull.bars, pull.close_times_ms, pull.turnovers, strict=True)
+    ]
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in _PULLED]
+    quoted = str(path).replace("'", "''")
+    connection.execute(_WRITE_PULLS.format(path=quoted), columns)
+    return len(rows)
+
+
+def _is_there(connection: Session, name: str, types: Mapping[str, str], key: Sequence[str] = ()) -> bool:
+    found = {column: type_ for _, column, type_ in connection.execute(_TABLES, [name]).fetchall()}
+    if not found:
+        return False
+    wrong = [f"{column} is {found.get(column, 'missing')}" for column in types if found.get(column) != types[column]]
+    keys = [list(columns) for (columns,) in connection.execute(_KEYS, [name]).fetchall()]
+    if key and list(key) not in keys:
+        wrong.append(f"it has no primary key ({', '.join(key)})")
+    if wrong:
+        raise StoreUnusable(
+            f"table {name} is none of barfeed's: {'; '.join(wrong)}",
+            hint="rename that table, or keep the market's bars in a file of their own: --duckdb",
+        )
+    return True
