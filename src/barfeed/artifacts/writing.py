@@ -10,7 +10,7 @@ import io
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,13 +24,20 @@ from barfeed.machine.atomic import Unflushed, flush, flush_entries, open_regular
 from barfeed.machine.locks import locked
 
 LATEST_NAME = "latest_for_inference.csv"
+LATEST_WINDOWS_NAME = "latest_for_inference.parquet"
 # No cycle lives as long: what is older in the working folder was left by a killed process.
 ABANDONED_AFTER_SEC = 24 * 3600
 
 _WORKING_FOLDER = ".unfinished"
 _SERIES_NAME = ".series"
 _LATEST_LOCK = "latest.lock"
-_KINDS = ("api_pull.csv", "for_inference.csv", "run.json")
+_KINDS = ("api_pull.csv", "api_pull.parquet", "for_inference.csv", "run.json")
+
+
+# Writes a file of its own making under a name, and tells how many rows it has.
+Make = Callable[[Path], int]
+# The last open_time (ms) in such a file, None where it is none.
+EndOf = Callable[[Path], int | None]
 
 
 class Written(NamedTuple):
@@ -97,19 +104,56 @@ class Run:
         with _translated(path):
             content = path.read_bytes()
         latest = self.folder / LATEST_NAME
-        lock = self._working / _LATEST_LOCK
-        with _translated(lock), locked(lock, wait=True) as is_ours:
-            if not is_ours:
-                raise _held(lock)
+        with self._alone():
             with _translated(latest):
                 ends = _end(latest)
             # One that ends after the newest closed bar is of another exchange's time.
             if not grid.timestamp(end_ms) < ends <= grid.timestamp(newest_ms):
                 self._save(LATEST_NAME, content)
 
+    def save_pulls(self, make: Make) -> Written:
+        """The evidence of many series, in one file that `make` writes."""
+        return self._save_made(f"{self.name}_api_pull.parquet", make)
+
+    def replace_latest_windows(self, make: Make, end_ms: int, newest_ms: int, end_of: EndOf) -> Written:
+        """Let what `make` writes be the latest of many series; it only goes forward, as that of one series does."""
+        latest = self.folder / LATEST_WINDOWS_NAME
+        with self._alone():
+            ends_ms = end_of(latest) if latest.is_file() else None
+            if ends_ms is not None and end_ms < ends_ms <= newest_ms:
+                return Written(latest.name, _sha256(latest), 0)
+            return self._save_made(LATEST_WINDOWS_NAME, make)
+
+    def publish_for(self, symbol: str, bars: Sequence[Bar]) -> Written:
+        """The inference CSV of one series of many; its latest is replaced, too."""
+        content = csv_bytes(bars, plain_decimals=self._plain_decimals)
+        path = self._save(f"{self.name}_for_inference_{symbol}.csv", content)
+        self._save(f"latest_for_inference_{symbol}.csv", content)
+        return Written(path.name, hashlib.sha256(content).hexdigest(), len(bars))
+
     def save_manifest(self, manifest: dict[str, Any]) -> Path:
         """The record of the run, as JSON."""
         return self._save(f"{self.name}_run.json", msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        lock = self._working / _LATEST_LOCK
+        with _translated(lock), locked(lock, wait=True) as is_ours:
+            if not is_ours:
+                raise _held(lock)
+            yield
+
+    def _save_made(self, name: str, make: Make) -> Written:
+        path = self.folder / name
+        with _translated(path):
+            unfinished = self._working / self.name / name
+            rows = make(unfinished)
+            with unfinished.open("rb+") as file:
+                flush(file.fileno())
+            written = Written(name, _sha256(unfinished), rows)
+            unfinished.replace(path)
+            flush_entries(self.folder)
+        return written
 
     def _save_csv(self, kind: str, bars: Sequence[Bar]) -> Written:
         content = csv_bytes(bars, plain_decimals=self._plain_decimals)
@@ -180,6 +224,11 @@ def run_files(folder: Path, run_time_ms: int, *, plain_decimals: bool = False) -
         # Told to ignore errors it still lets some through; what stays is swept later.
         with suppress(OSError):
             shutil.rmtree(working / name, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _held(lock: Path) -> ArtifactsUnusable:

@@ -27,6 +27,7 @@ from barfeed.feed import cycle_log
 from barfeed.feed.confirmation import Confirmed, confirm
 from barfeed.feed.order import Feed, Order
 from barfeed.feed.record import Record
+from barfeed.feed.settling import Settling
 from barfeed.store.duckdb import Table
 
 if TYPE_CHECKING:
@@ -43,9 +44,7 @@ class _Plan(NamedTuple):
 
     def judged_from_ms(self, pull: Pull) -> int:
         """The open_time of the first bar that is compared, whether the exchange shows it or not."""
-        asked_ms = grid.window_start(self.asked.target_ms, self.judged_bars, self.asked.step_ms)
-        # With a hole of the exchange's own among them, as many bars reach further back.
-        return min(asked_ms, self.judged(pull)[0].open_time_ms)
+        return verdict.judged_from(self.asked._replace(bars=self.judged_bars), self.judged(pull))
 
     def judged(self, pull: Pull) -> Sequence[Bar]:
         """What of the answer is compared with the store."""
@@ -80,6 +79,7 @@ class _Cycle:
         self._feed = feed
         self._order = order
         self._talk = talk
+        self._settling = Settling(talk, order.series.interval, order.settle_sec, order.heard_ms)
         self._record = Record(order.series, order.dataset, order.inference_source, order.dry_run, feed.clock)
 
     def live(self) -> Record:
@@ -123,7 +123,7 @@ class _Cycle:
         pull, trouble = self._pull(plan.asked)
         self._save_evidence(run, pull)
         now_ms = self._talk.now_ms
-        verdict.trust_clock(plan.asked, now_ms, self._talk.dated_ms, self._settle_sec(now_ms))
+        verdict.trust_clock(plan.asked, now_ms, self._talk.dated_ms, self._settling.needed_sec(now_ms))
         self._refuse_overtaken(plan.asked)
         is_all = self._is_all_there_is(pull, plan.asked)
         verdict.accept_pull(
@@ -178,22 +178,8 @@ class _Cycle:
             if abs(time.skew_sec) > self._order.max_skew_sec:
                 self._record.warnings.append(time.skew_text)
                 _log.warning("%s; the exchange's is used", time.skew_text)
-            self._settled_ms()
+            self._settling.wait_ms()
         return None
-
-    def _settled_ms(self) -> int:
-        """The exchange's time, waited for until the newest bar that has closed by then has settled."""
-        while True:
-            now_ms = self._talk.now_ms
-            left_sec = self._settle_sec(now_ms) - (now_ms - grid.floor(now_ms, self._step_ms)) / 1000
-            if left_sec <= 0:
-                return now_ms
-            self._talk.patience.wait_aside(left_sec)
-
-    def _settle_sec(self, now_ms: int) -> float:
-        is_heard = grid.last_closed(now_ms, self._step_ms) == self._order.heard_ms
-        # So near after a close as the exchange's time may be off, the close may still be ahead.
-        return max(0.0 if is_heard else self._order.settle_sec, self._talk.uncertain_sec)
 
     @contextmanager
     def _manifest(self, run: Run) -> Iterator[None]:
@@ -239,7 +225,7 @@ class _Cycle:
 
     def _plan(self) -> _Plan:
         # Looked at once more: the hour may have turned since, and the target is of this very moment.
-        order, now_ms = self._order, self._settled_ms()
+        order, now_ms = self._order, self._settling.wait_ms()
         self._record.now_ms, self._record.target_ms = now_ms, grid.last_closed(now_ms, self._step_ms)
         bars = order.n_recent
         if order.catch_up:
@@ -276,7 +262,7 @@ class _Cycle:
 
     def _known(self, plan: _Plan, pull: Pull) -> Known:
         """What is odd in the pull and no news; looked up only where something is."""
-        if rules.contradictions(pull) or rules.holes(pull.bars, self._step_ms):
+        if rules.is_odd(pull, self._step_ms):
             return self._inquiry().known(pull, plan.judged(pull))
         return NOTHING_KNOWN
 
@@ -359,11 +345,9 @@ class _Cycle:
         return decided.append
 
     def _refuse_overtaken(self, asked: Asked, stored_ms: int | None = None) -> None:
-        now_ms = self._talk.now_ms
-        settled_ms = grid.last_closed(now_ms - round(self._settle_sec(now_ms) * 1000), asked.step_ms)
         # What is stored beyond that, another process was quicker to append; or it is a store from the future.
-        is_appended = asked.target_ms < (stored_ms or 0) <= grid.last_closed(now_ms, asked.step_ms)
-        if settled_ms > asked.target_ms or is_appended:
+        is_appended = asked.target_ms < (stored_ms or 0) <= grid.last_closed(self._talk.now_ms, asked.step_ms)
+        if is_appended or self._settling.has_turned(asked.target_ms):
             # With this target, an old window would be published as the newest.
             raise _Overtaken("the hour turned before this one was done: the new hour is lived instead")
 

@@ -1,7 +1,7 @@
 """Why an hour fails that the feed can do nothing about: asked of the exchange, once, and in no good hour."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -72,24 +72,19 @@ class Inquiry:
         return ()
 
     def _holes(self, pull: Pull, judged_from_ms: int) -> Sequence[Gap]:
-        holes = rules.holes(pull.bars, self._order.series.interval.ms)[-_GAPS_ASKED:]
+        step_ms = self._order.series.interval.ms
+        holes = rules.holes(pull.bars, step_ms)[-_GAPS_ASKED:]
         stored_ms = self._stored_ms(holes[0]) if holes else set()
         return [
             hole
             for hole in holes
-            if self._is_stored(hole, stored_ms) or (hole.last_ms < judged_from_ms and self._is_the_exchanges(hole))
+            if is_stored(hole, stored_ms, step_ms) or (hole.last_ms < judged_from_ms and self._is_the_exchanges(hole))
         ]
 
     def _stored_ms(self, oldest: Gap) -> set[int]:
         with suppress(StoreUnusable), self._feed.store.reading(self._order.series) as table:
             return {bar.open_time_ms for bar in table.bars(oldest.first_ms)}
         return set()
-
-    def _is_stored(self, hole: Gap, stored_ms: set[int]) -> bool:
-        """Whether the store goes on behind the hole, and has nothing in it."""
-        step_ms = self._order.series.interval.ms
-        is_empty = stored_ms.isdisjoint(grid.opens(hole.first_ms, hole.last_ms, step_ms))
-        return is_empty and hole.last_ms + step_ms in stored_ms
 
     def _is_the_exchanges(self, hole: Gap) -> bool:
         """Whether the exchange, asked for nothing else, has no bar there."""
@@ -114,6 +109,12 @@ class Inquiry:
         if text not in self._record.warnings:
             self._record.warnings.append(text)
             _log.warning("%s", text)
+
+
+def is_stored(hole: Gap, stored_ms: Set[int], step_ms: int) -> bool:
+    """Whether a store of these open_times (ms) goes on behind the hole, and has nothing in it."""
+    is_empty = stored_ms.isdisjoint(grid.opens(hole.first_ms, hole.last_ms, step_ms))
+    return is_empty and hole.last_ms + step_ms in stored_ms
 
 
 def explained(

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 MANIFEST_VERSION = 1
 
 # What a cycle does, and how long each took: keys of the manifest, and labels of a metric.
-Step = Literal["time", "pull", "confirm", "evidence", "store", "ask_again", "publish", "inquiry", "then"]
+Step = Literal[
+    "time", "membership", "pull", "confirm", "evidence", "store", "ask_again", "publish", "inquiry", "then"
+]  # fmt: skip
 
 
 class Ended(NamedTuple):
@@ -88,19 +90,7 @@ class Record:
 
     def fail(self, error: BaseException) -> None:
         """Note the error that ends the cycle; one that is not ours is a bug, or a signal to stop."""
-        if isinstance(error, BarfeedError):
-            self.failure = Failure(
-                error.status,
-                error.exit_code,
-                str(error),
-                error.hint,
-                error.findings,
-                error.retry_after_sec,
-                error.last_bar_ms,
-            )
-        else:
-            said = f"{type(error).__name__}: {error}"
-            self.failure = Failure("interrupted", INTERRUPTED_EXIT_CODE, said, "run it again", (), None)
+        self.failure = failure_of(error)
 
     def grow(self, appended: Sequence[Bar]) -> None:
         """Note that the store, whose coverage is known, has these bars now, too."""
@@ -172,31 +162,21 @@ class Record:
             "message": self.failure.message if self.failure else "",
             "hint": self.failure.hint if self.failure else "",
             "target": self.target,
-            "exchange": self._exchange(talk),
+            "exchange": exchange_told(talk, self.now_ms),
             "dry_run": self.dry_run,
             "inference_source": self.inference_source,
             "inference_from": self.inference_from,
             "counts": self._counts(),
             "coverage": self._coverage(),
-            "files": {"api_pull": _file(self.pull), "for_inference": _file(self.inference)},
-            "findings": [_finding(each) for each in self.failure.findings] if self.failure else [],
+            "files": {"api_pull": file_told(self.pull), "for_inference": file_told(self.inference)},
+            "findings": [finding_told(each) for each in self.failure.findings] if self.failure else [],
             "short_window": _short(self.shortage) if self.shortage else None,
             "last_bar": self._last_bar(),
             "revisions": [_revision(each) for each in self.revised],
-            "flat": [_span(each) for each in self.flat or ()],
+            "flat": [span_told(each) for each in self.flat or ()],
             "warnings": self.warnings,
             "then": self.then._asdict() if self.then else None,
             "durations_sec": self.durations_sec | {"total": round(self._total_sec(), 6)},
-        }
-
-    def _exchange(self, talk: Conversation) -> dict[str, Any]:
-        return {
-            "base_url": talk.base_url,
-            "time": None if self.now_ms is None else grid.text(self.now_ms),
-            "skew_sec": round(talk.time.skew_sec, 3) if talk.time else None,
-            "requests": talk.requests,
-            "retries": dict(talk.retries),
-            "used_weight": talk.used_weight,
         }
 
     def _last_bar(self) -> str | None:
@@ -222,7 +202,36 @@ class Record:
         return sum(self.durations_sec.values())
 
 
-def _file(written: Written | None) -> dict[str, Any] | None:
+def failure_of(error: BaseException) -> Failure:
+    """How what ends with this error ended; one that is not ours is a bug, or a signal to stop."""
+    if not isinstance(error, BarfeedError):
+        said = f"{type(error).__name__}: {error}"
+        return Failure("interrupted", INTERRUPTED_EXIT_CODE, said, "run it again", (), None)
+    return Failure(
+        error.status,
+        error.exit_code,
+        str(error),
+        error.hint,
+        error.findings,
+        error.retry_after_sec,
+        error.last_bar_ms,
+    )
+
+
+def exchange_told(talk: Conversation, now_ms: int | None) -> dict[str, Any]:
+    """Whom a manifest's cycle asked, and how often."""
+    return {
+        "base_url": talk.base_url,
+        "time": None if now_ms is None else grid.text(now_ms),
+        "skew_sec": round(talk.time.skew_sec, 3) if talk.time else None,
+        "requests": talk.requests,
+        "retries": dict(talk.retries),
+        "used_weight": talk.used_weight,
+    }
+
+
+def file_told(written: Written | None) -> dict[str, Any] | None:
+    """A file as a manifest tells it."""
     return written._asdict() if written else None
 
 
@@ -231,7 +240,8 @@ def _short(shortage: "Shortage") -> dict[str, Any]:
     return {"bars": shortage.bars, "asked": shortage.asked, "first": first, "whole_from": whole}
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def finding_told(finding: Finding) -> dict[str, Any]:
+    """A finding as a manifest tells it."""
     bar = None if finding.open_time_ms is None else grid.text(finding.open_time_ms)
     both = {name: _finite(each) for name, each in (("stored", finding.stored), ("exchange", finding.exchange))}
     return {"bar": bar, "rule": finding.rule, "message": finding.message} | both
@@ -241,7 +251,8 @@ def _revision(change: Change) -> dict[str, Any]:
     return {"bar": grid.text(change.open_time_ms), "stored": values(change.old), "exchange": values(change.new)}
 
 
-def _span(run: Gap) -> dict[str, Any]:
+def span_told(run: Gap) -> dict[str, Any]:
+    """A run of bars as a manifest tells it."""
     return {"first": grid.text(run.first_ms), "last": grid.text(run.last_ms), "bars": run.bars}
 
 

@@ -1,0 +1,328 @@
+"""One pass over a market: ask for every series at once, append in one transaction. Readable top to bottom."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from barfeed.artifacts.writing import Run, keep_for, run_files
+from barfeed.domain import grid, rules, verdict
+from barfeed.domain.bars import Bar, Pull, Series
+from barfeed.domain.errors import ArtifactsUnusable, BarfeedError, ExchangeRefused, StoreEmpty
+from barfeed.domain.grid import Gap
+from barfeed.domain.life import Listing
+from barfeed.domain.market import members, membership
+from barfeed.domain.market.members import Member, Stored
+from barfeed.domain.rules import NOTHING_KNOWN, Asked, Known
+from barfeed.domain.verdict import Held
+from barfeed.exchange.market import Branch
+from barfeed.exchange.refusals import SYMBOL_CODES
+from barfeed.exchange.rest import Conversation
+from barfeed.exchange.steps import AskAll
+from barfeed.feed.inquiry import is_stored
+from barfeed.feed.market.order import MarketOrder, Pulled, pulling
+from barfeed.feed.market.publication import Publication
+from barfeed.feed.market.record import MarketRecord, Outcome
+from barfeed.feed.order import Feed
+from barfeed.feed.settling import Settling
+from barfeed.store import market
+from barfeed.store.duckdb import transaction
+from barfeed.store.market import MarketTable
+from barfeed.store.revisions import let_pass
+
+_WEIGHT_LIMIT = 2400
+
+_log = logging.getLogger(__name__)
+
+Answers = Mapping[Member, Pulled | BarfeedError]
+
+
+class _Overtaken(Exception):
+    """The hour turned meanwhile, or another process has appended a newer target: live the new hour."""
+
+
+def run_pass(feed: Feed, order: MarketOrder, talk: Conversation, ask: AskAll) -> MarketRecord:
+    """Live one hour of every series; the record tells how it ended for each.
+
+    Nothing but a bug, or a signal to stop, raises.
+    """
+    while True:
+        with suppress(_Overtaken):
+            return _Pass(feed, order, talk, ask).live()
+
+
+class _Pass:
+    """One hour of a market: what it works with, and the record that grows as it goes."""
+
+    def __init__(self, feed: Feed, order: MarketOrder, talk: Conversation, ask: AskAll) -> None:
+        self._feed = feed
+        self._order = order
+        self._talk = talk
+        self._ask = ask
+        self._step_ms = order.interval.ms
+        self._settling = Settling(talk, order.interval, order.settle_sec)
+        self._record = MarketRecord(order.interval, order.dataset, str(order.selection), order.dry_run, feed.clock)
+
+    def live(self) -> MarketRecord:
+        try:
+            self._live()
+        except BarfeedError as error:
+            _log.debug("the pass failed", exc_info=True)
+            self._record.fail(error)
+        return self._record
+
+    def _live(self) -> None:
+        no_time = self._agree_on_time()
+        keep_for(self._feed.folder, f"market {self._order.interval}")
+        files = run_files(self._feed.folder, self._talk.now_ms, plain_decimals=self._order.plain_decimals)
+        with files as run:
+            with self._manifest(run):
+                if no_time:
+                    raise no_time
+                self._pull_to_publish(run)
+            self._follow_up(run)
+
+    def _pull_to_publish(self, run: Run) -> None:
+        order = self._order
+        listed = self._listed()
+        now_ms = self._settling.wait_ms()
+        target_ms = grid.last_closed(now_ms, self._step_ms)
+        self._record.now_ms, self._record.target_ms = now_ms, target_ms
+        stored = self._stored(target_ms)
+        due = self._due(listed, stored, now_ms)
+        answers = self._pull(due)
+        self._save_evidence(run, answers)
+        everything = Asked(Series("market", order.interval), 1, now_ms)
+        verdict.trust_clock(everything, now_ms, self._talk.dated_ms, self._settling.needed_sec(now_ms))
+        accepted = self._accept(answers, stored)
+        self._refuse_overtaken(target_ms)
+        self._keep(listed, answers, accepted, target_ms)
+        if not order.dry_run:
+            with self._record.step("publish"):
+                Publication(self._feed.store, order, self._talk, self._ask, self._record).publish(run, due)
+
+    def _agree_on_time(self) -> BarfeedError | None:
+        # An error is kept, not raised: a run gets its name from the time, and its manifest from its name.
+        with self._record.step("time"):
+            try:
+                time = self._talk.time or self._talk.ask_time()
+            except BarfeedError as error:
+                return error
+            if abs(time.skew_sec) > self._order.max_skew_sec:
+                self._warn(f"{time.skew_text}; the exchange's is used")
+            self._settling.wait_ms()
+        return None
+
+    def _listed(self) -> Mapping[str, Listing]:
+        with self._record.step("membership"):
+            info = self._talk.exchange_info()
+        # Where the exchange tells no limit, what it was for years.
+        self._talk.keep_within(self._order.weight_budget or (info.weight_limit or _WEIGHT_LIMIT) // 2)
+        return info.listings
+
+    def _stored(self, target_ms: int) -> Stored:
+        start_ms = grid.window_start(target_ms, self._order.reach.window_bars, self._step_ms)
+        with self._record.step("store"), self._reading() as table:
+            newest_ms, listed = table.newest(start_ms), table.membership()
+            noted = membership.by_symbol(listed)
+            behind = [each for each in noted if each not in newest_ms and self._order.selection.includes(each)]
+            return Stored({**newest_ms, **table.newest_of(behind)}, listed, table.first_bars())
+
+    def _due(self, listed: Mapping[str, Listing], stored: Stored, now_ms: int) -> list[Member]:
+        order = self._order
+        if not (stored.newest_ms or order.reach.catch_up):
+            raise StoreEmpty(
+                f"market {order.interval}: the store holds no bar to validate against",
+                hint=f"start it: {order.remedies('').catch_up}",
+            )
+        due = members.members(order.selection, order.reach, listed, stored, now_ms)
+        self._record.outcomes = {each.symbol: Outcome(each.symbol, each.asked.target_ms) for each in due}
+        return due
+
+    def _pull(self, due: Sequence[Member]) -> Answers:
+        with self._record.step("pull"):
+            answers = self._ask([pulling(Branch(self._talk), each.asked, each.first_ms) for each in due])
+        for member, answer in zip(due, answers, strict=True):
+            self._outcome(member).pulled = 0 if isinstance(answer, BarfeedError) else len(answer.pull.bars)
+        return dict(zip(due, answers, strict=True))
+
+    def _save_evidence(self, run: Run, answers: Answers) -> None:
+        pulls = {member.symbol: each.pull for member, each in answers.items() if isinstance(each, Pulled)}
+        with self._record.step("evidence"):
+            beside = self._feed.store.beside()
+            self._record.pull = run.save_pulls(lambda path: market.write_pulls(beside, path, pulls))
+
+    def _accept(self, answers: Answers, stored: Stored) -> dict[Member, Pull]:
+        """The pulls that keep every rule by themselves; why the others do not is noted."""
+        pulls = {member: each.pull for member, each in answers.items() if isinstance(each, Pulled)}
+        odd = {member: pull for member, pull in pulls.items() if rules.is_odd(pull, self._step_ms)}
+        known = self._known(odd, stored) if odd else {}
+        accepted = {}
+        for member, answer in answers.items():
+            try:
+                accepted[member] = self._accepted(member, answer, known.get(member, NOTHING_KNOWN))
+            except BarfeedError as trouble:
+                self._note(member, trouble)
+        return accepted
+
+    def _accepted(self, member: Member, answer: Pulled | BarfeedError, known: Known) -> Pull:
+        if isinstance(answer, BarfeedError):
+            raise answer
+        verdict.accept_pull(
+            answer.pull, member.asked, may_be_short=answer.is_all, remedies=self._order.remedies(member.symbol),
+            known=known, window_bars=self._order.reach.window_bars,
+        )  # fmt: skip
+        return answer.pull
+
+    def _known(self, odd: Mapping[Member, Pull], stored: Stored) -> dict[Member, Known]:
+        """What is odd and no news: somebody let it pass, the store has it so, or the symbol was seen not to trade."""
+        own = membership.by_symbol(stored.listed)
+        with self._reading() as table:
+            held = table.bars({member.symbol: pull.bars[0].open_time_ms for member, pull in odd.items()})
+            passed = {member: let_pass(table.connection, member.asked.series) for member in odd}
+        return {
+            member: Known(passed[member], [
+                hole
+                for hole in rules.holes(pull.bars, self._step_ms)
+                if is_stored(hole, {bar.open_time_ms for bar in held.get(member.symbol, ())}, self._step_ms)
+                or membership.is_explained(hole, own.get(member.symbol, ()), self._step_ms)
+            ])
+            for member, pull in odd.items()
+        }  # fmt: skip
+
+    def _note(self, member: Member, trouble: BarfeedError) -> None:
+        """Note why there is no bar of a series, by what its symbol is."""
+        told = members.explained(
+            member, trouble,
+            is_refused=isinstance(trouble, ExchangeRefused) and trouble.code in SYMBOL_CODES,
+            is_named=member.symbol in self._order.selection.names,
+            backfill=self._order.remedies(member.symbol).backfill,
+        )  # fmt: skip
+        if told.is_trouble:
+            self._outcome(member).fail(told.why)
+        else:
+            self._outcome(member).quiet = str(told.why)
+
+    def _keep(
+        self, listed: Mapping[str, Listing], answers: Answers, accepted: Mapping[Member, Pull], target_ms: int
+    ) -> None:
+        """In one transaction: compare every series, append what is good of each, note what is listed."""
+        with self._record.step("store"), self._writing() as table:
+            before = membership.latest(table.membership())
+            changed = membership.changes(before, listed)
+            new = self._judge(table, accepted, target_ms)
+            if self._order.dry_run:
+                appended = {symbol: len(bars) for symbol, bars in new.items()}
+            else:
+                table.note_membership(changed, self._talk.now_ms)
+                table.note_exchange_gaps(_nothing_before(answers), self._talk.now_ms)
+                appended = table.append(new)
+        # Only here, behind the commit, is it true.
+        for symbol, bars in appended.items():
+            self._record.outcomes[symbol].appended = bars
+        fed = [each for each in changed if self._order.selection.includes(each.symbol)]
+        self._record.events = membership.events(before, fed)
+        for event in self._record.events:
+            self._warn(str(event))
+
+    def _judge(self, table: MarketTable, accepted: Mapping[Member, Pull], target_ms: int) -> dict[str, Sequence[Bar]]:
+        """What to append of each series; why nothing of the others, is noted."""
+        begins_ms = {member.symbol: verdict.judged_from(member.asked, pull.bars) for member, pull in accepted.items()}
+        held = table.bars(begins_ms)
+        newest_ms = {symbol: bars[-1].open_time_ms for symbol, bars in held.items()}
+        self._refuse_overtaken(target_ms, max(newest_ms.values(), default=0))
+        new: dict[str, Sequence[Bar]] = {}
+        for member, pull in accepted.items():
+            its = Held(held.get(member.symbol, ()), newest_ms.get(member.symbol, member.newest_ms))
+            remedies = self._order.remedies(member.symbol)
+            try:
+                decided = verdict.judge(member.asked, pull.bars, its, catch_up=member.catch_up, remedies=remedies)
+            except BarfeedError as trouble:
+                self._outcome(member).fail(trouble)
+                continue
+            self._outcome(member).validated = decided.validated
+            self._outcome(member).flat = rules.flat_runs(pull.bars, self._step_ms)
+            new[member.symbol] = decided.append
+        return new
+
+    def _refuse_overtaken(self, target_ms: int, stored_ms: int = 0) -> None:
+        is_appended = target_ms < stored_ms <= grid.last_closed(self._talk.now_ms, self._step_ms)
+        if is_appended or self._settling.has_turned(target_ms):
+            raise _Overtaken("the hour turned before this one was done: the new hour is lived instead")
+
+    @contextmanager
+    def _reading(self) -> Iterator[MarketTable]:
+        with market.reading(self._feed.store, self._order.interval) as table:
+            yield table
+
+    @contextmanager
+    def _writing(self) -> Iterator[MarketTable]:
+        if self._order.dry_run:
+            with self._reading() as table:
+                yield table
+            return
+        with self._feed.store.session(write=True) as connection:
+            table = MarketTable(connection, self._order.interval)
+            with transaction(connection):
+                yield table
+
+    @contextmanager
+    def _manifest(self, run: Run) -> Iterator[None]:
+        self._record.run_time = run.name
+        try:
+            yield
+        except _Overtaken as turn:
+            self._record.pass_on(str(turn))
+            self._save_manifest(run)
+            raise
+        except BaseException as error:
+            self._record.fail(error)
+            try:
+                self._save_manifest(run)
+            except ArtifactsUnusable as second:
+                # The first trouble is the one to tell; the disk's will come again.
+                _log.error("%s", second)
+            raise
+        self._save_manifest(run)
+
+    def _follow_up(self, run: Run) -> None:
+        record = self._record
+        if not (self._order.then and record.inference and record.manifest_path):
+            return
+        variables = {
+            "BARFEED_INFERENCE_PARQUET": str((run.folder / record.inference.file).absolute()),
+            "BARFEED_TARGET": record.target or "",
+            "BARFEED_MANIFEST": str(Path(record.manifest_path).absolute()),
+            "BARFEED_FRESH": ",".join(record.fresh),
+            "BARFEED_MISSING": ",".join(record.missing),
+        }
+        # Imported only here: most passes have no command to follow.
+        from barfeed.feed.follow_up import run_command  # noqa: PLC0415
+
+        with record.step("then"):
+            record.then = run_command(self._order.then, variables, self._order.then_timeout_sec)
+        try:
+            self._save_manifest(run)
+        except ArtifactsUnusable as problem:
+            # The pass itself is done and told; only how the command ended is not.
+            _log.warning("%s", problem)
+
+    def _save_manifest(self, run: Run) -> None:
+        self._record.manifest_path = str(run.save_manifest(self._record.manifest(self._talk)))
+
+    def _outcome(self, member: Member) -> Outcome:
+        return self._record.outcomes[member.symbol]
+
+    def _warn(self, text: str) -> None:
+        self._record.warnings.append(text)
+        _log.warning("%s", text)
+
+
+def _nothing_before(answers: Answers) -> list[tuple[str, Gap]]:
+    """What the exchange showed now to have none of: everything before the first bar of a young symbol."""
+    return [
+        (member.symbol, Gap(market.BEGINNING_MS, first_ms - step_ms, (first_ms - step_ms) // step_ms + 1))
+        for member, each in answers.items()
+        if isinstance(each, Pulled) and each.is_all and each.pull.bars[0].open_time_ms != member.first_ms
+        for first_ms, step_ms in [(each.pull.bars[0].open_time_ms, member.asked.step_ms)]
+    ]

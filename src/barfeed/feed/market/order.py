@@ -1,0 +1,57 @@
+"""What a pass is asked to do, and what it asks of each series."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from barfeed.domain.bars import Interval, Pull
+from barfeed.domain.market.members import Reach
+from barfeed.domain.market.selection import Selection
+from barfeed.domain.rules import Asked
+from barfeed.domain.verdict import Remedies
+from barfeed.exchange.rest import Conversation
+from barfeed.exchange.steps import Steps
+
+
+class MarketOrder(NamedTuple):
+    """What a pass is asked to do; it holds no time and no connection. `remedies` names what helps a symbol."""
+
+    selection: Selection
+    reach: Reach
+    window_bars_min: int
+    dataset: str
+    dry_run: bool
+    settle_sec: float
+    max_skew_sec: float
+    csv_for: tuple[str, ...]
+    # Request weight a UTC minute; 0 for half of what the exchange allows.
+    weight_budget: int
+    plain_decimals: bool
+    then: str
+    then_timeout_sec: float
+    remedies: Callable[[str], Remedies]
+
+    @property
+    def interval(self) -> Interval:
+        """The interval of every series."""
+        return self.reach.interval
+
+
+class Pulled(NamedTuple):
+    """What the exchange answered for a series, and whether it has nothing older."""
+
+    pull: Pull
+    is_all: bool
+
+
+def pulling(talk: Conversation, asked: Asked, first_ms: int | None) -> Steps[Pulled]:
+    """Ask for the pull and, where it is short, whether there is anything older.
+
+    `first_ms`, where it is known, is the first bar of all: then that is not asked again.
+    """
+    pull = yield from talk.steps_of_closed_bars(asked)
+    if not pull.bars or len(pull.bars) >= asked.bars:
+        return Pulled(pull, is_all=False)
+    if pull.bars[0].open_time_ms == first_ms:
+        return Pulled(pull, is_all=True)
+    older = yield from talk.steps_of_newest_bars(asked.series, pull.bars[0].open_time_ms - 1, 1)
+    return Pulled(pull, is_all=not older.bars)

@@ -1,0 +1,230 @@
+"""What one pass over a market did, series by series: the manifest and the summary line made of it."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from barfeed import __version__
+from barfeed.artifacts.writing import Written
+from barfeed.domain import grid
+from barfeed.domain.bars import Interval
+from barfeed.domain.errors import BarfeedError
+from barfeed.domain.grid import Gap
+from barfeed.domain.market.membership import Event
+from barfeed.exchange.rest import Conversation
+from barfeed.feed.record import (
+    MANIFEST_VERSION,
+    Ended,
+    Failure,
+    Step,
+    exchange_told,
+    failure_of,
+    file_told,
+    finding_told,
+    span_told,
+)
+from barfeed.machine.clock import Clock
+
+_NAMED = 5
+# Whose move it is next weighs more than how many it concerns: what needs somebody comes first.
+_WORST_FIRST = (70, 4, 2, 1, 5, 3)
+
+
+@dataclass
+class Outcome:
+    """How a pass ended for one symbol. Times are ms since 1970-01-01 UTC."""
+
+    symbol: str
+    target_ms: int
+    pulled: int = 0
+    validated: int = 0
+    appended: int = 0
+    failure: Failure | None = None
+    # Why it has no bar of this hour, and it is nobody's trouble: it is settled, halted, or still to come.
+    quiet: str = ""
+    # Why its window is not among the published ones, where nothing is wrong with it.
+    short: str = ""
+    flat: list[Gap] = field(default_factory=list)
+    is_published: bool = False
+
+    @property
+    def status(self) -> str:
+        """`appended`, `up_to_date`, `quiet`, or the error's name."""
+        if self.failure:
+            return self.failure.status
+        if self.quiet:
+            return "quiet"
+        return "appended" if self.appended else "up_to_date"
+
+    def fail(self, error: BarfeedError) -> None:
+        """Note why there is no bar of it; what else is fed goes on."""
+        self.failure = failure_of(error)
+
+    def told(self) -> dict[str, Any]:
+        """As the manifest keeps it."""
+        failure = self.failure
+        return {
+            "symbol": self.symbol,
+            "status": self.status,
+            "target": grid.text(self.target_ms),
+            "pulled": self.pulled,
+            "validated": self.validated,
+            "appended": self.appended,
+            "published": self.is_published,
+            "message": failure.message if failure else self.quiet or self.short,
+            "hint": failure.hint if failure else "",
+            "findings": [finding_told(each) for each in failure.findings] if failure else [],
+            "flat": [span_told(each) for each in self.flat],
+        }
+
+
+@dataclass
+class MarketRecord:
+    """The facts of one pass. Times are ms since 1970-01-01 UTC by the exchange's clock."""
+
+    interval: Interval
+    dataset: str
+    selection: str
+    dry_run: bool
+    clock: Clock
+    now_ms: int | None = None
+    target_ms: int | None = None
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    events: Sequence[Event] = ()
+    pull: Written | None = None
+    inference: Written | None = None
+    csvs: list[Written] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    # What ended the pass for every series at once.
+    failure: Failure | None = None
+    durations_sec: dict[str, float] = field(default_factory=dict)
+    then: Ended | None = None
+    run_time: str | None = None
+    manifest_path: str | None = None
+
+    @contextmanager
+    def step(self, name: Step) -> Iterator[None]:
+        """Measure a step of the pass."""
+        begin_sec = self.clock.steady_sec()
+        try:
+            yield
+        finally:
+            spent_sec = self.clock.steady_sec() - begin_sec
+            self.durations_sec[name] = round(self.durations_sec.get(name, 0.0) + spent_sec, 6)
+
+    def fail(self, error: BaseException) -> None:
+        """Note the error that ends the pass; one that is not ours is a bug, or a signal to stop."""
+        self.failure = failure_of(error)
+
+    def pass_on(self, why: str) -> None:
+        """Note that the hour turned, and the newer one is lived instead."""
+        self.failure = Failure("overtaken", 0, why, "", (), None)
+
+    @property
+    def troubles(self) -> list[Outcome]:
+        """The series that failed, worst first."""
+        failed = [(rank(each.failure.exit_code), each.symbol) for each in self.outcomes.values() if each.failure]
+        return [self.outcomes[symbol] for _, symbol in sorted(failed)]
+
+    @property
+    def complaints(self) -> list[tuple[str, str]]:
+        """What there is to say of all that failed, worst first, with its hint; what is the same of many, once."""
+        said: dict[tuple[str, str], list[str]] = {}
+        for each in self.troubles:
+            if each.failure:
+                said.setdefault((each.failure.message, each.failure.hint), []).append(each.symbol)
+        own = [(self.failure.message, self.failure.hint)] if self.failure else []
+        return own + [(_of_all(symbols, message), hint) for (message, hint), symbols in said.items()]
+
+    @property
+    def status(self) -> str:
+        """The pass's own error, or that of its worst series; `dry_run`, `appended` or `up_to_date`."""
+        if self.failure:
+            return self.failure.status
+        if self.troubles:
+            return self.troubles[0].status
+        if self.dry_run:
+            return "dry_run"
+        return "appended" if any(each.appended for each in self.outcomes.values()) else "up_to_date"
+
+    @property
+    def exit_code(self) -> int:
+        """What the process ends with: the worst series' one."""
+        if self.failure:
+            return self.failure.exit_code
+        return next((each.failure.exit_code for each in self.troubles if each.failure), 0)
+
+    @property
+    def fresh(self) -> list[str]:
+        """The symbols whose window, up to the target, is among those published."""
+        return [symbol for symbol, each in self.outcomes.items() if each.is_published]
+
+    @property
+    def missing(self) -> list[str]:
+        """The symbols that were to be fed and whose window is not."""
+        return [symbol for symbol, each in self.outcomes.items() if not each.is_published]
+
+    @property
+    def target(self) -> str | None:
+        """The target as messages write it."""
+        return None if self.target_ms is None else grid.text(self.target_ms)
+
+    def line(self) -> str:
+        """The summary line: a pass in one breath."""
+        outcomes = self.outcomes.values()
+        facts: dict[str, object] = {"failed": self.status, "exit": self.exit_code} if self.exit_code else {}
+        facts |= {"series": len(outcomes)}
+        name = "would_append" if self.dry_run else "appended"
+        facts |= {name: sum(each.appended > 0 for each in outcomes), "bars": sum(each.appended for each in outcomes)}
+        facts |= dict(Counter(each.status for each in self.troubles))
+        facts |= {"quiet": quiet} if (quiet := sum(bool(each.quiet) for each in outcomes)) else {}
+        facts |= {"short": short} if (short := sum(bool(each.short) for each in outcomes)) else {}
+        facts |= {"interval": str(self.interval)} | ({"target": self.target} if self.target else {})
+        facts |= {"windows": sum(each.is_published for each in outcomes)}
+        facts |= {"inference": self.inference.file if self.inference else "none"}
+        return " ".join(f"{name}={value}" for name, value in facts.items()) + f" {self._total_sec():.2f} s"
+
+    def manifest(self, talk: Conversation) -> dict[str, Any]:
+        """The record as the manifest keeps it: JSON types only."""
+        return {
+            "manifest_version": MANIFEST_VERSION,
+            "barfeed": __version__,
+            "run_time": self.run_time,
+            "market": {"symbols": self.selection, "interval": str(self.interval)},
+            "dataset": self.dataset,
+            "status": self.status,
+            "exit_code": self.exit_code,
+            "message": self.failure.message if self.failure else "",
+            "hint": self.failure.hint if self.failure else "",
+            "target": self.target,
+            "exchange": exchange_told(talk, self.now_ms),
+            "dry_run": self.dry_run,
+            "files": {
+                "api_pull": file_told(self.pull),
+                "for_inference": file_told(self.inference),
+                "csvs": [file_told(each) for each in self.csvs],
+            },
+            "series": [each.told() for each in self.outcomes.values()],
+            "membership": [each._asdict() for each in self.events],
+            "warnings": self.warnings,
+            "then": self.then._asdict() if self.then else None,
+            "durations_sec": self.durations_sec | {"total": round(self._total_sec(), 6)},
+        }
+
+    def _total_sec(self) -> float:
+        return sum(self.durations_sec.values())
+
+
+def _of_all(symbols: Sequence[str], message: str) -> str:
+    if len(symbols) == 1:
+        # The error of a request does not say for which series it was.
+        return message if symbols[0] in message else f"{symbols[0]}: {message}"
+    named = ", ".join(symbols[:_NAMED]) + (", ..." if len(symbols) > _NAMED else "")
+    return f"{len(symbols)} series ({named}): {message}"
+
+
+def rank(exit_code: int) -> int:
+    """How bad an exit code is: 0 the worst there is."""
+    return _WORST_FIRST.index(exit_code) if exit_code in _WORST_FIRST else len(_WORST_FIRST)

@@ -1,0 +1,160 @@
+"""One pass over a market: every promise of one series, for each; and one series' trouble is no other's."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from barfeed.domain.bars import Bar, Series
+from barfeed.feed.market.record import MarketRecord
+from barfeed.replay.tapes.tape import Tape
+from market_world import MarketWorld
+from world import hours, made_up_bars, ms
+
+# It is 14:00:30 on the exchange: the target is the bar of 13:00.
+TARGET_MS = ms(2026, 3, 10, 13)
+SYMBOLS = ("ADAUSDT", "BTCUSDT", "ETHUSDT", "SOLUSDT", "币安人生USDT")
+
+
+def taped(symbol: str, bars: int = 200, end_ms: int = TARGET_MS + hours(40)) -> tuple[Bar, ...]:
+    return made_up_bars(end_ms, bars, "BTCUSDT" if not symbol.isascii() else symbol)
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> MarketWorld:
+    tapes = [Tape.of(Series.of(symbol, "1h"), taped(symbol)) for symbol in SYMBOLS]
+    return MarketWorld(tmp_path, tapes, TARGET_MS + hours(1) + 30_000)
+
+
+@pytest.fixture
+def lived(market: MarketWorld) -> MarketWorld:
+    """A store of 48 hours up to 13:00; it is an hour later."""
+    assert market.run_pass(catch_up=True).exit_code == 0
+    market.clock.go_to(TARGET_MS + hours(2) + 30_000)
+    market.exchange.requests.clear()
+    return market
+
+
+def expected(symbol: str, first_ms: int, last_ms: int) -> list[Bar]:
+    return [bar for bar in taped(symbol) if first_ms <= bar.open_time_ms <= last_ms]
+
+
+def manifest(record: MarketRecord) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(Path(record.manifest_path or "").read_text())
+    return told
+
+
+def test_a_first_pass_starts_every_series_with_its_window(market: MarketWorld) -> None:
+    record = market.run_pass(catch_up=True)
+    assert (record.status, record.exit_code) == ("appended", 0)
+    window = {symbol: expected(symbol, TARGET_MS - hours(47), TARGET_MS) for symbol in SYMBOLS}
+    assert market.stored() == window
+    assert market.windows() == window
+    # One question for the time, one for the list, one for each series.
+    assert market.exchange.requests == {"/fapi/v1/time": 1, "/fapi/v1/exchangeInfo": 1, "/fapi/v1/klines": 5}
+
+
+def test_an_empty_store_is_started_only_where_that_is_said(market: MarketWorld) -> None:
+    record = market.run_pass()
+    assert (record.status, record.exit_code) == ("store_empty", 1)
+    assert record.failure is not None
+    assert record.failure.hint == "start it: barfeed run --symbols all --catch-up"
+    assert not market.duckdb.exists()
+
+
+def test_each_hour_appends_one_bar_a_series_and_goes_on_to_the_byte(lived: MarketWorld) -> None:
+    for hour in range(2, 12):
+        lived.clock.go_to(TARGET_MS + hours(hour) + 30_000)
+        record = lived.run_pass()
+        assert (record.exit_code, [each.appended for each in record.outcomes.values()]) == (0, [1] * 5)
+        assert [each.validated for each in record.outcomes.values()] == [5] * 5
+    end_ms = TARGET_MS + hours(10)
+    assert lived.stored() == {symbol: expected(symbol, TARGET_MS - hours(47), end_ms) for symbol in SYMBOLS}
+    assert lived.windows() == {symbol: expected(symbol, end_ms - hours(47), end_ms) for symbol in SYMBOLS}
+    assert record.line().startswith(
+        "series=5 appended=5 bars=5 interval=1h target=2026-03-10 23:00 windows=5 inference="
+    )
+
+
+def test_a_second_pass_in_an_hour_changes_nothing(lived: MarketWorld) -> None:
+    assert lived.run_pass().status == "appended"
+    before = lived.duckdb.read_bytes()
+    record = lived.run_pass()
+    assert (record.status, record.exit_code) == ("up_to_date", 0)
+    assert lived.stored()["BTCUSDT"][-1] == expected("BTCUSDT", TARGET_MS + hours(1), TARGET_MS + hours(1))[0]
+    assert len(before) == lived.duckdb.stat().st_size
+
+
+TROUBLES = {
+    "mismatch": ('kind = "revise"\nbar = 2026-03-10T12:00:00\nvolume = 1.0', 1),
+    "contract_broken": ('kind = "duplicate"', 5),
+    "bar_late": ('kind = "late"\nsec = 3599\nrows = 2', 3),
+    "exchange_unavailable": ('kind = "status"\nstatus = 503', 3),
+    "exchange_refused": ('kind = "status"\nstatus = 400\ncode = -1100\nmsg = "Illegal characters."', 5),
+}
+
+
+@pytest.mark.parametrize("status", TROUBLES)
+def test_one_series_trouble_is_no_others(lived: MarketWorld, status: str) -> None:
+    fault, exit_code = TROUBLES[status]
+    record = lived.run_pass(f'[[fault]]\n{fault}\nsymbol = "ETHUSDT"\n', max_wait_sec=20.0)
+    assert (record.outcomes["ETHUSDT"].status, record.status, record.exit_code) == (status, status, exit_code)
+    assert [symbol for symbol, each in record.outcomes.items() if each.appended] == [
+        "ADAUSDT", "BTCUSDT", "SOLUSDT", "币安人生USDT",
+    ]  # fmt: skip
+    # What failed is as it was, and no old window is given for a new one.
+    assert lived.stored()["ETHUSDT"] == expected("ETHUSDT", TARGET_MS - hours(47), TARGET_MS)
+    assert "ETHUSDT" not in lived.windows()
+    assert record.missing == ["ETHUSDT"]
+    assert f"failed={status} exit={exit_code} series=5 appended=4 bars=4 {status}=1" in record.line()
+    [told] = [each for each in manifest(record)["series"] if each["symbol"] == "ETHUSDT"]
+    assert (told["status"], told["published"]) == (status, False)
+    assert told["message"]
+    # The hour after is good again, once what was missed may be caught up with.
+    lived.clock.go_to(TARGET_MS + hours(3) + 30_000)
+    assert lived.run_pass(catch_up=True).exit_code == 0
+    assert lived.stored()["ETHUSDT"] == expected("ETHUSDT", TARGET_MS - hours(47), TARGET_MS + hours(2))
+
+
+def test_a_forming_bar_is_never_appended(lived: MarketWorld) -> None:
+    lived.run_pass()
+    assert max(bar.open_time_ms for bars in lived.stored().values() for bar in bars) == TARGET_MS + hours(1)
+
+
+def test_the_evidence_is_there_whatever_comes_of_it(lived: MarketWorld) -> None:
+    record = lived.run_pass(f"[[fault]]\n{TROUBLES['mismatch'][0]}\n")
+    assert record.exit_code == 1
+    assert record.pull is not None
+    path = lived.feed.folder / record.pull.file
+    rows = duckdb.execute("SELECT count(*), count(DISTINCT symbol) FROM read_parquet(?)", [str(path)]).fetchall()
+    assert rows == [(30, 5)]
+    assert record.pull.rows == 30
+    assert [each.status for each in record.troubles] == ["mismatch"] * 5
+    assert lived.stored() == {symbol: expected(symbol, TARGET_MS - hours(47), TARGET_MS) for symbol in SYMBOLS}
+
+
+def test_a_dry_run_decides_and_leaves_everything_as_it_is(lived: MarketWorld) -> None:
+    before, windows = lived.duckdb.read_bytes(), lived.windows()
+    record = lived.run_pass(dry_run=True)
+    assert (record.status, record.exit_code) == ("dry_run", 0)
+    assert "would_append=5" in record.line()
+    assert (lived.duckdb.read_bytes(), lived.windows()) == (before, windows)
+
+
+def test_the_csvs_of_some_are_written_beside_the_table(lived: MarketWorld) -> None:
+    record = lived.run_pass(csv_for=("BTCUSDT", "币安人生USDT"))
+    lines = (lived.feed.folder / "latest_for_inference_BTCUSDT.csv").read_text().splitlines()
+    assert (lines[0], len(lines)) == ("timestamp,open,high,low,close,volume", 49)
+    assert [each.rows for each in record.csvs] == [48, 48]
+    assert (lived.feed.folder / "latest_for_inference_币安人生USDT.csv").exists()
+
+
+def test_then_is_run_once_with_what_is_fresh_and_what_is_missing(lived: MarketWorld, tmp_path: Path) -> None:
+    fault = '[[fault]]\nkind = "late"\nsec = 3599\nrows = 2\nsymbol = "ETHUSDT"\n'
+    command = f'test -f "$BARFEED_INFERENCE_PARQUET" && echo "$BARFEED_FRESH|$BARFEED_MISSING" > {tmp_path}/told'
+    record = lived.run_pass(fault, 20.0, then=command)
+    assert (tmp_path / "told").read_text() == "ADAUSDT,BTCUSDT,SOLUSDT,币安人生USDT|ETHUSDT\n"
+    assert record.then is not None
+    assert record.then.exit_code == 0

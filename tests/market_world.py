@@ -1,0 +1,77 @@
+"""One feed of a market with everything around it in process: an exchange of many symbols, clocks, a store, files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from barfeed.domain.bars import Bar, Interval
+from barfeed.domain.market.members import Reach
+from barfeed.domain.market.selection import Selection
+from barfeed.domain.verdict import Remedies
+from barfeed.feed.market.one_pass import run_pass
+from barfeed.feed.market.order import MarketOrder
+from barfeed.feed.market.record import MarketRecord
+from barfeed.feed.order import Feed
+from barfeed.replay.faults.script import parse_faults
+from barfeed.replay.tapes.tape import Tape
+from in_turn import InTurn
+from world import World
+
+
+def remedies(symbol: str) -> Remedies:
+    """The commands as a user would type them."""
+    of_symbol = f" --symbol {symbol}" if symbol else ""
+    return Remedies(
+        "barfeed run --symbols all --catch-up", f"barfeed repair{of_symbol}", f"barfeed backfill{of_symbol}"
+    )
+
+
+class MarketWorld(World):
+    """The feed of all perpetuals at one interval, with a window of 48 hours so that tests are quick."""
+
+    def __init__(self, folder: Path, tapes: Sequence[Tape], now_ms: int, interval: str = "1h") -> None:
+        super().__init__(folder, tapes, now_ms)
+        self.feed = Feed(self.feed.store, folder / "feed" / f"BINANCE.P_{interval}", self.clock)
+        self.market = MarketOrder(
+            selection=Selection.of("all"),
+            reach=Reach(Interval(interval), 6, 48, catch_up=False),
+            window_bars_min=0,
+            dataset=f"BINANCE.P, {interval}",
+            dry_run=False,
+            settle_sec=10.0,
+            max_skew_sec=5.0,
+            csv_for=(),
+            weight_budget=0,
+            plain_decimals=False,
+            then="",
+            then_timeout_sec=600.0,
+            remedies=remedies,
+        )
+
+    def run_pass(
+        self, fault: str = "", max_wait_sec: float = 120.0, *, catch_up: bool = False, **changes: Any
+    ) -> MarketRecord:
+        """One pass, with faults given as TOML and changes to the order."""
+        self.exchange.faults = parse_faults(fault, "the test")
+        order = self.market._replace(reach=self.market.reach._replace(catch_up=catch_up), **changes)
+        return run_pass(self.feed, order, self.rest.conversation(max_wait_sec), InTurn(self._transport, self.clock))
+
+    def stored(self, table: str = "ohlcv_1h") -> dict[str, list[Bar]]:
+        """What the store holds, read by nobody's code but DuckDB's."""
+        query = f"SELECT symbol, epoch_ms(timestamp), open, high, low, close, volume FROM {table} ORDER BY ALL"
+        with duckdb.connect(self.duckdb, read_only=True) as connection:
+            return _by_symbol(connection.execute(query).fetchall())
+
+    def windows(self) -> dict[str, list[Bar]]:
+        """What the models are given."""
+        query = "SELECT symbol, epoch_ms(timestamp), open, high, low, close, volume FROM read_parquet(?)"
+        return _by_symbol(duckdb.execute(query, [str(self.feed.folder / "latest_for_inference.parquet")]).fetchall())
+
+
+def _by_symbol(rows: Sequence[Sequence[Any]]) -> dict[str, list[Bar]]:
+    bars: dict[str, list[Bar]] = {}
+    for symbol, *bar in rows:
+        bars.setdefault(symbol, []).append(Bar(*bar))
+    return bars
