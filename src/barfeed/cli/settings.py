@@ -64,6 +64,17 @@ class Settings:
     debug: bool = _setting(False, "Verbose log, tracebacks.")
     symbol: str = _setting("BTCUSDT", "The series' symbol.")
     interval: str = _setting("1h", "The series' interval.")
+    symbols: str = _setting(
+        "", "Feed many symbols in one pass: all, or names and patterns, as BTCUSDT,*USDC,!DOGE*.  [instead of --symbol]"
+    )
+    intervals: str = _setting("", "With --symbols: the intervals of each, as 1h,4h.  [default: --interval]")
+    csv_for: str = _setting("", "With --symbols: write the inference CSVs of these symbols beside the table of all.")
+    weight_budget: int = _setting(
+        0,
+        "With --symbols: request weight a UTC minute; 0: half of what the exchange allows.",
+        at_least=0,
+        at_most=100000,
+    )
     catch_up: bool = _setting(False, "Append every missed bar; start an empty store.")
     base_url: str = _setting(BASE_URL, "The exchange.")
     max_wait_sec: float = _setting(

@@ -45,8 +45,8 @@ def wire(settings: Settings, remedies: Remedies) -> tuple[Feed, Order, Rest]:
     """What a cycle works with, what it is asked to do, and whom it asks; `UsageError` names a wrong setting."""
     order = _order(settings, remedies)
     clock = SystemClock()
-    feed = Feed(_store(settings, clock), settings.persist_dir / slug(order.dataset), clock)
-    return feed, order, _rest(settings, clock)
+    feed = Feed(open_store(settings, clock), settings.persist_dir / slug(order.dataset), clock)
+    return feed, order, open_rest(settings, clock)
 
 
 def wire_stream(settings: Settings, clock: Clock) -> "tuple[Stream, Listen]":
@@ -68,10 +68,10 @@ def told_by_its_life(settings: Settings, backfill: str) -> Iterator[None]:
         from barfeed.feed.inquiry import explained  # noqa: PLC0415
 
         clock = SystemClock()
-        talk = _rest(settings, clock).conversation(settings.max_wait_sec)
+        talk = open_rest(settings, clock).conversation(settings.max_wait_sec)
         with suppress(BarfeedError):
             talk.ask_time()
-        store = _store(settings, clock)
+        store = open_store(settings, clock)
         raise explained(refusal, settings.series(), store, talk, backfill) from None
 
 
@@ -81,8 +81,8 @@ def wire_let_pass(settings: Settings) -> "LetPass":
     from barfeed.history.let_pass import LetPass  # noqa: PLC0415
 
     clock = SystemClock()
-    store = _store(settings, clock)
-    return LetPass(store, _rest(settings, clock), settings.series(), settings.max_wait_sec)
+    store = open_store(settings, clock)
+    return LetPass(store, open_rest(settings, clock), settings.series(), settings.max_wait_sec)
 
 
 def wire_repair(settings: Settings) -> "tuple[Repair, int]":
@@ -91,9 +91,9 @@ def wire_repair(settings: Settings) -> "tuple[Repair, int]":
     from barfeed.history.repair import Repair  # noqa: PLC0415
 
     series, clock = settings.series(), SystemClock()
-    store = _store(settings, clock)
+    store = open_store(settings, clock)
     window_bars = grid.inference_bars(settings.buffer_hours, series.interval.ms)
-    return Repair(store, _rest(settings, clock), series, settings.max_wait_sec), max(window_bars, settings.n_recent)
+    return Repair(store, open_rest(settings, clock), series, settings.max_wait_sec), max(window_bars, settings.n_recent)
 
 
 def history_tools(settings: Settings, connections: int, archive_url: str, cache_dir: Path | None) -> "Tools":
@@ -117,7 +117,7 @@ def history_tools(settings: Settings, connections: int, archive_url: str, cache_
         cache_dir=cache_dir,
         connections=connections,
     )
-    return Tools(_store(settings, clock), rest, archive, clock)
+    return Tools(open_store(settings, clock), rest, archive, clock)
 
 
 def audience(settings: Settings, feed: Feed, stream: "Stream | None" = None) -> list[Hear]:
@@ -175,11 +175,13 @@ def _terms(settings: Settings) -> Terms | None:
     return Terms(settings.accept_within, settings.accept_volume_within, settings.pause_sec)
 
 
-def _store(settings: Settings, clock: Clock) -> Store:
+def open_store(settings: Settings, clock: Clock) -> Store:
+    """The store that the settings name."""
     return Store(settings.duckdb, clock, settings.lock_timeout_sec)
 
 
-def _rest(settings: Settings, clock: Clock) -> Rest:
+def open_rest(settings: Settings, clock: Clock) -> Rest:
+    """The exchange that the settings name; nothing is asked yet."""
     return Rest(settings.base_url, open_transport(settings.base_url, clock), clock)
 
 

@@ -20,6 +20,7 @@ from barfeed.machine.signals import Stopped, stop_on_signals
 if TYPE_CHECKING:
     from barfeed.domain.verdict import Remedies
     from barfeed.exchange.rest import Conversation
+    from barfeed.feed.market.record import MarketRecord
     from barfeed.feed.order import Feed
     from barfeed.feed.record import Record
 
@@ -28,6 +29,12 @@ _WATCHS_OWN = {
     "listen": "one cycle ends before anybody asks; --metrics-file is for that",
     "stream": "a single cycle starts when it is called",
 }
+
+# What a pass over many series has no use for.
+_OF_ONE_SERIES = (
+    "watch", "stream", "listen", "metrics_file", "alert", "heartbeat_url", "inference_source", "on_mismatch",
+    "confirm_reads",
+)  # fmt: skip
 
 EXIT_CODES = """\b
 Exit codes:
@@ -56,6 +63,8 @@ def run(**values: Any) -> int:
     """Pull the newest closed bars, prove them against the store, append the newest, publish the CSV."""
     settings = Settings(**values)
     log_to_stderr(settings)
+    if settings.symbols:
+        return _market(settings)
     if settings.watch:
         return _watch(settings)
     return _once(_of_one_cycle(settings))
@@ -123,7 +132,46 @@ def _watch(settings: Settings) -> int:
         return 0
 
 
-def _say(settings: Settings, record: "Record", talk: "Conversation") -> None:
+def _market(settings: Settings) -> int:
+    """One pass over each interval of a market; the worst of them is the exit code."""
+    _refuse_of_one_series(settings)
+    # Imported here: one series goes by without it.
+    from barfeed.cli.market import asking, wire_market  # noqa: PLC0415
+    from barfeed.feed.market.one_pass import run_pass  # noqa: PLC0415
+    from barfeed.feed.market.record import rank  # noqa: PLC0415
+
+    markets, rest = wire_market(settings, _remedies_of)
+    talk = rest.conversation(settings.max_wait_sec)
+    stop_on_signals()
+    exit_codes = []
+    try:
+        with asking(settings, rest) as ask:
+            for feed, order in markets:
+                record = run_pass(feed, order, talk, ask)
+                _say(settings, record, talk)
+                _complain_of(record)
+                _retain(settings, feed, talk)
+                exit_codes.append(record.exit_code)
+    except Stopped as stopped:
+        return stopped.exit_code
+    return min(exit_codes, key=rank)
+
+
+def _refuse_of_one_series(settings: Settings) -> None:
+    """Return unless something is set that only one series has a use for, so far."""
+    defaults = Settings()
+    for name in _OF_ONE_SERIES:
+        if getattr(settings, name) != getattr(defaults, name):
+            raise UsageError(f"--{name.replace('_', '-')} does not go with --symbols", hint="leave one of the two out")
+
+
+def _complain_of(record: "MarketRecord") -> None:
+    """Every series that failed, worst first."""
+    for message, hint in record.complaints:
+        complain(message, hint)
+
+
+def _say(settings: Settings, record: "Record | MarketRecord", talk: "Conversation") -> None:
     if settings.json:
         manifest = record.manifest(talk) | {"manifest": record.manifest_path}
         say(json.dumps(manifest))
@@ -143,6 +191,14 @@ def _remedies() -> "Remedies":
     from barfeed.domain.verdict import Remedies  # noqa: PLC0415
 
     return Remedies(_catch_up_command(), sister("repair"), sister("backfill"))
+
+
+def _remedies_of(symbol: str) -> "Remedies":
+    """What helps one symbol of a market."""
+    from barfeed.domain.verdict import Remedies  # noqa: PLC0415
+
+    of_symbol = ["--symbol", symbol] if symbol else []
+    return Remedies(_catch_up_command(), sister("repair", *of_symbol), sister("backfill", *of_symbol))
 
 
 def _catch_up_command() -> str:

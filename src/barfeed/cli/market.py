@@ -1,0 +1,88 @@
+"""A market's passes put together from the settings: which series, which folders, who asks."""
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+from barfeed.artifacts.writing import slug
+from barfeed.cli.settings import Settings
+from barfeed.cli.wiring import open_rest, open_store
+from barfeed.domain import grid
+from barfeed.domain.bars import HOUR_MS, Interval, Series
+from barfeed.domain.errors import UsageError
+from barfeed.domain.market.members import Reach
+from barfeed.domain.market.selection import Selection
+from barfeed.domain.verdict import Remedies
+from barfeed.exchange.rest import Rest
+from barfeed.exchange.steps import AskAll
+from barfeed.feed.market.order import MarketOrder
+from barfeed.feed.order import Feed
+from barfeed.machine.clock import SystemClock
+
+
+class Market(NamedTuple):
+    """One interval of a market: what its pass works with, and what it is asked to do."""
+
+    feed: Feed
+    order: MarketOrder
+
+
+def wire_market(settings: Settings, remedies: Callable[[str], Remedies]) -> tuple[list[Market], Rest]:
+    """Each interval's pass, and whom all of them ask; `UsageError` names a wrong setting."""
+    selection, intervals = Selection.of(settings.symbols), _intervals(settings)
+    clock = SystemClock()
+    store = open_store(settings, clock)
+    orders = [_order(settings, selection, each, remedies) for each in intervals]
+    markets = [Market(Feed(store, settings.persist_dir / slug(each.dataset), clock), each) for each in orders]
+    return markets, open_rest(settings, clock)
+
+
+def _intervals(settings: Settings) -> list[Interval]:
+    """Each interval once; `UsageError` for one that is none, or that another setting does not fit."""
+    texts = [text.strip() for text in (settings.intervals or settings.interval).split(",") if text.strip()]
+    if not texts:
+        raise UsageError(f"--intervals {settings.intervals[:60]!r} names no interval", hint="as 1h,4h")
+    return [dataclasses.replace(settings, interval=each).series().interval for each in dict.fromkeys(texts)]
+
+
+def _csv_for(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(Series.of(each.strip(), "1h").symbol for each in text.split(",") if each.strip())
+    except UsageError as problem:
+        raise UsageError(f"--csv-for: {problem}", hint="as BTCUSDT,ETHUSDT") from None
+
+
+def _order(
+    settings: Settings, selection: Selection, interval: Interval, remedies: Callable[[str], Remedies]
+) -> MarketOrder:
+    window_bars = grid.inference_bars(settings.buffer_hours, interval.ms)
+    # Several intervals under one label are told apart by theirs.
+    label = f"{settings.dataset}, {interval}" if settings.dataset else f"BINANCE.P, {interval}"
+    return MarketOrder(
+        selection=selection,
+        reach=Reach(interval, settings.n_recent, window_bars, settings.catch_up),
+        window_bars_min=-(-settings.min_window_hours * HOUR_MS // interval.ms),
+        dataset=label,
+        dry_run=settings.dry_run,
+        settle_sec=settings.settle_sec,
+        max_skew_sec=settings.max_skew_sec,
+        csv_for=_csv_for(settings.csv_for),
+        weight_budget=settings.weight_budget,
+        plain_decimals=settings.plain_decimals,
+        then=settings.then,
+        then_timeout_sec=settings.then_timeout_sec,
+        remedies=remedies,
+    )
+
+
+def asking(settings: Settings, rest: Rest) -> AbstractContextManager[AskAll]:
+    """What asks the exchange of the settings many questions at once; `UsageError` where its library is missing."""
+    try:
+        # Imported only here: it takes longer than an hour's work of one series.
+        from barfeed.exchange.transport.together import asking_together  # noqa: PLC0415
+    except ModuleNotFoundError as missing:
+        raise UsageError(
+            f"--symbols needs a library that is not installed: {missing.name}", hint="pip install 'barfeed[market]'"
+        ) from None
+    return asking_together(settings.base_url, rest.clock)
