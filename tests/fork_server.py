@@ -36,20 +36,27 @@ _IMPORTED_LATE = ("barfeed.cli.wiring", "barfeed.exchange.rest", "barfeed.feed.c
 def run(
     command: Sequence[str | Path], env: Mapping[str, str], *, cwd: Path | None = None, timeout_sec: float = 60
 ) -> "subprocess.CompletedProcess[str]":
-    """As `subprocess.run` with both streams captured: a script of Python's, with `sys.executable` before it or without.
+    """As `subprocess.run` with both streams captured; a new process where it is no script of this Python's.
 
     Raises `subprocess.TimeoutExpired`; the command is killed then.
     """
     words = [str(word) for word in command]
-    if sys.platform != "linux" or _read_at_start(env) != _read_at_start(os.environ):
-        return subprocess.run(words, env=env, cwd=cwd, capture_output=True, text=True, timeout=timeout_sec, check=False)
     script = words[1:] if words[0] == sys.executable else words
+    if sys.platform != "linux" or not _is_script(script[0]) or _read_at_start(env) != _read_at_start(os.environ):
+        return subprocess.run(words, env=env, cwd=cwd, capture_output=True, text=True, timeout=timeout_sec, check=False)
     (out, out_end), (err, err_end) = os.pipe(), os.pipe()
     with _asked({"words": script, "env": dict(env), "folder": str(cwd or Path.cwd())}, out_end, err_end) as answers:
         with ThreadPoolExecutor(2) as readers:
             printed = [readers.submit(_read, stream) for stream in (out, err)]
             code = _exit_code(answers, words, timeout_sec)
         return subprocess.CompletedProcess(words, code, *(each.result() for each in printed))
+
+
+@cache
+def _is_script(word: str) -> bool:
+    """Whether it is a file of Python's or a command beside this one, and no flag or another program."""
+    path = Path(word)
+    return path.suffix == ".py" or (path.is_file() and path.parent == Path(sys.executable).parent)
 
 
 def _read_at_start(env: Mapping[str, str]) -> dict[str, str]:
