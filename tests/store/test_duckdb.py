@@ -18,6 +18,7 @@ from barfeed.domain.bars import Bar, Series
 from barfeed.domain.errors import StoreUnusable
 from barfeed.machine.clock import SystemClock
 from barfeed.store import duckdb as store_module
+from barfeed.store import place
 from barfeed.store.duckdb import Coverage, Store
 from storage import of_the_future
 from world import SteppingClock
@@ -534,7 +535,7 @@ def test_a_timestamp_of_infinity_does_not_make_a_table_look_empty(path: Path) ->
 
 
 def test_only_the_store_has_statements_and_none_rewrites_a_row() -> None:
-    text = Path(store_module.__file__).read_text("utf-8").upper()
+    text = "".join(Path(str(each.__file__)).read_text("utf-8").upper() for each in (store_module, place))
     assert "INSERT INTO" in text
     assert not [word for word in ("UPDATE ", "DELETE ", "DO UPDATE", "OR REPLACE", "DROP ", "TRUNCATE") if word in text]
 

@@ -29,7 +29,8 @@ from barfeed.machine.clock import Clock
 from barfeed.store import revisions
 from barfeed.store.duckdb import Store, heard, transaction
 from barfeed.store.incoming.foreign import SourceUnreadable
-from barfeed.store.staging import Staging, gaps, neighbours, stored
+from barfeed.store.place import rows_of
+from barfeed.store.staging import Staging, gaps, neighbours
 
 SourceName = Literal["auto", "rest", "archive", "csv", "table"]
 
@@ -141,7 +142,9 @@ class Backfill:
             with store.session(write=False) as connection:
                 passed = revisions.let_pass(connection, series)
                 if store.table(connection, series).exists:
-                    self.report.missing = sources.bars_in(gaps(connection, stored(series), wanted, self._step_ms))
+                    self.report.missing = sources.bars_in(
+                        gaps(connection, rows_of(connection, series), wanted, self._step_ms)
+                    )
         self._staging = Staging(store.beside(), passed)
         self._progress.start(0)
 
@@ -152,7 +155,7 @@ class Backfill:
             table = self._tools.store.table(connection, series)
             if not table.exists:
                 table.append([])
-            self._missing = gaps(connection, stored(series), wanted, self._step_ms)
+            self._missing = gaps(connection, rows_of(connection, series), wanted, self._step_ms)
             table.would_take_opens(self._missing)
             # It lives in the memory of this connection, which stays when the file is let go.
             self._staging = Staging(connection, revisions.let_pass(connection, series))
@@ -345,7 +348,7 @@ class Backfill:
         span = self.report.answered if self._order.is_own else wanted
         with self._tools.store.session(write=False) as connection:
             coverage = self._tools.store.table(connection, self._order.series).coverage()
-            holes = gaps(connection, stored(self._order.series), span, self._step_ms) if span else []
+            holes = gaps(connection, rows_of(connection, self._order.series), span, self._step_ms) if span else []
             if span and self._own:
                 beside = neighbours(connection, self._order.series, span)
                 self._tell(*seam_notes(span, *beside, self._step_ms))

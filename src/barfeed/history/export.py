@@ -13,8 +13,8 @@ from barfeed.domain.bars import COLUMNS, Series
 from barfeed.domain.errors import ArtifactsUnusable, StoreEmpty, StoreUnusable, UsageError
 from barfeed.machine.atomic import Unflushed, whole_file
 from barfeed.store.duckdb import Session, Store
+from barfeed.store.place import rows_of
 from barfeed.store.revisions import as_of_query
-from barfeed.store.staging import stored
 from barfeed.store.troubles import refusal
 
 # How DuckDB is to write each; no second temporary file of its own beside ours.
@@ -119,7 +119,7 @@ def _write_plainly(connection: Session, span: str, path: Path, *, is_packed: boo
 
 def _span(connection: Session, wanted: Wanted) -> str:
     """The wanted bars as a relation with the columns of a CSV, and `is_known`."""
-    bars = f"(SELECT {', '.join(COLUMNS)}, true AS is_known FROM {stored(wanted.series)})"
+    bars = f"(SELECT {', '.join(COLUMNS)}, true AS is_known FROM {rows_of(connection, wanted.series)})"
     if wanted.as_of_ms is not None:
         bars = f"({as_of_query(connection, wanted.series, wanted.as_of_ms)})"
     bounds = [(">=", wanted.from_ms), ("<", wanted.to_ms)]

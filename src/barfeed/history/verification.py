@@ -23,9 +23,10 @@ from barfeed.domain.sources import Note, Part, Source, bars_in, between, cut, na
 from barfeed.store import staging
 from barfeed.store.duckdb import Session, Store
 from barfeed.store.incoming.foreign import SourceUnreadable
+from barfeed.store.place import rows_of
 from barfeed.store.revisions import let_pass
 from barfeed.store.sql_rules import MESSAGES, STORED_RULES, broken
-from barfeed.store.staging import Staging, stored
+from barfeed.store.staging import Staging
 
 # What is closed, only an exchange can say; a bar it does not have yet shows against it.
 _RULES = {name: predicate for name, predicate in STORED_RULES.items() if name != "closed"}
@@ -114,7 +115,9 @@ def check_table(store: Store, series: Series) -> tuple[Held, list[Finding]]:
         found = [Finding("shape", None, f"{trouble}; {trouble.hint}")] if trouble else []
         found += [*_broken(connection, series), *_twice(connection, series)]
         if held.span:
-            held = held._replace(gaps=staging.gaps(connection, stored(series), held.span, series.interval.ms))
+            held = held._replace(
+                gaps=staging.gaps(connection, rows_of(connection, series), held.span, series.interval.ms)
+            )
             found += [Finding("gap", gap.first_ms, _missing(gap)) for gap in held.gaps]
     return held, sorted(found, key=lambda each: -math.inf if each.open_time_ms is None else each.open_time_ms)
 
@@ -213,7 +216,7 @@ def _held(connection: Session, series: Series) -> Held:
     on_grid = f"isfinite(timestamp) AND epoch_us(timestamp) % {step_ms * 1000} = 0"
     rows, first_ms, last_ms = connection.execute(
         f"SELECT count(*), epoch_ms(min(timestamp) FILTER ({on_grid})), epoch_ms(max(timestamp) FILTER ({on_grid}))"
-        f" FROM {stored(series)}"
+        f" FROM {rows_of(connection, series)}"
     ).fetchall()[0]
     return Held(rows, None if first_ms is None else span(first_ms, last_ms, step_ms))
 
@@ -222,7 +225,7 @@ def _broken(connection: Session, series: Series) -> Iterator[Finding]:
     rules = broken(_RULES, series.interval.ms, 0)
     columns = ", ".join(VALUE_COLUMNS)
     found = connection.execute(
-        f"SELECT {_OPEN_TIME}, {columns}, rules FROM (SELECT *, {rules} AS rules FROM {stored(series)})"
+        f"SELECT {_OPEN_TIME}, {columns}, rules FROM (SELECT *, {rules} AS rules FROM {rows_of(connection, series)})"
         " WHERE len(rules) > 0"
     )
     for open_time_ms, *values, names in found.fetchall():
@@ -236,7 +239,7 @@ def _message(rule: str, values: str) -> str:
 
 def _twice(connection: Session, series: Series) -> list[Finding]:
     found = connection.execute(
-        f"SELECT {_OPEN_TIME}, count(*) FROM {stored(series)} GROUP BY timestamp HAVING count(*) > 1"
+        f"SELECT {_OPEN_TIME}, count(*) FROM {rows_of(connection, series)} GROUP BY timestamp HAVING count(*) > 1"
     )
     return [Finding("unique", open_time_ms, f"is stored {times} times") for open_time_ms, times in found.fetchall()]
 
@@ -272,13 +275,13 @@ def _missing(gap: Gap) -> str:
 def _bars(connection: Session, series: Series, gap: Gap) -> list[Bar]:
     values = ", ".join(f"coalesce({name}, 'NaN')" for name in VALUE_COLUMNS)
     found = connection.execute(
-        f"SELECT {_OPEN_TIME}, {values} FROM {stored(series)} WHERE {_within(gap)} ORDER BY timestamp"
+        f"SELECT {_OPEN_TIME}, {values} FROM {rows_of(connection, series)} WHERE {_within(gap)} ORDER BY timestamp"
     )
     return [Bar(*row) for row in found.fetchall()]
 
 
 def _count(connection: Session, series: Series, gap: Gap) -> int:
-    counted = connection.execute(f"SELECT count(*) FROM {stored(series)} WHERE {_within(gap)}")
+    counted = connection.execute(f"SELECT count(*) FROM {rows_of(connection, series)} WHERE {_within(gap)}")
     return int(counted.fetchall()[0][0])
 
 

@@ -21,6 +21,7 @@ from barfeed.machine.atomic import new_file, sweep
 from barfeed.machine.clock import Clock
 from barfeed.store import disk
 from barfeed.store.own import catalog, shape
+from barfeed.store.place import Place, in_market, own
 from barfeed.store.troubles import unusable
 
 # A file made so can be read by DuckDB 1.1: users' own tools may be older. Only for a new file: the
@@ -53,10 +54,7 @@ FROM (SELECT unnest(?::BIGINT[]) AS open_time_ms, unnest(?::DOUBLE[]) AS open, u
              unnest(?::DOUBLE[]) AS low, unnest(?::DOUBLE[]) AS close, unnest(?::DOUBLE[]) AS volume)
 """
 _NEW = f"SELECT * FROM ({_BARS}) ANTI JOIN {{table}} USING (timestamp)"  # noqa: S608 - of our own names only
-_INSERT = f"""
-INSERT INTO {{table}} (timestamp, open, high, low, close, volume) {_BARS}
-ON CONFLICT (timestamp) DO NOTHING RETURNING epoch_ms(timestamp)
-"""
+_ONCE = " ON CONFLICT ({key}) DO NOTHING RETURNING epoch_ms(timestamp)"
 _COVERAGE = "SELECT count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)) FROM {table}"
 
 # Where the defaults and CHECKs of a user's own table find its sequences, types and macros; none is taken for ours.
@@ -84,12 +82,14 @@ class Coverage(NamedTuple):
 
 
 class Table:
-    """One series' table while the store is open."""
+    """One series' bars while the store is open: a table of their own, or those of its symbol in a market's."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, series: Series, *, exists: bool) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, series: Series, *, exists: bool, place: Place | None = None
+    ) -> None:
         self._connection = connection
         self._series = series
-        self._name = f'store.main."{series.table}"'
+        self._place = place or own(series)
         self.exists = exists
         self._may_refuse = exists and catalog.may_refuse(connection, series.table)
 
@@ -100,7 +100,7 @@ class Table:
         coverage = Coverage(*self._query(_COVERAGE)[0])
         if coverage.rows and (coverage.first_ms is None or coverage.last_ms is None):
             raise StoreUnusable(
-                f"{self._name} holds a timestamp that is no moment: NULL or infinity",
+                f"{self._place.table} holds a timestamp that is no moment: NULL or infinity",
                 hint="take that row out: it is no bar of any exchange",
             )
         return coverage
@@ -114,10 +114,11 @@ class Table:
     def append(self, bars: Sequence[Bar]) -> int:
         """Insert those of `bars` whose open_time is not there yet; how many were."""
         if not self.exists:
-            self._connection.execute(_CREATE.format(table=self._name))
+            self._connection.execute(_CREATE.format(table=self._place.table))
             self.exists = True
-        self._expect(_NEW.format(table=self._name), bars)
-        return len(self._query(_INSERT, [list(column) for column in zip(*bars, strict=True)])) if bars else 0
+        self._expect(_NEW.format(table=self._place.rows), bars)
+        insert = self._place.inserting(_BARS) + _ONCE.format(key=self._place.key)
+        return len(self._query(insert, [list(column) for column in zip(*bars, strict=True)])) if bars else 0
 
     def would_take(self, bars: Sequence[Bar]) -> int:
         """How many of `bars` can be stored: all; `StoreUnusable` where a constraint of the table's own refuses one."""
@@ -141,7 +142,7 @@ class Table:
         return shape.refusal_of_next(self._connection, self._series.table, self._series.interval.ms)
 
     def _query(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        return self._connection.execute(statement.format(table=self._name), list(values)).fetchall()
+        return self._connection.execute(statement.format(table=self._place.rows), list(values)).fetchall()
 
 
 class Store:
@@ -253,7 +254,8 @@ class Store:
         Raises `StoreUnusable` where its rows cannot even be read as bars.
         """
         seen = shape.look(connection, series.table)
-        table = Table(connection, series, exists=seen is not None)
+        place = in_market(connection, series) if seen is None else None
+        table = Table(connection, series, exists=seen is not None or place is not None, place=place)
         if seen is None or not seen.wrong:
             return table, None
         said = f"{self.path}: table {seen.table} has another shape: {seen.wrong}"

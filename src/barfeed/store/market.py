@@ -21,6 +21,7 @@ from barfeed.domain.grid import Gap
 from barfeed.domain.life import Listing
 from barfeed.domain.market.membership import Seen
 from barfeed.store.duckdb import Session, Store
+from barfeed.store.place import market_table
 
 MEMBERSHIP = "symbols"
 
@@ -157,11 +158,6 @@ def _columns(rows: Iterable[object], names: Iterable[str]) -> list[list[object]]
     return [list(column) for column in zip(*map(attrgetter(*names), rows), strict=True)]
 
 
-def table_name(interval: Interval) -> str:
-    """The table that holds every symbol's bars of this interval, `ohlcv_1h`."""
-    return f"ohlcv_{interval}"
-
-
 class Window(NamedTuple):
     """How many bars a symbol has of a window, and whether every value of theirs is one."""
 
@@ -177,8 +173,8 @@ class MarketTable:
         self.connection = connection
         self._interval = interval
         self._is_new = is_new
-        self._name = f"store.main.{table_name(interval)}"
-        self.exists = not is_new and _is_there(connection, table_name(interval), _BAR_TYPES, ["symbol", "timestamp"])
+        self._name = f"store.main.{market_table(interval)}"
+        self.exists = not is_new and _is_there(connection, market_table(interval), _BAR_TYPES, ["symbol", "timestamp"])
 
     def newest(self, from_ms: int) -> dict[str, int]:
         """The newest open_time of each symbol that has a bar at `from_ms` or later."""

@@ -14,6 +14,7 @@ from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Bar, Series
 from barfeed.domain.errors import StoreUnusable, Unrepaired
 from barfeed.store.duckdb import Session, Store, Table, transaction
 from barfeed.store.own import audit, catalog, shape
+from barfeed.store.place import place_of
 
 TABLE = "ohlcv_revisions"
 
@@ -64,8 +65,8 @@ FROM {{bars}} AS bar JOIN {_CHANGES} ON bar.timestamp = change.timestamp WHERE {
 RETURNING epoch_ms(timestamp)
 """  # noqa: S608 - of our own names only
 _UPDATE = f"""
-UPDATE {{bars}} AS bar SET {", ".join(f"{name} = change.new_{name}" for name in VALUE_COLUMNS)}
-FROM {_CHANGES} WHERE bar.timestamp = change.timestamp AND {_UNCHANGED}
+UPDATE {{table}} AS bar SET {", ".join(f"{name} = change.new_{name}" for name in VALUE_COLUMNS)}
+FROM {_CHANGES} WHERE {{is_meant}} AND bar.timestamp = change.timestamp AND {_UNCHANGED}
 """  # noqa: S608 - of our own names only
 # A bar that was let pass is told from one that was changed by its run; it has no old version.
 WAIVER = "let pass"
@@ -119,12 +120,12 @@ def revise(connection: Session, series: Series, changes: Sequence[Change], why: 
         return 0
     connection.execute(_CREATE)
     lists = _lists(changes)
-    bars = _bars(series)
+    place = place_of(connection, series)
     if catalog.may_refuse(connection, series.table):
         shape.refuse(connection, series.table, _NEW_VERSIONS, lists)
     facts = [str(series), why.seen_at_ms, why.reason, why.run]
-    audited = connection.execute(_AUDIT.format(bars=bars), [*facts, *lists]).fetchall()
-    connection.execute(_UPDATE.format(bars=bars), lists)
+    audited = connection.execute(_AUDIT.format(bars=place.rows), [*facts, *lists]).fetchall()
+    connection.execute(_UPDATE.format(table=place.table, is_meant=place.is_meant), lists)
     return len(audited)
 
 
@@ -203,9 +204,10 @@ def as_of_query(connection: Session, series: Series, moment_ms: int) -> str:
     Its columns are those of a CSV, and `is_known`: whether it is stored when the bar was appended. One of which it is
     not counts as having been there since it closed; none that had not closed is among them. Raises `StoreUnusable`.
     """
-    bars, end = _bars(series), f"make_timestamp_ms({int(moment_ms) + 1})"
+    place, end = place_of(connection, series), f"make_timestamp_ms({int(moment_ms) + 1})"
+    bars = place.rows
     # A column of a user's own that is no moment tells nothing.
-    types = {column.name.lower(): column.type for column in catalog.columns(connection, series.table)}
+    types = {column.name.lower(): column.type for column in catalog.columns(connection, place.name)}
     is_stamped = types.get("created_at", "").startswith("TIMESTAMP")
     created_at = "bar.created_at" if is_stamped else "NULL::TIMESTAMP"
     is_known = f"{created_at} IS NOT NULL AS is_known"
@@ -218,10 +220,6 @@ def as_of_query(connection: Session, series: Series, moment_ms: int) -> str:
         f"CASE WHEN later.nth IS NULL THEN bar.{name} ELSE later.old_{name} END AS {name}" for name in VALUE_COLUMNS
     )
     return _AS_OF.format(values=f"{values}, {is_known}", bars=bars, series=series, end=end, was_there=was_there)
-
-
-def _bars(series: Series) -> str:
-    return f'store.main."{series.table}"'
 
 
 def _lists(changes: Sequence[Change]) -> list[list[Any]]:

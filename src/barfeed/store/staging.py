@@ -22,6 +22,7 @@ from barfeed.store.incoming.columns import Column, Label, Layout, layout, quoted
 from barfeed.store.incoming.csv_text import as_file, csv_layout
 from barfeed.store.incoming.foreign import SourceUnreadable, known, one_table, other_database, unreadable
 from barfeed.store.own import catalog, shape
+from barfeed.store.place import place_of, rows_of
 from barfeed.store.sql_rules import FLAT, INCOMING_RULES, MESSAGES, broken
 
 _VALUES = ", ".join(VALUE_COLUMNS)
@@ -224,7 +225,7 @@ class Staging:
 
     def shared(self, series: Series) -> int:
         """How many bars the attached store has too, whatever their values."""
-        return self._number(f"SELECT count(*) FROM {_INCOMING} JOIN {stored(series)} USING (timestamp)")
+        return self._number(f"SELECT count(*) FROM {_INCOMING} JOIN {self._ours(series)} USING (timestamp)")
 
     def moved_ms(self, series: Series) -> int | None:
         """By how much later most bars that both sides have would agree; None where by no whole hour of a time zone."""
@@ -233,7 +234,7 @@ class Staging:
             f"""
             SELECT hours * 3600000, count(*) FILTER ({same}) * 2 > count(*)
             FROM range(-14, 15) AS zones(hours), {_INCOMING} theirs
-            JOIN {stored(series)} ours ON ours.timestamp = theirs.timestamp + to_hours(hours)
+            JOIN {self._ours(series)} ours ON ours.timestamp = theirs.timestamp + to_hours(hours)
             GROUP BY hours ORDER BY count(*) FILTER ({same}) DESC LIMIT 1
             """
         )
@@ -242,16 +243,16 @@ class Staging:
     def breaks(self, series: Series, share: float) -> list[Break]:
         """Where a bar that the attached store lacks meets a stored one, and the price moves by more than a share."""
         step = f"to_milliseconds({series.interval.ms})"
-        lacked = f"NOT EXISTS (SELECT 1 FROM {stored(series)} own WHERE own.timestamp = theirs.timestamp)"
+        lacked = f"NOT EXISTS (SELECT 1 FROM {self._ours(series)} own WHERE own.timestamp = theirs.timestamp)"
         found = self._ask(
             f"""
             SELECT epoch_ms(later), before, after FROM (
               SELECT theirs.timestamp AS later, ours.close AS before, theirs.open AS after
-              FROM {_INCOMING} theirs JOIN {stored(series)} ours ON ours.timestamp = theirs.timestamp - {step}
+              FROM {_INCOMING} theirs JOIN {self._ours(series)} ours ON ours.timestamp = theirs.timestamp - {step}
               WHERE {lacked}
               UNION ALL
               SELECT ours.timestamp, theirs.close, ours.open
-              FROM {_INCOMING} theirs JOIN {stored(series)} ours ON ours.timestamp = theirs.timestamp + {step}
+              FROM {_INCOMING} theirs JOIN {self._ours(series)} ours ON ours.timestamp = theirs.timestamp + {step}
               WHERE {lacked}
             ) WHERE abs(after - before) > {share} * before ORDER BY later
             """
@@ -298,7 +299,7 @@ class Staging:
     def lacked(self, series: Series, step_ms: int) -> list[Gap]:
         """What the attached store lacks of the span that is here."""
         span = self.span(step_ms)
-        return gaps(self._connection, stored(series), span, step_ms) if span else []
+        return gaps(self._connection, rows_of(self._connection, series), span, step_ms) if span else []
 
     def take_out_flat(self) -> None:
         """Forget the bars in which nothing was traded."""
@@ -320,7 +321,7 @@ class Staging:
         found = self._ask(
             f"""
             SELECT epoch_ms(ours.timestamp), {columns}
-            FROM {stored(series)} ours JOIN {_INCOMING} theirs USING (timestamp)
+            FROM {self._ours(series)} ours JOIN {_INCOMING} theirs USING (timestamp)
             WHERE {" OR ".join(f"ours.{name} IS DISTINCT FROM theirs.{name}" for name in VALUE_COLUMNS)}
             ORDER BY ours.timestamp
             """
@@ -329,10 +330,11 @@ class Staging:
 
     def append_new(self, series: Series) -> int:
         """Insert the bars whose open_time the attached store does not have; how many were."""
-        new = f"SELECT timestamp, {_VALUES} FROM {_INCOMING} ANTI JOIN {stored(series)} USING (timestamp)"
+        new = f"SELECT timestamp, {_VALUES} FROM {_INCOMING} ANTI JOIN {self._ours(series)} USING (timestamp)"
         if catalog.may_refuse(self._connection, series.table):
             shape.refuse(self._connection, series.table, new)
-        return self._number(f"INSERT INTO {stored(series)} (timestamp, {_VALUES}) {new} ORDER BY timestamp")
+        place = place_of(self._connection, series)
+        return self._number(place.inserting(f"{new} ORDER BY timestamp"))
 
     def _bars(self, where: str) -> list[Bar]:
         return [
@@ -340,16 +342,14 @@ class Staging:
             for row in self._ask(f"SELECT epoch_ms(timestamp), {_VALUES} FROM {_INCOMING} {where} ORDER BY timestamp")
         ]
 
+    def _ours(self, series: Series) -> str:
+        return rows_of(self._connection, series)
+
     def _number(self, statement: str) -> int:
         return int(self._ask(statement)[0][0])
 
     def _ask(self, statement: str) -> list[tuple[Any, ...]]:
         return self._connection.execute(statement).fetchall()
-
-
-def stored(series: Series) -> str:
-    """A series' table in the attached store, as SQL names it."""
-    return f'store.main."{series.table}"'
 
 
 def gaps(connection: duckdb.DuckDBPyConnection, relation: str, span: Gap, step_ms: int) -> list[Gap]:
@@ -370,9 +370,10 @@ def gaps(connection: duckdb.DuckDBPyConnection, relation: str, span: Gap, step_m
 def neighbours(connection: duckdb.DuckDBPyConnection, series: Series, span: Gap) -> tuple[int | None, int | None]:
     """The open_times (ms) of the attached store's last bar before a span, and of its first after it."""
     first, last = (f"make_timestamp_ms({at})" for at in (span.first_ms, span.last_ms))
+    ours = rows_of(connection, series)
     found = connection.execute(
         f"SELECT epoch_ms(max(timestamp) FILTER (timestamp < {first})),"
-        f" epoch_ms(min(timestamp) FILTER (timestamp > {last})) FROM {stored(series)} WHERE isfinite(timestamp)"
+        f" epoch_ms(min(timestamp) FILTER (timestamp > {last})) FROM {ours} WHERE isfinite(timestamp)"
     ).fetchall()
     return found[0][0], found[0][1]
 

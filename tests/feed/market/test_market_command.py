@@ -1,6 +1,7 @@
 """`barfeed run --symbols`: a pass as a process, over real sockets, and what a user can do wrong with it."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.server import ReplayServer
 from barfeed.replay.tapes.tape import Tape
 from process import BARFEED, Machine, Ran
+from storage import opened
 from world import hours, made_up_bars, ms
 
 TARGET_MS = ms(2026, 3, 10, 13)
@@ -164,8 +166,50 @@ def test_a_store_that_is_held_is_told_and_the_evidence_is_there(market: Machine)
     assert "is held by" in done.err
 
 
-def test_one_series_and_a_market_live_beside_each_other(market: Machine) -> None:
+def tool(market: Machine, name: str, *flags: str) -> Ran:
+    return market.call([str(BARFEED), name, "--duckdb", str(market.duckdb), *flags])
+
+
+def asked(market: Machine, query: str) -> list[tuple[object, ...]]:
+    with opened(market.duckdb, read_only=True) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_a_revised_bar_is_repaired_as_the_hint_says(market: Machine) -> None:
     assert run(market, "--catch-up").code == 0
-    one = market.feed("--catch-up", "--symbol", "ETHUSDT", "--base-url", market.url)
-    assert (one.code, "appended=726" in one.out) == (0, True)
-    assert run(market).code == 0
+    market.clock.advance(hours(1))
+    market.exchange.faults = parse_faults(REVISED.partition('[[fault]]\nkind = "status"')[0], "the test")
+    hint = run(market).err.rpartition("take the exchange's if it is right: ")[2]
+    assert hint == f"{BARFEED} repair --duckdb {market.duckdb} --symbol ETHUSDT\n"
+    done = market.call([*shlex.split(hint), "--yes", "--pause-sec", "0"])
+    assert (done.code, "revised=1" in done.out) == (0, True), done
+    again = run(market)
+    assert (again.code, again.out.split()[1]) == (0, "appended=1")
+    kept = asked(market, "SELECT series, timestamp::VARCHAR, new_volume FROM ohlcv_revisions")
+    assert kept == [("ETHUSDT 1h", "2026-03-10 12:00:00", 1.5)]
+    changed = asked(market, "SELECT symbol, timestamp::VARCHAR FROM ohlcv_1h WHERE volume = 1.5")
+    assert changed == [("ETHUSDT", "2026-03-10 12:00:00")]
+
+
+def test_the_commands_of_one_series_read_it_in_the_market(market: Machine, tmp_path: Path) -> None:
+    assert run(market, "--catch-up").code == 0
+    assert "verified=726" in tool(market, "verify", "--symbol", "ETHUSDT").out
+    csv = tmp_path / "eth.csv"
+    assert tool(market, "export", "--symbol", "ETHUSDT", str(csv)).code == 0
+    assert len(csv.read_text().splitlines()) == 727
+    status = tool(market, "status", "--symbol", "ETHUSDT", "--persist-dir", str(tmp_path / "feed"))
+    assert "726" in status.out, status
+    filled = tool(market, "backfill", "--symbol", "ETHUSDT", "--source", "rest", "--from", "2026-02-05")
+    assert filled.code == 0, filled
+    query = "SELECT symbol FROM ohlcv_1h GROUP BY symbol HAVING count(*) > 726"
+    assert asked(market, query) == [("ETHUSDT",)]
+
+
+def test_one_series_of_a_market_goes_on_in_the_markets_table(market: Machine) -> None:
+    assert run(market, "--catch-up").code == 0
+    market.clock.advance(hours(1))
+    one = market.feed("--symbol", "ETHUSDT")
+    assert (one.code, "validated=5 appended=1" in one.out) == (0, True), one
+    assert "series=5 appended=4 bars=4" in run(market).out
+    tables = asked(market, "SELECT table_name FROM duckdb_tables() WHERE table_name LIKE 'ohlcv%'")
+    assert ("ohlcv_ethusdt_1h",) not in tables

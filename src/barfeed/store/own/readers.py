@@ -3,6 +3,7 @@
 import duckdb
 
 from barfeed.domain.bars import Series
+from barfeed.store.place import place_of
 
 # DuckDB 1.0 stumbles over each key, 1.1 over each index, that a newer one has written, whatever the storage version.
 _OLDEST_READER = "1.1.0"
@@ -21,4 +22,5 @@ def oldest_reader(connection: duckdb.DuckDBPyConnection) -> str:
 def read_whole(connection: duckdb.DuckDBPyConnection, series: Series) -> None:
     """Read every block of every column: DuckDB sees that one is broken only when it comes to it."""
     # Of a hash no column's statistics know anything, as they do of a count, a least or a greatest.
-    connection.execute(f'SELECT bit_xor(hash(COLUMNS(*))) FROM store.main."{series.table}"').fetchall()  # noqa: S608 - a checked name
+    rows = place_of(connection, series).rows
+    connection.execute(f"SELECT bit_xor(hash(COLUMNS(*))) FROM {rows} AS bars").fetchall()  # noqa: S608 - a checked name
