@@ -23,6 +23,7 @@ from barfeed.store import revisions
 from barfeed.store.duckdb import Store
 from barfeed.store.revisions import Why
 from barfeed.store.staging import Staging
+from storage import opened
 
 HOUR = 3_600_000
 # 2024-01-15 13:00 UTC.
@@ -48,7 +49,7 @@ def row(bar: Bar) -> str:
 
 def by_hand(path: Path, *statements: str) -> Path:
     """What a user does with DuckDB alone."""
-    with duckdb.connect(path) as connection:
+    with opened(path) as connection:
         for statement in statements:
             connection.execute(statement)
     return path
@@ -252,7 +253,7 @@ def test_the_sql_of_the_hint_lets_the_bar_in_and_loses_none(tmp_path: Path, name
     store = holding(tmp_path / "ohlcv.duckdb", statements, BARS[:held])
     coming = NEXT._replace(open_time_ms=ONE_PM + held * HOUR)
     columns = f'SELECT column_name, column_type, "default" FROM (DESCRIBE {TABLE})'
-    with duckdb.connect(store.path) as connection:
+    with opened(store.path) as connection:
         described = connection.execute(columns).fetchall()
     told = refusal(store, coming)
     assert told
@@ -262,7 +263,7 @@ def test_the_sql_of_the_hint_lets_the_bar_in_and_loses_none(tmp_path: Path, name
     by_hand(store.path, *told.hint.partition(": ")[2].split("; "))
     assert refusal(store, coming) is None
     assert stored(store) == [*BARS[:held], coming]
-    with duckdb.connect(store.path) as connection:
+    with opened(store.path) as connection:
         assert connection.execute(columns).fetchall() == described
         with pytest.raises(duckdb.ConstraintException):
             connection.execute(f"{INTO} {row(coming)}")
@@ -362,7 +363,7 @@ def test_numbers_go_on_counting_and_none_is_spent_on_a_look(tmp_path: Path) -> N
     for _ in range(3):
         assert looked_at(store) is None
     assert refusal(store) is None
-    with duckdb.connect(store.path) as connection:
+    with opened(store.path) as connection:
         assert connection.execute(f"SELECT id FROM {TABLE} ORDER BY timestamp").fetchall() == [(1,), (2,), (3,)]
 
 

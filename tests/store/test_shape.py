@@ -336,7 +336,7 @@ def test_a_table_that_was_mended_keeps_the_defaults_of_its_further_columns(tmp_p
     by_hand(path, *refusal(path).hint.partition(": ")[2].split("; "))
     with Store(path, SystemClock(), 0.0).appending(SERIES, create=False) as table:
         table.append([NEXT])
-    with duckdb.connect(path) as connection:
+    with opened(path) as connection:
         found = connection.execute(f"SELECT origin, id FROM {TABLE} ORDER BY timestamp").fetchall()
     assert found == [("x", 1), ("x", 2), ("x", 3)]
 

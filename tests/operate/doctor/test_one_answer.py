@@ -1,8 +1,8 @@
 """A user's own table that cannot be used: whom it concerns says so in the same words, with what mends it."""
 
+import shutil
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from barfeed.cli.commands.backfill import backfill
@@ -14,6 +14,7 @@ from barfeed.cli.commands.status import status
 from barfeed.cli.commands.verify import verify
 from commands import Ended, call, execute
 from process import Machine
+from storage import opened
 from world import hours, made_up_bars, ms
 
 TABLE = "ohlcv_btcusdt_1h"
@@ -157,7 +158,7 @@ def test_a_check_that_nobody_can_foresee_is_a_note_until_the_bar_comes_and_then_
     for ended in (feeding.feed("--dry-run"), feeding.feed(), filled):
         assert ended.code == 4
         assert f"{feeding.duckdb}: table {TABLE} refuses the bar {TWO_PM}: {named}" in ended.err
-    with duckdb.connect(feeding.duckdb, read_only=True) as connection:
+    with opened(feeding.duckdb, read_only=True) as connection:
         assert connection.execute(f"SELECT count(*) FROM {TABLE}").fetchall() == [(726,)]
 
 
@@ -235,7 +236,7 @@ def told_of_the_audit(feeding: Machine, folder: Path) -> dict[str, Ended]:
             verify, *online, "--persist-dir", feeding.folder / "feed", "--against", "rest", *fill[2:]
         ),
         "backfill of a table": call(
-            backfill, *online, "--source", "table", f"{feeding.duckdb.with_name('other')}:bars"
+            backfill, *online, "--source", "table", f"{feeding.duckdb.with_name('other')}:{TABLE}"
         ),
         "repair --only gaps": call(repair, *online, "--only", "gaps", "--dry-run"),
     }
@@ -254,8 +255,7 @@ SOME_AUDITS = [
 def test_who_needs_the_audit_table_refuses_another_by_its_name_and_the_hour_goes_by_without(
     feeding: Machine, tmp_path: Path, statements: list[str], wrong: str
 ) -> None:
-    execute(feeding.duckdb.with_name("other"), f"ATTACH '{feeding.duckdb}' AS store (READ_ONLY)",
-            f"CREATE TABLE bars AS FROM store.{TABLE}")  # fmt: skip
+    shutil.copy(feeding.duckdb, feeding.duckdb.with_name("other"))
     execute(feeding.duckdb, *statements)
     (tmp_path / "out").mkdir()
     ended = told_of_the_audit(feeding, tmp_path / "out")
@@ -288,5 +288,5 @@ def test_a_users_own_table_of_revisions_is_kept_under_another_name(feeding: Mach
     execute(feeding.duckdb, "CREATE TABLE ohlcv_revisions AS SELECT 'mine' AS note")
     execute(feeding.duckdb, call(revisions, "--duckdb", feeding.duckdb).hint.partition(": ")[2])
     assert call(revisions, "--duckdb", feeding.duckdb).out == "BTCUSDT 1h: 0 revisions\n"
-    with duckdb.connect(feeding.duckdb, read_only=True) as connection:
+    with opened(feeding.duckdb, read_only=True) as connection:
         assert connection.execute("FROM ohlcv_revisions_before").fetchall() == [("mine",)]
