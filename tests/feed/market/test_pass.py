@@ -158,3 +158,14 @@ def test_then_is_run_once_with_what_is_fresh_and_what_is_missing(lived: MarketWo
     assert (tmp_path / "told").read_text() == "ADAUSDT,BTCUSDT,SOLUSDT,币安人生USDT|ETHUSDT\n"
     assert record.then is not None
     assert record.then.exit_code == 0
+
+
+def test_who_is_late_keeps_the_others_for_some_seconds_and_no_longer(lived: MarketWorld) -> None:
+    begin_ms = lived.clock.utc_ms()
+    record = lived.run_pass('[[fault]]\nkind = "late"\nsec = 3599\nrows = 2\nsymbol = "ETHUSDT"\n', max_wait_sec=3000.0)
+    assert record.outcomes["ETHUSDT"].status == "bar_late"
+    assert 10_000 < lived.clock.utc_ms() - begin_ms <= 16_000
+    # One that comes within them is not missed.
+    lived.clock.go_to(TARGET_MS + hours(3) + 20_000)
+    record = lived.run_pass('[[fault]]\nkind = "late"\nsec = 28\nrows = 2\nsymbol = "BTCUSDT"\n', catch_up=True)
+    assert (record.exit_code, record.outcomes["BTCUSDT"].appended) == (0, 1)

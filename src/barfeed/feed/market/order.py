@@ -10,6 +10,10 @@ from barfeed.domain.rules import Asked
 from barfeed.domain.verdict import Remedies
 from barfeed.exchange.rest import Conversation
 from barfeed.exchange.steps import Steps
+from barfeed.machine.clock import Patience
+
+# What one series may wait for: somebody of so many is late in most hours, and all the others wait for it.
+_SERIES_WAIT_SEC = 15.0
 
 
 class MarketOrder(NamedTuple):
@@ -48,6 +52,8 @@ def pulling(talk: Conversation, asked: Asked, first_ms: int | None) -> Steps[Pul
 
     `first_ms`, where it is known, is the first bar of all: then that is not asked again.
     """
+    # From its first step on, not from when it was put in line.
+    talk.patience = Patience(talk.rest.clock, min(_SERIES_WAIT_SEC, talk.patience.left_sec))
     pull = yield from talk.steps_of_closed_bars(asked)
     if not pull.bars or len(pull.bars) >= asked.bars:
         return Pulled(pull, is_all=False)
