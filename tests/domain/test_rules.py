@@ -429,6 +429,14 @@ def test_what_an_answer_leaves_out_between_its_bars(opens: list[float], holes: l
     assert [str(each) for each in rules.holes(bars, HOUR)] == holes
 
 
+def test_what_may_be_known_of_an_answer_is_a_hole_or_a_row_that_contradicts_itself() -> None:
+    pull = pulled(whole(3))
+    assert not rules.is_odd(pull, HOUR)
+    assert rules.is_odd(pulled([whole(3)[0], whole(3)[2]]), HOUR)
+    odd = pull.turnovers[1]._replace(trades=0)
+    assert rules.is_odd(pull._replace(turnovers=(pull.turnovers[0], odd, pull.turnovers[2])), HOUR)
+
+
 @pytest.mark.parametrize(("apart_ms", "intervals"), [(1, "2.77778e-07"), (1_800_000, "0.5"), (7_200_000, "2")])
 def test_how_far_two_bars_are_apart_is_told_in_intervals(apart_ms: int, intervals: str) -> None:
     earlier_ms = 1_705_320_000_000

@@ -250,6 +250,20 @@ def test_a_hole_that_is_known_is_accepted_and_no_other_is() -> None:
         assert [grid.text(found.open_time_ms or 0) for found in told.value.findings] == [news]
 
 
+@pytest.mark.parametrize(
+    ("shown", "first_back"),
+    [
+        ((5, 4, 3, 2, 1, 0), 5),
+        # The exchange has forgotten two: they are compared all the same.
+        ((3, 2, 1, 0), 5),
+        # With a hole, as many bars reach further back.
+        ((7, 6, 5, 4, 1, 0), 7),
+    ],
+)
+def test_what_is_compared_begins_where_it_was_asked_or_further_back(shown: tuple[int, ...], first_back: int) -> None:
+    assert verdict.judged_from(ASKED, bars(*shown)) == TARGET - first_back * HOUR
+
+
 def test_a_known_hole_excuses_no_other_fault() -> None:
     wrong = pulled([*bars(6, 5, 4, 3, 1), bar(0)._replace(high=1.0)])
     with pytest.raises(ContractBroken) as told:

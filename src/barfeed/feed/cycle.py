@@ -345,8 +345,9 @@ class _Cycle:
         return decided.append
 
     def _refuse_overtaken(self, asked: Asked, stored_ms: int | None = None) -> None:
+        now_ms = self._talk.now_ms
         # What is stored beyond that, another process was quicker to append; or it is a store from the future.
-        is_appended = asked.target_ms < (stored_ms or 0) <= grid.last_closed(self._talk.now_ms, asked.step_ms)
+        is_appended = asked.target_ms < (stored_ms or 0) <= grid.last_closed(now_ms, asked.step_ms)
         if is_appended or self._settling.has_turned(asked.target_ms):
             # With this target, an old window would be published as the newest.
             raise _Overtaken("the hour turned before this one was done: the new hour is lived instead")
