@@ -24,7 +24,8 @@ _MANIFEST_SUFFIX = "_run.json"
 _RUN = re.compile(r"(\d{8}_\d{6}Z)(?:-(\d{1,9}))?", re.ASCII)
 _ZIP = re.compile(r"\d{4}-\d{2}" + re.escape(ZIP_SUFFIX), re.ASCII)
 # One that is shorter than it was asked for has its hours in its name: `..._for_inference_77h.csv`.
-_KIND = {"api_pull": r"api_pull\.csv", "for_inference": r"for_inference(?:_\d{1,6}h)?\.csv"}
+# Of a market it has its symbol, which may be in any letters.
+_KIND = {"api_pull": r"api_pull\.(?:csv|parquet)", "for_inference": r"for_inference(?:_[^./]{1,40})?\.csv"}
 _FILE = re.compile(rf"({_RUN.pattern})_(?:{'|'.join(_KIND.values())}|run\.json)", re.ASCII)
 _PUBLISHED = re.compile(rf"({_RUN.pattern})_{_KIND['for_inference']}", re.ASCII)
 _CHUNK_BYTES = 1024 * 1024
@@ -244,7 +245,8 @@ def read_manifest(shelf: Shelf, run: str) -> Manifest:
 
 
 def _is_named(told: Told, run: str, kind: str) -> bool:
-    return kind in _KIND and bool(re.fullmatch(f"{re.escape(run)}_{_KIND[kind]}", told.file, re.ASCII))
+    pattern = next((each for name, each in _KIND.items() if kind.startswith(name)), None)
+    return pattern is not None and bool(re.fullmatch(f"{re.escape(run)}_{pattern}", told.file, re.ASCII))
 
 
 def sha256(shelf: Shelf, name: str) -> str:

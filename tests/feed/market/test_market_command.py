@@ -112,7 +112,7 @@ def test_each_trouble_is_told_worst_first_and_what_is_the_same_of_many_once(mark
         "barfeed: 2 series (ADAUSDT, BTCUSDC): the exchange refused: HTTP 400 -1100 'Illegal characters.'",
     ]
     whole = run(market, "--json", "--dry-run")
-    assert [each["status"] for each in json.loads(whole.out)["series"]] == [
+    assert [each["status"] for each in json.loads(whole.out)["outcomes"]] == [
         "exchange_refused", "exchange_refused", "up_to_date", "mismatch", "up_to_date",
     ]  # fmt: skip
 

@@ -1,14 +1,17 @@
 """One pass over a market: every promise of one series, for each; and one series' trouble is no other's."""
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
+from barfeed.artifacts.retention import Keep, prune
 from barfeed.domain.bars import Bar, Series
 from barfeed.feed.market.record import MarketRecord
+from barfeed.history.verification import Proven, check_runs
 from barfeed.replay.tapes.tape import Tape
 from market_world import MarketWorld
 from world import hours, made_up_bars, ms
@@ -109,7 +112,7 @@ def test_one_series_trouble_is_no_others(lived: MarketWorld, status: str) -> Non
     assert "ETHUSDT" not in lived.windows()
     assert record.missing == ["ETHUSDT"]
     assert f"failed={status} exit={exit_code} series=5 appended=4 bars=4 {status}=1" in record.line()
-    [told] = [each for each in manifest(record)["series"] if each["symbol"] == "ETHUSDT"]
+    [told] = [each for each in manifest(record)["outcomes"] if each["symbol"] == "ETHUSDT"]
     assert (told["status"], told["published"]) == (status, False)
     assert told["message"]
     # The hour after is good again, once what was missed may be caught up with.
@@ -147,7 +150,7 @@ def test_the_csvs_of_some_are_written_beside_the_table(lived: MarketWorld) -> No
     record = lived.run_pass(csv_for=("BTCUSDT", "币安人生USDT"))
     lines = (lived.feed.folder / "latest_for_inference_BTCUSDT.csv").read_text().splitlines()
     assert (lines[0], len(lines)) == ("timestamp,open,high,low,close,volume", 49)
-    assert [each.rows for each in record.csvs] == [48, 48]
+    assert {symbol: each.rows for symbol, each in record.csvs.items()} == {"BTCUSDT": 48, "币安人生USDT": 48}
     assert (lived.feed.folder / "latest_for_inference_币安人生USDT.csv").exists()
 
 
@@ -169,3 +172,21 @@ def test_who_is_late_keeps_the_others_for_some_seconds_and_no_longer(lived: Mark
     lived.clock.go_to(TARGET_MS + hours(3) + 20_000)
     record = lived.run_pass('[[fault]]\nkind = "late"\nsec = 28\nrows = 2\nsymbol = "BTCUSDT"\n', catch_up=True)
     assert (record.exit_code, record.outcomes["BTCUSDT"].appended) == (0, 1)
+
+
+def test_the_files_of_a_pass_are_proven_folded_away_and_kept_like_any_other(lived: MarketWorld) -> None:
+    for later in range(2, 5):
+        lived.clock.go_to(TARGET_MS + hours(later) + 30_000)
+        assert lived.run_pass(csv_for=("BTCUSDT", "币安人生USDT")).exit_code == 0
+    folder = lived.feed.folder
+    # Four pulls, three passes with two CSVs each.
+    assert check_runs(folder) == Proven(4, 10, [])
+    done = prune(folder, lived.clock.now_ms, Keep(days=0))
+    assert (done.runs, done.left) == (3, ())
+    names = zipfile.ZipFile(folder / "2026-03_runs.zip").namelist()
+    assert "20260310_150030Z_for_inference_币安人生USDT.csv" in names
+    assert "20260310_140030Z_api_pull.parquet" in names
+    assert check_runs(folder).findings == []
+    assert (folder / "latest_for_inference.parquet").exists()
+    (folder / "20260310_170030Z_api_pull.parquet").write_bytes(b"changed")
+    assert {each.rule for each in check_runs(folder).findings} == {"file"}

@@ -95,7 +95,7 @@ class MarketRecord:
     events: Sequence[Event] = ()
     pull: Written | None = None
     inference: Written | None = None
-    csvs: list[Written] = field(default_factory=list)
+    csvs: dict[str, Written] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     # What ended the pass for every series at once.
     failure: Failure | None = None
@@ -192,7 +192,7 @@ class MarketRecord:
             "manifest_version": MANIFEST_VERSION,
             "barfeed": __version__,
             "run_time": self.run_time,
-            "market": {"symbols": self.selection, "interval": str(self.interval)},
+            "series": {"symbols": self.selection, "interval": str(self.interval)},
             "dataset": self.dataset,
             "status": self.status,
             "exit_code": self.exit_code,
@@ -201,12 +201,11 @@ class MarketRecord:
             "target": self.target,
             "exchange": exchange_told(talk, self.now_ms),
             "dry_run": self.dry_run,
-            "files": {
-                "api_pull": file_told(self.pull),
-                "for_inference": file_told(self.inference),
-                "csvs": [file_told(each) for each in self.csvs],
-            },
-            "series": [each.told() for each in self.outcomes.values()],
+            # The run's own; the latest windows are the next run's, too.
+            "files": {"api_pull": file_told(self.pull)}
+            | {f"for_inference_{symbol}": file_told(each) for symbol, each in self.csvs.items()},
+            "windows": file_told(self.inference),
+            "outcomes": [each.told() for each in self.outcomes.values()],
             "membership": [each._asdict() for each in self.events],
             "warnings": self.warnings,
             "then": self.then._asdict() if self.then else None,
