@@ -39,7 +39,7 @@ share = 0.03
 seed = 3
 
 [[fault]]
-kind = "shuffle"
+kind = "disorder"
 share = 0.03
 seed = 4
 
