@@ -429,6 +429,13 @@ def test_what_an_answer_leaves_out_between_its_bars(opens: list[float], holes: l
     assert [str(each) for each in rules.holes(bars, HOUR)] == holes
 
 
+def test_what_was_not_traded_is_told_in_one_sentence() -> None:
+    assert rules.not_traded(["Monday", "Tuesday"]) == (
+        "nothing was traded in Monday, Tuesday: an outage, or a market after its end"
+    )
+    assert rules.not_traded([]) == ""
+
+
 def test_what_may_be_known_of_an_answer_is_a_hole_or_a_row_that_contradicts_itself() -> None:
     pull = pulled(whole(3))
     assert not rules.is_odd(pull, HOUR)

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from barfeed.artifacts import writing
 from barfeed.domain import grid, rules, verdict
-from barfeed.feed import cycle
+from barfeed.feed.settling import Settling
 from barfeed.store import revisions
 from proof.ground import ERA_MS, TAPE, WINDOW_BARS, Ended, Ground, order
 from proof.model import HOUR_MS, Model, check_evidence
@@ -223,7 +223,7 @@ def test_no_promise_breaks_in_many_lives() -> None:
 def _forming_too(monkeypatch: pytest.MonkeyPatch) -> None:
     # An hour too late, for all: what to ask for, what counts as closed.
     monkeypatch.setattr(grid, "floor", lambda now_ms, step_ms: now_ms - now_ms % step_ms + step_ms)
-    monkeypatch.setattr(cycle._Cycle, "_settled_ms", lambda self: self._talk.now_ms)
+    monkeypatch.setattr(Settling, "wait_ms", lambda self: self.talk.now_ms)
     monkeypatch.setattr(rules, "check_pull", lambda *_: [])
     monkeypatch.setattr(verdict, "trust_clock", lambda *_: None)
 
