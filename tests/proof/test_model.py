@@ -25,7 +25,7 @@ from world import written
 
 SIGKILL = -9
 # A cycle asks the clock about so often.
-QUESTIONS = 26
+QUESTIONS = 30
 EXIT_CODES = {**EXITS, "window_gap": 1, "store_empty": 1, "overtaken": 0, "dry_run": 0, "unrepaired": 1}
 
 faults = st.tuples(
