@@ -110,6 +110,10 @@ _TABLES = """
 SELECT table_name, column_name, data_type FROM duckdb_columns()
 WHERE database_name = 'store' AND schema_name = 'main' AND table_name = ?
 """
+_OF_ONE_SERIES = """
+SELECT lower(table_name) FROM duckdb_tables()
+WHERE database_name = 'store' AND schema_name = 'main' AND regexp_full_match(lower(table_name), 'ohlcv_.+_' || ?)
+"""
 _KEYS = """
 SELECT constraint_column_names FROM duckdb_constraints()
 WHERE database_name = 'store' AND schema_name = 'main' AND table_name = ? AND constraint_type = 'PRIMARY KEY'
@@ -183,6 +187,12 @@ class MarketTable:
     def newest_of(self, symbols: Sequence[str]) -> dict[str, int]:
         """The newest open_time of each of these that has any bar: looked for in all the table."""
         return dict(self._query(_NEWEST_OF, [list(symbols)])) if symbols else {}
+
+    def elsewhere(self) -> set[str]:
+        """The names of the tables that hold one series alone: what stands there must not stand here, too."""
+        if self._is_new:
+            return set()
+        return {name for (name,) in self.connection.execute(_OF_ONE_SERIES, [str(self._interval)]).fetchall()}
 
     def bars(self, from_ms: Mapping[str, int]) -> dict[str, list[Bar]]:
         """Each symbol's bars from the moment given with it on, ascending; a stored NULL comes as NaN."""

@@ -190,3 +190,19 @@ def test_the_files_of_a_pass_are_proven_folded_away_and_kept_like_any_other(live
     assert (folder / "latest_for_inference.parquet").exists()
     (folder / "20260310_170030Z_api_pull.parquet").write_bytes(b"changed")
     assert {each.rule for each in check_runs(folder).findings} == {"file"}
+
+
+def test_no_series_is_kept_twice_in_one_file(lived: MarketWorld) -> None:
+    lived.execute("CREATE TABLE ohlcv_ethusdt_1h (timestamp TIMESTAMP PRIMARY KEY)")
+    lived.execute("CREATE TABLE ohlcv_btcusdt_15m (timestamp TIMESTAMP PRIMARY KEY)")
+    record = lived.run_pass()
+    assert (record.status, record.exit_code) == ("store_unusable", 4)
+    assert record.complaints == [
+        (
+            "ETHUSDT 1h: the store has a table of its own for it, ohlcv_ethusdt_1h: no series is kept twice",
+            "keep the market in a file of its own: --duckdb; or leave the symbol out: --symbols 'all,!...'",
+        )
+    ]
+    assert [each.appended for each in record.outcomes.values()] == [1, 1, 0, 1, 1]
+    # It is not even asked for.
+    assert lived.exchange.requests["/fapi/v1/klines"] == 4

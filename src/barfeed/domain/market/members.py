@@ -3,7 +3,7 @@
 Times are ms since 1970-01-01 UTC by the exchange's clock.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from barfeed.domain import grid, life, verdict
@@ -24,6 +24,8 @@ class Stored(NamedTuple):
     listed: Sequence[Listed]
     # The first bar of all, where the exchange was seen to have none before it.
     first_ms: Mapping[str, int]
+    # The tables that hold one series alone.
+    elsewhere: Collection[str] = ()
 
 
 class Reach(NamedTuple):

@@ -8,7 +8,7 @@ from pathlib import Path
 from barfeed.artifacts.writing import Run, keep_for, run_files
 from barfeed.domain import grid, rules, verdict
 from barfeed.domain.bars import Bar, Pull, Series
-from barfeed.domain.errors import ArtifactsUnusable, BarfeedError, ExchangeRefused, StoreEmpty
+from barfeed.domain.errors import ArtifactsUnusable, BarfeedError, ExchangeRefused, StoreEmpty, StoreUnusable
 from barfeed.domain.grid import Gap
 from barfeed.domain.life import Listing
 from barfeed.domain.market import members, membership
@@ -126,7 +126,8 @@ class _Pass:
             newest_ms, listed = table.newest(start_ms), table.membership()
             noted = membership.by_symbol(listed)
             behind = [each for each in noted if each not in newest_ms and self._order.selection.includes(each)]
-            return Stored({**newest_ms, **table.newest_of(behind)}, listed, table.first_bars())
+            newest_ms |= table.newest_of(behind)
+            return Stored(newest_ms, listed, table.first_bars(), table.elsewhere())
 
     def _due(self, listed: Mapping[str, Listing], stored: Stored, now_ms: int) -> list[Member]:
         order = self._order
@@ -137,7 +138,10 @@ class _Pass:
             )
         due = members.members(order.selection, order.reach, listed, stored, now_ms)
         self._record.outcomes = {each.symbol: Outcome(each.symbol, each.asked.target_ms) for each in due}
-        return due
+        for each in due:
+            if each.asked.series.table in stored.elsewhere:
+                self._outcome(each).fail(_stands_elsewhere(each.asked.series))
+        return [each for each in due if not self._outcome(each).failure]
 
     def _pull(self, due: Sequence[Member]) -> Answers:
         with self._record.step("pull"):
@@ -316,6 +320,13 @@ class _Pass:
     def _warn(self, text: str) -> None:
         self._record.warnings.append(text)
         _log.warning("%s", text)
+
+
+def _stands_elsewhere(series: Series) -> StoreUnusable:
+    return StoreUnusable(
+        f"{series}: the store has a table of its own for it, {series.table}: no series is kept twice",
+        hint="keep the market in a file of its own: --duckdb; or leave the symbol out: --symbols 'all,!...'",
+    )
 
 
 def _nothing_before(answers: Answers) -> list[tuple[str, Gap]]:
