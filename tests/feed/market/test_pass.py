@@ -206,3 +206,14 @@ def test_no_series_is_kept_twice_in_one_file(lived: MarketWorld) -> None:
     assert [each.appended for each in record.outcomes.values()] == [1, 1, 0, 1, 1]
     # It is not even asked for.
     assert lived.exchange.requests["/fapi/v1/klines"] == 4
+
+
+def test_a_hole_in_a_first_pull_is_refused_and_the_others_are_started(market: MarketWorld) -> None:
+    hole = '[[fault]]\nkind = "hide"\nbar = 2026-03-10T09:00:00\nsymbol = "ETHUSDT"\n'
+    record = market.run_pass(hole, catch_up=True)
+    assert [(each.symbol, each.status) for each in record.troubles] == [("ETHUSDT", "contract_broken")]
+    assert sorted(market.stored()) == ["ADAUSDT", "BTCUSDT", "SOLUSDT", "币安人生USDT"]
+    # The hour after it is as it should be, and the series begins.
+    market.clock.go_to(TARGET_MS + hours(2) + 30_000)
+    assert market.run_pass().exit_code == 0
+    assert market.stored()["ETHUSDT"] == expected("ETHUSDT", TARGET_MS - hours(46), TARGET_MS + hours(1))
