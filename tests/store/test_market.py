@@ -1,7 +1,7 @@
 """The tables of a market in a real DuckDB file: bars of every symbol, what was listed when, what the exchange lacks."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import duckdb
@@ -14,7 +14,7 @@ from barfeed.domain.life import Listing
 from barfeed.domain.market.membership import Seen
 from barfeed.machine.clock import SystemClock
 from barfeed.store import market
-from barfeed.store.duckdb import Store, transaction
+from barfeed.store.duckdb import Store
 from barfeed.store.market import MarketTable, Window
 from klines import fitting_pull
 from world import hours, made_up_bars, ms
@@ -28,18 +28,12 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "market.duckdb", SystemClock(), 5.0)
 
 
-@contextmanager
-def writing(store: Store) -> Iterator[MarketTable]:
-    with store.session(write=True) as connection:
-        table = MarketTable(connection, Interval.ONE_HOUR)
-        with transaction(connection):
-            yield table
+def writing(store: Store) -> AbstractContextManager[MarketTable]:
+    return market.writing(store, Interval.ONE_HOUR)
 
 
-@contextmanager
-def reading(store: Store) -> Iterator[MarketTable]:
-    with market.reading(store, Interval.ONE_HOUR) as table:
-        yield table
+def reading(store: Store) -> AbstractContextManager[MarketTable]:
+    return market.reading(store, Interval.ONE_HOUR)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from barfeed.domain.errors import StoreUnusable
 from barfeed.domain.grid import Gap
 from barfeed.domain.life import Listing
 from barfeed.domain.market.membership import Seen
-from barfeed.store.duckdb import Session, Store
+from barfeed.store.duckdb import Session, Store, transaction
 from barfeed.store.place import market_table
 
 MEMBERSHIP = "symbols"
@@ -155,6 +155,15 @@ def reading(store: Store, interval: Interval) -> Iterator["MarketTable"]:
         return
     with store.session(write=False) as connection:
         yield MarketTable(connection, interval)
+
+
+@contextmanager
+def writing(store: Store, interval: Interval) -> Iterator["MarketTable"]:
+    """The table in one transaction: committed at the end, rolled back by any exception; a missing file is made."""
+    with store.session(write=True) as connection:
+        table = MarketTable(connection, interval)
+        with transaction(connection):
+            yield table
 
 
 def _columns(rows: Iterable[object], names: Iterable[str]) -> list[list[object]]:

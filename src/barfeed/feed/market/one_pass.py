@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from barfeed.artifacts.writing import Run, keep_for, run_files
@@ -26,7 +26,6 @@ from barfeed.feed.market.record import MarketRecord, Outcome
 from barfeed.feed.order import Feed
 from barfeed.feed.settling import Settling
 from barfeed.store import market
-from barfeed.store.duckdb import transaction
 from barfeed.store.market import MarketTable
 from barfeed.store.revisions import let_pass
 
@@ -254,21 +253,11 @@ class _Pass:
         if is_appended or self._settling.has_turned(target_ms):
             raise _Overtaken("the hour turned before this one was done: the new hour is lived instead")
 
-    @contextmanager
-    def _reading(self) -> Iterator[MarketTable]:
-        with market.reading(self._feed.store, self._order.interval) as table:
-            yield table
+    def _reading(self) -> AbstractContextManager[MarketTable]:
+        return market.reading(self._feed.store, self._order.interval)
 
-    @contextmanager
-    def _writing(self) -> Iterator[MarketTable]:
-        if self._order.dry_run:
-            with self._reading() as table:
-                yield table
-            return
-        with self._feed.store.session(write=True) as connection:
-            table = MarketTable(connection, self._order.interval)
-            with transaction(connection):
-                yield table
+    def _writing(self) -> AbstractContextManager[MarketTable]:
+        return self._reading() if self._order.dry_run else market.writing(self._feed.store, self._order.interval)
 
     @contextmanager
     def _manifest(self, run: Run) -> Iterator[None]:

@@ -15,7 +15,7 @@ from barfeed.feed.market.order import MarketOrder
 from barfeed.feed.market.record import MarketRecord
 from barfeed.feed.market.windows import Lacking
 from barfeed.store import market
-from barfeed.store.duckdb import Store, transaction
+from barfeed.store.duckdb import Store
 from barfeed.store.market import MarketTable, Window
 
 
@@ -105,7 +105,5 @@ class Publication:
         absent = [(symbol, gap) for symbol, told in first_ms.items() for gap, found in told.items() if found is None]
         if not absent:
             return
-        with self._store.session(write=True) as connection:
-            table = MarketTable(connection, self._order.interval)
-            with transaction(connection):
-                table.note_exchange_gaps(absent, self._talk.now_ms)
+        with market.writing(self._store, self._order.interval) as table:
+            table.note_exchange_gaps(absent, self._talk.now_ms)
