@@ -49,8 +49,43 @@ class Failure(NamedTuple):
     last_bar_ms: int | None = None
 
 
+class Lived:
+    """What is noted of a cycle and of a pass alike: for which bar it was, how long it took, how it ended."""
+
+    clock: Clock
+    target_ms: int | None
+    failure: Failure | None
+    durations_sec: dict[str, float]
+
+    @contextmanager
+    def step(self, name: Step) -> Iterator[None]:
+        """Measure a step of the cycle."""
+        begin_sec = self.clock.steady_sec()
+        try:
+            yield
+        finally:
+            before_sec = self.durations_sec.get(name, 0.0)
+            self.durations_sec[name] = round(before_sec + self.clock.steady_sec() - begin_sec, 6)
+
+    def fail(self, error: BaseException) -> None:
+        """Note the error that ends the cycle; one that is not ours is a bug, or a signal to stop."""
+        self.failure = failure_of(error)
+
+    def pass_on(self, why: str) -> None:
+        """Note that this hour is left to another process, and a newer one is lived instead."""
+        self.failure = Failure("overtaken", 0, why, "", (), None)
+
+    @property
+    def target(self) -> str | None:
+        """The target as messages write it."""
+        return None if self.target_ms is None else grid.text(self.target_ms)
+
+    def _total_sec(self) -> float:
+        return sum(self.durations_sec.values())
+
+
 @dataclass
-class Record:
+class Record(Lived):
     """The facts of one cycle. Times are ms since 1970-01-01 UTC by the exchange's clock."""
 
     series: Series
@@ -78,27 +113,9 @@ class Record:
     run_time: str | None = None
     manifest_path: str | None = None
 
-    @contextmanager
-    def step(self, name: Step) -> Iterator[None]:
-        """Measure a step of the cycle."""
-        begin_sec = self.clock.steady_sec()
-        try:
-            yield
-        finally:
-            before_sec = self.durations_sec.get(name, 0.0)
-            self.durations_sec[name] = round(before_sec + self.clock.steady_sec() - begin_sec, 6)
-
-    def fail(self, error: BaseException) -> None:
-        """Note the error that ends the cycle; one that is not ours is a bug, or a signal to stop."""
-        self.failure = failure_of(error)
-
     def grow(self, appended: Sequence[Bar]) -> None:
         """Note that the store, whose coverage is known, has these bars now, too."""
         self.coverage = self.coverage and self.coverage.grown_by(appended)
-
-    def pass_on(self, why: str) -> None:
-        """Note that this hour is left to another process, and a newer one is lived instead."""
-        self.failure = Failure("overtaken", 0, why, "", (), None)
 
     @property
     def status(self) -> str:
@@ -115,11 +132,6 @@ class Record:
     def exit_code(self) -> int:
         """What the process ends with."""
         return self.failure.exit_code if self.failure else 0
-
-    @property
-    def target(self) -> str | None:
-        """The target as messages write it."""
-        return None if self.target_ms is None else grid.text(self.target_ms)
 
     def note_flat(self, runs: Sequence[Gap], from_ms: int) -> None:
         """Note the runs of bars without a trade that reach beyond `from_ms`."""
@@ -197,9 +209,6 @@ class Record:
         ends = (self.coverage.first_ms, self.coverage.last_ms)
         first, last = (None if each is None else grid.text(each) for each in ends)
         return {"rows": self.coverage.rows, "first": first, "last": last}
-
-    def _total_sec(self) -> float:
-        return sum(self.durations_sec.values())
 
 
 def failure_of(error: BaseException) -> Failure:

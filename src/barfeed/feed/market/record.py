@@ -1,8 +1,7 @@
 """What one pass over a market did, series by series: the manifest and the summary line made of it."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +17,7 @@ from barfeed.feed.record import (
     MANIFEST_VERSION,
     Ended,
     Failure,
-    Step,
+    Lived,
     exchange_told,
     failure_of,
     file_told,
@@ -81,7 +80,7 @@ class Outcome:
 
 
 @dataclass
-class MarketRecord:
+class MarketRecord(Lived):
     """The facts of one pass. Times are ms since 1970-01-01 UTC by the exchange's clock."""
 
     interval: Interval
@@ -103,24 +102,6 @@ class MarketRecord:
     then: Ended | None = None
     run_time: str | None = None
     manifest_path: str | None = None
-
-    @contextmanager
-    def step(self, name: Step) -> Iterator[None]:
-        """Measure a step of the pass."""
-        begin_sec = self.clock.steady_sec()
-        try:
-            yield
-        finally:
-            spent_sec = self.clock.steady_sec() - begin_sec
-            self.durations_sec[name] = round(self.durations_sec.get(name, 0.0) + spent_sec, 6)
-
-    def fail(self, error: BaseException) -> None:
-        """Note the error that ends the pass; one that is not ours is a bug, or a signal to stop."""
-        self.failure = failure_of(error)
-
-    def pass_on(self, why: str) -> None:
-        """Note that the hour turned, and the newer one is lived instead."""
-        self.failure = Failure("overtaken", 0, why, "", (), None)
 
     @property
     def troubles(self) -> list[Outcome]:
@@ -166,11 +147,6 @@ class MarketRecord:
         """The symbols that were to be fed and whose window is not."""
         return [symbol for symbol, each in self.outcomes.items() if not each.is_published]
 
-    @property
-    def target(self) -> str | None:
-        """The target as messages write it."""
-        return None if self.target_ms is None else grid.text(self.target_ms)
-
     def line(self) -> str:
         """The summary line: a pass in one breath."""
         outcomes = self.outcomes.values()
@@ -211,9 +187,6 @@ class MarketRecord:
             "then": self.then._asdict() if self.then else None,
             "durations_sec": self.durations_sec | {"total": round(self._total_sec(), 6)},
         }
-
-    def _total_sec(self) -> float:
-        return sum(self.durations_sec.values())
 
 
 def _of_all(symbols: Sequence[str], message: str) -> str:
