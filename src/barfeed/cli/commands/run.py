@@ -136,7 +136,7 @@ def _market(settings: Settings) -> int:
     """One pass over each interval of a market; the worst of them is the exit code."""
     _refuse_of_one_series(settings)
     # Imported here: one series goes by without it.
-    from barfeed.cli.market import asking, wire_market  # noqa: PLC0415
+    from barfeed.cli.market.wiring import asking, wire_market  # noqa: PLC0415
     from barfeed.feed.market.one_pass import run_pass  # noqa: PLC0415
     from barfeed.feed.market.record import rank  # noqa: PLC0415
 
