@@ -23,14 +23,14 @@ help: ## this list
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(EXTRAS)'
 	@touch $@ $(WITH:%=.venv/%)
 
-.venv/installed-inference: EXTRAS := [inference]
+.venv/installed-inference: EXTRAS := [inference,market]
 .venv/installed-inference: WITH := installed
 .venv/installed-dev: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather]
 .venv/installed-dev: WITH := installed installed-inference
 .venv/installed-peers: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,peers,bench]
 .venv/installed-peers: WITH := installed installed-inference installed-dev
 
-demo: .venv/installed-inference ## a few hours of the feed and a prediction, against its own exchange: no network, some seconds
+demo: .venv/installed-inference ## a few hours of the feed, a prediction and a market, against its own exchange: no network, some seconds
 	@$(BIN)/python run/demo.py
 
 run: .venv/installed ## one hour against Binance; an empty store is started first (ARGS="--symbol ETHUSDT")

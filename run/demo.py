@@ -1,4 +1,4 @@
-"""An afternoon of the feed in some seconds, against its own exchange: `make demo`."""
+"""An afternoon of the feed in some seconds, and a pass over a market, against its own exchange: `make demo`."""
 
 import calendar
 import os
@@ -15,6 +15,7 @@ from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.server import ReplayServer
 from barfeed.replay.tapes.generator import generate
+from barfeed.replay.tapes.made_up import market
 
 FOLDER = Path("demo-data")
 NOON_MS = calendar.timegm((2024, 2, 10, 12, 0, 0)) * 1000
@@ -29,6 +30,10 @@ FLAGS = {
 
 FORMING = '[[fault]]\nkind = "forming"'
 REVISED = '[[fault]]\nkind = "revise"\nbar = 2024-02-10T12:00:00\nvolume = 1234.567'
+# A market keeps its own store here: no series is kept twice, and BTCUSDT is in the other one.
+MARKET = ("--symbols", "all", "--duckdb", f"{FOLDER}/market.duckdb")
+MARKET_SYMBOLS = 20
+REVISED_IN_IT = f'{REVISED.replace("12:", "19:")}\nsymbol = "DOGEUSDT"'
 
 
 class Afternoon:
@@ -70,11 +75,12 @@ def main() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
     clock = HandClock(NOON_MS)
     tape = generate("BTCUSDT", Interval.ONE_HOUR, NOON_MS - 1100 * HOUR_MS, 1110, seed=1)
-    exchange = ReplayExchange([tape], clock.now_ms)
+    others = market(Interval.ONE_HOUR, NOON_MS, seed=1)[1:MARKET_SYMBOLS]
+    exchange = ReplayExchange([tape, *others], clock.now_ms)
     with ReplayServer(exchange) as server:
         print(f"A replay exchange speaks Binance's protocol on {server.url}; it is 2024-02-10 there.")
         _live(Afternoon(clock, exchange, server.url))
-    _show(sorted((FOLDER / "feed").glob("*/*")))
+    _show(sorted((FOLDER / "feed" / "BINANCE_BTCUSDT.P_60").glob("*")))
 
 
 def _live(afternoon: Afternoon) -> None:
@@ -103,11 +109,18 @@ def _live(afternoon: Afternoon) -> None:
     afternoon.feed(
         "--then", f'python {SCRIPTS}/run_inference_lgbm.py --input-csv "$BARFEED_INFERENCE_CSV" {PREDICTION}'
     )
+    afternoon.at(20, 2, "A market in one process, here of twenty symbols, five in Chinese: its store is started.")
+    afternoon.feed(*MARKET, "--catch-up")
+    afternoon.at(
+        21, 1, "One pass: one question for each. One of them tells another volume; the others are fed.", REVISED_IN_IT
+    )
+    afternoon.feed(*MARKET, expected=1)
 
 
 def _show(files: Sequence[Path]) -> None:
-    print(f"\nThe store:     {FOLDER}/ohlcv.duckdb, table ohlcv_btcusdt_1h")
+    print(f"\nThe stores:    {FOLDER}/ohlcv.duckdb, table ohlcv_btcusdt_1h; {FOLDER}/market.duckdb, table ohlcv_1h")
     print(f"For the model: {next(file for file in files if file.name.startswith('latest'))}")
+    print(f"               {FOLDER}/feed/BINANCE.P_1h/latest_for_inference.parquet")
     print("Evidence:      every pull, every decision, and every file the model was given")
     print(_indented("\n".join(str(file.name) for file in files if not file.name.startswith((".", "latest")))))
 

@@ -87,7 +87,7 @@ def test_every_link_leads_somewhere_on_the_repositorys_host_too() -> None:
 
 @pytest.mark.long
 def test_the_demo_shows_the_output_that_the_readme_shows(tmp_path: Path) -> None:
-    pytest.importorskip("lightgbm", reason="the demo ends with a prediction: extra `inference`")
+    pytest.importorskip("lightgbm", reason="the demo has a prediction: extra `inference`")
     done = subprocess.run(
         [sys.executable, ROOT / "run" / "demo.py"],
         cwd=tmp_path,
