@@ -101,10 +101,10 @@ def test_it_is_noted_beside_the_revisions_and_changes_no_export_of_the_past(star
         (noted,) = revisions.listed(connection, BTCUSDT_1H)
         assert revisions.let_pass(connection, BTCUSDT_1H) == [started.taped()[TARGET_MS]]
         assert (noted.is_let_pass, noted.reason) == (True, "looked at (mean_price)")
-        query = revisions.as_of_query(connection, BTCUSDT_1H, noted.accepted_at_ms - 1)
+        query = revisions.as_of_query(connection, ["BTCUSDT"], BTCUSDT_1H.interval, noted.accepted_at_ms - 1)
         then = connection.execute(f"SELECT * FROM ({query}) ORDER BY timestamp DESC LIMIT 1").fetchone()
     assert then is not None
-    assert (then[0].hour, None in then) == (12, False)
+    assert (then[1].hour, None in then) == (12, False)
 
 
 def test_a_good_hour_opens_the_store_no_more_often_than_before(started: World, monkeypatch: pytest.MonkeyPatch) -> None:

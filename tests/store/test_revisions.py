@@ -44,7 +44,7 @@ def rows(store: Store, query: str) -> list[tuple[Any, ...]]:
 
 def as_of(store: Store, moment_ms: int) -> list[tuple[Any, ...]]:
     with store.session(write=False) as connection:
-        query = revisions.as_of_query(connection, BTCUSDT_1H, moment_ms)
+        query = revisions.as_of_query(connection, ["BTCUSDT"], BTCUSDT_1H.interval, moment_ms)
         columns = "epoch_ms(timestamp), open, high, low, close, volume"
         return connection.execute(f"SELECT {columns} FROM ({query}) ORDER BY timestamp").fetchall()
 
@@ -195,7 +195,7 @@ def test_another_series_of_the_same_file_is_not_mixed_in(store: Store) -> None:
     revise(store, volume(2, 9.5))
     with store.session(write=False) as connection:
         assert revisions.listed(connection, other) == []
-        query = revisions.as_of_query(connection, other, before_ms)
+        query = revisions.as_of_query(connection, ["ETHUSDT"], other.interval, before_ms)
         assert connection.execute(f"SELECT sum(volume) FROM ({query})").fetchall() == [
             (pytest.approx(sum(bar.volume for bar in BARS)),)
         ]

@@ -11,10 +11,9 @@ from barfeed.artifacts.writing import plain
 from barfeed.domain import grid
 from barfeed.domain.bars import COLUMNS, Series
 from barfeed.domain.errors import ArtifactsUnusable, StoreEmpty, StoreUnusable, UsageError
+from barfeed.history.reading.span import Span, relation
 from barfeed.machine.atomic import Unflushed, whole_file
 from barfeed.store.duckdb import Session, Store
-from barfeed.store.place import rows_of
-from barfeed.store.revisions import as_of_query
 from barfeed.store.troubles import refusal
 
 # How DuckDB is to write each; no second temporary file of its own beside ours.
@@ -118,14 +117,8 @@ def _write_plainly(connection: Session, span: str, path: Path, *, is_packed: boo
 
 
 def _span(connection: Session, wanted: Wanted) -> str:
-    """The wanted bars as a relation with the columns of a CSV, and `is_known`."""
-    bars = f"(SELECT {', '.join(COLUMNS)}, true AS is_known FROM {rows_of(connection, wanted.series)})"
-    if wanted.as_of_ms is not None:
-        bars = f"({as_of_query(connection, wanted.series, wanted.as_of_ms)})"
-    bounds = [(">=", wanted.from_ms), ("<", wanted.to_ms)]
-    kept = [f"timestamp {sign} make_timestamp_ms({ms})" for sign, ms in bounds if ms is not None]
-    # A row without a moment is no bar; `barfeed verify` finds it.
-    return f"(SELECT {', '.join(COLUMNS)}, is_known FROM {bars} WHERE {' AND '.join(['isfinite(timestamp)', *kept])})"
+    symbol, interval = wanted.series
+    return relation(connection, Span((symbol,), interval, wanted.from_ms, wanted.to_ms, wanted.as_of_ms))
 
 
 def _format(path: Path) -> str:

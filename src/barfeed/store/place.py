@@ -2,15 +2,23 @@
 
 # ruff: noqa: S608 - tables are named by us, and a symbol is letters, digits and '_'
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import duckdb
 
-from barfeed.domain.bars import COLUMNS, Interval, Series
+from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Interval, Series
+from barfeed.store.own import catalog
 
 _IS_THERE = """
 SELECT count(*) FROM duckdb_tables()
 WHERE database_name = 'store' AND schema_name = 'main' AND lower(table_name) = ?
+"""
+
+_TABLES = "SELECT lower(table_name) FROM duckdb_tables() WHERE database_name = 'store' AND schema_name = 'main'"
+_NO_BARS = f"""
+SELECT '' AS symbol, NULL::TIMESTAMP AS timestamp, {", ".join(f"NULL::DOUBLE AS {name}" for name in VALUE_COLUMNS)},
+       NULL::TIMESTAMP AS created_at WHERE false
 """
 
 
@@ -76,6 +84,38 @@ def place_of(connection: duckdb.DuckDBPyConnection, series: Series) -> Place:
 def rows_of(connection: duckdb.DuckDBPyConnection, series: Series) -> str:
     """The series' bars in the attached store, as a relation with the columns of a table of their own."""
     return place_of(connection, series).rows
+
+
+def rows_of_all(connection: duckdb.DuckDBPyConnection, symbols: Sequence[str], interval: Interval) -> str:
+    """The bars of these symbols as one relation: symbol, `COLUMNS`, created_at; NULL where a table does not tell it.
+
+    A symbol of which nothing is stored is not in it.
+    """
+    own_tables = {each.symbol: own(each) for each in _alone(connection, symbols, interval)}
+    parts = [_stamped(connection, place, f"'{symbol}' AS symbol") for symbol, place in own_tables.items()]
+    others = [each for each in symbols if each not in own_tables]
+    if others and _is_table(connection, market_table(interval)):
+        together = _stamped(connection, Place(f"store.main.{market_table(interval)}"), "symbol")
+        parts.append(f"{together} WHERE symbol IN ({_texts(others)})")
+    return f"({' UNION ALL '.join(parts) or _NO_BARS})"
+
+
+def _alone(connection: duckdb.DuckDBPyConnection, symbols: Sequence[str], interval: Interval) -> list[Series]:
+    """Those that have a table of their own."""
+    there = {name for (name,) in connection.execute(_TABLES).fetchall()}
+    return [series for each in symbols if (series := Series(each, interval)).table in there]
+
+
+def _stamped(connection: duckdb.DuckDBPyConnection, place: Place, symbol: str) -> str:
+    # A column of a user's own that is no moment tells nothing.
+    types = {column.name.lower(): column.type for column in catalog.columns(connection, place.name)}
+    is_told = types.get("created_at", "").startswith("TIMESTAMP")
+    created_at = "created_at::TIMESTAMP" if is_told else "NULL::TIMESTAMP"
+    return f"SELECT {symbol}, {', '.join(COLUMNS)}, {created_at} AS created_at FROM {place.table}"
+
+
+def _texts(symbols: Sequence[str]) -> str:
+    return ", ".join(f"'{each}'" for each in symbols)
 
 
 def _is_table(connection: duckdb.DuckDBPyConnection, table: str) -> bool:

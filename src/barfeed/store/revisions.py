@@ -10,11 +10,11 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from barfeed.domain.acceptance import Change
-from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Bar, Series
+from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Bar, Interval, Series
 from barfeed.domain.errors import StoreUnusable, Unrepaired
 from barfeed.store.duckdb import Session, Store, Table, transaction
 from barfeed.store.own import audit, catalog, shape
-from barfeed.store.place import place_of
+from barfeed.store.place import place_of, rows_of_all
 
 TABLE = "ohlcv_revisions"
 
@@ -77,13 +77,16 @@ VALUES (?, make_timestamp_ms(?), ?, ?, ?, ?, ?, make_timestamp_ms(?), CURRENT_TI
 """  # noqa: S608 - of our own names only
 # The oldest revision after the moment is the one that knows what the bar was at the moment.
 _AS_OF = f"""
-SELECT bar.timestamp, {{values}}
+SELECT bar.symbol, bar.timestamp, {
+    ", ".join(
+        f"CASE WHEN later.nth IS NULL THEN bar.{name} ELSE later.old_{name} END AS {name}" for name in VALUE_COLUMNS
+    )
+}, bar.created_at IS NOT NULL AS is_known
 FROM {{bars}} AS bar LEFT JOIN (
-  SELECT *, row_number() OVER (PARTITION BY timestamp ORDER BY {_ACCEPTED_AT}) AS nth
+  SELECT *, row_number() OVER (PARTITION BY series, timestamp ORDER BY {_ACCEPTED_AT}) AS nth
   FROM store.main.{TABLE}
-  WHERE series = '{{series}}' AND {_ACCEPTED_AT} >= {{end}} AND NOT starts_with(run, '{WAIVER} ')
-) AS later ON later.timestamp = bar.timestamp AND later.nth = 1
-WHERE {{was_there}}
+  WHERE ends_with(series, ' {{interval}}') AND {_ACCEPTED_AT} >= {{end}} AND NOT starts_with(run, '{WAIVER} ')
+) AS later ON later.series = bar.symbol || ' {{interval}}' AND later.timestamp = bar.timestamp AND later.nth = 1
 """  # noqa: S608 - of our own names only
 
 
@@ -198,28 +201,20 @@ def is_there(connection: Session) -> bool:
     return seen is not None
 
 
-def as_of_query(connection: Session, series: Series, moment_ms: int) -> str:
-    """The SELECT of the series' table as it stood at the end of millisecond `moment_ms`, in no order.
+def as_of_query(connection: Session, symbols: Sequence[str], interval: Interval, moment_ms: int) -> str:
+    """The SELECT of these symbols' bars as they stood at the end of millisecond `moment_ms`, in no order.
 
-    Its columns are those of a CSV, and `is_known`: whether it is stored when the bar was appended. One of which it is
-    not counts as having been there since it closed; none that had not closed is among them. Raises `StoreUnusable`.
+    Its columns are symbol, those of a CSV, and `is_known`: whether it is stored when the bar was appended. One of which
+    it is not counts as having been there since it closed; none that had not closed is among them. Raises
+    `StoreUnusable`.
     """
-    place, end = place_of(connection, series), f"make_timestamp_ms({int(moment_ms) + 1})"
-    bars = place.rows
-    # A column of a user's own that is no moment tells nothing.
-    types = {column.name.lower(): column.type for column in catalog.columns(connection, place.name)}
-    is_stamped = types.get("created_at", "").startswith("TIMESTAMP")
-    created_at = "bar.created_at" if is_stamped else "NULL::TIMESTAMP"
-    is_known = f"{created_at} IS NOT NULL AS is_known"
-    was_there = f"bar.timestamp < make_timestamp_ms({int(moment_ms) + 1 - series.interval.ms})"
-    was_there += f" AND coalesce({created_at} < {end}, true)"
+    bars, end = rows_of_all(connection, symbols, interval), f"make_timestamp_ms({int(moment_ms) + 1})"
+    was_there = f"WHERE bar.timestamp < make_timestamp_ms({int(moment_ms) + 1 - interval.ms})"
+    was_there += f" AND coalesce(bar.created_at < {end}, true)"
     if not is_there(connection):
-        columns = ", ".join(f"bar.{name}" for name in COLUMNS)
-        return f"SELECT {columns}, {is_known} FROM {bars} AS bar WHERE {was_there}"  # noqa: S608 - see above
-    values = ", ".join(
-        f"CASE WHEN later.nth IS NULL THEN bar.{name} ELSE later.old_{name} END AS {name}" for name in VALUE_COLUMNS
-    )
-    return _AS_OF.format(values=f"{values}, {is_known}", bars=bars, series=series, end=end, was_there=was_there)
+        columns = ", ".join(f"bar.{name}" for name in ("symbol", *COLUMNS))
+        return f"SELECT {columns}, bar.created_at IS NOT NULL AS is_known FROM {bars} AS bar {was_there}"  # noqa: S608 - see above
+    return _AS_OF.format(bars=bars, interval=interval, end=end) + was_there
 
 
 def _lists(changes: Sequence[Change]) -> list[list[Any]]:

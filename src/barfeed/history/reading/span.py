@@ -1,0 +1,40 @@
+"""Which stored bars are meant, and the relation of them: for `barfeed export` and for whoever reads in Python."""
+
+# ruff: noqa: S608 - tables and columns are of our own names, a symbol is letters, digits and '_'
+
+from typing import NamedTuple
+
+from barfeed.domain.bars import COLUMNS, Interval
+from barfeed.store.duckdb import Session
+from barfeed.store.place import rows_of_all
+from barfeed.store.revisions import as_of_query
+
+SYMBOL_COLUMNS = ("symbol", *COLUMNS)
+
+
+class Span(NamedTuple):
+    """Bars of these symbols that open in `[from_ms, to_ms)`, as they stood at the moment `as_of_ms`.
+
+    In ms since 1970-01-01 UTC; None is without bound, or now.
+    """
+
+    symbols: tuple[str, ...]
+    interval: Interval
+    from_ms: int | None = None
+    to_ms: int | None = None
+    as_of_ms: int | None = None
+
+
+def relation(connection: Session, span: Span) -> str:
+    """The bars in no order, as `SYMBOL_COLUMNS` and `is_known`: whether it is stored when each was appended.
+
+    What is not known is only told as of a moment. Raises `StoreUnusable` where the revisions cannot be read.
+    """
+    columns = ", ".join(SYMBOL_COLUMNS)
+    bars = f"SELECT {columns}, true AS is_known FROM {rows_of_all(connection, span.symbols, span.interval)}"
+    if span.as_of_ms is not None:
+        bars = as_of_query(connection, span.symbols, span.interval, span.as_of_ms)
+    bounds = [(">=", span.from_ms), ("<", span.to_ms)]
+    kept = [f"timestamp {sign} make_timestamp_ms({ms})" for sign, ms in bounds if ms is not None]
+    # A row without a moment is no bar; `barfeed verify` finds it.
+    return f"(SELECT {columns}, is_known FROM ({bars}) WHERE {' AND '.join(['isfinite(timestamp)', *kept])})"
