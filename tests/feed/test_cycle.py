@@ -687,7 +687,7 @@ def test_an_hour_that_turns_between_two_looks_at_the_clock_is_left_to_settle(
         keep_for(folder, series)
 
     monkeypatch.setattr(started.rest, "transport", transport)
-    monkeypatch.setattr("barfeed.feed.cycle.keep_for", slow_disk)
+    monkeypatch.setattr("barfeed.feed.hour.keep_for", slow_disk)
     close_ms = TARGET_MS + hours(2)
     started.clock.go_to(close_ms - before_ms)
     record = started.run()

@@ -52,7 +52,7 @@ GROUPS = {
         ),
     ),
     "cycle": Group(
-        ("feed/cycle",),
+        ("feed/cycle", "feed/hour"),
         (
             "tests/feed/test_cycle.py",
             "tests/feed/test_followup.py",

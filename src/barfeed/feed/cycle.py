@@ -3,15 +3,13 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from barfeed.artifacts.writing import Run, has_published, keep_for, run_files
+from barfeed.artifacts.writing import Run, has_published
 from barfeed.domain import acceptance, grid, rules, verdict
 from barfeed.domain.acceptance import Change
 from barfeed.domain.bars import Bar, Pull
 from barfeed.domain.errors import (
-    ArtifactsUnusable,
     BarfeedError,
     BarLate,
     ExchangeRefused,
@@ -25,6 +23,7 @@ from barfeed.domain.verdict import Held
 from barfeed.exchange.rest import Conversation
 from barfeed.feed import cycle_log
 from barfeed.feed.confirmation import Confirmed, confirm
+from barfeed.feed.hour import Hour, Overtaken
 from barfeed.feed.order import Feed, Order
 from barfeed.feed.record import Record
 from barfeed.feed.settling import Settling
@@ -51,17 +50,13 @@ class _Plan(NamedTuple):
         return pull.bars[-self.judged_bars :]
 
 
-class _Overtaken(Exception):
-    """The hour turned meanwhile, or another process has appended a newer target: live the new hour."""
-
-
 def run_cycle(feed: Feed, order: Order, talk: Conversation) -> Record:
     """Live one hour; the record tells how it ended, failed or not.
 
     Nothing but a bug, or a signal to stop, raises.
     """
     while True:
-        with suppress(_Overtaken):
+        with suppress(Overtaken):
             return _Cycle(feed, order, talk).live()
 
 
@@ -81,30 +76,16 @@ class _Cycle:
         self._talk = talk
         self._settling = Settling(talk, order.series.interval, order.settle_sec, order.heard_ms)
         self._record = Record(order.series, order.dataset, order.inference_source, order.dry_run, feed.clock)
+        self._hour = Hour(feed, order, talk, self._settling, self._record)
 
     def live(self) -> Record:
         with cycle_log.of_cycle(self._record):
             try:
-                self._live()
+                self._hour.live(str(self._order.series), self._pull_and_explain)
             except BarfeedError as error:
                 _log.debug("the cycle failed", exc_info=True)
                 self._record.fail(error)
         return self._record
-
-    def _live(self) -> None:
-        no_time = self._agree_on_time()
-        keep_for(self._feed.folder, str(self._order.series))
-        with run_files(self._feed.folder, self._talk.now_ms, plain_decimals=self._order.plain_decimals) as run:
-            try:
-                with self._manifest(run):
-                    if no_time:
-                        raise no_time
-                    self._pull_and_explain(run)
-            except BarfeedError:
-                # With the API as the source there may be a fresh CSV all the same.
-                self._follow_up(run)
-                raise
-            self._follow_up(run)
 
     def _pull_and_explain(self, run: Run) -> None:
         try:
@@ -124,7 +105,7 @@ class _Cycle:
         self._save_evidence(run, pull)
         now_ms = self._talk.now_ms
         verdict.trust_clock(plan.asked, now_ms, self._talk.dated_ms, self._settling.needed_sec(now_ms))
-        self._refuse_overtaken(plan.asked)
+        self._hour.refuse_overtaken(plan.asked.target_ms)
         is_all = self._is_all_there_is(pull, plan.asked)
         verdict.accept_pull(
             pull, plan.asked, may_be_short=is_all, remedies=self._order.remedies, known=self._known(plan, pull),
@@ -167,61 +148,6 @@ class _Cycle:
             text = f"the inference CSV is of the exchange's bars alone, not of the store's: {trouble.status}"
             self._record.warnings.append(text)
             _log.warning("%s: %s", asked.series, text)
-
-    def _agree_on_time(self) -> BarfeedError | None:
-        # An error is kept, not raised: a run gets its name from the time, and its manifest from its name.
-        with self._record.step("time"):
-            try:
-                time = self._talk.time or self._talk.ask_time()
-            except BarfeedError as error:
-                return error
-            if abs(time.skew_sec) > self._order.max_skew_sec:
-                self._record.warnings.append(time.skew_text)
-                _log.warning("%s; the exchange's is used", time.skew_text)
-            self._settling.wait_ms()
-        return None
-
-    @contextmanager
-    def _manifest(self, run: Run) -> Iterator[None]:
-        self._record.run_time = run.name
-        try:
-            yield
-        except _Overtaken as turn:
-            self._record.pass_on(str(turn))
-            self._save_manifest(run)
-            raise
-        except BaseException as error:
-            self._record.fail(error)
-            try:
-                self._save_manifest(run)
-            except ArtifactsUnusable as second:
-                # The first trouble is the one to tell; the disk's will come again.
-                _log.error("%s", second)
-            raise
-        self._save_manifest(run)
-
-    def _follow_up(self, run: Run) -> None:
-        record = self._record
-        if not (self._order.then and record.inference and record.manifest_path):
-            return
-        variables = {
-            "BARFEED_INFERENCE_CSV": str((run.folder / record.inference.file).absolute()),
-            "BARFEED_TARGET": record.target or "",
-            "BARFEED_MANIFEST": str(Path(record.manifest_path).absolute()),
-        }
-        # Imported only here: most runs have no command to follow.
-        from barfeed.feed.follow_up import run_command  # noqa: PLC0415
-
-        with record.step("then"):
-            record.then = run_command(self._order.then, variables, self._order.then_timeout_sec)
-        try:
-            self._save_manifest(run)
-        except ArtifactsUnusable as problem:
-            # The hour itself is done and told; only how the command ended is not.
-            _log.warning("%s", problem)
-
-    def _save_manifest(self, run: Run) -> None:
-        self._record.manifest_path = str(run.save_manifest(self._record.manifest(self._talk)))
 
     def _plan(self) -> _Plan:
         # Looked at once more: the hour may have turned since, and the target is of this very moment.
@@ -336,21 +262,13 @@ class _Cycle:
     def _judge(self, table: Table, plan: _Plan, pull: Pull, changes: Sequence[Change]) -> Sequence[Bar]:
         order, coverage = self._order, table.coverage()
         self._record.coverage = coverage
-        self._refuse_overtaken(plan.asked, coverage.last_ms)
+        self._hour.refuse_overtaken(plan.asked.target_ms, coverage.last_ms)
         # From where it was asked, not from where the answer begins: what the exchange has forgotten is a mismatch, too.
         held = Held(acceptance.with_changes(table.bars(plan.judged_from_ms(pull)), changes), coverage.last_ms)
         pulled = plan.judged(pull)
         decided = verdict.judge(plan.asked, pulled, held, catch_up=order.catch_up, remedies=order.remedies)
         self._record.validated = decided.validated
         return decided.append
-
-    def _refuse_overtaken(self, asked: Asked, stored_ms: int | None = None) -> None:
-        now_ms = self._talk.now_ms
-        # What is stored beyond that, another process was quicker to append; or it is a store from the future.
-        is_appended = asked.target_ms < (stored_ms or 0) <= grid.last_closed(now_ms, asked.step_ms)
-        if is_appended or self._settling.has_turned(asked.target_ms):
-            # With this target, an old window would be published as the newest.
-            raise _Overtaken("the hour turned before this one was done: the new hour is lived instead")
 
     def _publish(self, run: Run, window: Sequence[Bar], source: Literal["db", "api"]) -> None:
         if not self._order.dry_run:

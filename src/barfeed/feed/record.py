@@ -1,9 +1,11 @@
 """What one cycle did: the facts as they come, then the manifest and the exit line made of them."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from barfeed import __version__
@@ -49,13 +51,26 @@ class Failure(NamedTuple):
     last_bar_ms: int | None = None
 
 
-class Lived:
+class Lived(ABC):
     """What is noted of a cycle and of a pass alike: for which bar it was, how long it took, how it ended."""
 
     clock: Clock
     target_ms: int | None
+    inference: Written | None
+    warnings: list[str]
     failure: Failure | None
     durations_sec: dict[str, float]
+    then: Ended | None
+    run_time: str | None
+    manifest_path: str | None
+
+    @abstractmethod
+    def manifest(self, talk: Conversation) -> dict[str, Any]:
+        """The record as the manifest keeps it: JSON types only."""
+
+    @abstractmethod
+    def news(self, folder: Path) -> dict[str, str]:
+        """What the user's command gets in its environment; nothing where there is nothing to run it for."""
 
     @contextmanager
     def step(self, name: Step) -> Iterator[None]:
@@ -160,6 +175,16 @@ class Record(Lived):
             facts |= {"coverage": span, "rows": self.coverage.rows}
         facts |= {"inference": self.inference.file if self.inference else "none"}
         return " ".join(f"{name}={value}" for name, value in facts.items()) + f" {self._total_sec():.2f} s"
+
+    def news(self, folder: Path) -> dict[str, str]:
+        """What the user's command gets in its environment; nothing where no CSV is fresh."""
+        if not (self.inference and self.manifest_path):
+            return {}
+        return {
+            "BARFEED_INFERENCE_CSV": str((folder / self.inference.file).absolute()),
+            "BARFEED_TARGET": self.target or "",
+            "BARFEED_MANIFEST": str(Path(self.manifest_path).absolute()),
+        }
 
     def manifest(self, talk: Conversation) -> dict[str, Any]:
         """The record as the manifest keeps it: JSON types only."""

@@ -1,14 +1,13 @@
 """One pass over a market: ask for every series at once, append in one transaction. Readable top to bottom."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 
-from barfeed.artifacts.writing import Run, keep_for, run_files
+from barfeed.artifacts.writing import Run
 from barfeed.domain import grid, rules, verdict
 from barfeed.domain.bars import Bar, Pull, Series
-from barfeed.domain.errors import ArtifactsUnusable, BarfeedError, ExchangeRefused, StoreEmpty, StoreUnusable
+from barfeed.domain.errors import BarfeedError, ExchangeRefused, StoreEmpty, StoreUnusable
 from barfeed.domain.grid import Gap
 from barfeed.domain.life import Listing
 from barfeed.domain.market import members, membership
@@ -19,6 +18,7 @@ from barfeed.exchange.market import Branch
 from barfeed.exchange.refusals import SYMBOL_CODES
 from barfeed.exchange.rest import Conversation
 from barfeed.exchange.steps import AskAll
+from barfeed.feed.hour import Hour, Overtaken
 from barfeed.feed.inquiry import is_stored
 from barfeed.feed.market.order import MarketOrder, Pulled, pulling
 from barfeed.feed.market.publication import Publication
@@ -36,17 +36,13 @@ _log = logging.getLogger(__name__)
 Answers = Mapping[Member, Pulled | BarfeedError]
 
 
-class _Overtaken(Exception):
-    """The hour turned meanwhile, or another process has appended a newer target: live the new hour."""
-
-
 def run_pass(feed: Feed, order: MarketOrder, talk: Conversation, ask: AskAll) -> MarketRecord:
     """Live one hour of every series; the record tells how it ended for each.
 
     Nothing but a bug, or a signal to stop, raises.
     """
     while True:
-        with suppress(_Overtaken):
+        with suppress(Overtaken):
             return _Pass(feed, order, talk, ask).live()
 
 
@@ -61,25 +57,15 @@ class _Pass:
         self._step_ms = order.interval.ms
         self._settling = Settling(talk, order.interval, order.settle_sec)
         self._record = MarketRecord(order.interval, order.dataset, str(order.selection), order.dry_run, feed.clock)
+        self._hour = Hour(feed, order, talk, self._settling, self._record)
 
     def live(self) -> MarketRecord:
         try:
-            self._live()
+            self._hour.live(f"market {self._order.interval}", self._pull_to_publish)
         except BarfeedError as error:
             _log.debug("the pass failed", exc_info=True)
             self._record.fail(error)
         return self._record
-
-    def _live(self) -> None:
-        no_time = self._agree_on_time()
-        keep_for(self._feed.folder, f"market {self._order.interval}")
-        files = run_files(self._feed.folder, self._talk.now_ms, plain_decimals=self._order.plain_decimals)
-        with files as run:
-            with self._manifest(run):
-                if no_time:
-                    raise no_time
-                self._pull_to_publish(run)
-            self._follow_up(run)
 
     def _pull_to_publish(self, run: Run) -> None:
         order = self._order
@@ -94,23 +80,11 @@ class _Pass:
         everything = Asked(Series("market", order.interval), 1, now_ms)
         verdict.trust_clock(everything, now_ms, self._talk.dated_ms, self._settling.needed_sec(now_ms))
         accepted = self._accept(answers, stored)
-        self._refuse_overtaken(target_ms)
+        self._hour.refuse_overtaken(target_ms)
         self._keep(listed, answers, accepted, target_ms)
         if not order.dry_run:
             with self._record.step("publish"):
                 Publication(self._feed.store, order, self._talk, self._ask, self._record).publish(run, due)
-
-    def _agree_on_time(self) -> BarfeedError | None:
-        # An error is kept, not raised: a run gets its name from the time, and its manifest from its name.
-        with self._record.step("time"):
-            try:
-                time = self._talk.time or self._talk.ask_time()
-            except BarfeedError as error:
-                return error
-            if abs(time.skew_sec) > self._order.max_skew_sec:
-                self._warn(f"{time.skew_text}; the exchange's is used")
-            self._settling.wait_ms()
-        return None
 
     def _listed(self) -> Mapping[str, Listing]:
         with self._record.step("membership"):
@@ -233,7 +207,7 @@ class _Pass:
         begins_ms = {member.symbol: verdict.judged_from(member.asked, pull.bars) for member, pull in accepted.items()}
         held = table.bars(begins_ms)
         newest_ms = {symbol: bars[-1].open_time_ms for symbol, bars in held.items()}
-        self._refuse_overtaken(target_ms, max(newest_ms.values(), default=0))
+        self._hour.refuse_overtaken(target_ms, max(newest_ms.values(), default=None))
         new: dict[str, Sequence[Bar]] = {}
         for member, pull in accepted.items():
             its = Held(held.get(member.symbol, ()), newest_ms.get(member.symbol, member.newest_ms))
@@ -248,60 +222,11 @@ class _Pass:
             new[member.symbol] = decided.append
         return new
 
-    def _refuse_overtaken(self, target_ms: int, stored_ms: int = 0) -> None:
-        is_appended = target_ms < stored_ms <= grid.last_closed(self._talk.now_ms, self._step_ms)
-        if is_appended or self._settling.has_turned(target_ms):
-            raise _Overtaken("the hour turned before this one was done: the new hour is lived instead")
-
     def _reading(self) -> AbstractContextManager[MarketTable]:
         return market.reading(self._feed.store, self._order.interval)
 
     def _writing(self) -> AbstractContextManager[MarketTable]:
         return self._reading() if self._order.dry_run else market.writing(self._feed.store, self._order.interval)
-
-    @contextmanager
-    def _manifest(self, run: Run) -> Iterator[None]:
-        self._record.run_time = run.name
-        try:
-            yield
-        except _Overtaken as turn:
-            self._record.pass_on(str(turn))
-            self._save_manifest(run)
-            raise
-        except BaseException as error:
-            self._record.fail(error)
-            try:
-                self._save_manifest(run)
-            except ArtifactsUnusable as second:
-                # The first trouble is the one to tell; the disk's will come again.
-                _log.error("%s", second)
-            raise
-        self._save_manifest(run)
-
-    def _follow_up(self, run: Run) -> None:
-        record = self._record
-        if not (self._order.then and record.inference and record.manifest_path):
-            return
-        variables = {
-            "BARFEED_INFERENCE_PARQUET": str((run.folder / record.inference.file).absolute()),
-            "BARFEED_TARGET": record.target or "",
-            "BARFEED_MANIFEST": str(Path(record.manifest_path).absolute()),
-            "BARFEED_FRESH": ",".join(record.fresh),
-            "BARFEED_MISSING": ",".join(record.missing),
-        }
-        # Imported only here: most passes have no command to follow.
-        from barfeed.feed.follow_up import run_command  # noqa: PLC0415
-
-        with record.step("then"):
-            record.then = run_command(self._order.then, variables, self._order.then_timeout_sec)
-        try:
-            self._save_manifest(run)
-        except ArtifactsUnusable as problem:
-            # The pass itself is done and told; only how the command ended is not.
-            _log.warning("%s", problem)
-
-    def _save_manifest(self, run: Run) -> None:
-        self._record.manifest_path = str(run.save_manifest(self._record.manifest(self._talk)))
 
     def _outcome(self, member: Member) -> Outcome:
         return self._record.outcomes[member.symbol]

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from barfeed import __version__
@@ -161,6 +162,18 @@ class MarketRecord(Lived):
         facts |= {"windows": sum(each.is_published for each in outcomes)}
         facts |= {"inference": self.inference.file if self.inference else "none"}
         return " ".join(f"{name}={value}" for name, value in facts.items()) + f" {self._total_sec():.2f} s"
+
+    def news(self, folder: Path) -> dict[str, str]:
+        """What the user's command gets in its environment; nothing where the pass failed, or no window is fresh."""
+        if self.failure or not (self.inference and self.manifest_path):
+            return {}
+        return {
+            "BARFEED_INFERENCE_PARQUET": str((folder / self.inference.file).absolute()),
+            "BARFEED_TARGET": self.target or "",
+            "BARFEED_MANIFEST": str(Path(self.manifest_path).absolute()),
+            "BARFEED_FRESH": ",".join(self.fresh),
+            "BARFEED_MISSING": ",".join(self.missing),
+        }
 
     def manifest(self, talk: Conversation) -> dict[str, Any]:
         """The record as the manifest keeps it: JSON types only."""
