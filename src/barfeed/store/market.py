@@ -187,7 +187,9 @@ class MarketTable:
         self._interval = interval
         self._is_new = is_new
         self._name = f"store.main.{market_table(interval)}"
-        self.exists = not is_new and _is_there(connection, market_table(interval), _BAR_TYPES, ["symbol", "timestamp"])
+        # What the catalog said of a table: it does not change while the store is open, but by this.
+        self._known: dict[str, bool] = {}
+        self.exists = self._has(market_table(interval), _BAR_TYPES, ["symbol", "timestamp"])
 
     def newest(self, from_ms: int) -> dict[str, int]:
         """The newest open_time of each symbol that has a bar at `from_ms` or later."""
@@ -238,7 +240,7 @@ class MarketTable:
 
     def membership(self) -> list[Seen]:
         """Every listing that was noted, oldest first. Raises `StoreUnusable` for a table `symbols` of another shape."""
-        if self._is_new or not _is_there(self.connection, MEMBERSHIP, _MEMBERSHIP_TYPES):
+        if not self._has(MEMBERSHIP, _MEMBERSHIP_TYPES):
             return []
         return [Seen(Listing(*row[:-1]), row[-1]) for row in self.connection.execute(_SEEN).fetchall()]
 
@@ -246,13 +248,14 @@ class MarketTable:
         """Note listings that are another than they were."""
         if not changed:
             return
-        if not _is_there(self.connection, MEMBERSHIP, _MEMBERSHIP_TYPES):
+        if not self._has(MEMBERSHIP, _MEMBERSHIP_TYPES):
             self.connection.execute(_CREATE_MEMBERSHIP)
+            self._known[MEMBERSHIP] = True
         self.connection.execute(_NOTE, [*_columns(changed, _LISTING_FIELDS), seen_at_ms])
 
     def exchange_gaps(self, symbols: Sequence[str]) -> dict[str, list[Gap]]:
         """Where the exchange itself was seen to have none of a symbol's bars. Raises `StoreUnusable` likewise."""
-        if self._is_new or not symbols or not _is_there(self.connection, EXCHANGE_GAPS, _GAP_TYPES):
+        if not symbols or not self._has(EXCHANGE_GAPS, _GAP_TYPES):
             return {}
         rows = self.connection.execute(_GAPS, [str(self._interval), list(symbols)]).fetchall()
         step_ms = self._interval.ms
@@ -263,7 +266,7 @@ class MarketTable:
 
     def first_bars(self) -> dict[str, int]:
         """The first bar of all, of each symbol of which the exchange was seen to have none before it."""
-        if self._is_new or not _is_there(self.connection, EXCHANGE_GAPS, _GAP_TYPES):
+        if not self._has(EXCHANGE_GAPS, _GAP_TYPES):
             return {}
         rows = self.connection.execute(_BEGINNINGS, [str(self._interval), BEGINNING_MS]).fetchall()
         return {symbol: last_ms + self._interval.ms for symbol, last_ms in rows}
@@ -272,8 +275,9 @@ class MarketTable:
         """Note what the exchange was seen to have none of, so that it is not asked for again."""
         if not gaps:
             return
-        if not _is_there(self.connection, EXCHANGE_GAPS, _GAP_TYPES):
+        if not self._has(EXCHANGE_GAPS, _GAP_TYPES):
             self.connection.execute(_CREATE_GAPS)
+            self._known[EXCHANGE_GAPS] = True
         symbols, spans = zip(*gaps, strict=True)
         bounds = _columns(spans, ("first_ms", "last_ms"))
         self.connection.execute(_NOTE_GAPS, [list(symbols), str(self._interval), *bounds, seen_at_ms])
@@ -287,6 +291,11 @@ class MarketTable:
             return None
         end_ms: int | None = rows[0][0]
         return end_ms
+
+    def _has(self, name: str, types: Mapping[str, str], key: Sequence[str] = ()) -> bool:
+        if name not in self._known:
+            self._known[name] = not self._is_new and _is_there(self.connection, name, types, key)
+        return self._known[name]
 
     def _query(self, statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         if not self.exists:
@@ -312,8 +321,7 @@ def _is_there(connection: Session, name: str, types: Mapping[str, str], key: Seq
     if not found:
         return False
     wrong = [f"{column} is {found.get(column, 'missing')}" for column in types if found.get(column) != types[column]]
-    keys = [list(columns) for (columns,) in connection.execute(_KEYS, [name]).fetchall()]
-    if key and list(key) not in keys:
+    if key and list(key) not in [columns for (columns,) in connection.execute(_KEYS, [name]).fetchall()]:
         wrong.append(f"it has no primary key ({', '.join(key)})")
     if wrong:
         raise StoreUnusable(

@@ -5,7 +5,7 @@ import pytest
 from barfeed.domain.bars import Interval
 from barfeed.domain.errors import BarfeedError, BarLate, ExchangeRefused, Mismatch
 from barfeed.domain.life import Listing
-from barfeed.domain.market import members
+from barfeed.domain.market import members, membership
 from barfeed.domain.market.members import Member, Reach, Stored
 from barfeed.domain.market.membership import Seen
 from barfeed.domain.market.selection import Selection
@@ -26,9 +26,8 @@ def due(
 ) -> dict[str, Member]:
     """What is due of these; `back`: how many hours before the target the store ends, by symbol."""
     newest_ms = {name: TARGET_MS - hours(by) for name, by in back.items() if by is not None}
-    found = members.members(
-        Selection.of(text), reach, {each.symbol: each for each in listed}, Stored(newest_ms, seen, {}), NOW_MS
-    )
+    stored = Stored(newest_ms, membership.by_symbol(seen), {})
+    found = members.members(Selection.of(text), reach, {each.symbol: each for each in listed}, stored, NOW_MS)
     assert [each.symbol for each in found] == sorted(each.symbol for each in found)
     return {each.symbol: each for each in found}
 

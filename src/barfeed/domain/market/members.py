@@ -21,7 +21,8 @@ class Stored(NamedTuple):
     """What the store knows before anything is asked: each symbol's newest and first open_time, what was listed when."""
 
     newest_ms: Mapping[str, int]
-    listed: Sequence[Listed]
+    # Each symbol's own listings, oldest first.
+    listed: Mapping[str, Sequence[Listed]]
     # The first bar of all, where the exchange was seen to have none before it.
     first_ms: Mapping[str, int]
     # The tables that hold one series alone.
@@ -59,14 +60,13 @@ def members(
     selection: Selection, reach: Reach, listed: Mapping[str, Listing], stored: Stored, now_ms: int
 ) -> list[Member]:
     """Every series that trades, or did when its last bar opened and the store has not got that; by symbol."""
-    own = membership.by_symbol(stored.listed)
     fed = [symbol for symbol in stored.newest_ms if selection.includes(symbol)]
     found = []
     for symbol in sorted({*selection.of_list(listed), *fed}):
         now = life.life(listed.get(symbol), now_ms, reach.interval.ms)
         member = _member(Series(symbol, reach.interval), reach, now, stored.newest_ms.get(symbol), now_ms)
         if member:
-            found.append(_remembering(member, reach, own.get(symbol, ()), stored.first_ms.get(symbol)))
+            found.append(_remembering(member, reach, stored.listed.get(symbol, ()), stored.first_ms.get(symbol)))
     return found
 
 

@@ -96,9 +96,8 @@ class _Pass:
     def _stored(self, target_ms: int) -> Stored:
         start_ms = grid.window_start(target_ms, self._order.reach.window_bars, self._step_ms)
         with self._record.step("store"), self._reading() as table:
-            newest_ms, listed = table.newest(start_ms), table.membership()
-            noted = membership.by_symbol(listed)
-            behind = [each for each in noted if each not in newest_ms and self._order.selection.includes(each)]
+            newest_ms, listed = table.newest(start_ms), membership.by_symbol(table.membership())
+            behind = [each for each in listed if each not in newest_ms and self._order.selection.includes(each)]
             newest_ms |= table.newest_of(behind)
             return Stored(newest_ms, listed, table.first_bars(), table.elsewhere())
 
@@ -153,7 +152,6 @@ class _Pass:
 
     def _known(self, odd: Mapping[Member, Pull], stored: Stored) -> dict[Member, Known]:
         """What is odd and no news: somebody let it pass, the store has it so, or the symbol was seen not to trade."""
-        own = membership.by_symbol(stored.listed)
         with self._reading() as table:
             held = table.bars({member.symbol: pull.bars[0].open_time_ms for member, pull in odd.items()})
             passed = {member: let_pass(table.connection, member.asked.series) for member in odd}
@@ -162,7 +160,7 @@ class _Pass:
                 hole
                 for hole in rules.holes(pull.bars, self._step_ms)
                 if is_stored(hole, {bar.open_time_ms for bar in held.get(member.symbol, ())}, self._step_ms)
-                or membership.is_explained(hole, own.get(member.symbol, ()), self._step_ms)
+                or membership.is_explained(hole, stored.listed.get(member.symbol, ()), self._step_ms)
             ])
             for member, pull in odd.items()
         }  # fmt: skip
