@@ -30,7 +30,10 @@ _REQUEST_BYTES, _ANSWER_BYTES = 1 << 17, 32
 # What the interpreter, the C library or the linker has read before it could be told otherwise.
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_")
 # Beside the commands: what they import only as they run.
-_IMPORTED_LATE = ("barfeed.cli.wiring", "barfeed.exchange.rest", "barfeed.feed.cycle", "barfeed.store.duckdb")
+_IMPORTED_LATE = (
+    "barfeed.cli.wiring", "barfeed.exchange.rest", "barfeed.feed.cycle", "barfeed.store.duckdb",
+    "barfeed.cli.market.wiring", "barfeed.exchange.transport.together", "barfeed.feed.market.one_pass",
+)  # fmt: skip
 
 
 def run(

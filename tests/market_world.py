@@ -1,6 +1,9 @@
-"""One feed of a market with everything around it in process: an exchange of many symbols, clocks, a store, files."""
+"""One feed of a market with everything around it, in process or as a process of its own: an exchange of many symbols,
+clocks, a store, files.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,14 @@ from barfeed.feed.market.one_pass import run_pass
 from barfeed.feed.market.order import MarketOrder
 from barfeed.feed.market.record import MarketRecord
 from barfeed.feed.order import Feed
+from barfeed.replay.clocks import HandClock
+from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.faults.script import parse_faults
+from barfeed.replay.server import ReplayServer
 from barfeed.replay.tapes.tape import Tape
 from in_turn import InTurn
+from process import BARFEED, Machine
+from storage import opened
 from world import World
 
 
@@ -59,15 +67,46 @@ class MarketWorld(World):
         return run_pass(self.feed, order, self.rest.conversation(max_wait_sec), InTurn(self._transport, self.clock))
 
     def stored(self, table: str = "ohlcv_1h") -> dict[str, list[Bar]]:
-        """What the store holds, read by nobody's code but DuckDB's."""
-        query = f"SELECT symbol, epoch_ms(timestamp), open, high, low, close, volume FROM {table} ORDER BY ALL"
-        with duckdb.connect(self.duckdb, read_only=True) as connection:
-            return _by_symbol(connection.execute(query).fetchall())
+        """What the store holds."""
+        return stored(self.duckdb, table)
 
     def windows(self) -> dict[str, list[Bar]]:
         """What the models are given."""
-        query = "SELECT symbol, epoch_ms(timestamp), open, high, low, close, volume FROM read_parquet(?)"
-        return _by_symbol(duckdb.execute(query, [str(self.feed.folder / "latest_for_inference.parquet")]).fetchall())
+        return windows(self.feed.folder)
+
+
+class MarketMachine(Machine):
+    """A machine on which all perpetuals are fed; its store is `duckdb`, the windows are in `artifacts`."""
+
+    def __init__(self, folder: Path, exchange: ReplayExchange, clock: HandClock, url: str) -> None:
+        super().__init__(folder, exchange, clock, url)
+        self.artifacts = folder / "feed" / "BINANCE.P_1h"
+
+    def command(self, *flags: str, symbols: str = "all") -> list[str]:
+        paths = ("--duckdb", str(self.duckdb), "--persist-dir", str(self.folder / "feed"))
+        return [str(BARFEED), "run", "--symbols", symbols, *paths, "--max-skew-sec", "1e10", *flags]
+
+
+@contextmanager
+def market_machine(folder: Path, tapes: Sequence[Tape], now_ms: int) -> Iterator[MarketMachine]:
+    """An exchange at that moment, and a machine that has no store yet."""
+    clock = HandClock(now_ms)
+    exchange = ReplayExchange(tapes, clock.now_ms)
+    with ReplayServer(exchange, streams=exchange) as server:
+        yield MarketMachine(folder, exchange, clock, server.url)
+
+
+def stored(store: Path, table: str = "ohlcv_1h") -> dict[str, list[Bar]]:
+    """The bars of each symbol, read by nobody's code but DuckDB's."""
+    query = f"SELECT symbol, epoch_ms(timestamp), open, high, low, close, volume FROM {table} ORDER BY ALL"
+    with opened(store, read_only=True) as connection:
+        return _by_symbol(connection.execute(query).fetchall())
+
+
+def windows(folder: Path) -> dict[str, list[Bar]]:
+    """The bars of each symbol that a feed's folder has for the models."""
+    query = "SELECT symbol, epoch_ms(timestamp), open, high, low, close, volume FROM read_parquet(?)"
+    return _by_symbol(duckdb.execute(query, [str(folder / "latest_for_inference.parquet")]).fetchall())
 
 
 def _by_symbol(rows: Sequence[Sequence[Any]]) -> dict[str, list[Bar]]:

@@ -130,3 +130,17 @@ def test_a_last_bar_that_the_exchange_still_owes_is_late() -> None:
     found = due(listing("AUSDT", "SETTLING", delivery_ms=ms(2026, 3, 10, 12)), AUSDT=3)
     why = members.explained(found["AUSDT"], LATE, is_refused=False, is_named=False, backfill="")
     assert (why.why.status, why.is_trouble) == ("bar_late", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "told", "is_due"),
+    [
+        # Asked for once more as it goes; then it is known, and would be asked for as long as the store has it.
+        ("all", False, True),
+        ("all", True, False),
+        ("AUSDT", True, True),
+    ],
+)
+def test_what_is_listed_no_more_is_asked_for_until_that_is_told(text: str, told: bool, is_due: bool) -> None:
+    rows = [Seen(listing("AUSDT"), 1)] + [Seen(listing("AUSDT", "UNLISTED"), 2)] * told
+    assert ("AUSDT" in due(listing("BUSDT"), text=text, seen=tuple(rows), AUSDT=1, BUSDT=1)) is is_due

@@ -67,6 +67,10 @@ def test_what_cannot_be_a_selection_is_wrong_usage(text: str) -> None:
         ("*USDC", "FTMUSDT", False),
         ("FTMUSDT", "FTMUSDT", True),
         ("BTCUSDT", "FTMUSDT", False),
+        # A quarterly by its name only, whoever named it before.
+        ("all", "BTCUSDT_260327", False),
+        ("BTCUSDT_*", "BTCUSDT_260327", False),
+        ("all,BTCUSDT_260327", "BTCUSDT_260327", True),
     ],
 )
 def test_what_was_fed_is_meant_while_it_is_included(text: str, symbol: str, is_meant: bool) -> None:

@@ -61,8 +61,10 @@ def members(
 ) -> list[Member]:
     """Every series that trades, or did when its last bar opened and the store has not got that; by symbol."""
     fed = [symbol for symbol in stored.newest_ms if selection.includes(symbol)]
+    # Once that is told, what is listed no more is asked for by who names it alone: it would be so for ever.
+    gone = {symbol for symbol in fed if symbol not in listed and membership.is_gone(own.get(symbol, ()))}
     found = []
-    for symbol in sorted({*selection.of_list(listed), *fed}):
+    for symbol in sorted({*selection.of_list(listed), *fed} - (gone - {*selection.names})):
         now = life.life(listed.get(symbol), now_ms, reach.interval.ms)
         member = _member(Series(symbol, reach.interval), reach, now, stored.newest_ms.get(symbol), now_ms)
         if member:

@@ -86,6 +86,11 @@ def by_symbol(rows: Sequence[Seen]) -> dict[str, list[Seen]]:
     return own
 
 
+def is_gone(rows: Sequence[Seen]) -> bool:
+    """Whether the symbol was in the list no more when it was last seen; `rows` are its own, oldest first."""
+    return bool(rows) and rows[-1].listing.status == UNLISTED
+
+
 def has_returned(rows: Sequence[Seen], since_ms: int) -> bool:
     """Whether the symbol, seen not to trade after `since_ms`, trades again by its last row; `rows` are its own."""
     later = [each.listing.status for each in rows if each.seen_at_ms > since_ms]

@@ -1,5 +1,6 @@
 """Which symbols are fed together: some by name, some by pattern, of what the exchange lists. Pure."""
 
+import re
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -11,6 +12,8 @@ from barfeed.domain.life import Listing
 EVERYTHING = "all"
 # Who looks for the first alone loses a quarter of the market.
 _PERPETUAL = frozenset({"PERPETUAL", "TRADIFI_PERPETUAL"})
+# A delivery has its day in its name; by that it is known when the list tells of it no more.
+_DELIVERY = re.compile(r".+_\d{6}", re.ASCII)
 _WILDCARDS = frozenset("*?")
 _NO_WILDCARDS = str.maketrans("*?", "aa")
 
@@ -50,7 +53,7 @@ class Selection(NamedTuple):
         return (symbol in self.names or self._is_meant(symbol)) and not _matches(symbol, self.without)
 
     def _is_meant(self, symbol: str) -> bool:
-        return _matches(symbol, self.patterns)
+        return _matches(symbol, self.patterns) and not _DELIVERY.fullmatch(symbol)
 
     def __str__(self) -> str:
         words = [*self.names, *(EVERYTHING if each == "*" else each for each in self.patterns)]
