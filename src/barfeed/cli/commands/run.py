@@ -63,11 +63,18 @@ def run(**values: Any) -> int:
     """Pull the newest closed bars, prove them against the store, append the newest, publish the CSV."""
     settings = Settings(**values)
     log_to_stderr(settings)
-    if settings.symbols:
+    if settings.symbols and _means_many(settings):
         return _market(settings)
     if settings.watch:
         return _watch(settings)
     return _once(_of_one_cycle(settings))
+
+
+def _means_many(settings: Settings) -> bool:
+    # Imported here: one series goes by without it.
+    from barfeed.cli.market.choice import choice  # noqa: PLC0415
+
+    return choice(settings) is not None
 
 
 def _of_one_cycle(settings: Settings) -> Settings:
@@ -137,8 +144,8 @@ def _market(settings: Settings) -> int:
     _refuse_of_one_series(settings)
     # Imported here: one series goes by without it.
     from barfeed.cli.market.wiring import asking, wire_market  # noqa: PLC0415
+    from barfeed.domain.market.telling import rank  # noqa: PLC0415
     from barfeed.feed.market.one_pass import run_pass  # noqa: PLC0415
-    from barfeed.feed.market.record import rank  # noqa: PLC0415
 
     markets, rest = wire_market(settings, _remedies_of)
     talk = rest.conversation(settings.max_wait_sec)

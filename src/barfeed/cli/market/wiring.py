@@ -1,11 +1,10 @@
 """A market's passes put together from the settings: which series, which folders, who asks."""
 
-import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from barfeed.artifacts.writing import slug
+from barfeed.cli.market.choice import folder, intervals, label
 from barfeed.cli.settings import Settings
 from barfeed.cli.wiring import open_rest, open_store
 from barfeed.domain import grid
@@ -30,20 +29,12 @@ class Market(NamedTuple):
 
 def wire_market(settings: Settings, remedies: Callable[[str], Remedies]) -> tuple[list[Market], Rest]:
     """Each interval's pass, and whom all of them ask; `UsageError` names a wrong setting."""
-    selection, intervals = Selection.of(settings.symbols), _intervals(settings)
+    selection = Selection.of(settings.symbols)
     clock = SystemClock()
     store = open_store(settings, clock)
-    orders = [_order(settings, selection, each, remedies) for each in intervals]
-    markets = [Market(Feed(store, settings.persist_dir / slug(each.dataset), clock), each) for each in orders]
+    orders = [_order(settings, selection, each, remedies) for each in intervals(settings)]
+    markets = [Market(Feed(store, folder(settings, each.interval), clock), each) for each in orders]
     return markets, open_rest(settings, clock)
-
-
-def _intervals(settings: Settings) -> list[Interval]:
-    """Each interval once; `UsageError` for one that is none, or that another setting does not fit."""
-    texts = [text.strip() for text in (settings.intervals or settings.interval).split(",") if text.strip()]
-    if not texts:
-        raise UsageError(f"--intervals {settings.intervals[:60]!r} names no interval", hint="as 1h,4h")
-    return [dataclasses.replace(settings, interval=each).series().interval for each in dict.fromkeys(texts)]
 
 
 def _csv_for(text: str) -> tuple[str, ...]:
@@ -57,13 +48,11 @@ def _order(
     settings: Settings, selection: Selection, interval: Interval, remedies: Callable[[str], Remedies]
 ) -> MarketOrder:
     window_bars = grid.inference_bars(settings.buffer_hours, interval.ms)
-    # Several intervals under one label are told apart by theirs.
-    label = f"{settings.dataset}, {interval}" if settings.dataset else f"BINANCE.P, {interval}"
     return MarketOrder(
         selection=selection,
         reach=Reach(interval, settings.n_recent, window_bars, settings.catch_up),
         window_bars_min=-(-settings.min_window_hours * HOUR_MS // interval.ms),
-        dataset=label,
+        dataset=label(settings, interval),
         dry_run=settings.dry_run,
         settle_sec=settings.settle_sec,
         max_skew_sec=settings.max_skew_sec,

@@ -13,6 +13,7 @@ from barfeed.domain.bars import Interval
 from barfeed.domain.errors import BarfeedError
 from barfeed.domain.grid import Gap
 from barfeed.domain.market.membership import Event
+from barfeed.domain.market.telling import Word, rank, said_once
 from barfeed.exchange.rest import Conversation
 from barfeed.feed.record import (
     MANIFEST_VERSION,
@@ -26,10 +27,6 @@ from barfeed.feed.record import (
     span_told,
 )
 from barfeed.machine.clock import Clock
-
-_NAMED = 5
-# Whose move it is next weighs more than how many it concerns: what needs somebody comes first.
-_WORST_FIRST = (70, 4, 2, 1, 5, 3)
 
 
 @dataclass
@@ -113,12 +110,9 @@ class MarketRecord(Lived):
     @property
     def complaints(self) -> list[tuple[str, str]]:
         """What there is to say of all that failed, worst first, with its hint; what is the same of many, once."""
-        said: dict[tuple[str, str], list[str]] = {}
-        for each in self.troubles:
-            if each.failure:
-                said.setdefault((each.failure.message, each.failure.hint), []).append(each.symbol)
+        words = [Word(each.symbol, each.failure.message, each.failure.hint) for each in self.troubles if each.failure]
         own = [(self.failure.message, self.failure.hint)] if self.failure else []
-        return own + [(_of_all(symbols, message), hint) for (message, hint), symbols in said.items()]
+        return own + said_once(words)
 
     @property
     def status(self) -> str:
@@ -200,16 +194,3 @@ class MarketRecord(Lived):
             "then": self.then._asdict() if self.then else None,
             "durations_sec": self.durations_sec | {"total": round(self._total_sec(), 6)},
         }
-
-
-def _of_all(symbols: Sequence[str], message: str) -> str:
-    if len(symbols) == 1:
-        # The error of a request does not say for which series it was.
-        return message if symbols[0] in message else f"{symbols[0]}: {message}"
-    named = ", ".join(symbols[:_NAMED]) + (", ..." if len(symbols) > _NAMED else "")
-    return f"{len(symbols)} series ({named}): {message}"
-
-
-def rank(exit_code: int) -> int:
-    """How bad an exit code is: 0 the worst there is."""
-    return _WORST_FIRST.index(exit_code) if exit_code in _WORST_FIRST else len(_WORST_FIRST)
