@@ -62,7 +62,7 @@ def members(
     """Every series that trades, or did when its last bar opened and the store has not got that; by symbol."""
     fed = [symbol for symbol in stored.newest_ms if selection.includes(symbol)]
     # Once that is told, what is listed no more is asked for by who names it alone: it would be so for ever.
-    gone = {symbol for symbol in fed if symbol not in listed and membership.is_gone(own.get(symbol, ()))}
+    gone = {symbol for symbol in fed if symbol not in listed and membership.is_gone(stored.listed.get(symbol, ()))}
     found = []
     for symbol in sorted({*selection.of_list(listed), *fed} - (gone - {*selection.names})):
         now = life.life(listed.get(symbol), now_ms, reach.interval.ms)
