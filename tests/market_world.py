@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from barfeed.domain.bars import Bar, Interval
+from barfeed.domain.bars import Bar, Interval, Series
 from barfeed.domain.market.members import Reach
 from barfeed.domain.market.selection import Selection
 from barfeed.domain.verdict import Remedies
@@ -25,7 +25,9 @@ from barfeed.replay.tapes.tape import Tape
 from in_turn import InTurn
 from process import BARFEED, Machine
 from storage import opened
-from world import World
+from world import World, made_up_bars
+
+SMALL_MARKET = ("ADAUSDT", "BTCUSDT", "DOGEUSDC", "ETHUSDT", "币安人生USDT")
 
 
 def remedies(symbol: str) -> Remedies:
@@ -81,10 +83,16 @@ class MarketMachine(Machine):
     def __init__(self, folder: Path, exchange: ReplayExchange, clock: HandClock, url: str) -> None:
         super().__init__(folder, exchange, clock, url)
         self.artifacts = folder / "feed" / "BINANCE.P_1h"
+        self.table = "ohlcv_1h"
 
     def command(self, *flags: str, symbols: str = "all") -> list[str]:
         paths = ("--duckdb", str(self.duckdb), "--persist-dir", str(self.folder / "feed"))
         return [str(BARFEED), "run", "--symbols", symbols, *paths, "--max-skew-sec", "1e10", *flags]
+
+
+def small_market(end_ms: int, bars: int) -> list[Tape]:
+    """Five symbols, one in Chinese, whose bars are others' and the last of which opens at `end_ms`."""
+    return [Tape.of(Series.of(each, "1h"), made_up_bars(end_ms, bars, each)) for each in SMALL_MARKET]
 
 
 @contextmanager

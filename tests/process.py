@@ -40,6 +40,7 @@ class Machine:
         self.url = url
         self.duckdb = folder / "ohlcv.duckdb"
         self.artifacts = folder / "feed" / "BINANCE_BTCUSDT.P_60"
+        self.table = "ohlcv_btcusdt_1h"
 
     def command(self, *flags: str) -> list[str]:
         paths = ("--duckdb", str(self.duckdb), "--persist-dir", str(self.folder / "feed"))

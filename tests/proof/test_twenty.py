@@ -2,37 +2,53 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from market_world import SMALL_MARKET
 from process import Machine, lived_machine
-from proof.twenty import live
+from proof.twenty import live, of_a_market, of_one_series
 from world import hours, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
 
+Opening = Callable[[Path], AbstractContextManager[Machine]]
 
-def assert_a_good_day(folder: Path, feeds: int, day_hours: int) -> None:
-    day = live(folder, feeds, day_hours)
+
+def assert_a_good_day(opening: Opening, series: int, folder: Path, feeds: int, day_hours: int) -> None:
+    with opening(folder) as feeding:
+        day = live(feeding, feeds, day_hours)
     assert day.codes == {0}
     assert day.complaints == set()
-    assert day.appended == [1] * day_hours
+    assert day.appended == [series] * day_hours
     assert day.manifests == [feeds] * day_hours
-    with duckdb.connect(folder / "ohlcv.duckdb", read_only=True) as connection:
-        query = "SELECT count(*), count(DISTINCT timestamp) FROM ohlcv_btcusdt_1h"
-        assert connection.execute(query).fetchall() == [(726 + day_hours, 726 + day_hours)]
+    with duckdb.connect(feeding.duckdb, read_only=True) as connection:
+        query = f"SELECT count(*), count(DISTINCT timestamp) FROM {feeding.table}"
+        bars = 726 + day_hours
+        assert connection.execute(query).fetchall() == [(series * bars, bars)]
+
+
+# What is fed, and how many series each feed appends a bar to.
+both = pytest.mark.parametrize(
+    ("opening", "series"),
+    [pytest.param(of_one_series, 1, id="series"), pytest.param(of_a_market, len(SMALL_MARKET), id="market")],
+)
 
 
 @pytest.mark.long
-def test_four_feeds_for_an_hour_append_each_bar_once(tmp_path: Path) -> None:
-    assert_a_good_day(tmp_path, 4, 1)
+@both
+def test_four_feeds_for_an_hour_append_each_bar_once(opening: Opening, series: int, tmp_path: Path) -> None:
+    assert_a_good_day(opening, series, tmp_path, 4, 1)
 
 
 @pytest.mark.proof
-def test_twenty_feeds_for_six_hours_append_each_bar_once(tmp_path: Path) -> None:
-    assert_a_good_day(tmp_path, 20, 6)
+@both
+def test_twenty_feeds_for_six_hours_append_each_bar_once(opening: Opening, series: int, tmp_path: Path) -> None:
+    assert_a_good_day(opening, series, tmp_path, 20, 6)
 
 
 COMMANDS = {

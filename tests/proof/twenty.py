@@ -1,4 +1,4 @@
-"""Twenty feeds on one store for a simulated day: `python -m proof.twenty [--hours N] [--feeds N] [--write]`.
+"""Twenty feeds on one store for a simulated day: `python -m proof.twenty [--hours N] [--feeds N] [--market] [--write]`.
 
 Real processes against an exchange on a socket. Meanwhile readers open the same DuckDB file read-only, as a
 notebook would, and measure how long each look took from the first try to the answer.
@@ -11,16 +11,22 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Thread
 from time import monotonic
 from typing import NamedTuple
 
+from market_world import market_machine, small_market
 from process import Machine, machine
 from proof.soak_report import put_between
 from world import hours, ms
 
 BEGIN, END = "<!-- twenty: make twenty ARGS=--write -->", "<!-- end of twenty -->"
+MARKET_MARKS = (
+    "<!-- twenty on a market: make twenty ARGS='--market --write' -->",
+    "<!-- end of twenty on a market -->",
+)
 FIRST_TARGET_MS = ms(2024, 2, 10, 13)
 READERS = 2
 _BETWEEN_LOOKS_SEC = 0.02
@@ -35,7 +41,7 @@ while not pathlib.Path(stop).exists():
     while True:
         try:
             with duckdb.connect(path, read_only=True) as store:
-                rows = store.execute("SELECT count(*), max(timestamp) FROM ohlcv_btcusdt_1h").fetchall()
+                rows = store.execute("SELECT count(*), max(timestamp) FROM {table}").fetchall()
             break
         except duckdb.IOException as problem:
             assert "lock" in str(problem), problem
@@ -77,22 +83,33 @@ class Day(NamedTuple):
         )
 
 
-def live(folder: Path, feeds: int, day_hours: int) -> Day:
+def of_one_series(folder: Path) -> AbstractContextManager[Machine]:
+    """A machine whose feeds are of one series."""
+    return machine(folder, FIRST_TARGET_MS)
+
+
+def of_a_market(folder: Path) -> AbstractContextManager[Machine]:
+    """A machine whose feeds are of a market, a small one."""
+    tapes = small_market(FIRST_TARGET_MS + hours(40), 800)
+    return market_machine(folder, tapes, FIRST_TARGET_MS + hours(1) + 30_000)
+
+
+def live(feeding: Machine, feeds: int, day_hours: int) -> Day:
     """A day of it."""
-    with machine(folder, FIRST_TARGET_MS) as feeding:
-        started = feeding.feed("--catch-up")
-        assert started.code == 0, started.err
-        readers = [_start_reader(feeding, folder / "stop") for _ in range(READERS)]
-        day = Day(feeds, day_hours, set(), [], [], set(), [], [])
-        try:
-            for _ in range(day_hours):
-                _live_an_hour(feeding, day)
-        finally:
-            (folder / "stop").touch()
-            looks = [reader.communicate(timeout=60)[0].split() for reader in readers]
-        assert all(reader.returncode == 0 for reader in readers)
-        seen = [float(each) for look in looks for each in look[::2]]
-        return day._replace(looks_sec=sorted(seen), cycle_sec=sorted(day.cycle_sec))
+    started = feeding.feed("--catch-up")
+    assert started.code == 0, started.err
+    stop = feeding.folder / "stop"
+    readers = [_start_reader(feeding, stop) for _ in range(READERS)]
+    day = Day(feeds, day_hours, set(), [], [], set(), [], [])
+    try:
+        for _ in range(day_hours):
+            _live_an_hour(feeding, day)
+    finally:
+        stop.touch()
+        looks = [reader.communicate(timeout=60)[0].split() for reader in readers]
+    assert all(reader.returncode == 0 for reader in readers)
+    seen = [float(each) for look in looks for each in look[::2]]
+    return day._replace(looks_sec=sorted(seen), cycle_sec=sorted(day.cycle_sec))
 
 
 def _live_an_hour(feeding: Machine, day: Day) -> None:
@@ -130,7 +147,7 @@ class _Timed:
 
 
 def _start_reader(feeding: Machine, stop: Path) -> "subprocess.Popen[str]":
-    code = _READER.format(retry=_RETRY_SEC, pause=_BETWEEN_LOOKS_SEC)
+    code = _READER.format(table=feeding.table, retry=_RETRY_SEC, pause=_BETWEEN_LOOKS_SEC)
     command = [sys.executable, "-c", code, str(feeding.duckdb), str(stop)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
@@ -144,13 +161,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m proof.twenty", description=__doc__)
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--feeds", type=int, default=20)
+    parser.add_argument("--market", action="store_true", help="feeds of a small market, not of one series")
     parser.add_argument("--write", action="store_true", help="put the report into docs/proof.md")
     said = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        day = live(Path(folder), said.feeds, said.hours)
+    opening = of_a_market if said.market else of_one_series
+    with tempfile.TemporaryDirectory() as folder, opening(Path(folder)) as feeding:
+        day = live(feeding, said.feeds, said.hours)
     print(day.markdown(), *sorted(day.complaints), sep="\n")  # noqa: T201 - a command's output
     if said.write:
-        put_between(BEGIN, END, day.markdown())
+        put_between(*(MARKET_MARKS if said.market else (BEGIN, END)), day.markdown())
     return 0 if day.codes == {0} and not day.complaints and day.readers_wait_no_longer else 1
 
 
