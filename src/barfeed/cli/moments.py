@@ -1,13 +1,11 @@
 """Moments on the command line: UTC, to the millisecond, in the forms that people and our own files write."""
 
-import calendar
-from datetime import datetime
 from typing import Any
 
 import click
 
-_DAY = "%Y-%m-%d"
-_FORMS = (_DAY, *(f"{_DAY}{gap}{clock}" for gap in " T" for clock in ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f")))
+from barfeed.domain.errors import UsageError
+from barfeed.history.reading.moments import ms_of
 
 
 class Moment(click.ParamType[int]):
@@ -19,15 +17,10 @@ class Moment(click.ParamType[int]):
         """The moment in ms; anything else is wrong usage."""
         if isinstance(value, int):
             return value
-        for form in _FORMS:
-            try:
-                read = datetime.strptime(str(value).removesuffix("Z"), form)  # noqa: DTZ007 - it is UTC, as told
-            except ValueError:
-                continue
-            return calendar.timegm(read.timetuple()) * 1000 + read.microsecond // 1000
-        raise click.BadParameter(
-            f"{str(value)[:40]!r} is no moment like 2024-01-15 or '2024-01-15 13:00' (UTC)", ctx=ctx, param=param
-        )
+        try:
+            return ms_of(str(value))
+        except UsageError as problem:
+            raise click.BadParameter(str(problem), ctx=ctx, param=param) from None
 
 
 MOMENT = Moment()

@@ -163,11 +163,10 @@ class Store:
     @contextmanager
     def reading(self, series: Series) -> Iterator[Table]:
         """The table, read-only: not a byte of the file changes, and a missing file stays missing."""
-        self._let_go_if_worn()
         if not self.exists():
-            yield self._nothing(series)
+            yield Table(self._memory(), series, exists=False)
             return
-        with self.session(write=False) as connection:
+        with self.looking() as connection:
             yield self.table(connection, series)
 
     @contextmanager
@@ -178,7 +177,7 @@ class Store:
         """
         self._let_go_if_worn()
         if not (create or self.exists()):
-            yield self._nothing(series)
+            yield Table(self._memory(), series, exists=False)
             return
         with self.session(write=True) as connection:
             table = self.table(connection, series)
@@ -201,6 +200,13 @@ class Store:
                 # Who made it was killed before it let go of the other name.
                 sweep(self.path)
         with self._attached(EXISTING_FILE) as connection:
+            yield connection
+
+    @contextmanager
+    def looking(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A session to read in, for whoever keeps nothing beside it."""
+        self._let_go_if_worn()
+        with self.session(write=False) as connection:
             yield connection
 
     def beside(self) -> duckdb.DuckDBPyConnection:
@@ -232,9 +238,6 @@ class Store:
             connection = self._memory()
             connection.execute(_attach_statement(unfinished, NEW_FILE))
             self._detach(connection)
-
-    def _nothing(self, series: Series) -> Table:
-        return Table(self._memory(), series, exists=False)
 
     def table(self, connection: duckdb.DuckDBPyConnection, series: Series) -> Table:
         """The series' table in a session; `StoreUnusable` where it has another shape."""

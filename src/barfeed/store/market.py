@@ -49,6 +49,7 @@ SELECT symbol, epoch_ms(max(timestamp)) FROM {table} WHERE timestamp >= make_tim
 _NEWEST_OF = """
 SELECT symbol, epoch_ms(max(timestamp)) FROM {table} WHERE symbol IN (SELECT unnest(?::VARCHAR[])) GROUP BY symbol
 """
+_HELD_OF = "SELECT DISTINCT symbol FROM {table} WHERE symbol IN (SELECT unnest(?::VARCHAR[]))"
 _INSERT = f"""
 INSERT INTO {{table}} (symbol, {", ".join(COLUMNS)})
 SELECT symbol, make_timestamp_ms(open_time_ms), {", ".join(VALUE_COLUMNS)}
@@ -249,6 +250,10 @@ class MarketTable:
             for symbol, each in groupby(rows, itemgetter(0))
         }
 
+    def held(self, symbols: Sequence[str]) -> set[str]:
+        """Those of which there is any bar."""
+        return {symbol for (symbol,) in self._query(_HELD_OF, [list(symbols)])}
+
     def elsewhere(self) -> set[str]:
         """The names of the tables that hold one series alone: what stands there must not stand here, too."""
         if self._is_new:
@@ -290,9 +295,13 @@ class MarketTable:
 
     def membership(self) -> list[Seen]:
         """Every listing that was noted, oldest first. Raises `StoreUnusable` for a table `symbols` of another shape."""
-        if not self._has(MEMBERSHIP, _MEMBERSHIP_TYPES):
+        if not self.has_membership():
             return []
         return [Seen(Listing(*row[:-1]), row[-1]) for row in self.connection.execute(_SEEN).fetchall()]
+
+    def has_membership(self) -> bool:
+        """Whether any listing was noted. Raises `StoreUnusable` likewise."""
+        return self._has(MEMBERSHIP, _MEMBERSHIP_TYPES)
 
     def note_membership(self, changed: Sequence[Listing], seen_at_ms: int) -> None:
         """Note listings that are another than they were."""

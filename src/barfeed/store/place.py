@@ -2,12 +2,15 @@
 
 # ruff: noqa: S608 - tables are named by us, and a symbol is letters, digits and '_'
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import duckdb
 
 from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Interval, Series
+from barfeed.domain.errors import UsageError
 from barfeed.store.own import catalog
 
 _IS_THERE = """
@@ -15,7 +18,11 @@ SELECT count(*) FROM duckdb_tables()
 WHERE database_name = 'store' AND schema_name = 'main' AND lower(table_name) = ?
 """
 
-_TABLES = "SELECT lower(table_name) FROM duckdb_tables() WHERE database_name = 'store' AND schema_name = 'main'"
+_TABLES = """
+SELECT lower(table_name) AS name FROM duckdb_tables()
+WHERE database_name = 'store' AND schema_name = 'main' ORDER BY name
+"""
+_OWN_NAME = re.compile(rf"ohlcv_(.+)_({'|'.join(map(str, Interval))})", re.DOTALL)
 _NO_BARS = f"""
 SELECT '' AS symbol, NULL::TIMESTAMP AS timestamp, {", ".join(f"NULL::DOUBLE AS {name}" for name in VALUE_COLUMNS)},
        NULL::TIMESTAMP AS created_at WHERE false
@@ -91,8 +98,8 @@ def rows_of_all(connection: duckdb.DuckDBPyConnection, symbols: Sequence[str], i
 
     A symbol of which nothing is stored is not in it.
     """
-    own_tables = {each.symbol: own(each) for each in _alone(connection, symbols, interval)}
-    parts = [_stamped(connection, place, f"'{symbol}' AS symbol") for symbol, place in own_tables.items()]
+    own_tables = {each.symbol: own(each) for each in alone(connection) if each.interval is interval}
+    parts = [_stamped(connection, own_tables[each], f"'{each}' AS symbol") for each in symbols if each in own_tables]
     others = [each for each in symbols if each not in own_tables]
     if others and _is_table(connection, market_table(interval)):
         together = _stamped(connection, Place(f"store.main.{market_table(interval)}"), "symbol")
@@ -100,10 +107,24 @@ def rows_of_all(connection: duckdb.DuckDBPyConnection, symbols: Sequence[str], i
     return f"({' UNION ALL '.join(parts) or _NO_BARS})"
 
 
-def _alone(connection: duckdb.DuckDBPyConnection, symbols: Sequence[str], interval: Interval) -> list[Series]:
-    """Those that have a table of their own."""
-    there = {name for (name,) in connection.execute(_TABLES).fetchall()}
-    return [series for each in symbols if (series := Series(each, interval)).table in there]
+def alone(connection: duckdb.DuckDBPyConnection) -> list[Series]:
+    """Every series that has a table of its own."""
+    found = []
+    for name in filter(None, map(_OWN_NAME.fullmatch, _tables(connection))):
+        # What no symbol can be called is no table of ours.
+        with suppress(UsageError):
+            found.append(Series.of(name[1], name[2]))
+    return found
+
+
+def markets(connection: duckdb.DuckDBPyConnection) -> list[Interval]:
+    """Every interval of which there is a table of many symbols."""
+    there = set(_tables(connection))
+    return [each for each in Interval if market_table(each) in there]
+
+
+def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    return [name for (name,) in connection.execute(_TABLES).fetchall()]
 
 
 def _stamped(connection: duckdb.DuckDBPyConnection, place: Place, symbol: str) -> str:

@@ -1,0 +1,80 @@
+"""What is asked of all that is held, as queries: how much, where bars are missing, what was changed or listed."""
+
+# ruff: noqa: S608 - tables and columns are of our own names, a symbol is letters, digits and '_'
+
+import typing
+from collections.abc import Sequence
+from datetime import datetime
+
+from barfeed.domain.bars import VALUE_COLUMNS
+from barfeed.history.reading.rows import CoverageRow, GapRow
+from barfeed.history.reading.source import Stock
+
+_COVERAGE = """
+SELECT symbol, '{interval}' AS interval, count(*) AS bars, min(timestamp) AS first, max(timestamp) AS last
+FROM {relation} WHERE isfinite(timestamp) GROUP BY symbol
+"""
+# Only of symbols that have fewer bars than lie between their first and their last: sorting is what costs.
+_GAPS = """
+SELECT symbol, '{interval}' AS interval, timestamp + INTERVAL {step_ms} MILLISECOND AS first,
+       next - INTERVAL {step_ms} MILLISECOND AS last, (epoch_ms(next) - epoch_ms(timestamp)) // {step_ms} - 1 AS bars
+FROM (
+  SELECT symbol, timestamp, lead(timestamp) OVER (PARTITION BY symbol ORDER BY timestamp) AS next
+  FROM {relation} WHERE {on_grid} AND symbol IN (
+    SELECT symbol FROM {relation} WHERE {on_grid} GROUP BY symbol
+    HAVING count(*) <= (epoch_ms(max(timestamp)) - epoch_ms(min(timestamp))) // {step_ms}
+  )
+) WHERE epoch_ms(next) - epoch_ms(timestamp) > {step_ms}
+"""
+_VERSIONS = ", ".join(f"{side}_{name}" for side in ("old", "new") for name in VALUE_COLUMNS)
+_REVISIONS = f"""
+SELECT split_part(series, ' ', 1) AS symbol, split_part(series, ' ', 2) AS interval, timestamp, {_VERSIONS},
+       seen_at, coalesce(accepted_at, seen_at) AS accepted_at, reason, run
+FROM {{table}} ORDER BY coalesce(accepted_at, seen_at), timestamp
+"""
+_LISTED = """
+SELECT DISTINCT ON (symbol) symbol, status, contract_type, quote, onboard, delivery, tick, seen_at
+FROM {table} WHERE {until} ORDER BY symbol, seen_at DESC
+"""
+_TYPES = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", datetime: "TIMESTAMP"}
+
+
+def coverage(stocks: Sequence[Stock]) -> str:
+    """How many bars of each series there are, from when to when."""
+    each = [_COVERAGE.format(interval=stock.interval, relation=stock.relation) for stock in stocks]
+    return f"{' UNION ALL '.join(each)} ORDER BY symbol, interval" if each else nothing(CoverageRow)
+
+
+def gaps(stocks: Sequence[Stock]) -> str:
+    """Where bars are missing between two of a series."""
+    return f"{' UNION ALL '.join(map(_gaps, stocks))} ORDER BY symbol, interval, first" if stocks else nothing(GapRow)
+
+
+def revisions(table: str) -> str:
+    """Every bar that was changed, in the order of the changes."""
+    return _REVISIONS.format(table=table)
+
+
+def listed(table: str, as_of_ms: int | None) -> str:
+    """How each symbol was last seen listed, up to a moment in ms."""
+    until = "true" if as_of_ms is None else f"epoch_ms(seen_at) <= {as_of_ms}"
+    return _LISTED.format(table=table, until=until)
+
+
+def nothing(row: type[tuple[object, ...]]) -> str:
+    """No row of that type."""
+    kinds = {name: (typing.get_args(kind) or (kind,))[0] for name, kind in typing.get_type_hints(row).items()}
+    return f"SELECT {', '.join(f'NULL::{_TYPES[kind]} AS {name}' for name, kind in kinds.items())} WHERE false"
+
+
+def only(query: str, symbol: str | None, interval: str | None) -> str:
+    """What of a query's rows is about this symbol and this interval."""
+    named = {"symbol": symbol, "interval": interval}
+    kept = [f"{column} = '{value}'" for column, value in named.items() if value is not None]
+    return f"SELECT * FROM ({query}) WHERE {' AND '.join(kept)}" if kept else query
+
+
+def _gaps(stock: Stock) -> str:
+    step_ms = stock.interval.ms
+    on_grid = f"isfinite(timestamp) AND epoch_us(timestamp) % {step_ms * 1000} = 0"
+    return _GAPS.format(interval=stock.interval, relation=stock.relation, step_ms=step_ms, on_grid=on_grid)

@@ -1,0 +1,115 @@
+"""What is read: a store's file, opened late and closed early, and what of it each question is about."""
+
+import shlex
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple, Protocol
+
+from barfeed.domain.bars import Interval, Series
+from barfeed.domain.errors import StoreEmpty
+from barfeed.domain.verdict import Remedies
+from barfeed.history.reading.span import Span, relation
+from barfeed.machine.clock import SystemClock
+from barfeed.store import place, revisions
+from barfeed.store.duckdb import Session, Store
+from barfeed.store.market import MEMBERSHIP, MarketTable
+
+# A process has the lock on a file once, and gives it back with the first of two that let go of the file.
+_turns: defaultdict[Path, Lock] = defaultdict(Lock)
+
+
+class Stock(NamedTuple):
+    """All the bars of one interval, or those of one symbol: a relation with a symbol and the columns of a CSV."""
+
+    interval: Interval
+    relation: str
+
+
+class Source(Protocol):
+    """Whatever holds bars. All but `session` and `remedies` take what that gives."""
+
+    def session(self) -> AbstractContextManager[Session]:
+        """What is asked, opened for one look."""
+        ...
+
+    def bars(self, connection: Session, span: Span) -> str:
+        """The bars of a span as a relation. Raises `StoreEmpty` where nothing is held of one of its symbols."""
+        ...
+
+    def stocks(self, connection: Session) -> list[Stock]:
+        """Everything that is held."""
+        ...
+
+    def revisions(self, connection: Session) -> str | None:
+        """The table of revisions, where there is one."""
+        ...
+
+    def membership(self, connection: Session) -> str | None:
+        """The table of what was listed when, where there is one."""
+        ...
+
+    def remedies(self, series: Series) -> Remedies:
+        """The commands that fill what is missing."""
+        ...
+
+
+class StoreFile:
+    """A DuckDB file, whichever tables it has."""
+
+    def __init__(self, path: Path, lock_timeout_sec: float) -> None:
+        """Raises `StoreUnusable` where there is no such file."""
+        self._store = Store(path, SystemClock(), lock_timeout_sec)
+        self._store.expect_file()
+
+    def __str__(self) -> str:
+        return str(self._store.path)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """The file attached, by one thread of this process at a time."""
+        with _turns[self._store.path], self._store.looking() as connection:
+            yield connection
+
+    def bars(self, connection: Session, span: Span) -> str:
+        """Raises `StoreUnusable`, too, for a table that cannot be read as bars."""
+        absent = self._absent(connection, span)
+        if absent:
+            raise StoreEmpty(
+                f"{self} holds no bar of {', '.join(absent)} {span.interval}",
+                hint="see what it holds: coverage() of what barfeed.open gives",
+            )
+        return relation(connection, span)
+
+    def _absent(self, connection: Session, span: Span) -> list[str]:
+        alone = {series.symbol for series in place.alone(connection) if series.interval is span.interval}
+        for symbol in alone.intersection(span.symbols):
+            self._store.readable(connection, Series(symbol, span.interval))
+        others = [each for each in span.symbols if each not in alone]
+        held = MarketTable(connection, span.interval).held(others) if others else set()
+        return [each for each in others if each not in held]
+
+    def stocks(self, connection: Session) -> list[Stock]:
+        """Each table of its own, and each market's."""
+        alone = [
+            Stock(series.interval, place.rows_of_all(connection, [series.symbol], series.interval))
+            for series in place.alone(connection)
+        ]
+        markets = [Stock(each, f"store.main.{place.market_table(each)}") for each in place.markets(connection)]
+        return [*alone, *markets]
+
+    def revisions(self, connection: Session) -> str | None:
+        """Raises `StoreUnusable` for a table of that name that is another's."""
+        return f"store.main.{revisions.TABLE}" if revisions.is_there(connection) else None
+
+    def membership(self, connection: Session) -> str | None:
+        """Raises `StoreUnusable` likewise."""
+        return f"store.main.{MEMBERSHIP}" if MarketTable(connection, Interval.ONE_HOUR).has_membership() else None
+
+    def remedies(self, series: Series) -> Remedies:
+        """As they are typed for this very file."""
+        of_series = ["--duckdb", str(self), "--symbol", series.symbol, "--interval", str(series.interval)]
+        run, repair, backfill = (shlex.join(["barfeed", each, *of_series]) for each in ("run", "repair", "backfill"))
+        return Remedies(f"{run} --catch-up", repair, backfill)
