@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 
 from barfeed.domain.bars import Bar, Interval, Series
 from barfeed.domain.market.members import Reach
 from barfeed.domain.market.selection import Selection
 from barfeed.domain.verdict import Remedies
 from barfeed.feed.market.one_pass import run_pass
-from barfeed.feed.market.order import MarketOrder
+from barfeed.feed.market.order import WATCHED_WAIT_SEC, Market, MarketOrder
 from barfeed.feed.market.record import MarketRecord
+from barfeed.feed.market.watch import watch_market
 from barfeed.feed.order import Feed
+from barfeed.feed.watch import Pace
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.faults.script import parse_faults
@@ -25,8 +28,9 @@ from barfeed.replay.tapes.tape import Tape
 from in_turn import InTurn
 from process import BARFEED, Machine
 from storage import opened
-from world import World, made_up_bars
+from world import HourIsOver, World, ends_after, made_up_bars
 
+PACE = Pace(sleep_sec=300.0, max_wait_sec=120.0)
 SMALL_MARKET = ("ADAUSDT", "BTCUSDT", "DOGEUSDC", "ETHUSDT", "币安人生USDT")
 
 
@@ -67,6 +71,22 @@ class MarketWorld(World):
         self.exchange.faults = parse_faults(fault, "the test")
         order = self.market._replace(reach=self.market.reach._replace(catch_up=catch_up), **changes)
         return run_pass(self.feed, order, self.rest.conversation(max_wait_sec), InTurn(self._transport, self.clock))
+
+    def watch(self, passes: int, fault: str = "", markets: Sequence[Market] = (), **changes: Any) -> list[MarketRecord]:
+        """What a watch told of its first passes; over this market, or over several intervals."""
+        records: list[MarketRecord] = []
+        collect = ends_after(records, passes)
+        self.exchange.faults = parse_faults(fault, "the test")
+        watched = markets or [Market(self.feed, self.watched(**changes))]
+        ask = InTurn(self._transport, self.clock)
+        with pytest.raises(HourIsOver):
+            watch_market(watched, self.rest, ask, PACE, lambda _, record, talk: collect(record, talk))
+        return records
+
+    def watched(self, **changes: Any) -> MarketOrder:
+        """What a watch that catches up asks of each pass."""
+        reach = self.market.reach._replace(catch_up=True)
+        return self.market._replace(reach=reach, series_wait_sec=WATCHED_WAIT_SEC)._replace(**changes)
 
     def stored(self, table: str = "ohlcv_1h") -> dict[str, list[Bar]]:
         """What the store holds."""

@@ -17,7 +17,7 @@ from barfeed.exchange.refusals import Answer, TryAgain
 from barfeed.exchange.rest import Rest
 from barfeed.feed.cycle import run_cycle
 from barfeed.feed.order import Feed, Order
-from barfeed.feed.record import Record
+from barfeed.feed.record import Lived, Record
 from barfeed.replay.exchange import ReplayExchange, Request
 from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.messages import Drip, Hang, Reply
@@ -170,10 +170,10 @@ class HourIsOver(BaseException):
     """Ends a watch in a test."""
 
 
-def ends_after(records: list[Record], count: int) -> Any:
+def ends_after(records: list[Any], count: int) -> Any:
     """A `tell` that collects records and ends the watch after `count` of them."""
 
-    def tell(record: Record, _talk: object) -> None:
+    def tell(record: Lived, _talk: object) -> None:
         records.append(record)
         if len(records) == count:
             raise HourIsOver

@@ -86,6 +86,16 @@ class Lived(ABC):
         """Note the error that ends the cycle; one that is not ours is a bug, or a signal to stop."""
         self.failure = failure_of(error)
 
+    @property
+    def exit_code(self) -> int:
+        """What the process ends with."""
+        return self.failure.exit_code if self.failure else 0
+
+    @property
+    def trouble(self) -> str:
+        """What there is to say of how it ended, with what helps; empty where it ended well."""
+        return f"{self.failure.message} ({self.failure.hint})" if self.failure else ""
+
     def pass_on(self, why: str) -> None:
         """Note that this hour is left to another process, and a newer one is lived instead."""
         self.failure = Failure("overtaken", 0, why, "", (), None)
@@ -142,11 +152,6 @@ class Record(Lived):
         if self.appended:
             return "appended"
         return "revised" if self.revised else "up_to_date"
-
-    @property
-    def exit_code(self) -> int:
-        """What the process ends with."""
-        return self.failure.exit_code if self.failure else 0
 
     def note_flat(self, runs: Sequence[Gap], from_ms: int) -> None:
         """Note the runs of bars without a trade that reach beyond `from_ms`."""

@@ -6,15 +6,16 @@ A closing frame of the stream only makes it earlier: that the bar has closed, th
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Generic, NamedTuple, NoReturn, Protocol, TypeVar
 
 from barfeed.domain import grid
+from barfeed.domain.bars import Interval
 from barfeed.domain.errors import BarfeedError, ExchangeBlocked
 from barfeed.exchange.rest import Conversation, Rest
 from barfeed.feed.cycle import record_of, run_cycle
 from barfeed.feed.cycle_log import level_of
 from barfeed.feed.order import Feed, Order
-from barfeed.feed.record import Record
+from barfeed.feed.record import Lived, Record
 from barfeed.machine.clock import ExchangeTime
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ _EARLY_FRAME_MS = 1000
 # Sleeps so many seconds; cut short, it tells the open_time (ms) of the bar whose closing frame came.
 Listen = Callable[[float], int | None]
 
+_Record = TypeVar("_Record", bound=Lived)
+_Told_co = TypeVar("_Told_co", bound=Lived, covariant=True)
 _log = logging.getLogger(__name__)
 
 
@@ -37,6 +40,55 @@ class Pace(NamedTuple):
 
     sleep_sec: float
     max_wait_sec: float
+
+
+class Timing(NamedTuple):
+    """Whose bars are awaited, how long after its close each is left alone, and what skew of the clock is told."""
+
+    interval: Interval
+    settle_sec: float
+    max_skew_sec: float
+
+
+class Work(Protocol[_Told_co]):
+    """What is done whenever a bar is due: a cycle, or a pass over a market."""
+
+    @property
+    def timing(self) -> Timing:
+        """When one is due."""
+        ...
+
+    def live(self, talk: Conversation, heard_ms: int | None) -> _Told_co:
+        """Do it; `heard_ms` is the bar whose closing frame came. Nothing but a bug, or a signal to stop, raises."""
+        ...
+
+    def record_of(self, bug: Exception) -> _Told_co:
+        """What there is to tell of one that a bug of ours ended."""
+        ...
+
+
+class _Cycles(NamedTuple):
+    """One series' cycles."""
+
+    feed: Feed
+    order: Order
+
+    @property
+    def timing(self) -> Timing:
+        return Timing(self.order.series.interval, self.order.settle_sec, self.order.max_skew_sec)
+
+    def live(self, talk: Conversation, heard_ms: int | None) -> Record:
+        return run_cycle(self.feed, self.order._replace(heard_ms=heard_ms), talk)
+
+    def record_of(self, bug: Exception) -> Record:
+        return record_of(bug, self.feed, self.order)
+
+
+class LeftAlone:
+    """What the exchange asked to be left alone with, and until when by the steady clock: it is said to the address."""
+
+    refusal: BarfeedError | None = None
+    until_sec = 0.0
 
 
 def due_in_sec(now_ms: int, done_ms: int | None, step_ms: int, settle_sec: float) -> float:
@@ -80,7 +132,7 @@ def watch(
 
     With `listen`, what is slept between two looks ends early where it hears of the awaited bar.
     """
-    watcher = _Watcher(feed, order, rest, pace, tell)
+    watcher = Watcher(_Cycles(feed, order), rest, pace, tell)
     frame_ms = None
     while True:
         sec = watcher.look(frame_ms)
@@ -88,16 +140,23 @@ def watch(
         frame_ms = watcher.listen(feed.clock.sleep if watcher.failures or not listen else listen, sec)
 
 
-class _Watcher:
+class Watcher(Generic[_Record]):
     """What a watch remembers between looks: the last target done, the failures since, the exchange's time."""
 
     def __init__(
-        self, feed: Feed, order: Order, rest: Rest, pace: Pace, tell: Callable[[Record, Conversation], None]
+        self,
+        work: Work[_Record],
+        rest: Rest,
+        pace: Pace,
+        tell: Callable[[_Record, Conversation], None],
+        alone: LeftAlone | None = None,
     ) -> None:
         self.failures = 0
-        self._feed = feed
-        self._order = order
+        self._work = work
+        self._timing = work.timing
+        self._step_ms = work.timing.interval.ms
         self._rest = rest
+        self._clock = rest.clock
         self._pace = pace
         self._tell = tell
         self._time: ExchangeTime | None = None
@@ -106,9 +165,7 @@ class _Watcher:
         # The last bar whose closing frame was worth a look, and the last whose frame the exchange's clock agreed with.
         self._looked_ms: int | None = None
         self._heard_ms: int | None = None
-        # What the exchange asked to be left alone with, and until when by the steady clock.
-        self._refusal: BarfeedError | None = None
-        self._alone_until_sec = 0.0
+        self._alone = alone or LeftAlone()
         # What the list of symbols said of the trouble that lasts.
         self._listed: Listed | None = None
 
@@ -131,27 +188,27 @@ class _Watcher:
 
     def _warn_of_skew(self, time: ExchangeTime) -> None:
         # A cycle tells it too; but where the exchange's clock has fallen back there may be none for hours.
-        is_skewed = abs(time.skew_sec) > self._order.max_skew_sec
+        is_skewed = abs(time.skew_sec) > self._timing.max_skew_sec
         if is_skewed and not self._is_skewed:
             _log.warning("%s; by the exchange's no bar is due", time.skew_text)
         self._is_skewed = is_skewed
 
     def _conversation(self, frame_ms: int | None) -> Conversation:
-        now_sec, unsettled_sec = self._feed.clock.steady_sec(), max(0.0, self._due_in_sec(None))
+        now_sec, unsettled_sec = self._clock.steady_sec(), max(0.0, self._due_in_sec(None))
         # A frame must not make a bar later, nor its patience end sooner, than the clock alone would.
         heard_sec = unsettled_sec if frame_ms is not None and self._is_news(frame_ms) else 0.0
         talk = self._rest.conversation(self._pace.max_wait_sec + heard_sec)
         talk.listed = self._listed
         talk.settled_sec = now_sec + unsettled_sec + _WAKE_AFTER_DUE_SEC
-        if self._refusal and now_sec < self._alone_until_sec:
+        if (refusal := self._alone.refusal) and now_sec < self._alone.until_sec:
             # A bar that is missed meanwhile is told, but the exchange is left alone.
-            self._refusal.retry_after_sec = self._alone_until_sec - now_sec
-            talk.refusal = self._refusal
+            refusal.retry_after_sec = self._alone.until_sec - now_sec
+            talk.refusal = refusal
         return talk
 
     def listen(self, listen: Listen, sec: float) -> int | None:
         """Sleep, until a closing frame comes that is worth a look; the bar that it is about."""
-        clock = self._feed.clock
+        clock = self._clock
         end_sec = clock.steady_sec() + sec
         while (left_sec := end_sec - clock.steady_sec()) > 0:
             frame_ms = listen(left_sec)
@@ -162,18 +219,18 @@ class _Watcher:
 
     def _is_worth_a_look(self, frame_ms: int) -> bool:
         # Where the exchange's clock runs away from ours, as a replay's may, it is asked: once for each bar.
-        is_next = self._done_ms is not None and frame_ms == self._done_ms + self._order.series.interval.ms
+        is_next = self._done_ms is not None and frame_ms == self._done_ms + self._step_ms
         return self._is_news(frame_ms) or (is_next and frame_ms != self._looked_ms)
 
     def _is_news(self, frame_ms: int) -> bool:
         if self._time is None:
             return False
-        return is_news(frame_ms, self._time.now_ms(self._feed.clock), self._done_ms, self._order.series.interval.ms)
+        return is_news(frame_ms, self._time.now_ms(self._clock), self._done_ms, self._step_ms)
 
     def _cycle(self, talk: Conversation) -> float:
-        record, order = None, self._order._replace(heard_ms=self._heard_ms)
+        record = None
         try:
-            record = run_cycle(self._feed, order, talk)
+            record = self._work.live(talk, self._heard_ms)
             self._tell(record, talk)
         except Exception as bug:
             # A watch outlives a bug of ours too: the next hour may be without it.
@@ -181,9 +238,8 @@ class _Watcher:
             if record is None:
                 self._tell_bug(bug, talk)
             return self._after_failure(talk, bug, logging.ERROR)
-        if failure := record.failure:
-            said = f"{failure.message} ({failure.hint})"
-            return self._after_failure(talk, said, level_of(failure.exit_code))
+        if record.trouble:
+            return self._after_failure(talk, record.trouble, level_of(record.exit_code))
         self.failures, self._listed = 0, None
         self._done_ms = record.target_ms
         return self._until_due_sec()
@@ -191,13 +247,14 @@ class _Watcher:
     def _tell_bug(self, bug: Exception, talk: Conversation) -> None:
         # It is in the log already: if this, too, is broken, nothing is lost.
         with suppress(Exception):
-            self._tell(record_of(bug, self._feed, self._order), talk)
+            self._tell(self._work.record_of(bug), talk)
 
     def _after_failure(self, talk: Conversation, what: object, level: int = logging.WARNING) -> float:
         self.failures += 1
-        self._refusal, self._listed = talk.refusal, talk.listed
-        asked_sec = self._refusal.retry_after_sec if self._refusal else None
-        self._alone_until_sec = self._feed.clock.steady_sec() + (asked_sec or 0.0)
+        self._listed = talk.listed
+        asked_sec = talk.refusal.retry_after_sec if talk.refusal else None
+        self._alone.refusal = talk.refusal
+        self._alone.until_sec = self._clock.steady_sec() + (asked_sec or 0.0)
         pause_sec = failure_pause_sec(self.failures, asked_sec, self._pace.sleep_sec)
         # However long it is: no bar may become due in it and nobody say so.
         pause_sec = min(pause_sec, self._next_due_in_sec() + _WAKE_AFTER_DUE_SEC)
@@ -214,12 +271,11 @@ class _Watcher:
         """Until a bar is due: settled, unless it is the one that was heard to have closed."""
         if self._time is None:
             return 0.0
-        now_ms, step_ms = self._time.now_ms(self._feed.clock), self._order.series.interval.ms
+        now_ms, step_ms = self._time.now_ms(self._clock), self._step_ms
         is_heard = heard_ms == awaited_ms(now_ms, self._done_ms, step_ms)
-        return due_in_sec(now_ms, self._done_ms, step_ms, 0.0 if is_heard else self._order.settle_sec)
+        return due_in_sec(now_ms, self._done_ms, step_ms, 0.0 if is_heard else self._timing.settle_sec)
 
     def _next_due_in_sec(self) -> float:
-        step_ms = self._order.series.interval.ms
         if self._time is None:
-            return step_ms / 1000
-        return next_due_in_sec(self._time.now_ms(self._feed.clock), self._done_ms, step_ms, self._order.settle_sec)
+            return self._step_ms / 1000
+        return next_due_in_sec(self._time.now_ms(self._clock), self._done_ms, self._step_ms, self._timing.settle_sec)

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from barfeed.replay.server import ReplayServer
 from barfeed.replay.tapes.tape import Tape
 from process import BARFEED, Machine, Ran
 from storage import opened
+from waiting import in_time
 from world import hours, made_up_bars, ms
 
 TARGET_MS = ms(2026, 3, 10, 13)
@@ -133,7 +135,6 @@ def test_a_pattern_and_the_file_of_settings_choose(market: Machine) -> None:
         (("--intervals", "1h,7h"), "all", "--symbol or --interval: interval '7h' is not one of"),
         (("--intervals", ","), "all", "--intervals ',' names no interval"),
         (("--csv-for", "BTC USDT"), "all", "--csv-for: symbol 'BTC USDT' cannot be one"),
-        (("--watch",), "all", "--watch does not go with --symbols"),
         (("--inference-source", "api"), "all", "--inference-source does not go with --symbols"),
     ],
 )
@@ -213,3 +214,25 @@ def test_one_series_of_a_market_goes_on_in_the_markets_table(market: Machine) ->
     assert "series=5 appended=4 bars=4" in run(market).out
     tables = asked(market, "SELECT table_name FROM duckdb_tables() WHERE table_name LIKE 'ohlcv%'")
     assert ("ohlcv_ethusdt_1h",) not in tables
+
+
+def test_a_watch_feeds_hour_by_hour_and_ends_well_when_it_is_told_to(market: Machine) -> None:
+    paths = ("--duckdb", str(market.duckdb), "--persist-dir", str(market.folder / "feed"))
+    flags = ("--watch", "--catch-up", "--sleep-sec", "0.1", "--settle-sec", "0", "--max-skew-sec", "1e10")
+    watch = subprocess.Popen(
+        [str(BARFEED), "run", "--symbols", "all", *paths, *flags],
+        env=market.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert watch.stdout is not None
+    try:
+        for hour in (13, 14, 15):
+            line = in_time(watch.stdout.readline)
+            assert (line.split()[0:2], f"target=2026-03-10 {hour}:00 windows=5" in line) == (
+                ["series=5", "appended=5"],
+                True,
+            )
+            market.clock.advance(hours(1))
+    finally:
+        watch.terminate()
+        _, err = watch.communicate(timeout=60)
+    assert (watch.returncode, "Traceback" in err) == (0, False)

@@ -4,8 +4,8 @@ import dataclasses
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Set
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence, Set
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from click.core import ParameterSource
@@ -19,7 +19,9 @@ from barfeed.machine.signals import Stopped, stop_on_signals
 
 if TYPE_CHECKING:
     from barfeed.domain.verdict import Remedies
-    from barfeed.exchange.rest import Conversation
+    from barfeed.exchange.rest import Conversation, Rest
+    from barfeed.exchange.steps import AskAll
+    from barfeed.feed.market.order import Market
     from barfeed.feed.market.record import MarketRecord
     from barfeed.feed.order import Feed
     from barfeed.feed.record import Record
@@ -32,7 +34,7 @@ _WATCHS_OWN = {
 
 # What a pass over many series has no use for.
 _OF_ONE_SERIES = (
-    "watch", "stream", "listen", "metrics_file", "alert", "heartbeat_url", "inference_source", "on_mismatch",
+    "stream", "listen", "metrics_file", "alert", "heartbeat_url", "inference_source", "on_mismatch",
     "confirm_reads",
 )  # fmt: skip
 
@@ -140,28 +142,47 @@ def _watch(settings: Settings) -> int:
 
 
 def _market(settings: Settings) -> int:
-    """One pass over each interval of a market; the worst of them is the exit code."""
+    """A market: one pass over each of its intervals, or passes for ever."""
     _refuse_of_one_series(settings)
     # Imported here: one series goes by without it.
     from barfeed.cli.market.wiring import asking, wire_market  # noqa: PLC0415
-    from barfeed.domain.market.telling import rank  # noqa: PLC0415
-    from barfeed.feed.market.one_pass import run_pass  # noqa: PLC0415
 
     markets, rest = wire_market(settings, _remedies_of)
-    talk = rest.conversation(settings.max_wait_sec)
+    live = _watch_market if settings.watch else _pass_over
     stop_on_signals()
-    exit_codes = []
     try:
         with asking(settings, rest) as ask:
-            for feed, order in markets:
-                record = run_pass(feed, order, talk, ask)
-                _say(settings, record, talk)
-                _complain_of(record)
-                _retain(settings, feed, talk)
-                exit_codes.append(record.exit_code)
+            return live(settings, markets, rest, ask)
     except Stopped as stopped:
-        return stopped.exit_code
+        return 0 if settings.watch else stopped.exit_code
+
+
+def _pass_over(settings: Settings, markets: "Sequence[Market]", rest: "Rest", ask: "AskAll") -> int:
+    """One pass over each interval of a market; the worst of them is the exit code."""
+    from barfeed.domain.market.telling import rank  # noqa: PLC0415 - as in _market
+    from barfeed.feed.market.one_pass import run_pass  # noqa: PLC0415 - as in _market
+
+    talk = rest.conversation(settings.max_wait_sec)
+    exit_codes = []
+    for each in markets:
+        record = run_pass(*each, talk, ask)
+        _say(settings, record, talk)
+        _complain_of(record)
+        _retain(settings, each.feed, talk)
+        exit_codes.append(record.exit_code)
     return min(exit_codes, key=rank)
+
+
+def _watch_market(settings: Settings, markets: "Sequence[Market]", rest: "Rest", ask: "AskAll") -> NoReturn:
+    """Passes over each interval of a market, for ever."""
+    from barfeed.feed.market.watch import watch_market  # noqa: PLC0415 - as in _market
+    from barfeed.feed.watch import Pace  # noqa: PLC0415 - as in _market
+
+    def tell_all(market: "Market", record: "MarketRecord", talk: "Conversation") -> None:
+        _say(settings, record, talk)
+        _retain(settings, market.feed, talk)
+
+    watch_market(markets, rest, ask, Pace(settings.sleep_sec, settings.max_wait_sec), tell_all)
 
 
 def _refuse_of_one_series(settings: Settings) -> None:

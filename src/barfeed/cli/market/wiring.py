@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import NamedTuple
 
 from barfeed.cli.market.choice import folder, intervals, label
 from barfeed.cli.settings import Settings
@@ -15,16 +14,9 @@ from barfeed.domain.market.selection import Selection
 from barfeed.domain.verdict import Remedies
 from barfeed.exchange.rest import Rest
 from barfeed.exchange.steps import AskAll
-from barfeed.feed.market.order import MarketOrder
+from barfeed.feed.market.order import SERIES_WAIT_SEC, WATCHED_WAIT_SEC, Market, MarketOrder
 from barfeed.feed.order import Feed
 from barfeed.machine.clock import SystemClock
-
-
-class Market(NamedTuple):
-    """One interval of a market: what its pass works with, and what it is asked to do."""
-
-    feed: Feed
-    order: MarketOrder
 
 
 def wire_market(settings: Settings, remedies: Callable[[str], Remedies]) -> tuple[list[Market], Rest]:
@@ -62,6 +54,7 @@ def _order(
         then=settings.then,
         then_timeout_sec=settings.then_timeout_sec,
         remedies=remedies,
+        series_wait_sec=WATCHED_WAIT_SEC if settings.watch else SERIES_WAIT_SEC,
     )
 
 

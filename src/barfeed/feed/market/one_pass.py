@@ -36,27 +36,44 @@ _log = logging.getLogger(__name__)
 Answers = Mapping[Member, Pulled | BarfeedError]
 
 
-def run_pass(feed: Feed, order: MarketOrder, talk: Conversation, ask: AskAll) -> MarketRecord:
+def run_pass(
+    feed: Feed, order: MarketOrder, talk: Conversation, ask: AskAll, before: MarketRecord | None = None
+) -> MarketRecord:
     """Live one hour of every series; the record tells how it ended for each.
 
-    Nothing but a bug, or a signal to stop, raises.
+    What the pass `before`, over the same bar, did well is not asked again. Nothing but a bug, or a signal to stop,
+    raises.
     """
     while True:
         with suppress(Overtaken):
-            return _Pass(feed, order, talk, ask).live()
+            return _Pass(feed, order, talk, ask, before).live()
+
+
+def record_of(bug: Exception, feed: Feed, order: MarketOrder) -> MarketRecord:
+    """What there is to tell of a pass that a bug of ours ended."""
+    record = _record(feed, order)
+    record.fail(bug)
+    return record
+
+
+def _record(feed: Feed, order: MarketOrder) -> MarketRecord:
+    return MarketRecord(order.interval, order.dataset, str(order.selection), order.dry_run, feed.clock)
 
 
 class _Pass:
     """One hour of a market: what it works with, and the record that grows as it goes."""
 
-    def __init__(self, feed: Feed, order: MarketOrder, talk: Conversation, ask: AskAll) -> None:
+    def __init__(
+        self, feed: Feed, order: MarketOrder, talk: Conversation, ask: AskAll, before: MarketRecord | None
+    ) -> None:
         self._feed = feed
         self._order = order
         self._talk = talk
         self._ask = ask
+        self._before = before
         self._step_ms = order.interval.ms
         self._settling = Settling(talk, order.interval, order.settle_sec)
-        self._record = MarketRecord(order.interval, order.dataset, str(order.selection), order.dry_run, feed.clock)
+        self._record = _record(feed, order)
         self._hour = Hour(feed, order, talk, self._settling, self._record)
 
     def live(self) -> MarketRecord:
@@ -73,9 +90,10 @@ class _Pass:
         now_ms = self._settling.wait_ms()
         target_ms = grid.last_closed(now_ms, self._step_ms)
         self._record.now_ms, self._record.target_ms = now_ms, target_ms
+        self._record.carry(self._before)
         stored = self._stored(target_ms)
         due = self._due(listed, stored, now_ms)
-        answers = self._pull(due)
+        answers = self._pull([each for each in due if each.symbol not in self._record.carried])
         self._save_evidence(run, answers)
         everything = Asked(Series("market", order.interval), 1, now_ms)
         verdict.trust_clock(everything, now_ms, self._talk.dated_ms, self._settling.needed_sec(now_ms))
@@ -109,15 +127,19 @@ class _Pass:
                 hint=f"start it: {order.remedies('').catch_up}",
             )
         due = members.members(order.selection, order.reach, listed, stored, now_ms)
-        self._record.outcomes = {each.symbol: Outcome(each.symbol, each.asked.target_ms) for each in due}
+        carried = self._record.outcomes
+        self._record.outcomes = {
+            each.symbol: carried.get(each.symbol) or Outcome(each.symbol, each.asked.target_ms) for each in due
+        }
         for each in due:
             if each.asked.series.table in stored.elsewhere:
                 self._outcome(each).fail(_stands_elsewhere(each.asked.series))
         return [each for each in due if not self._outcome(each).failure]
 
     def _pull(self, due: Sequence[Member]) -> Answers:
+        wait_sec = self._order.series_wait_sec
         with self._record.step("pull"):
-            answers = self._ask([pulling(Branch(self._talk), each.asked, each.first_ms) for each in due])
+            answers = self._ask([pulling(Branch(self._talk), each.asked, each.first_ms, wait_sec) for each in due])
         for member, answer in zip(due, answers, strict=True):
             self._outcome(member).pulled = 0 if isinstance(answer, BarfeedError) else len(answer.pull.bars)
         return dict(zip(due, answers, strict=True))

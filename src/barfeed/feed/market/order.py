@@ -10,10 +10,13 @@ from barfeed.domain.rules import Asked
 from barfeed.domain.verdict import Remedies
 from barfeed.exchange.rest import Conversation
 from barfeed.exchange.steps import Steps
+from barfeed.feed.order import Feed
 from barfeed.machine.clock import Patience
 
 # What one series may wait for: somebody of so many is late in most hours, and all the others wait for it.
-_SERIES_WAIT_SEC = 15.0
+SERIES_WAIT_SEC = 15.0
+# A watch asks it again soon, and lets nobody wait for it.
+WATCHED_WAIT_SEC = 3.0
 
 
 class MarketOrder(NamedTuple):
@@ -33,6 +36,8 @@ class MarketOrder(NamedTuple):
     then: str
     then_timeout_sec: float
     remedies: Callable[[str], Remedies]
+    # How long the pass waits for one series.
+    series_wait_sec: float = SERIES_WAIT_SEC
 
     @property
     def interval(self) -> Interval:
@@ -47,13 +52,20 @@ class Pulled(NamedTuple):
     is_all: bool
 
 
-def pulling(talk: Conversation, asked: Asked, first_ms: int | None) -> Steps[Pulled]:
+class Market(NamedTuple):
+    """One interval of a market: what its passes work with, and what they are asked to do."""
+
+    feed: Feed
+    order: MarketOrder
+
+
+def pulling(talk: Conversation, asked: Asked, first_ms: int | None, wait_sec: float) -> Steps[Pulled]:
     """Ask for the pull and, where it is short, whether there is anything older.
 
     `first_ms`, where it is known, is the first bar of all: then that is not asked again.
     """
     # From its first step on, not from when it was put in line.
-    talk.patience = Patience(talk.rest.clock, min(_SERIES_WAIT_SEC, talk.patience.left_sec))
+    talk.patience = Patience(talk.rest.clock, min(wait_sec, talk.patience.left_sec))
     pull = yield from talk.steps_of_closed_bars(asked)
     if not pull.bars or len(pull.bars) >= asked.bars:
         return Pulled(pull, is_all=False)

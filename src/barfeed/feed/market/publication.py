@@ -34,7 +34,8 @@ class Publication:
     def publish(self, run: Run, due: Sequence[Member]) -> None:
         """Write the windows of what is well of these, and note why the others are left out."""
         begins_ms = self._usable([each for each in due if self._is_well(each)])
-        if not begins_ms:
+        if begins_ms.keys() <= self._record.published_before:
+            # Nothing at all, or nothing more than there is.
             return
         newest_ms = grid.last_closed(self._talk.now_ms, self._order.interval.ms)
         with market.reading(self._store, self._order.interval) as table:
@@ -44,7 +45,8 @@ class Publication:
                 newest_ms,
                 table.end_of,
             )
-            csvs = table.bars({each: begins_ms[each] for each in self._order.csv_for if each in begins_ms})
+            fresh = begins_ms.keys() - self._record.published_before
+            csvs = table.bars({each: begins_ms[each] for each in self._order.csv_for if each in fresh})
         for symbol, bars in csvs.items():
             window_bars = [bar for bar in bars if bar.open_time_ms <= self._target_ms]
             self._record.csvs[symbol] = run.publish_for(symbol, window_bars)

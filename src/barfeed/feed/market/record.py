@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,10 @@ class Outcome:
         """Note why there is no bar of it; what else is fed goes on."""
         self.failure = failure_of(error)
 
+    def carried(self) -> "Outcome":
+        """As a later pass over the same bar has it, which asks nothing of it."""
+        return replace(self, pulled=0, validated=0, appended=0)
+
     def told(self) -> dict[str, Any]:
         """As the manifest keeps it."""
         failure = self.failure
@@ -100,6 +104,18 @@ class MarketRecord(Lived):
     then: Ended | None = None
     run_time: str | None = None
     manifest_path: str | None = None
+    # Of a pass before it, over the same bar: what it did well, and whose windows it has published.
+    carried: frozenset[str] = frozenset()
+    published_before: frozenset[str] = frozenset()
+
+    def carry(self, before: "MarketRecord | None") -> None:
+        """Take over what a pass before it, over the same bar, did well: it is not asked again."""
+        if before is None or before.failure or before.target_ms != self.target_ms:
+            return
+        self.published_before = frozenset(name for name, each in before.outcomes.items() if each.is_published)
+        self.outcomes = {name: each.carried() for name, each in before.outcomes.items() if not each.failure}
+        self.carried = frozenset(self.outcomes)
+        self.inference = before.inference
 
     @property
     def troubles(self) -> list[Outcome]:
@@ -113,6 +129,15 @@ class MarketRecord(Lived):
         words = [Word(each.symbol, each.failure.message, each.failure.hint) for each in self.troubles if each.failure]
         own = [(self.failure.message, self.failure.hint)] if self.failure else []
         return own + said_once(words)
+
+    @property
+    def trouble(self) -> str:
+        """The pass's own trouble, or how many series failed and how; empty where it ended well."""
+        if self.failure or not self.troubles:
+            return super().trouble
+        counts = Counter(each.status for each in self.troubles)
+        counted = " ".join(f"{status}={count}" for status, count in counts.items())
+        return f"{len(self.troubles)} of {len(self.outcomes)} series failed: {counted}"
 
     @property
     def status(self) -> str:
@@ -134,8 +159,9 @@ class MarketRecord(Lived):
 
     @property
     def fresh(self) -> list[str]:
-        """The symbols whose window, up to the target, is among those published."""
-        return [symbol for symbol, each in self.outcomes.items() if each.is_published]
+        """The symbols whose window, up to the target, this pass was the first to publish."""
+        published = [symbol for symbol, each in self.outcomes.items() if each.is_published]
+        return [symbol for symbol in published if symbol not in self.published_before]
 
     @property
     def missing(self) -> list[str]:
@@ -159,7 +185,7 @@ class MarketRecord(Lived):
 
     def news(self, folder: Path) -> dict[str, str]:
         """What the user's command gets in its environment; nothing where the pass failed, or no window is fresh."""
-        if self.failure or not (self.inference and self.manifest_path):
+        if self.failure or not (self.inference and self.fresh and self.manifest_path):
             return {}
         return {
             "BARFEED_INFERENCE_PARQUET": str((folder / self.inference.file).absolute()),
