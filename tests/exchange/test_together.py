@@ -470,7 +470,7 @@ def test_no_exception_of_the_library_for_socks_is_left_untranslated(monkeypatch:
     monkeypatch.setenv("all_proxy", "socks5h://127.0.0.1:1")
     raised = exceptions(aiohttp_socks)
     assert len(raised) == 3
-    assert all(issubclass(each, together._way_to("http://exchange.invalid").foreign) for each in raised)
+    assert all(issubclass(each, together.way_to("http://exchange.invalid").foreign) for each in raised)
 
 
 def test_an_hour_of_one_series_loads_none_of_it() -> None:

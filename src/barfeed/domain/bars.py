@@ -60,6 +60,11 @@ class Pull(NamedTuple):
     close_times_ms: tuple[int, ...]
     turnovers: tuple[Turnover, ...]
 
+    @property
+    def opens_ms(self) -> list[int]:
+        """When each of its bars opens."""
+        return [bar.open_time_ms for bar in self.bars]
+
     def __add__(self, later: object) -> "Pull":
         """Two pages as one pull: this one's rows, then the later one's."""
         if not isinstance(later, Pull):

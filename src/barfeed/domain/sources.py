@@ -1,6 +1,6 @@
 """What a source of history gives: one part at a time, with the span it answers for. Pure values."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress
 from typing import NamedTuple, Protocol
 
@@ -46,6 +46,13 @@ class Csv(NamedTuple):
     path: str = ""
 
 
+class Lines(NamedTuple):
+    """Klines as text, a line of twelve plain numbers each, and their open_times (ms) in the same order."""
+
+    text: bytes
+    opens_ms: Sequence[int]
+
+
 class Part(NamedTuple):
     """A piece of history: `data` answers for every bar of `span`, None where the source has nothing for it.
 
@@ -84,20 +91,31 @@ def cut(spans: Sequence[Gap], first_ms: int, last_ms: int, step_ms: int) -> list
     return [span(first, last, step_ms) for first, last in ends if first <= last]
 
 
-def pages(spans: Sequence[Gap], rows_max: int, step_ms: int) -> list[Gap]:
+def less(spans: Sequence[Gap], known: Sequence[Gap], step_ms: int) -> list[Gap]:
+    """What of ascending `spans` lies in none of `known`."""
+    left = list(spans)
+    for first_ms, last_ms, _ in known:
+        before = cut(left, 0, first_ms - step_ms, step_ms)
+        left = before + cut(left, last_ms + step_ms, left[-1].last_ms if left else 0, step_ms)
+    return left
+
+
+def pages(spans: Iterable[Gap], rows_max: int, step_ms: int) -> Iterator[Gap]:
     """Ascending `spans` as few requests of up to `rows_max` bars: spans near each other share one."""
-    found: list[Gap] = []
     reach_ms = (rows_max - 1) * step_ms
+    page: Gap | None = None
     for first_ms, last_ms, _ in spans:
         at_ms = first_ms
-        if found and at_ms <= found[-1].first_ms + reach_ms:
-            end_ms = min(last_ms, found[-1].first_ms + reach_ms)
-            found[-1] = span(found[-1].first_ms, end_ms, step_ms)
+        if page and at_ms <= page.first_ms + reach_ms:
+            end_ms = min(last_ms, page.first_ms + reach_ms)
+            page = span(page.first_ms, end_ms, step_ms)
             at_ms = end_ms + step_ms
-        found += [
-            span(each, min(last_ms, each + reach_ms), step_ms) for each in range(at_ms, last_ms + 1, reach_ms + step_ms)
-        ]
-    return found
+        for begin_ms in range(at_ms, last_ms + 1, reach_ms + step_ms):
+            if page:
+                yield page
+            page = span(begin_ms, min(last_ms, begin_ms + reach_ms), step_ms)
+    if page:
+        yield page
 
 
 def named(spans: Sequence[Gap]) -> str:

@@ -24,11 +24,10 @@ from barfeed.domain.errors import ArtifactsUnusable
 from barfeed.domain.grid import Gap
 from barfeed.domain.sources import Csv, Note, Part
 from barfeed.exchange.parallel import in_order
-from barfeed.exchange.refusals import Answer
+from barfeed.exchange.refusals import Answer, check_status
 from barfeed.exchange.rest import Conversation, Rest
-from barfeed.exchange.transport.single import Transport
+from barfeed.exchange.steps import Steps, drive
 from barfeed.machine.atomic import Unflushed, whole_file
-from barfeed.machine.clock import Patience
 
 DAY_MS = 24 * HOUR_MS
 # Files are published, and mended, for about this long.
@@ -113,12 +112,16 @@ class Archive:
         connections: int = 4,
     ) -> None:
         self.series = series
-        self.requests = 0
         self._open_rest = open_rest
         self._max_wait_sec = max_wait_sec
         self._now_ms = now_ms
-        self._cache = _Cache(cache_dir) if cache_dir else None
+        self._files = Files(now_ms, cache_dir)
         self._connections = connections
+
+    @property
+    def requests(self) -> int:
+        """How many were sent."""
+        return self._files.requests
 
     def fetch(self, spans: Sequence[Gap]) -> Iterator[Part]:
         """A part for each file that holds some of ascending `spans`, in order, and for what no file holds.
@@ -142,24 +145,47 @@ class Archive:
 
     def _start_worker(self) -> Callable[[Period], list[Part]]:
         rest = self._open_rest()
-        talk = Rest(rest.base_url, _telling_missing(rest.transport), rest.clock, rest.jitter)
+
+        def start() -> Conversation:
+            return rest.conversation(self._max_wait_sec)
 
         def period(asked: Period) -> list[Part]:
-            part = self._file(talk, asked)
-            may_be_late = asked.kind == "monthly" and asked.to_ms + _MONTH_MAY_BE_LATE_MS >= self._now_ms()
-            if may_be_late and any(note.rule == "missing" for note in part.notes):
-                return [self._file(talk, day) for day in days(asked.from_ms, asked.to_ms - 1)]
-            return [part]
+            return drive(self._files.steps_of(self.series, asked, start), rest.transport, rest.clock)
 
         return period
 
-    def _file(self, rest: Rest, period: Period) -> Part:
-        step_ms = self.series.interval.ms
-        stem = f"{self.series.symbol}-{self.series.interval}-{period.name}"
+
+class Files:
+    """How the archive's files are asked for, proven and kept, whoever asks. `requests` counts them."""
+
+    def __init__(self, now_ms: Callable[[], int], cache_dir: Path | None = None) -> None:
+        self.requests = 0
+        self._now_ms = now_ms
+        self._cache = _Cache(cache_dir) if cache_dir else None
+
+    def steps_of(self, series: Series, period: Period, start: Callable[[], Conversation]) -> Steps[list[Part]]:
+        """A part for the period's file; for each of its days where a month is not there yet.
+
+        `start` begins the conversation of one request. Raises `ExchangeUnavailable`, `ExchangeRefused`,
+        `ArtifactsUnusable` (the cache).
+        """
+        part = yield from self._file(series, period, start)
+        may_be_late = period.kind == "monthly" and period.to_ms + _MONTH_MAY_BE_LATE_MS >= self._now_ms()
+        if not (may_be_late and any(note.rule == "missing" for note in part.notes)):
+            return [part]
+        found = []
+        for day in days(period.from_ms, period.to_ms - 1):
+            part = yield from self._file(series, day, start)
+            found.append(part)
+        return found
+
+    def _file(self, series: Series, period: Period, start: Callable[[], Conversation]) -> Steps[Part]:
+        step_ms = series.interval.ms
+        stem = f"{series.symbol}-{series.interval}-{period.name}"
         span = sources.span(period.from_ms, period.to_ms - step_ms, step_ms)
         try:
-            folder = f"{period.kind}/klines/{self.series.symbol}/{self.series.interval}"
-            packed = self._verified(rest, f"{folder}/{stem}.zip")
+            folder = f"{period.kind}/klines/{series.symbol}/{series.interval}"
+            packed = yield from self._verified(start, f"{folder}/{stem}.zip")
             return Part(f"{stem}.zip", span, Csv(unpack(packed, f"{stem}.csv", span.bars)))
         except FileMissing:
             note = Note("missing", f"{stem}.zip", "is not in the archive")
@@ -167,14 +193,14 @@ class Archive:
             note = Note("broken", f"{stem}.zip", str(problem))
         return Part(f"{stem}.zip", span, None, (note,))
 
-    def _verified(self, rest: Rest, name: str) -> bytes:
+    def _verified(self, start: Callable[[], Conversation], name: str) -> Steps[bytes]:
         """A zip whose sha256 is the one that the archive tells; asked once more where it is another."""
         for _ in range(2):
-            expected = _read_checksum(self._checksum(rest, name))
+            expected = _read_checksum((yield from self._checksum(start, name)))
             packed = self._cache.read(name, expected) if self._cache else None
             if packed is not None:
                 return packed
-            packed = self._get(rest, name)
+            packed = yield from self._get(start, name)
             seen = hashlib.sha256(packed).hexdigest()
             if seen == expected:
                 if self._cache:
@@ -184,34 +210,25 @@ class Archive:
             _log.warning("%s: sha256 is %s, its CHECKSUM says %s; asking once more", name, seen, expected)
         raise FileBroken(f"its sha256 is {seen[:12]}..., but its CHECKSUM says {expected[:12]}...")
 
-    def _checksum(self, rest: Rest, name: str) -> bytes:
+    def _checksum(self, start: Callable[[], Conversation], name: str) -> Steps[bytes]:
         """What the archive says of a zip; where it says nothing, the zip itself tells whether it is there."""
         try:
-            return self._get(rest, f"{name}.CHECKSUM")
+            return (yield from self._get(start, f"{name}.CHECKSUM"))
         except FileMissing:
-            self._get(rest, name)
+            yield from self._get(start, name)
         raise FileBroken("its CHECKSUM is not in the archive, so nothing proves it")
 
-    def _get(self, rest: Rest, name: str) -> bytes:
+    def _get(self, start: Callable[[], Conversation], name: str) -> Steps[bytes]:
         self.requests += 1
-        return _Download(rest, Patience(rest.clock, self._max_wait_sec)).body(f"/data/futures/um/{name}")
+        talk = start()
+        talk.check_status = _telling_missing
+        return talk.steps_of_body(f"/data/futures/um/{name}")
 
 
-class _Download(Conversation):
-    """One file, asked again as any request is."""
-
-    def body(self, path: str) -> bytes:
-        return self._asked(self._steps(path, {}, lambda answer, _sent_sec: answer.body))
-
-
-def _telling_missing(transport: Transport) -> Transport:
-    def get(url: str, left_sec: float) -> Answer:
-        answer = transport(url, left_sec)
-        if answer.status == 404:  # noqa: PLR2004 - not found
-            raise FileMissing
-        return answer
-
-    return get
+def _telling_missing(answer: Answer, now_ms: int) -> None:
+    if answer.status == 404:  # noqa: PLR2004 - not found
+        raise FileMissing
+    check_status(answer, now_ms)
 
 
 def _read_checksum(body: bytes) -> str:

@@ -9,7 +9,7 @@ from barfeed.domain.errors import ContractBroken, ExchangeBlocked, ExchangeRefus
 from barfeed.domain.grid import Gap
 from barfeed.domain.life import Life, life
 from barfeed.domain.rules import Asked
-from barfeed.domain.sources import Part, Rows
+from barfeed.domain.sources import Lines, Part, Rows
 from barfeed.domain.verdict import trust_clock
 from barfeed.exchange import wire
 from barfeed.exchange.parallel import in_order
@@ -80,8 +80,8 @@ class RestHistory:
 
     @property
     def settled_ms(self) -> int:
-        """By when what has closed is final and has surely closed: what is newer is the feed's, which waits for it."""
-        return self.now_ms - round(max(SETTLED_AFTER_SEC, self._talk.uncertain_sec) * 1000)
+        """By when what has closed is final: see `settled_ms`."""
+        return settled_ms(self._talk)
 
     def start(self, weight_budget: int | None) -> None:
         """Ask the exchange what time it is, and what it allows where no budget is given: half of that.
@@ -89,8 +89,7 @@ class RestHistory:
         Raises `ExchangeUnavailable`, `ExchangeRefused`, and `ContractBroken` where its clocks disagree.
         """
         self._talk.ask_time()
-        # One that runs ahead would let a forming bar into the store.
-        trust_clock(Asked(self.series, 1, self.now_ms), self.now_ms, self._talk.dated_ms, _SETTLE_SEC)
+        refuse_astray(self._talk, self.series)
         allowed = weight_budget or self._light().weight_limit() // 2
         self._budget = Budget(max(WEIGHT_BUDGET_MIN, allowed), lambda: self._talk.now_ms)
 
@@ -112,7 +111,7 @@ class RestHistory:
 
         Raises `ExchangeUnavailable`, `ExchangeRefused`, `ContractBroken`.
         """
-        pages = sources.pages(spans, PAGE_ROWS, self.series.interval.ms)
+        pages = list(sources.pages(spans, PAGE_ROWS, self.series.interval.ms))
         for part in in_order(pages, self._start_worker, max(1, min(self._connections, len(pages)))):
             self.requests += 1
             yield part
@@ -123,7 +122,7 @@ class RestHistory:
         def page(span: Gap) -> Part:
             query: Query = {"startTime": span.first_ms, "endTime": span.last_ms}
             pull = self._question(rest).rows(self.series, query, PAGE_ROWS)
-            _refuse_outside(self.series, span, pull)
+            _refuse_outside(self.series, span, pull.opens_ms)
             return Part(self._rest.base_url, span, Rows(*pull))
 
         return page
@@ -138,10 +137,30 @@ class RestHistory:
         return question
 
 
-def _refuse_outside(series: Series, span: Gap, pull: Pull) -> None:
-    outside = [bar for bar in pull.bars if not span.first_ms <= bar.open_time_ms <= span.last_ms]
+def steps_of_page(talk: Conversation, series: Series, span: Gap) -> Steps[Lines | Rows]:
+    """The exchange's bars of a span, which is a page at most, within a conversation.
+
+    Raises `ExchangeUnavailable`, `ExchangeRefused`, `ContractBroken`.
+    """
+    data = yield from talk.steps_of_page(series, span, PAGE_ROWS)
+    _refuse_outside(series, span, data.opens_ms)
+    return data if isinstance(data, Lines) else Rows(*data)
+
+
+def settled_ms(talk: Conversation) -> int:
+    """By when what has closed is final and has surely closed: what is newer is the feed's, which waits for it."""
+    return talk.now_ms - round(max(SETTLED_AFTER_SEC, talk.uncertain_sec) * 1000)
+
+
+def refuse_astray(talk: Conversation, series: Series) -> None:
+    """Return unless the exchange's clocks disagree; one that ran ahead would let a forming bar into the store."""
+    trust_clock(Asked(series, 1, talk.now_ms), talk.now_ms, talk.dated_ms, _SETTLE_SEC)
+
+
+def _refuse_outside(series: Series, span: Gap, opens_ms: Sequence[int]) -> None:
+    outside = [at_ms for at_ms in opens_ms if not span.first_ms <= at_ms <= span.last_ms]
     if outside:
-        at = Gap(outside[0].open_time_ms, outside[-1].open_time_ms, len(outside))
+        at = Gap(outside[0], outside[-1], len(outside))
         raise ContractBroken(f"{series}: the exchange answered {at}, asked for {span}", hint="check --base-url")
 
 

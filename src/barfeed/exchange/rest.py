@@ -9,7 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from barfeed.domain import grid, rules
 from barfeed.domain.bars import Pull, Series
@@ -24,7 +24,9 @@ from barfeed.exchange.wire import KLINES_LIMIT_MAX, ExchangeInfo
 from barfeed.machine.clock import Clock, ExchangeTime, Patience
 
 if TYPE_CHECKING:
+    from barfeed.domain.grid import Gap
     from barfeed.domain.life import Listed, Listing
+    from barfeed.domain.sources import Lines
 
 # An answer that took so long may be off by half an interval of a minute, and no bar of that would ever be settled.
 _USELESS_TIME_AFTER_SEC = 60.0
@@ -74,6 +76,8 @@ class Conversation:
         self.dated_ms: int | None = None
         # Why nothing more is asked: calling on cannot help, and would make a block longer.
         self.refusal: BarfeedError | None = None
+        # What an answer's status means; where a file may be missing, that is no refusal.
+        self.check_status: Callable[[Answer, int], None] = refusals.check_status
         # What the list of symbols said, where that was worth asking for.
         self.listed: Listed | None = None
         # When the clock alone would begin to ask, by the steady clock: no pause of ours goes across it.
@@ -167,6 +171,14 @@ class Conversation:
         """As `first_bar`."""
         return self._klines(series, {"startTime": begin_ms, "endTime": end_ms}, 1)
 
+    def steps_of_page(self, series: Series, span: "Gap", limit: int) -> "Steps[Lines | Pull]":
+        """The first `limit` rows that open in `span`, as text where they are plain. Raises like `newest_bars`."""
+        return self._rows(series, {"startTime": span.first_ms, "endTime": span.last_ms}, limit, wire.read_lines)
+
+    def steps_of_body(self, path: str) -> Steps[bytes]:
+        """What there is at a path, as it comes. Raises `ExchangeUnavailable`, `ExchangeRefused`."""
+        return self._steps(path, {}, lambda answer, _sent_sec: answer.body)
+
     def exchange_info(self) -> ExchangeInfo:
         """What the exchange lists, and what it allows: a megabyte, weight 1.
 
@@ -218,9 +230,12 @@ class Conversation:
         return self._klines(series, {"endTime": end_ms}, limit)
 
     def _klines(self, series: Series, span: Query, limit: int) -> Steps[Pull]:
+        return self._rows(series, span, limit, wire.read_klines)
+
+    def _rows(self, series: Series, span: Query, limit: int, read: Callable[[bytes], _Value]) -> Steps[_Value]:
         query: Query = {"symbol": series.symbol, "interval": str(series.interval)} | span | {"limit": limit}
         return self._steps(
-            "/fapi/v1/klines", query, lambda answer, _sent_sec: wire.read_klines(answer.body), weight.of_klines(limit)
+            "/fapi/v1/klines", query, lambda answer, _sent_sec: read(answer.body), weight.of_klines(limit)
         )
 
     def _steps(
@@ -239,12 +254,13 @@ class Conversation:
         self, path: str, query: Query, read: Callable[[Answer, float], _Value], weighs: int
     ) -> Steps[_Value]:
         yield from self._until_it_may(path, weighs)
-        url = f"{self.rest.base_url}{path}?{urlencode(query)}" if query else f"{self.rest.base_url}{path}"
+        # A symbol may be in Chinese, and with it the name of a file.
+        url = f"{self.rest.base_url}{quote(path)}" + (f"?{urlencode(query)}" if query else "")
         sent_sec = self.rest.clock.steady_sec()
         answer = yield from self._counted(url, weighs)
         _log.debug("GET %s -> %s, %d bytes", url, answer.status, len(answer.body))
         try:
-            refusals.check_status(answer, self.now_ms)
+            self.check_status(answer, self.now_ms)
             return read(answer, sent_sec)
         except (ExchangeBlocked, ExchangeRefused) as refusal:
             self.remember(refusal)

@@ -4,10 +4,10 @@ A generator yields a `Get`, and is sent the answer or thrown what the request ca
 it is over. What it returns is what was asked for. Nothing here waits or touches a socket but the one who drives it.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from barfeed.domain.errors import BarfeedError
 from barfeed.exchange.transport.single import Transport
@@ -41,6 +41,24 @@ class AskAll(Protocol):
 
     def __call__(self, questions: Sequence[Steps[_Value]], /) -> list[_Value | BarfeedError]:
         """As above."""
+        ...
+
+
+class Crowd(NamedTuple, Generic[_Value]):
+    """Questions that are begun one after the other, so many of them at once."""
+
+    questions: Iterator[Steps[_Value]]
+    at_once: int
+
+
+class AskEach(Protocol):
+    """Drives the steps of ever more questions, some of each crowd at once; one crowd's pauses hold up no other.
+
+    No more of a crowd is begun while as many answers of it again wait to be taken.
+    """
+
+    def __call__(self, *crowds: Crowd[_Value]) -> Iterator[_Value | None]:
+        """What each comes to, as it comes; None where nothing came for about a second. Raises what one raises."""
         ...
 
 

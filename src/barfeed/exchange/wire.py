@@ -18,6 +18,7 @@ from barfeed.domain.rules import Finding
 
 if TYPE_CHECKING:
     from barfeed.domain.life import Listing
+    from barfeed.domain.sources import Lines
 
 # To the end of the year 9999: what a timestamp can be written as.
 _Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
@@ -35,6 +36,18 @@ _NOT_AS_TYPED = (msgspec.ValidationError, *_NOT_JSON)
 # What else can be read, the careful reader reads. So many digits are a finite number.
 _PLAIN_DECIMALS = re.compile(r"(?:[0-9]{1,99}(?:\.[0-9]+)?,)*", re.ASCII)
 _KLINES = msgspec.json.Decoder(list[Kline])
+# A whole answer without a blank, or the rows of a file, as text in which nothing is odd: what is, is read row by row.
+_TIME, _WHOLE, _NUMBER = (rb"[1-9][0-9]{12}", rb"(?:0|[1-9][0-9]{0,17})", rb"[0-9]{1,99}(?:\.[0-9]+)?")
+_CELLS = (_TIME, *[_NUMBER] * 5, _TIME, _NUMBER, _WHOLE, _NUMBER, _NUMBER, _NUMBER)
+_TEXTS = [cell if cell in {_TIME, _WHOLE} else b'"' + cell + b'"' for cell in _CELLS]
+_PLAIN_ANSWER = re.compile(rb"\[\[%b(?:\],\[%b)*+\]\]" % (b",".join(_TEXTS), b",".join(_TEXTS)))
+_PLAIN_FILE = re.compile(rb"(?:%b\n)++" % b",".join(_CELLS))
+_OPEN_TIMES = re.compile(rb"^[0-9]+", re.MULTILINE)
+# As files of the archive have it since 2022, if they have one.
+_HEADER = (
+    b"open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
+    b"\n"
+)
 _BAR_FIELDS = {1: "open", 2: "high", 3: "low", 4: "close", 5: "volume"}
 _OTHER_FIELDS = {7: "quote volume", 9: "taker base volume", 10: "taker quote volume"}
 _TEXT_FIELDS = _BAR_FIELDS | _OTHER_FIELDS
@@ -74,6 +87,27 @@ def read_klines(body: bytes) -> Pull:
     """The answer of `/fapi/v1/klines` as bars; `ContractBroken` with a finding for each unreadable row."""
     klines = _read_plainly(body)
     return _read_carefully(body) if klines is None else pull_of(klines)
+
+
+def read_lines(body: bytes) -> "Lines | Pull":
+    """The answer of `/fapi/v1/klines` as text where all of it is plain, else as `read_klines` has it, or refuses it."""
+    if not _PLAIN_ANSWER.fullmatch(body):
+        return read_klines(body)
+    lines = _lines(body[2:-2].replace(b"],[", b"\n"))
+    return lines if len(lines.opens_ms) <= KLINES_LIMIT_MAX else read_klines(body)
+
+
+def file_lines(content: bytes) -> "Lines | None":
+    """The rows of a file of the archive, None where one of them is not plain."""
+    rows = content.removeprefix(_HEADER)
+    return _lines(rows[:-1]) if _PLAIN_FILE.fullmatch(rows) else None
+
+
+def _lines(text: bytes) -> "Lines":
+    # Imported only here: the hour goes by without it.
+    from barfeed.domain.sources import Lines  # noqa: PLC0415
+
+    return Lines(text, list(map(int, _OPEN_TIMES.findall(text))))
 
 
 def _read_plainly(body: bytes) -> list[Kline] | None:

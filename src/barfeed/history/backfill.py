@@ -392,4 +392,4 @@ def plan(
 
 def _is_worth_a_file(month: archive.Period, inside: Sequence[Gap], now_ms: int, step_ms: int) -> bool:
     there = month.from_ms >= archive.FIRST_MS and month.to_ms <= now_ms - archive.TRUSTED_AFTER_MS
-    return there and len(sources.pages(inside, PAGE_ROWS, step_ms)) > _PAGES_WORTH_A_FILE
+    return there and len(list(sources.pages(inside, PAGE_ROWS, step_ms))) > _PAGES_WORTH_A_FILE

@@ -55,17 +55,18 @@ def asking_together(base_url: str, clock: Clock, in_flight: int = IN_FLIGHT) -> 
 
     Raises `UsageError` for a proxy in the environment that cannot be used.
     """
-    way = _way_to(base_url)
-    with _loop() as loop:
-        line = _awaited(loop, _opened(way, in_flight))
+    way = way_to(base_url)
+    with loop_beside() as loop:
+        line = awaited(loop, opened(way, in_flight))
         try:
             yield _Together(loop, line, clock, in_flight)
         finally:
-            _awaited(loop, _closed(line))
+            awaited(loop, closed(line))
 
 
 @contextmanager
-def _loop() -> Iterator[asyncio.AbstractEventLoop]:
+def loop_beside() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop in a thread of its own, for as long as it is needed."""
     loop = asyncio.new_event_loop()
     thread = Thread(target=loop.run_forever, daemon=True, name="barfeed-together")
     thread.start()
@@ -77,7 +78,8 @@ def _loop() -> Iterator[asyncio.AbstractEventLoop]:
         loop.close()
 
 
-def _awaited(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, _Value]) -> _Value:
+def awaited(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, _Value]) -> _Value:
+    """What the work in the loop comes to; who stops waiting stops the work."""
     future = asyncio.run_coroutine_threadsafe(work, loop)
     try:
         return future.result()
@@ -94,7 +96,8 @@ class _Way(NamedTuple):
     foreign: tuple[type[Exception], ...] = FOREIGN
 
 
-def _way_to(base_url: str) -> _Way:
+def way_to(base_url: str) -> _Way:
+    """How a server is reached; `UsageError` for a proxy in the environment that cannot be used."""
     try:
         address = proxies.proxy_for(base_url)
         if not address:
@@ -133,7 +136,7 @@ def _way_through_socks(address: str) -> _Way:
     return _Way(None, connector, (*FOREIGN, *foreign))
 
 
-class _Line(NamedTuple):
+class Line(NamedTuple):
     """The connections that are kept, and what may be raised of them."""
 
     client: aiohttp.ClientSession
@@ -157,7 +160,8 @@ class _Line(NamedTuple):
             return Answer(response.status, headers, _unpacked(body) if is_packed else body)
 
 
-async def _opened(way: _Way, in_flight: int) -> _Line:
+async def opened(way: _Way, in_flight: int) -> Line:
+    """Connections to one server, none of them open yet."""
     client = aiohttp.ClientSession(
         connector=way.connector(limit=in_flight, keepalive_timeout=_KEPT_OPEN_SEC),
         headers=single.HEADERS,
@@ -169,15 +173,17 @@ async def _opened(way: _Way, in_flight: int) -> _Line:
         # An answer is unpacked here, within bounds.
         auto_decompress=False,
     )
-    return _Line(client, way.foreign)
+    return Line(client, way.foreign)
 
 
-async def _closed(line: _Line) -> None:
-    await _cancelled([each for each in asyncio.all_tasks() if each is not asyncio.current_task()])
+async def closed(line: Line) -> None:
+    """End all that is done in the loop, then hang up."""
+    await cancelled([each for each in asyncio.all_tasks() if each is not asyncio.current_task()])
     await line.client.close()
 
 
-async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
+async def cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel these, and wait until they have ended."""
     for each in tasks:
         each.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -228,10 +234,18 @@ def _why(problem: OSError) -> str:
     return os.strerror(number) if number and number in errno.errorcode else str(problem.strerror or problem)
 
 
+async def got(steps: Steps[Any], get: Get, line: Line) -> Callable[[], Step]:
+    """How a question goes on: what the request came to is raised where the steps asked."""
+    try:
+        return partial(steps.send, await line.get(*get))
+    except Exception as fault:
+        return partial(steps.throw, fault)
+
+
 class _Together:
     """Asks many questions, and waits for all of them."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, line: _Line, clock: Clock, in_flight: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, line: Line, clock: Clock, in_flight: int) -> None:
         self._loop = loop
         self._line = line
         self._clock = clock
@@ -239,13 +253,13 @@ class _Together:
 
     def __call__(self, questions: Sequence[Steps[_Value]], /) -> list[_Value | BarfeedError]:
         """What each comes to, in their order."""
-        return _awaited(self._loop, _Crowd(questions, self._line, self._clock).answers(self._in_flight))
+        return awaited(self._loop, _Crowd(questions, self._line, self._clock).answers(self._in_flight))
 
 
 class _Crowd:
     """Questions on their way: each is ready to go on, with a worker, or pausing, which takes up no worker's time."""
 
-    def __init__(self, questions: Sequence[Steps[Any]], line: _Line, clock: Clock) -> None:
+    def __init__(self, questions: Sequence[Steps[Any]], line: Line, clock: Clock) -> None:
         self._questions = questions
         self._line = line
         self._clock = clock
@@ -265,7 +279,7 @@ class _Crowd:
         try:
             await self._over.wait()
         finally:
-            await _cancelled(workers)
+            await cancelled(workers)
             for steps in self._questions:
                 steps.close()
         if self._bug:
@@ -291,14 +305,7 @@ class _Crowd:
                 return self._answer(number, error)
             if isinstance(step, Pause):
                 return self._pause(number, self._clock.steady_sec() + step.sec)
-            resume = await self._got(number, step)
-
-    async def _got(self, number: int, get: Get) -> Callable[[], Step]:
-        steps = self._questions[number]
-        try:
-            return partial(steps.send, await self._line.get(*get))
-        except Exception as fault:
-            return partial(steps.throw, fault)
+            resume = await got(self._questions[number], step, self._line)
 
     def _answer(self, number: int, answer: Any) -> None:
         self._answers[number] = answer
