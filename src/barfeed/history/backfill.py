@@ -5,24 +5,23 @@ what it lacks is appended, what it has is compared, nothing is overwritten. So a
 is gone on with by the next call, which asks only for what is missing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from barfeed.domain import grid, rules, sources
+from barfeed.domain import grid, sources
 from barfeed.domain.bars import Bar, Series
-from barfeed.domain.errors import BarfeedError, ContractBroken, ExchangeUnavailable, UsageError
+from barfeed.domain.errors import BarfeedError, UsageError
 from barfeed.domain.grid import Gap
-from barfeed.domain.rules import TURNOVER_RULES, Finding
-from barfeed.domain.sources import Note, Part, Rows, named
-from barfeed.domain.verdict import let_pass_hint
-from barfeed.exchange import archive
+from barfeed.domain.rules import Finding
+from barfeed.domain.sources import Note, Part, Rows
 from barfeed.exchange.archive import Archive
-from barfeed.exchange.paging import PAGE_ROWS, RestHistory
+from barfeed.exchange.paging import RestHistory
+from barfeed.history import filling
 from barfeed.history.backfill_report import NOBODY, Progress, Report, difference_finding
 from barfeed.history.ending import Ending
+from barfeed.history.filling import KEEP_ROWS, SourceName
 from barfeed.history.imports import LEVEL_BREAK, NOTHING, Import, level_note, refuse_stranger, seam_notes
 from barfeed.history.own_files import OwnFile
 from barfeed.machine.clock import Clock
@@ -32,13 +31,8 @@ from barfeed.store.incoming.foreign import SourceUnreadable
 from barfeed.store.place import rows_of
 from barfeed.store.staging import Staging, gaps, neighbours
 
-SourceName = Literal["auto", "rest", "archive", "csv", "table"]
-
-# How long what has come may wait to be stored, and how much of it.
+# How long what has come may wait to be stored.
 KEEP_AFTER_SEC = 1.0
-_KEEP_ROWS = 100_000
-# A month's file and its checksum are two requests and far more bytes: it saves time from about so many pages.
-_PAGES_WORTH_A_FILE = 8
 
 
 class Order(NamedTuple):
@@ -112,9 +106,7 @@ class Backfill:
     def _wanted(self) -> Gap | None:
         """The bars that were asked for and are closed; None where there are none."""
         order = self._order
-        end_ms = grid.last_closed(self._tools.rest.settled_ms, self._step_ms) + self._step_ms
-        if order.to_ms is not None:
-            end_ms = min(end_ms, order.to_ms)
+        end_ms = filling.end_ms(order.to_ms, self._tools.rest.settled_ms, self._step_ms)
         begin_ms = order.from_ms
         if begin_ms is None:
             begin_ms = 0 if order.is_own else self._first_ms()
@@ -123,7 +115,7 @@ class Backfill:
     def _first_ms(self) -> int:
         first = self._tools.rest.first_bar()
         if first is None:
-            raise ExchangeUnavailable(f"{self._order.series}: the exchange has no bar of it yet")
+            raise filling.no_bar_yet(self._order.series)
         return first.open_time_ms
 
     def _refuse_unread(self) -> None:
@@ -168,7 +160,7 @@ class Backfill:
             for own in self._order.files:
                 self._take_own(own, wanted)
             return
-        for source, spans in plan(self._order.source, self._missing, self._tools.rest.now_ms, self._step_ms):
+        for source, spans in filling.plan(self._order.source, self._missing, self._tools.rest.now_ms, self._step_ms):
             if source == "rest":
                 self._take_from_rest(spans)
             else:
@@ -180,7 +172,7 @@ class Backfill:
     def _take_from_rest(self, spans: Sequence[Gap]) -> None:
         for part in self._tools.rest.fetch(spans):
             self._put_rows(part)
-            if self._tools.clock.steady_sec() >= self._kept_sec + KEEP_AFTER_SEC or self._staged >= _KEEP_ROWS:
+            if self._tools.clock.steady_sec() >= self._kept_sec + KEEP_AFTER_SEC or self._staged >= KEEP_ROWS:
                 self._keep()
 
     def _put_rows(self, part: Part, only: Sequence[Gap] = ()) -> None:
@@ -221,17 +213,16 @@ class Backfill:
     def _broken(self, span: Gap) -> str:
         """What is wrong with the bars of a file that holds `span`, empty where nothing is."""
         if beside := self._staging.keep_only(span):
-            return f"{beside} bars are not of its time"
+            return filling.not_of_its_time(beside)
         findings = self._findings()
-        return f"{self._count_broken()} broken; first: {findings[0]}" if findings else ""
+        return filling.broken_file(findings, self._count()) if findings else ""
 
     def _findings(self) -> list[Finding]:
         """What of what is staged breaks a rule, the first of it."""
         return self._staging.findings(self._step_ms, self._tools.rest.now_ms)
 
-    def _count_broken(self) -> str:
-        rules = self._staging.broken_rules(self._step_ms, self._tools.rest.now_ms)
-        return f"{rules} rule{'' if rules == 1 else 's'}"
+    def _count(self) -> int:
+        return self._staging.broken_rules(self._step_ms, self._tools.rest.now_ms)
 
     def _mend(self, part: Part, asked: Sequence[Gap]) -> None:
         """Ask REST for what a file lacks, and for what it says was not traded: outages look like that."""
@@ -241,14 +232,13 @@ class Backfill:
         # Only from here on may it be stored, should Ctrl-C come.
         self._staged = self._staging.rows()
         if lacking:
-            self._tell(Note("lacking", part.name, f"lacks {named(lacking)}; asked of REST"))
+            self._tell(filling.lacking(part.name, lacking))
         spans = sorted([*lacking, *flat])
         for page in self._tools.rest.fetch(spans) if spans else ():
             self._put_rows(page, only=spans)
         if flat:
-            still = sources.bars_in(flat) - len([bar for bar in self._staging.bars(flat) if bar.volume > 0])
-            message = f"says that nothing was traded in {named(flat)}; REST says so of {still} of them and was taken"
-            self._tell(Note("flat", part.name, message))
+            traded = len([bar for bar in self._staging.bars(flat) if bar.volume > 0])
+            self._tell(filling.flat(part.name, flat, traded))
 
     def _flat_ms(self, spans: Sequence[Gap]) -> list[int]:
         """The open_times in `spans` of what is staged and was not traded."""
@@ -259,10 +249,10 @@ class Backfill:
         users = Import(self._staging, self._order.series, self._order.force_name)
         self._tell(*users.stage(own, wanted))
         if findings := self._findings():
-            broken = self._count_broken()
+            broken = filling.broken_file(findings, self._count())
             self._staging.clear()
             raise UsageError(
-                f"{own}: {broken} broken; first: {findings[0]}",
+                f"{own}: {broken}",
                 hint=f"{NOTHING}; mend it, or leave those bars out with --from and --to",
             )
         self._leave_out_what_is_none(own)
@@ -322,20 +312,11 @@ class Backfill:
 
     def _refuse_broken(self) -> None:
         if findings := self._findings():
-            broken = self._count_broken()
+            rules = self._count()
             self._forget()
-            raise ContractBroken(
-                f"{self._order.series}: {broken} broken by the exchange's answer; first: {findings[0]}"
-                f" ({findings[0].rule})",
-                hint=self._hint_at(findings),
-                findings=findings,
+            raise filling.broken_answer(
+                self._order.series, findings, rules, self._order.repair, is_begun=self.report.appended > 0
             )
-
-    def _hint_at(self, findings: Sequence[Finding]) -> str:
-        before = "what came before is stored" if self.report.appended else "nothing was stored"
-        if all(found.rule in TURNOVER_RULES for found in findings):
-            return f"{before}; {let_pass_hint(findings, self._order.repair)}"
-        return f"{before}; run it again, and report it if it stays"
 
     def _keep_what_came(self) -> None:
         # Whatever ended it is told; a store that failed is not asked again.
@@ -354,13 +335,8 @@ class Backfill:
                 self._tell(*seam_notes(span, *beside, self._step_ms))
         self.report.coverage = coverage
         self.report.holes = self._ending.before(holes, wanted)
-        self._tell(*self._last_notes(coverage.last_ms))
-
-    def _last_notes(self, stored_ms: int | None) -> list[Note]:
-        """What there is to tell of the symbol's end, and of hours in what was appended that were not traded."""
-        runs = rules.long_runs(sorted(self._not_traded_ms), self._step_ms)
-        said = {"end": self._ending.said(stored_ms), "not_traded": rules.not_traded([named(runs)] if runs else [])}
-        return [Note(rule, str(self._order.series), message) for rule, message in said.items() if message]
+        ended = self._ending.said(coverage.last_ms)
+        self._tell(*filling.last_notes(self._order.series, ended, self._not_traded_ms))
 
     def _tell(self, *notes: Note) -> None:
         for note in notes:
@@ -371,25 +347,3 @@ class Backfill:
     _staged = 0
     # The user's own file that is staged.
     _own: OwnFile | None = None
-
-
-def plan(
-    source: SourceName, missing: Sequence[Gap], now_ms: int, step_ms: int
-) -> Iterator[tuple[Literal["rest", "archive"], list[Gap]]]:
-    """Whom to ask for what, ascending; `auto` takes the archive for whole months where it saves time."""
-    if source in {"rest", "archive"} or not missing:
-        if missing:
-            yield "archive" if source == "archive" else "rest", list(missing)
-        return
-    pieces = [
-        ("archive" if _is_worth_a_file(month, inside, now_ms, step_ms) else "rest", inside)
-        for month in archive.months(missing[0].first_ms, missing[-1].last_ms)
-        if (inside := sources.cut(missing, month.from_ms, month.to_ms - 1, step_ms))
-    ]
-    for name, run in groupby(pieces, key=lambda piece: piece[0]):
-        yield "archive" if name == "archive" else "rest", [each for _, inside in run for each in inside]
-
-
-def _is_worth_a_file(month: archive.Period, inside: Sequence[Gap], now_ms: int, step_ms: int) -> bool:
-    there = month.from_ms >= archive.FIRST_MS and month.to_ms <= now_ms - archive.TRUSTED_AFTER_MS
-    return there and len(list(sources.pages(inside, PAGE_ROWS, step_ms))) > _PAGES_WORTH_A_FILE

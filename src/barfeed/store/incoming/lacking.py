@@ -1,0 +1,83 @@
+"""What a market's table holds, and what it lacks of the span that is wanted of each symbol."""
+
+# ruff: noqa: S608 - tables and columns are named here
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import duckdb
+
+from barfeed.domain.bars import Interval
+from barfeed.domain.grid import Gap
+from barfeed.store.duckdb import Coverage
+from barfeed.store.place import market_table
+
+_COVERAGE = """
+SELECT symbol, count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)) FROM {table}
+WHERE symbol IN (SELECT unnest(?::VARCHAR[])) GROUP BY symbol
+"""
+_WANTED = """
+(SELECT unnest(?::VARCHAR[]) AS symbol, make_timestamp_ms(unnest(?::BIGINT[])) AS first,
+        make_timestamp_ms(unnest(?::BIGINT[])) AS last)
+"""
+_HELD = f"""
+SELECT bar.symbol, bar.timestamp FROM {{table}} AS bar
+JOIN {_WANTED} AS wanted ON wanted.symbol = bar.symbol AND bar.timestamp BETWEEN wanted.first AND wanted.last
+WHERE bar.timestamp BETWEEN make_timestamp_ms(?) AND make_timestamp_ms(?)
+  AND epoch_us(bar.timestamp) % ({{step_ms}}::BIGINT * 1000) = 0
+"""
+_COUNTS = f"SELECT symbol, count(*) FROM ({_HELD}) GROUP BY symbol"
+_GAPS = f"""
+SELECT symbol, at_ms, next_ms FROM (
+  SELECT symbol, at_ms, lead(at_ms) OVER (PARTITION BY symbol ORDER BY at_ms) AS next_ms FROM (
+    SELECT symbol, epoch_ms(timestamp) AS at_ms FROM ({_HELD})
+    UNION ALL SELECT symbol, unnest([epoch_ms(first) - {{step_ms}}, epoch_ms(last) + {{step_ms}}]) FROM {_WANTED}
+  )
+) WHERE next_ms > at_ms + {{step_ms}} ORDER BY symbol, at_ms
+"""
+
+
+class Lacking:
+    """What the table of an interval has in the attached store."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, interval: Interval) -> None:
+        self._connection = connection
+        self._step_ms = interval.ms
+        self._table = f"store.main.{market_table(interval)}"
+
+    def coverage(self, symbols: Iterable[str]) -> dict[str, Coverage]:
+        """What it holds of each of these, as far as there is anything."""
+        return {symbol: Coverage(*facts) for symbol, *facts in self._ask(_COVERAGE, [list(symbols)])}
+
+    def gaps(self, wanted: Mapping[str, Gap]) -> dict[str, list[Gap]]:
+        """The open_times that each symbol's span lacks, as maximal runs; what is whole is left out."""
+        counts = dict(self._ask(_COUNTS, _bounded(wanted))) if wanted else {}
+        torn = {symbol: span for symbol, span in wanted.items() if 0 < counts.get(symbol, 0) < span.bars}
+        nothing = {symbol: [span] for symbol, span in wanted.items() if not counts.get(symbol)}
+        return nothing | self._torn(torn)
+
+    def _torn(self, wanted: Mapping[str, Gap]) -> dict[str, list[Gap]]:
+        # Looked at one by one: most of them are whole, or empty.
+        rows = self._ask(_GAPS, [*_bounded(wanted), *_columns(wanted)]) if wanted else []
+        step_ms = self._step_ms
+        return {
+            symbol: [Gap(at + step_ms, until - step_ms, (until - at) // step_ms - 1) for _, at, until in each]
+            for symbol, each in groupby(rows, itemgetter(0))
+        }
+
+    def _ask(self, statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        filled = statement.format(table=self._table, step_ms=self._step_ms)
+        return self._connection.execute(filled, list(values)).fetchall()
+
+
+def _columns(wanted: Mapping[str, Gap]) -> list[object]:
+    spans = wanted.values()
+    return [list(wanted), [span.first_ms for span in spans], [span.last_ms for span in spans]]
+
+
+def _bounded(wanted: Mapping[str, Gap]) -> list[object]:
+    """With the bounds of all, by which most of a long table is passed over."""
+    spans = wanted.values()
+    return [*_columns(wanted), min(span.first_ms for span in spans), max(span.last_ms for span in spans)]
