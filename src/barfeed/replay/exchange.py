@@ -16,12 +16,16 @@ from barfeed.replay.faults.tampering import Case
 from barfeed.replay.messages import Reply, Request
 from barfeed.replay.refusals import refused
 from barfeed.replay.rest import query
+from barfeed.replay.rest.info import Listing
 from barfeed.replay.rest.limits import Limiter, Weighed, kline_weight
 from barfeed.replay.rest.query import Ask
 from barfeed.replay.rest.venue import ENDPOINTS, Venue
 from barfeed.replay.rest.view import ABSENT, EDITS, View, concerns
-from barfeed.replay.stream import frames
+from barfeed.replay.stream import contracts
+from barfeed.replay.stream.channel import FRAME_MS, Channel
+from barfeed.replay.stream.contracts import Contracts
 from barfeed.replay.stream.session import Session, door
+from barfeed.replay.stream.timetable import Speaker
 from barfeed.replay.tapes.tape import Tape
 
 __all__ = ["ReplayExchange", "Reply", "Request"]
@@ -30,6 +34,8 @@ logger = logging.getLogger("barfeed.replay")
 
 PREFIX = "/fapi/v1/"
 GZIP_BITS, GZIP_MEMORY = 31, 5
+# How much later than those of the stream before it a stream's frames come, on one connection: never all at once.
+_PHASE_MS = 61
 # Some request of the path: for faults that do not count them.
 _ANY = {"klines": 1, "*": 1}
 
@@ -77,8 +83,18 @@ class ReplayExchange:
         logger.info("connection %d at %s: %s", number, request.path, "refused" if struck or not at else "open")
         if struck or not at:
             return self._refused(request, struck, now_ms)
-        series = {frames.name(reel.tape.series): reel.tape.series for reel in self._venue.reels.values()}
-        return Session(at, series, self._row, self._now_ms, partial(self._stream_faults, number))
+        return Session(at, self._speaker, self._now_ms, partial(self._stream_faults, number))
+
+    def _speaker(self, name: str, streams: int, now_ms: int) -> Speaker | None:
+        """Who speaks on a stream that is the connection's next after so many; None where nobody does."""
+        if name == contracts.NAME:
+            return Contracts(self._listings, now_ms)
+        series = self._venue.streams.get(name)
+        return Channel(series, self, now_ms, streams * _PHASE_MS % FRAME_MS) if series else None
+
+    def _listings(self, now_ms: int) -> dict[str, Listing]:
+        faults = [fault for fault in self.faults if not fault.requests and fault.hits(now_ms, _ANY)]
+        return self._venue.listed(faults, now_ms)
 
     def _stream_faults(self, number: int, now_ms: int) -> list[Fault]:
         return [fault for fault in self.faults if fault.hits(now_ms, {STREAM: number})]
@@ -88,7 +104,7 @@ class ReplayExchange:
         answer = refused(404, until_ms=0, limit=case.weight_limit)
         return _with_headers(tampering.status(answer, struck, case) if struck else answer, request, now_ms, 0)
 
-    def _row(self, series: Series, open_time_ms: int, now_ms: int) -> str | None:
+    def row(self, series: Series, open_time_ms: int, now_ms: int) -> str | None:
         """What REST would say of one bar, once it says it at all: a stream may be quicker."""
         reel = self._venue.reels[series.symbol, str(series.interval)]
         bends = {*EDITS, *ABSENT, "hide"}
@@ -102,6 +118,10 @@ class ReplayExchange:
         ]
         ask = Ask(series.symbol, str(series.interval), open_time_ms, open_time_ms, 1)
         return next(iter(View(reel, now_ms, faults).rows(ask)), None)
+
+    def pause_ms(self, series: Series, now_ms: int) -> int:
+        """How long it is from one trade to the next; of what is no market's, nobody knows."""
+        return self._venue.pause_ms(series, now_ms)
 
     def _admit(self, request: Request) -> tuple[Case, Weighed]:
         """Count the request and weigh it: all that requests share, and so under the lock."""

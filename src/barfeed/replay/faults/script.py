@@ -213,6 +213,7 @@ KEYS = {
     "sec": Key(_positive(NUMBER), "a number of seconds above 0"),
     "rows": Key(_positive(int), "a whole number above 0"),
     "ms": Key(_a(int), "a whole number of milliseconds"),
+    "upto_ms": Key(_positive(int), "a whole number of milliseconds above 0"),
     "bytes_per_sec": Key(_positive(int), "a whole number above 0"),
     "column": Key(_one_of(*range(12)), "a kline's column, 0 to 11"),
     "value": Key(_json_text, "JSON in a string, like '\"NaN\"' or 'null'"),
@@ -270,11 +271,13 @@ KINDS = {
     "skew": Kind("/time is off by `ms`", ("ms",), scope=(), path="time"),
     "stale_time": Kind("/time stands still for `sec` seconds at a time", ("sec",), scope=(), path="time"),
     # What happens on the stream; `requests` counts its connections.
-    "no_close": Kind("a bar's closing frame does not come", scope=(), path=STREAM),
-    "late_close": Kind("a bar's closing frame comes `ms` later", ("ms",), scope=(), path=STREAM),
-    "double_close": Kind("a bar's closing frame comes twice", scope=(), path=STREAM),
-    "garbage": Kind("each frame is `text` instead, `times` over", ("text",), ("times", "binary"), (), STREAM),
-    "silence": Kind("the connection stays, and nothing comes", scope=(), path=STREAM),
+    "no_close": Kind("a bar's closing frame does not come", scope=CHOICE, path=STREAM),
+    "late_close": Kind(
+        "a bar's closing frame comes `ms` later, or somewhere up to `upto_ms`", ("ms",), ("upto_ms",), CHOICE, STREAM
+    ),
+    "double_close": Kind("a bar's closing frame comes twice", scope=CHOICE, path=STREAM),
+    "garbage": Kind("each frame is `text` instead, `times` over", ("text",), ("times", "binary"), CHOICE, STREAM),
+    "silence": Kind("the connection stays, and nothing comes", scope=CHOICE, path=STREAM),
     "disconnect": Kind("every connection ends: cut, or with `close_code`", (), ("close_code",), (), STREAM),
     "refuse": Kind("a connection is refused with `status`", ("status",), ("retry_after",), (), STREAM),
 }

@@ -70,7 +70,7 @@ def exchange_info(listings: list[Listing], now_ms: int, weight_limit: int) -> st
 
 @lru_cache(maxsize=4096)
 def _symbol_text(listing: Listing) -> str:
-    return _json(_symbol(listing))
+    return _json(listed_as(listing))
 
 
 def _json(value: dict[str, Any]) -> str:
@@ -81,7 +81,8 @@ def _limit(kind: str, interval: str, count: int, limit: int) -> dict[str, Any]:
     return {"rateLimitType": kind, "interval": interval, "intervalNum": count, "limit": limit}
 
 
-def _symbol(listing: Listing) -> dict[str, Any]:
+def listed_as(listing: Listing) -> dict[str, Any]:
+    """The symbol as the list has it."""
     base, quote = _assets(listing.symbol)
     quarterly = _QUARTERLY.fullmatch(listing.symbol)
     by_name = "CURRENT_QUARTER" if quarterly else "PERPETUAL"

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from barfeed.domain.bars import HOUR_MS
+from barfeed.domain import grid
+from barfeed.domain.bars import HOUR_MS, Series
 from barfeed.domain.errors import UsageError
 from barfeed.replay.faults import tampering
+from barfeed.replay.faults.script import Fault
 from barfeed.replay.faults.tampering import Case
 from barfeed.replay.messages import Reply, reply
 from barfeed.replay.rest import lives, query
 from barfeed.replay.rest.info import Listing, exchange_info
 from barfeed.replay.rest.view import Reel, View, concerns
+from barfeed.replay.stream import frames
 from barfeed.replay.tapes.klines import Decimals
 from barfeed.replay.tapes.tape import Tape
 
@@ -19,6 +22,8 @@ CACHED_ROWS_MIN = 64
 
 # How long a market's symbol is listed before it trades.
 ANNOUNCED_BEFORE_MS = 24 * HOUR_MS
+# The longest pause that was seen between two frames of a stream.
+QUIETEST_MS = 10_000
 
 
 class Venue:
@@ -33,6 +38,18 @@ class Venue:
             for symbol, tapes in by_symbol.items()
             for tape in tapes
         }
+        self.streams = {frames.name(reel.tape.series): reel.tape.series for reel in self.reels.values()}
+
+    def listed(self, faults: Sequence[Fault], now_ms: int) -> dict[str, Listing]:
+        """What is listed at a moment, and as what."""
+        known = (lives.listed(listing, faults, now_ms) for listing in self.listings.values())
+        return {each.symbol: each for each in known if each}
+
+    def pause_ms(self, series: Series, now_ms: int) -> int:
+        """How long it is from one trade to the next while a market's bar is forming; 0 for what is no market's."""
+        reel = self.reels[series.symbol, str(series.interval)]
+        index = reel.tape.index(grid.floor(now_ms, reel.step_ms)) if reel.tape.contract else None
+        return 0 if index is None else min(QUIETEST_MS, round(reel.step_ms / max(1.0, reel.kline(index).trades)))
 
 
 def ping(_venue: Venue, _case: Case) -> Reply:
@@ -51,8 +68,8 @@ def time(_venue: Venue, case: Case) -> Reply:
 
 def info(venue: Venue, case: Case) -> Reply:
     """`/fapi/v1/exchangeInfo`; a symbol in the request is ignored."""
-    known = (lives.listed(listing, case.faults, case.now_ms) for listing in venue.listings.values())
-    return reply(200, exchange_info([each for each in known if each], case.now_ms, case.weight_limit))
+    known = venue.listed(case.faults, case.now_ms)
+    return reply(200, exchange_info(list(known.values()), case.now_ms, case.weight_limit))
 
 
 def klines(venue: Venue, case: Case) -> Reply:

@@ -2,14 +2,13 @@
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
-from barfeed.domain.bars import Series
 from barfeed.replay.faults.script import Fault
-from barfeed.replay.stream.channel import Channel, Rows
 from barfeed.replay.stream.frames import combined
+from barfeed.replay.stream.timetable import Said, Speaker, Strikes, Timetable
 
 ROUTES = ("/market", "/public", "")
 LIFE_MS = 24 * 3_600_000
@@ -59,24 +58,20 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(filter(None, text.split("/")))
 
 
-class Session:
-    """Subscriptions and what they were told. Any name is acknowledged; only those of `series` ever speak."""
+# A stream's speaker by its name, None where nobody knows it: how many streams the connection has, and what time it is.
+Speakers = Callable[[str, int, int], Speaker | None]
 
-    def __init__(
-        self,
-        door: Door,
-        series: Mapping[str, Series],
-        rows: Rows,
-        now_ms: Callable[[], int],
-        strikes: Callable[[int], Sequence[Fault]],
-    ) -> None:
+
+class Session:
+    """Subscriptions and what they were told. Any name is acknowledged; only those that `speakers` knows ever speak."""
+
+    def __init__(self, door: Door, speakers: Speakers, now_ms: Callable[[], int], strikes: Strikes) -> None:
         self._door = door
-        self._series = series if door.is_routed else {}
-        self._rows = rows
+        self._speakers = speakers
         self._now_ms = now_ms
         self._strikes = strikes
         self._opened_ms = now_ms()
-        self._channels: dict[str, Channel | None] = {}
+        self._streams = Timetable()
         self._heard_sec: deque[float] = deque(maxlen=HEARD_MAX)
         self._subscribe(door.streams)
 
@@ -94,17 +89,22 @@ class Session:
 
     def due(self) -> list[Out]:
         """What is to be said now."""
+        if len(self._streams) > STREAMS_MAX:
+            return list(_TOO_MANY)
         now_ms = self._now_ms()
-        frames = [
-            combined(name, frame) if self._door.is_combined else frame
-            for name, channel in self._channels.items()
-            if channel
-            for frame in channel.due(now_ms, self._strikes)
-        ]
-        said = _bent([Message(frame) for frame in frames], self._strikes(now_ms))
+        faults = self._strikes(now_ms)
+        said: list[Out] = []
+        for each in self._streams.due(now_ms, self._strikes):
+            said += _bent(self._wrapped(each), [fault for fault in faults if fault.is_about(each.symbol, now_ms)])
+        for fault in faults:
+            if fault.kind == "disconnect":
+                said = [Goodbye(fault.args.get("close_code"))]
         if now_ms - self._opened_ms >= LIFE_MS:
             said.append(Goodbye(GOING_AWAY))
         return said
+
+    def _wrapped(self, said: Said) -> str:
+        return combined(said.stream, said.frame) if self._door.is_combined else said.frame
 
     def _answer(self, asked: dict[str, Any]) -> list[Out]:
         method, names = asked.get("method"), asked.get("params", [])
@@ -113,20 +113,22 @@ class Session:
             return [_error(2, f"Invalid request: unknown variant {method}, expected one of {expected}")]
         if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
             return [_error(2, "Invalid request: params must be an array of stream names")]
-        if method == "SUBSCRIBE" and len({*self._channels, *names}) > STREAMS_MAX:
-            return [_error(4, "Too many subscriptions"), Goodbye(POLICY, "Invalid request")]
+        if method == "SUBSCRIBE" and len({*self._streams, *names}) > STREAMS_MAX:
+            return list(_TOO_MANY)
         if method == "SUBSCRIBE":
             self._subscribe(names)
         if method == "UNSUBSCRIBE":
-            self._channels = {name: each for name, each in self._channels.items() if name not in names}
-        listed = list(self._channels) if method == "LIST_SUBSCRIPTIONS" else None
+            for name in names:
+                self._streams.remove(name)
+        listed = list(self._streams) if method == "LIST_SUBSCRIPTIONS" else None
         return [_message({"result": listed, "id": asked.get("id")})]
 
     def _subscribe(self, names: Iterable[str]) -> None:
         now_ms = self._now_ms()
         for name in names:
-            known = self._series.get(name)
-            self._channels.setdefault(name, Channel(known, self._rows, now_ms) if known else None)
+            if name not in self._streams:
+                known = self._door.is_routed
+                self._streams.add(name, self._speakers(name, len(self._streams), now_ms) if known else None)
 
 
 def _message(body: dict[str, Any]) -> Message:
@@ -137,14 +139,16 @@ def _error(code: int, text: str) -> Message:
     return _message({"error": {"code": code, "msg": text}})
 
 
-def _bent(said: list[Out], faults: Sequence[Fault]) -> list[Out]:
-    """What is left of it by the faults of this moment."""
+_TOO_MANY = (_error(4, "Too many subscriptions"), Goodbye(POLICY, "Invalid request"))
+
+
+def _bent(frame: str, faults: Sequence[Fault]) -> list[Message]:
+    """What is left of a frame by the faults of this moment that are about its symbol."""
+    said = [Message(frame)]
     for fault in faults:
         if fault.kind == "garbage":
             text = fault.args["text"] * fault.args.get("times", 1)
             said = [Message(text.encode() if fault.args.get("binary") else text) for _ in said]
         elif fault.kind == "silence":
             said = []
-        elif fault.kind == "disconnect":
-            said = [Goodbye(fault.args.get("close_code"))]
     return said
