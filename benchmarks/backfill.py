@@ -73,9 +73,9 @@ def measure(work: Path, rounds: int) -> Section:
 
 
 def _barfeed(source: str) -> tuple[str, ...]:
-    program = "from barfeed.cli.main import main; from barfeed.cli.commands.backfill import backfill; main(backfill)"
+    program = "from barfeed.cli.main import main; main()"
     flags = ("--source", source, "--duckdb", "{store}", "--archive-url", "{url}")
-    return (sys.executable, "-c", program, *flags, "--to", "2025-01-01")
+    return (sys.executable, "-c", program, "backfill", *flags, "--to", "2025-01-01")
 
 
 def _script(name: str) -> Contender:

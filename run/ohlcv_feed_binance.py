@@ -1,5 +1,5 @@
 try:
-    from barfeed.cli.commands.run import run
+    from barfeed.cli.commands.feed.run import run
     from barfeed.cli.main import main
 except KeyboardInterrupt:
     # Ctrl-C before there is anybody who could treat it.

@@ -153,7 +153,7 @@ def _tell(child: int, out: int, err: int, answering: int) -> None:
 
 
 def _import_what_commands_import() -> None:
-    for module in (*(f"barfeed.cli.commands.{name}" for name in COMMANDS), *_IMPORTED_LATE):
+    for module in (*COMMANDS.values(), *_IMPORTED_LATE):
         importlib.import_module(module)
     # Of a process with threads only one would come along.
     assert len([*Path("/proc/self/task").iterdir()]) == 1

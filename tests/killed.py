@@ -11,6 +11,8 @@ import sys
 from types import FrameType
 from typing import Any
 
+from barfeed.cli.main import COMMANDS
+
 EFFECTS = {
     "execute", "fetchall", "fsync", "replace", "rename", "mkdir", "open", "write", "close", "rmdir", "unlink", "stat",
     "sendfile",
@@ -28,7 +30,7 @@ IMPORTED_FIRST = (
 name, step = sys.argv.pop(1), int(sys.argv.pop(1))
 for each in IMPORTED_FIRST:
     importlib.import_module(f"barfeed.{each}")
-command = getattr(importlib.import_module(f"barfeed.cli.commands.{name}"), name)
+command = getattr(importlib.import_module(COMMANDS[name]), name)
 seen = 0
 
 

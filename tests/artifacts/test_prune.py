@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from barfeed.artifacts import reading
 from barfeed.artifacts.retention import Keep, due, retain
-from barfeed.cli.commands.prune import prune
-from barfeed.cli.commands.verify import verify
+from barfeed.cli.commands.history.verify import verify
+from barfeed.cli.commands.operate.prune import prune
 from barfeed.domain.errors import ArtifactsUnusable
 from commands import Ended, add_run, call, execute, make_store, names
 from waiting import in_time

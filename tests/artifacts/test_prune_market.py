@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from barfeed.cli.commands.prune import prune
+from barfeed.cli.commands.operate.prune import prune
 from commands import Ended, add_run, call, names
 from world import hours, ms
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from barfeed.cli.commands import backfill
+from barfeed.cli.commands.history import backfill
 from barfeed.cli.main import COMMANDS, barfeed
 from barfeed.cli.settings import Settings
 from process import ROOT

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
-from barfeed.cli.commands.backfill import backfill
+from barfeed.cli.commands.history.backfill import backfill
 from barfeed.cli.paths import MeantBars, MeantFile
 from commands import call, make_store
 from history.backfill.own_files_world import HEADER, lines, written

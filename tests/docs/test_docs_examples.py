@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from barfeed.cli.commands.run import run
+from barfeed.cli.commands.feed.run import run
 from barfeed.cli.settings import Settings
 from barfeed.domain.errors import UsageError
 from barfeed.replay.faults.archive import parse_archive_faults

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from barfeed.cli.commands.run import run
+from barfeed.cli.commands.feed.run import run
 from barfeed.cli.settings import Settings, variable
 from process import ROOT
 

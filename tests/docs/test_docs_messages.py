@@ -212,7 +212,7 @@ def test_a_message_is_on_the_page_as_the_feed_prints_it(lived: World, tmp_path: 
 def test_every_hint_with_a_command_names_one_that_exists() -> None:
     source = "\n".join(path.read_text("utf-8") for path in (ROOT / "src" / "barfeed").rglob("*.py"))
     named = set(re.findall(r"\bbarfeed (run|repair|backfill|verify|status|revisions|export|prune|replay)\b", source))
-    modules = {path.stem for path in (ROOT / "src" / "barfeed" / "cli" / "commands").glob("*.py")}
+    modules = {path.stem for path in (ROOT / "src" / "barfeed" / "cli" / "commands").rglob("*.py")}
     assert {"run", "repair", "backfill"} <= named <= modules
 
 

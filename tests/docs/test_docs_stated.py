@@ -21,7 +21,7 @@ TARGET_MS = ms(2024, 2, 10, 13)
 PROSE = {name(path): prose(path) for path in PAGES}
 
 # Of tools that are not ours: what follows them on a page is no flag of barfeed.
-OTHERS_FLAGS = {"--now", "--build-arg", "--env", "--volume", "--collector.textfile.directory"}
+OTHERS_FLAGS = {"--now", "--build-arg", "--env", "--volume", "--collector.textfile.directory", "--market"}
 
 
 def blocks(kind: str) -> list[str]:

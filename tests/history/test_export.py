@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from barfeed.cli.commands.export import export
+from barfeed.cli.commands.history.export import export
 from barfeed.domain.bars import Bar
 from commands import BARS, Ended, call, execute, make_store
 from world import hours, made_up_bars, ms
@@ -236,7 +236,7 @@ def test_a_store_that_is_not_there_stays_absent(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-COMMAND = "from barfeed.cli.main import main; from barfeed.cli.commands.export import export; main(export)"
+COMMAND = "from barfeed.cli.main import main; from barfeed.cli.commands.history.export import export; main(export)"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 import fork_server
-from barfeed.cli.commands.prune import prune
-from barfeed.cli.commands.verify import verify
+from barfeed.cli.commands.history.verify import verify
+from barfeed.cli.commands.operate.prune import prune
 from commands import BARS, add_run, call, execute, make_store, names
 from world import ms
 
@@ -112,7 +112,7 @@ def test_a_prune_killed_at_any_third_step_loses_nothing(tmp_path: Path) -> None:
 
 
 def export_command(store: Path, path: Path) -> list[str]:
-    main = "from barfeed.cli.main import main; from barfeed.cli.commands.export import export; main(export)"
+    main = "from barfeed.cli.main import main; from barfeed.cli.commands.history.export import export; main(export)"
     return [sys.executable, "-c", main, str(path), "--duckdb", str(store), "--interval", "1m"]
 
 

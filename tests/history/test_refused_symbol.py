@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from barfeed.cli.commands.backfill import backfill
-from barfeed.cli.commands.repair import repair
-from barfeed.cli.commands.verify import verify
+from barfeed.cli.commands.history.backfill import backfill
+from barfeed.cli.commands.history.repair import repair
+from barfeed.cli.commands.history.verify import verify
 from commands import call
 from process import Machine, lived_machine
 from world import ms

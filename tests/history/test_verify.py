@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from barfeed.cli.commands.verify import verify
+from barfeed.cli.commands.history.verify import verify
 from barfeed.domain.bars import Bar
 from barfeed.replay.archive import ReplayArchive, WithArchive
 from barfeed.replay.clocks import HandClock

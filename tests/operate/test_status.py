@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from barfeed.artifacts.reading import Manifest
-from barfeed.cli.commands.status import status
+from barfeed.cli.commands.operate.status import status
 from barfeed.domain.bars import Series
 from barfeed.domain.grid import Gap
 from barfeed.machine.clock import SystemClock
@@ -50,13 +50,13 @@ class OnlySlept(SystemClock):
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("barfeed.machine.clock.SystemClock", OnlySlept)
-    monkeypatch.setattr("barfeed.cli.commands.status._WAIT_SEC", LONGEST_SEC)
+    monkeypatch.setattr("barfeed.cli.commands.operate.status._WAIT_SEC", LONGEST_SEC)
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch, _patient: None) -> None:
     """For an exchange that nobody reaches."""
-    monkeypatch.setattr("barfeed.cli.commands.status._WAIT_SEC", 0.5)
+    monkeypatch.setattr("barfeed.cli.commands.operate.status._WAIT_SEC", 0.5)
 
 
 def told(feeding: Machine, *words: object) -> Ended:

@@ -87,7 +87,7 @@ def settle(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(desk.home)
     monkeypatch.setattr(os, "_exit", leave)
     monkeypatch.setattr(sys, "argv", sys.argv)
-    monkeypatch.setattr("barfeed.cli.commands.run.stop_on_signals", lambda: None)
+    monkeypatch.setattr("barfeed.cli.commands.feed.run.stop_on_signals", lambda: None)
     monkeypatch.setenv("BARFEED_BASE_URL", desk.url)
     monkeypatch.setenv("BARFEED_MAX_SKEW_SEC", "1e10")
     monkeypatch.setenv("BARFEED_MAX_WAIT_SEC", "1")

@@ -19,9 +19,23 @@ from barfeed.machine.streams import open_closed_streams
 
 # What a shell says of a process that ended by Ctrl-C.
 _CTRL_C_EXIT_CODE = 130
-COMMANDS = (
-    "run", "backfill", "verify", "repair", "revisions", "status", "doctor", "export", "prune", "alert", "replay",
-)  # fmt: skip
+# Each command's module, in the folder of the room that it calls.
+COMMANDS = {
+    name: f"barfeed.cli.commands.{place}"
+    for name, place in {
+        "run": "feed.run",
+        "backfill": "history.backfill",
+        "verify": "history.verify",
+        "repair": "history.repair",
+        "revisions": "history.revisions",
+        "status": "operate.status",
+        "doctor": "operate.doctor",
+        "export": "history.export",
+        "prune": "operate.prune",
+        "alert": "feed.alert",
+        "replay": "replay",
+    }.items()
+}
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +49,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - likewise
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"barfeed.cli.commands.{cmd_name}"), cmd_name)
+        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
         return command
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from barfeed.cli.commands.backfill import backfill
+from barfeed.cli.commands.history.backfill import backfill
 from barfeed.domain.bars import Bar
 from barfeed.domain.errors import ExchangeUnavailable
 from barfeed.replay.faults.script import parse_faults

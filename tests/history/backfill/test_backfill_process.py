@@ -27,7 +27,9 @@ from history.backfill.backfill_world import stored_bars
 from waiting import until
 from world import BTCUSDT_1H, hours, made_up_bars, ms, shared
 
-PROGRAM = "from barfeed.cli.main import main; from barfeed.cli.commands.backfill import backfill; main(backfill)"
+PROGRAM = (
+    "from barfeed.cli.main import main; from barfeed.cli.commands.history.backfill import backfill; main(backfill)"
+)
 END_MS = ms(2025, 1, 1)
 KILLS = 20
 HEADER = "timestamp,open,high,low,close,volume\n"

@@ -170,7 +170,7 @@ def test_symbols_are_told_as_they_were_last_seen_or_at_a_moment(mixed: barfeed.R
 
 
 def test_an_export_is_the_same_piece_of_code(path: Path, tmp_path: Path) -> None:
-    from barfeed.cli.commands.export import export  # noqa: PLC0415
+    from barfeed.cli.commands.history.export import export  # noqa: PLC0415
 
     assert call(export, "--duckdb", path, tmp_path / "all.csv", "--from", "2024-02-01").code == 0
     exported = list(csv.DictReader((tmp_path / "all.csv").read_text().splitlines()))

@@ -152,7 +152,7 @@ def test_without_a_terminal_and_a_yes_nothing_is_done(feeding: Machine, barfeed:
 def at_a_terminal(feeding: Machine, typed: bytes) -> tuple[int, str]:
     """Run `barfeed repair` on a terminal of its own and type; what it says there, both outputs together."""
     ours, theirs = pty.openpty()
-    code = "from barfeed.cli.main import main; from barfeed.cli.commands.repair import repair; main(repair)"
+    code = "from barfeed.cli.main import main; from barfeed.cli.commands.history.repair import repair; main(repair)"
     command = [sys.executable, "-c", code, "--duckdb", str(feeding.duckdb), *QUICK]
     process = subprocess.Popen(command, env=feeding.environment(), stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
@@ -229,7 +229,8 @@ def test_the_hint_knows_the_file_with_the_settings_and_their_series(feeding: Mac
 def test_a_store_that_is_not_there_has_no_revisions_to_list(tmp_path: Path) -> None:
     with machine(tmp_path, TARGET_MS) as bare:
         code = (
-            "from barfeed.cli.main import main; from barfeed.cli.commands.revisions import revisions; main(revisions)"
+            "from barfeed.cli.main import main;"
+            " from barfeed.cli.commands.history.revisions import revisions; main(revisions)"
         )
         done = subprocess.run(
             [sys.executable, "-c", code, "--duckdb", str(bare.duckdb)],

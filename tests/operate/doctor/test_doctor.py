@@ -16,8 +16,8 @@ import duckdb
 import pytest
 import trustme
 
-from barfeed.cli.commands.doctor import doctor
-from barfeed.cli.commands.verify import verify
+from barfeed.cli.commands.history.verify import verify
+from barfeed.cli.commands.operate.doctor import doctor
 from barfeed.exchange.transport.proxies import proxy_shown
 from barfeed.operate.doctor import LIMIT_SEC
 from barfeed.replay.faults.script import parse_faults
@@ -211,7 +211,7 @@ def test_a_store_that_is_not_there_is_bad_and_stays_absent(feeding: Machine, tmp
 
 
 def test_who_holds_the_store_is_named(feeding: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("barfeed.cli.commands.doctor._LOCK_SEC", 0.1)
+    monkeypatch.setattr("barfeed.cli.commands.operate.doctor._LOCK_SEC", 0.1)
     script = "import duckdb, sys; kept = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
     holder = subprocess.Popen(
         [sys.executable, "-c", script, feeding.duckdb], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -387,7 +387,7 @@ main()
 AS_NOBODY = f"""
 import os
 import _strptime, encodings.idna, urllib.request
-import barfeed.cli.commands.doctor, barfeed.operate.doctor
+import barfeed.cli.commands.operate.doctor, barfeed.operate.doctor
 os.setgid(65534)
 os.setuid(65534)
 {PATIENT}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from barfeed.cli.commands.doctor import _EXTRAS
+from barfeed.cli.commands.operate.doctor import _EXTRAS
 from barfeed.operate import checks, host
 from barfeed.operate.checks import Check, Scheduled
 from process import ROOT

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from barfeed.cli.commands.backfill import backfill
-from barfeed.cli.commands.doctor import doctor
-from barfeed.cli.commands.export import export
-from barfeed.cli.commands.repair import repair
-from barfeed.cli.commands.revisions import revisions
-from barfeed.cli.commands.status import status
-from barfeed.cli.commands.verify import verify
+from barfeed.cli.commands.history.backfill import backfill
+from barfeed.cli.commands.history.export import export
+from barfeed.cli.commands.history.repair import repair
+from barfeed.cli.commands.history.revisions import revisions
+from barfeed.cli.commands.history.verify import verify
+from barfeed.cli.commands.operate.doctor import doctor
+from barfeed.cli.commands.operate.status import status
 from commands import Ended, call, execute
 from process import Machine
 from storage import opened

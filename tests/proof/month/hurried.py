@@ -4,7 +4,7 @@ The exchange cuts each connection after 24 of its hours, here every few seconds:
 line that breaks within minutes, would grow until no hour is heard at all.
 """
 
-from barfeed.cli.commands.run import run
+from barfeed.cli.commands.feed.run import run
 from barfeed.cli.main import main
 from barfeed.exchange.stream.follower import Stream
 

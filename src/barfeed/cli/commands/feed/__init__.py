@@ -1,0 +1,1 @@
+"""The commands that feed: the hour, and a word to those who are alerted."""

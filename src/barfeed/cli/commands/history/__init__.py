@@ -1,0 +1,1 @@
+"""The commands of the history: fill, prove, mend and hand it on."""
