@@ -2,7 +2,7 @@
 clocks, a store, files.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from barfeed.domain.bars import Bar, Interval, Series
 from barfeed.domain.market.members import Reach
 from barfeed.domain.market.selection import Selection
 from barfeed.domain.verdict import Remedies
+from barfeed.exchange.rest import Conversation
 from barfeed.feed.market.one_pass import run_pass
 from barfeed.feed.market.order import WATCHED_WAIT_SEC, Market, MarketOrder
 from barfeed.feed.market.record import MarketRecord
@@ -72,15 +73,27 @@ class MarketWorld(World):
         order = self.market._replace(reach=self.market.reach._replace(catch_up=catch_up), **changes)
         return run_pass(self.feed, order, self.rest.conversation(max_wait_sec), InTurn(self._transport, self.clock))
 
-    def watch(self, passes: int, fault: str = "", markets: Sequence[Market] = (), **changes: Any) -> list[MarketRecord]:
+    def watch(
+        self,
+        passes: int,
+        fault: str = "",
+        markets: Sequence[Market] = (),
+        hear: Callable[[MarketRecord, Conversation], None] = lambda _record, _talk: None,
+        **changes: Any,
+    ) -> list[MarketRecord]:
         """What a watch told of its first passes; over this market, or over several intervals."""
         records: list[MarketRecord] = []
         collect = ends_after(records, passes)
         self.exchange.faults = parse_faults(fault, "the test")
         watched = markets or [Market(self.feed, self.watched(**changes))]
         ask = InTurn(self._transport, self.clock)
+
+        def tell(_: Market, record: MarketRecord, talk: Conversation) -> None:
+            hear(record, talk)
+            collect(record, talk)
+
         with pytest.raises(HourIsOver):
-            watch_market(watched, self.rest, ask, PACE, lambda _, record, talk: collect(record, talk))
+            watch_market(watched, self.rest, ask, PACE, tell)
         return records
 
     def watched(self, **changes: Any) -> MarketOrder:

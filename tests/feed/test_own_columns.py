@@ -9,7 +9,7 @@ import pytest
 
 from barfeed.feed.record import Record
 from barfeed.history.let_pass import LetPass
-from barfeed.operate.alerts.delivery import heard
+from barfeed.operate.alerts.hearing import heard
 from barfeed.store import revisions
 from world import BTCUSDT_1H, World, hours, ms
 

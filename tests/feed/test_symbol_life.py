@@ -11,7 +11,7 @@ from barfeed.domain.bars import Series
 from barfeed.feed.cycle import run_cycle
 from barfeed.feed.record import Record
 from barfeed.feed.watch import Pace, watch
-from barfeed.operate.alerts.delivery import heard
+from barfeed.operate.alerts.hearing import heard
 from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.tapes.tape import Tape
 from process import machine

@@ -5,10 +5,10 @@ What the hour does not need is imported where it is put together: the hourly com
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -23,7 +23,7 @@ from barfeed.exchange.rest import Conversation, Rest
 from barfeed.exchange.transport.single import open_transport
 from barfeed.feed.cycle_log import log_cycle
 from barfeed.feed.order import Feed, Order
-from barfeed.feed.record import Record
+from barfeed.feed.record import Lived, Record
 from barfeed.machine.clock import Bell, Clock, SystemClock
 from barfeed.store.duckdb import Store
 
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from barfeed.operate.metrics.collector import Collector
 
 
-Hear = Callable[[Record, Conversation], None]
+# Cycles are heard of, passes, or both.
+_Lived = TypeVar("_Lived", bound=Lived)
+Hear = Callable[[_Lived, Conversation], None]
 
 _log = logging.getLogger(__name__)
 
@@ -120,18 +122,18 @@ def history_tools(settings: Settings, connections: int, archive_url: str, cache_
     return Tools(open_store(settings, clock), rest, archive, clock)
 
 
-def audience(settings: Settings, feed: Feed, stream: "Stream | None" = None) -> list[Hear]:
+def audience(settings: Settings, feed: Feed, stream: "Stream | None" = None) -> list[Hear[Record]]:
     """Everyone whom the settings ask to tell; nobody is imported who is not asked for. `stream` is metered, too."""
-    hearers: list[Hear] = [log_cycle] if settings.log_format == "json" else []
+    hearers: list[Hear[Record]] = [log_cycle] if settings.log_format == "json" else []
     if not settings.dry_run:
         # A dry run is somebody's look: it neither alarms others nor vouches for the feed.
-        hearers += _alerts(settings, feed) + _heartbeat(settings, feed)
+        hearers += alerts(settings, feed) + heartbeat(settings, feed)
     if settings.metrics_file or settings.listen:
         hearers.append(_meter(settings, feed, stream).hear)
     return hearers
 
 
-def tell(hearers: list[Hear], record: Record, talk: Conversation) -> None:
+def tell(hearers: Sequence[Hear[_Lived]], record: _Lived, talk: Conversation) -> None:
     """Tell everyone; one who cannot hear must not keep it from the next, nor end a watch."""
     for hear in hearers:
         try:
@@ -140,7 +142,7 @@ def tell(hearers: list[Hear], record: Record, talk: Conversation) -> None:
             _log.exception("this is a bug in barfeed; report it")
 
 
-def dismiss(hearers: list[Hear]) -> None:
+def dismiss(hearers: Sequence[Hear[_Lived]]) -> None:
     """Let everyone end what is begun, within some seconds: the process is about to."""
     for hear in hearers:
         if close := getattr(hear, "close", None):
@@ -185,7 +187,8 @@ def open_rest(settings: Settings, clock: Clock) -> Rest:
     return Rest(settings.base_url, open_transport(settings.base_url, clock), clock)
 
 
-def _alerts(settings: Settings, feed: Feed) -> list[Hear]:
+def alerts(settings: Settings, feed: Feed) -> list[Hear[Lived]]:
+    """What tells people of the trouble in this feed, where the settings name a channel."""
     if not settings.alert:
         return []
     from barfeed.operate.alerts.channels import channels, require_apprise  # noqa: PLC0415 - most feeds have no alerts
@@ -193,14 +196,17 @@ def _alerts(settings: Settings, feed: Feed) -> list[Hear]:
     from barfeed.operate.alerts.ledger import LedgerFile, spare_paths  # noqa: PLC0415
 
     require_apprise()
-    wait_sec = 0.0 if settings.watch else ALERT_WAIT_SEC
+    # A watch waits for no channel; and for a series of many it does not wait, but asks again.
+    wait_sec, patience_sec = (0.0, settings.max_wait_sec) if settings.watch else (ALERT_WAIT_SEC, 0.0)
     # The store's disk may be another than the files', and the user's home another again.
     spares = spare_paths(feed.folder, (feed.store.path.parent, Path(click.get_app_dir("barfeed"))))
     ledger = LedgerFile(feed.folder, spares)
-    return [Alerts(channels(settings.alert), ledger, feed.clock, settings.max_skew_sec, wait_sec)]
+    to = channels(settings.alert)
+    return [Alerts(to, ledger, feed.clock, settings.max_skew_sec, wait_sec, patience_sec=patience_sec)]
 
 
-def _heartbeat(settings: Settings, feed: Feed) -> list[Hear]:
+def heartbeat(settings: Settings, feed: Feed, feeds: int = 1) -> list[Hear[Lived]]:
+    """What tells a dead-man's switch that all these feeds live, where the settings name one."""
     if not settings.heartbeat_url:
         return []
     # Most feeds have no heartbeat.
@@ -208,7 +214,7 @@ def _heartbeat(settings: Settings, feed: Feed) -> list[Hear]:
 
     wait_sec = 0.0 if settings.watch else HEARTBEAT_TIMEOUT_SEC
     transport = open_transport(settings.heartbeat_url, feed.clock)
-    return [Heartbeat(settings.heartbeat_url, transport, feed.clock, wait_sec)]
+    return [Heartbeat(settings.heartbeat_url, transport, feed.clock, wait_sec, feeds)]
 
 
 def _meter(settings: Settings, feed: Feed, stream: "Stream | None") -> "Collector":

@@ -11,14 +11,14 @@ from barfeed.domain.errors import ExchangeUnavailable
 if TYPE_CHECKING:
     # Only for the types: every command logs, also one that must start fast.
     from barfeed.exchange.rest import Conversation
-    from barfeed.feed.record import Record
+    from barfeed.feed.record import Lived
 
-_cycle: ContextVar["Record | None"] = ContextVar("barfeed_cycle", default=None)
+_cycle: ContextVar["Lived | None"] = ContextVar("barfeed_cycle", default=None)
 _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def of_cycle(record: "Record") -> Iterator[None]:
+def of_cycle(record: "Lived") -> Iterator[None]:
     """What is logged in here belongs to this cycle."""
     token = _cycle.set(record)
     try:
@@ -27,7 +27,7 @@ def of_cycle(record: "Record") -> Iterator[None]:
         _cycle.reset(token)
 
 
-def log_cycle(record: "Record", talk: "Conversation") -> None:
+def log_cycle(record: "Lived", talk: "Conversation") -> None:
     """One event for the whole cycle, as its manifest tells it."""
     manifest = record.manifest(talk)
     told = ("status", "exit_code", "message", "hint", "counts", "exchange", "warnings", "durations_sec")
@@ -50,7 +50,7 @@ def facts() -> dict[str, Any]:
     if cycle is None:
         return {}
     return {
-        "series": str(cycle.series),
+        "series": cycle.fed,
         "target": cycle.target,
         "cycle": cycle.run_time,
         "duration_sec": round(sum(cycle.durations_sec.values()), 6),

@@ -64,6 +64,16 @@ class Lived(ABC):
     run_time: str | None
     manifest_path: str | None
 
+    @property
+    @abstractmethod
+    def fed(self) -> str:
+        """What it feeds, as messages write it: `BTCUSDT 1h`, `all 1h`."""
+
+    @property
+    def is_of_use(self) -> bool:
+        """Whether it did what it is for: a dead-man's switch hears of that."""
+        return self.exit_code == 0
+
     @abstractmethod
     def manifest(self, talk: Conversation) -> dict[str, Any]:
         """The record as the manifest keeps it: JSON types only."""
@@ -141,6 +151,11 @@ class Record(Lived):
     def grow(self, appended: Sequence[Bar]) -> None:
         """Note that the store, whose coverage is known, has these bars now, too."""
         self.coverage = self.coverage and self.coverage.grown_by(appended)
+
+    @property
+    def fed(self) -> str:
+        """The series."""
+        return str(self.series)
 
     @property
     def status(self) -> str:

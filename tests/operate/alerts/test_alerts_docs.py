@@ -11,10 +11,13 @@ import pytest
 
 from barfeed.cli.settings import Settings
 from barfeed.domain import errors
-from barfeed.operate.alerts import delivery, troubles
+from barfeed.domain.errors import BarLate, Mismatch
+from barfeed.operate.alerts import crowd, delivery, troubles
 from barfeed.operate.alerts.channels import channels
+from barfeed.operate.alerts.crowd import Crowd
 from barfeed.operate.alerts.delivery import Alerts
 from barfeed.operate.alerts.ledger import LedgerFile
+from barfeed.operate.alerts.troubles import Heard, Ledger
 from barfeed.replay.tapes.tape import Tape
 from operate.alerts.webhook import Webhook
 from process import ROOT
@@ -80,6 +83,28 @@ def test_the_command_on_the_page_prints_what_is_shown_below_it(webhook: Webhook)
     assert (done.returncode, done.stdout.splitlines()) == (1, shown)
 
 
+def test_the_message_of_many_on_the_page_is_what_their_troubles_give() -> None:
+    late = ("ADAUSDT", "BTCUSDC", "BTCUSDT", "DOGEUSDC", "SOLUSDT", *(f"{each}USDC" for each in "ABCDEFG"))
+    said = {
+        "ETHUSDT": Mismatch(
+            "ETHUSDT 1h: 1 of 5 stored bars differ from the exchange; first: 2026-03-10 12:00 volume stored 9085.688,"
+            " exchange 1234.567",
+            hint="nothing was appended; see both versions, and take the exchange's if it is right:"
+            " barfeed repair --symbol ETHUSDT",
+        ),
+    } | {
+        each: BarLate(f"{each} 1h: the exchange does not show 2026-03-10 13:00 yet; its newest is 2026-03-10 12:00")
+        for each in late
+    }
+    lasting = Heard("series XRPUSDT", "XRPUSDT 1h", "window_gap", "a gap")
+    new = [Heard(f"series {name}", f"{name} 1h", each.status, str(each), each.hint) for name, each in said.items()]
+    ledger, at_ms = Ledger(), ms(2026, 3, 10, 14, 0, 45)
+    for heard, now_ms in (([lasting], at_ms - hours(1)), ([*new, lasting], at_ms)):
+        ledger = crowd.note(ledger, Crowd("series", "all 1h", heard, ["XRPUSDT", *said]), ["channel 1"], now_ms)
+    (letter,) = ledger.letters
+    assert f"{letter.message.title}\n{letter.message.body}\n" == block("text", 1)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("status", [200, 500])
 def test_a_message_and_the_warning_on_the_page_are_what_a_mismatch_gives(
@@ -93,7 +118,7 @@ def test_a_message_and_the_warning_on_the_page_are_what_a_mismatch_gives(
     record = world.run(REVISED)
     tell = Alerts(channels((webhook.channel,)), LedgerFile(world.feed.folder), world.clock, 5.0, 20.0)
     tell(record, world.rest.conversation(1))
-    message, warning = block("text"), block("text", 1)
+    message, warning = block("text"), block("text", 2)
     assert [f"{each['title']}\n{each['message']}\n" for each in webhook.posted] == [message] * (status == 200)
     warned = [
         f"WARNING {each.getMessage()}\n" for each in caplog.records if each.name == "barfeed.operate.alerts.delivery"

@@ -18,6 +18,7 @@ from barfeed.exchange.market import Branch
 from barfeed.exchange.refusals import SYMBOL_CODES
 from barfeed.exchange.rest import Conversation
 from barfeed.exchange.steps import AskAll
+from barfeed.feed import cycle_log
 from barfeed.feed.hour import Hour, Overtaken
 from barfeed.feed.inquiry import is_stored
 from barfeed.feed.market.order import MarketOrder, Pulled, pulling
@@ -77,11 +78,12 @@ class _Pass:
         self._hour = Hour(feed, order, talk, self._settling, self._record)
 
     def live(self) -> MarketRecord:
-        try:
-            self._hour.live(f"market {self._order.interval}", self._pull_to_publish)
-        except BarfeedError as error:
-            _log.debug("the pass failed", exc_info=True)
-            self._record.fail(error)
+        with cycle_log.of_cycle(self._record):
+            try:
+                self._hour.live(f"market {self._order.interval}", self._pull_to_publish)
+            except BarfeedError as error:
+                _log.debug("the pass failed", exc_info=True)
+                self._record.fail(error)
         return self._record
 
     def _pull_to_publish(self, run: Run) -> None:

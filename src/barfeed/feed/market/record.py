@@ -8,7 +8,7 @@ from typing import Any
 
 from barfeed import __version__
 from barfeed.artifacts.writing import Written
-from barfeed.domain import grid
+from barfeed.domain import grid, rules
 from barfeed.domain.bars import Interval
 from barfeed.domain.errors import BarfeedError
 from barfeed.domain.grid import Gap
@@ -54,6 +54,11 @@ class Outcome:
         if self.quiet:
             return "quiet"
         return "appended" if self.appended else "up_to_date"
+
+    @property
+    def flat_text(self) -> str:
+        """What there is to say of its bars without a trade; empty where there are none."""
+        return rules.not_traded(map(str, self.flat))
 
     def fail(self, error: BarfeedError) -> None:
         """Note why there is no bar of it; what else is fed goes on."""
@@ -118,6 +123,11 @@ class MarketRecord(Lived):
         self.inference = before.inference
 
     @property
+    def fed(self) -> str:
+        """Which symbols, as they were asked for, and at what interval."""
+        return f"{self.selection} {self.interval}"
+
+    @property
     def troubles(self) -> list[Outcome]:
         """The series that failed, worst first."""
         failed = [(rank(each.failure.exit_code), each.symbol) for each in self.outcomes.values() if each.failure]
@@ -158,6 +168,11 @@ class MarketRecord(Lived):
         return next((each.failure.exit_code for each in self.troubles if each.failure), 0)
 
     @property
+    def is_of_use(self) -> bool:
+        """Whether it ended well, or gave the models what is well: one series' trouble is not the market's."""
+        return super().is_of_use or bool(self.fresh)
+
+    @property
     def fresh(self) -> list[str]:
         """The symbols whose window, up to the target, this pass was the first to publish."""
         published = [symbol for symbol, each in self.outcomes.items() if each.is_published]
@@ -168,18 +183,25 @@ class MarketRecord(Lived):
         """The symbols that were to be fed and whose window is not."""
         return [symbol for symbol, each in self.outcomes.items() if not each.is_published]
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many series ended how, and how many bars came; of what did not happen there is nothing."""
+        outcomes = self.outcomes.values()
+        name = "would_append" if self.dry_run else "appended"
+        counts = {"series": len(outcomes), name: sum(each.appended > 0 for each in outcomes)}
+        counts |= {"bars": sum(each.appended for each in outcomes)} | Counter(each.status for each in self.troubles)
+        kinds = {
+            "quiet": sum(bool(each.quiet) for each in outcomes),
+            "short": sum(bool(each.short) for each in outcomes),
+        }
+        return counts | {kind: count for kind, count in kinds.items() if count}
+
     def line(self) -> str:
         """The summary line: a pass in one breath."""
-        outcomes = self.outcomes.values()
         facts: dict[str, object] = {"failed": self.status, "exit": self.exit_code} if self.exit_code else {}
-        facts |= {"series": len(outcomes)}
-        name = "would_append" if self.dry_run else "appended"
-        facts |= {name: sum(each.appended > 0 for each in outcomes), "bars": sum(each.appended for each in outcomes)}
-        facts |= dict(Counter(each.status for each in self.troubles))
-        facts |= {"quiet": quiet} if (quiet := sum(bool(each.quiet) for each in outcomes)) else {}
-        facts |= {"short": short} if (short := sum(bool(each.short) for each in outcomes)) else {}
+        facts |= self.counts
         facts |= {"interval": str(self.interval)} | ({"target": self.target} if self.target else {})
-        facts |= {"windows": sum(each.is_published for each in outcomes)}
+        facts |= {"windows": sum(each.is_published for each in self.outcomes.values())}
         facts |= {"inference": self.inference.file if self.inference else "none"}
         return " ".join(f"{name}={value}" for name, value in facts.items()) + f" {self._total_sec():.2f} s"
 
@@ -210,6 +232,7 @@ class MarketRecord(Lived):
             "target": self.target,
             "exchange": exchange_told(talk, self.now_ms),
             "dry_run": self.dry_run,
+            "counts": self.counts,
             # The run's own; the latest windows are the next run's, too.
             "files": {"api_pull": file_told(self.pull)}
             | {f"for_inference_{symbol}": file_told(each) for symbol, each in self.csvs.items()},

@@ -4,62 +4,55 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 
-from barfeed.domain.errors import INTERRUPTED_EXIT_CODE, BarfeedError
+from barfeed.domain.errors import BarfeedError
 from barfeed.exchange.refusals import TryAgain
 from barfeed.exchange.rest import Conversation
 from barfeed.exchange.transport.single import Transport
-from barfeed.feed.record import Record
+from barfeed.feed.record import Lived
 from barfeed.machine.background import BackgroundTask
 from barfeed.machine.clock import Clock, Patience
-from barfeed.operate.alerts import troubles
+from barfeed.operate.alerts import crowd, troubles
 from barfeed.operate.alerts.channels import Channel
+from barfeed.operate.alerts.hearing import crowds, heard
 from barfeed.operate.alerts.ledger import LedgerFile
-from barfeed.operate.alerts.troubles import Heard, Ledger, Letter, Message
+from barfeed.operate.alerts.troubles import Ledger, Letter, Message
 
 HEARTBEAT_TIMEOUT_SEC = 5.0
 # What a single run, whose line is printed, still waits for channels; and a watch that is asked to stop.
 ALERT_WAIT_SEC = 10.0
 LAST_CHANCE_SEC = 3.0
 
-_BUG_HINT = "run it again with --debug and report what it prints"
-
 _log = logging.getLogger(__name__)
 
 
-def heard(record: Record, talk: Conversation, max_skew_sec: float) -> list[Heard]:
-    """What a cycle says of itself, and of the clock where the exchange told its own."""
-    series, failure = str(record.series), record.failure
-    matters = [Heard("cycle", series, newest=record.target or "")]
-    if failure and failure.exit_code:
-        is_bug = failure.exit_code == INTERRUPTED_EXIT_CODE
-        status, hint = ("bug", _BUG_HINT) if is_bug else (failure.status, failure.hint)
-        matters = [Heard("cycle", series, status, failure.message, hint)]
-    if talk.time:
-        is_off = abs(talk.time.skew_sec) > max_skew_sec
-        status, said = ("clock_skew", talk.time.skew_text) if is_off else ("", "")
-        matters.append(Heard("clock", series, status, said, "set the machine's clock; the feed uses the exchange's"))
-    if record.flat is not None:
-        status = "not_traded" if record.flat else ""
-        matters.append(Heard("market", series, status, record.flat_text, "see what the exchange says of the symbol"))
-    return matters
-
-
 class Alerts:
-    """Tells trouble and its end to every channel. Waits for them `wait_sec` after each cycle; a watch not at all."""
+    """Tells trouble and its end to every channel. Waits for them `wait_sec` after each cycle; a watch not at all.
+
+    What time may mend of one of many series is told once its bar has been waited for `patience_sec`.
+    """
 
     def __init__(
-        self, channels: Sequence[Channel], ledger: LedgerFile, clock: Clock, max_skew_sec: float, wait_sec: float
+        self,
+        channels: Sequence[Channel],
+        ledger: LedgerFile,
+        clock: Clock,
+        max_skew_sec: float,
+        wait_sec: float,
+        *,
+        patience_sec: float = 0.0,
     ) -> None:
         self._channels = {channel: BackgroundTask(channel.name, clock) for channel in channels}
         self._ledger = ledger
         self._clock = clock
         self._max_skew_sec = max_skew_sec
         self._wait_sec = wait_sec
+        self._patience_sec = patience_sec
 
-    def __call__(self, record: Record, talk: Conversation) -> None:
-        """Hear of a cycle."""
-        told = heard(record, talk, self._max_skew_sec)
-        if self._ledger.read().is_empty and not any(each.status for each in told):
+    def __call__(self, record: Lived, talk: Conversation) -> None:
+        """Hear of a cycle, or of a pass."""
+        told, many = heard(record, talk, self._max_skew_sec), crowds(record, talk, self._patience_sec)
+        of_many = (each for some in many for each in some.heard)
+        if self._ledger.read().is_empty and not any(each.status for each in (*told, *of_many)):
             # So are most hours.
             return
         names = [channel.name for channel in self._channels]
@@ -67,7 +60,10 @@ class Alerts:
 
         def note(ledger: Ledger) -> tuple[None, Ledger]:
             ledger, now_ms = troubles.by_the_exchange(ledger, self._clock.utc_ms(), exchange_ms)
-            return None, troubles.note(ledger, told, names, now_ms)
+            ledger = troubles.note(ledger, told, names, now_ms)
+            for some in many:
+                ledger = crowd.note(ledger, some, names, now_ms)
+            return None, ledger
 
         self._ledger.change(note)
         self._deliver(self._wait_sec)
@@ -127,17 +123,23 @@ def _warn(channel: Channel, why: str, *, first: bool) -> None:
 
 
 class Heartbeat:
-    """Calls an address after each cycle that ended well, so that somebody hears when none does."""
+    """Calls an address after each cycle that ended well, so that somebody hears when none does.
 
-    def __init__(self, url: str, transport: Transport, clock: Clock, wait_sec: float) -> None:
+    Of several intervals each must have ended well, the last time that it was lived: `feeds` is how many there are.
+    """
+
+    def __init__(self, url: str, transport: Transport, clock: Clock, wait_sec: float, feeds: int = 1) -> None:
         self._url = url
+        self._feeds = feeds
+        self._well: set[str] = set()
         self._transport = transport
         self._wait_sec = wait_sec
         self._task = BackgroundTask("heartbeat", clock)
 
-    def __call__(self, record: Record, _talk: Conversation) -> None:
+    def __call__(self, record: Lived, _talk: Conversation) -> None:
         """Hear of a cycle."""
-        if record.exit_code == 0:
+        self._well = {*self._well, record.fed} if record.is_of_use else self._well - {record.fed}
+        if record.is_of_use and len(self._well) == self._feeds:
             self._task.start(self._beat)
             self._task.wait(self._wait_sec)
             if self._wait_sec and self._task.is_busy:

@@ -102,7 +102,7 @@ def note(ledger: Ledger, heard: Sequence[Heard], channels: Sequence[str], now_ms
         message, spell = decide(ledger.spells.get(each.matter), each, now_ms)
         others = {matter: kept for matter, kept in ledger.spells.items() if matter != each.matter}
         ledger = replace(ledger, spells=others | ({each.matter: spell} if spell else {}))
-        ledger = _post(ledger, message, channels) if message else ledger
+        ledger = post(ledger, message, channels) if message else ledger
     return ledger
 
 
@@ -150,6 +150,18 @@ def span(ms: int) -> str:
     return " ".join(words[:2]) or "0 s"
 
 
+def post(ledger: Ledger, message: Message, channels: Sequence[str]) -> Ledger:
+    """The ledger with a letter to each channel, in place of what of its matter is under way."""
+    # What was not delivered yet is out of date: a channel that comes back hears how it is now.
+    others = tuple(each for each in ledger.letters if each.message.matter != message.matter)
+    return replace(ledger, letters=others + tuple(Letter(message, channel) for channel in channels))
+
+
+def at(now_ms: int) -> str:
+    """The moment as a message ends with it."""
+    return f"{grid.timestamp(grid.floor(now_ms, 1000))} UTC"
+
+
 def _moved(ledger: Ledger, ms: int) -> Ledger:
     spells = {
         matter: Spell(spell.since_ms + ms, spell.cycles, {kind: at_ms + ms for kind, at_ms in spell.told_ms.items()})
@@ -165,16 +177,10 @@ def _is_free(letter: Letter, channel: str, now_ms: int) -> bool:
     return letter.channel == channel and abs(now_ms - letter.taken_ms) >= TAKEN_FOR_MS
 
 
-def _post(ledger: Ledger, message: Message, channels: Sequence[str]) -> Ledger:
-    # What was not delivered yet is out of date: a channel that comes back hears how it is now.
-    others = tuple(each for each in ledger.letters if each.message.matter != message.matter)
-    return replace(ledger, letters=others + tuple(Letter(message, channel) for channel in channels))
-
-
 def _trouble(spell: Spell, heard: Heard, now_ms: int, *, again: bool) -> Message:
     lasting = f"still, after {span(now_ms - spell.since_ms)} and {_cycles(spell, heard.matter)}: " if again else ""
     todo = f"\nto do: {heard.hint}" if heard.hint else ""
-    body = f"{lasting}{heard.message}{todo}\n{_at(now_ms)}"
+    body = f"{lasting}{heard.message}{todo}\n{at(now_ms)}"
     level = "failure" if heard.matter == "cycle" else "warning"
     return Message(heard.matter, level, f"barfeed {heard.series}: {heard.status}", body, now_ms)
 
@@ -183,12 +189,8 @@ def _well_again(spell: Spell, heard: Heard, now_ms: int) -> Message:
     newest = f"; caught up to {heard.newest}" if heard.newest else ""
     was = ", ".join(spell.told_ms)
     body = f"well again after {span(now_ms - spell.since_ms)}, {_cycles(spell, heard.matter)} ({was}){newest}"
-    return Message(heard.matter, "success", f"barfeed {heard.series}: well again", f"{body}\n{_at(now_ms)}", now_ms)
+    return Message(heard.matter, "success", f"barfeed {heard.series}: well again", f"{body}\n{at(now_ms)}", now_ms)
 
 
 def _cycles(spell: Spell, matter: str) -> str:
     return f"{spell.cycles} {'failed ' if matter == 'cycle' else ''}cycle{'s' * (spell.cycles != 1)}"
-
-
-def _at(now_ms: int) -> str:
-    return f"{grid.timestamp(grid.floor(now_ms, 1000))} UTC"

@@ -18,6 +18,7 @@ from barfeed.domain.errors import UsageError
 from barfeed.machine.signals import Stopped, stop_on_signals
 
 if TYPE_CHECKING:
+    from barfeed.cli.market.audience import Audience
     from barfeed.domain.verdict import Remedies
     from barfeed.exchange.rest import Conversation, Rest
     from barfeed.exchange.steps import AskAll
@@ -34,7 +35,7 @@ _WATCHS_OWN = {
 
 # What a pass over many series has no use for.
 _OF_ONE_SERIES = (
-    "stream", "listen", "metrics_file", "alert", "heartbeat_url", "inference_source", "on_mismatch",
+    "stream", "listen", "metrics_file", "inference_source", "on_mismatch",
     "confirm_reads",
 )  # fmt: skip
 
@@ -145,41 +146,56 @@ def _market(settings: Settings) -> int:
     """A market: one pass over each of its intervals, or passes for ever."""
     _refuse_of_one_series(settings)
     # Imported here: one series goes by without it.
+    from barfeed.cli.market.audience import Audience  # noqa: PLC0415
     from barfeed.cli.market.wiring import asking, wire_market  # noqa: PLC0415
 
     markets, rest = wire_market(settings, _remedies_of)
+    audience = Audience(settings, markets)
     live = _watch_market if settings.watch else _pass_over
     stop_on_signals()
     try:
         with asking(settings, rest) as ask:
-            return live(settings, markets, rest, ask)
+            return live(settings, markets, rest, ask, audience)
     except Stopped as stopped:
-        return 0 if settings.watch else stopped.exit_code
+        if not settings.watch:
+            return stopped.exit_code
+        audience.dismiss()
+        return 0
 
 
-def _pass_over(settings: Settings, markets: "Sequence[Market]", rest: "Rest", ask: "AskAll") -> int:
+def _pass_over(
+    settings: Settings, markets: "Sequence[Market]", rest: "Rest", ask: "AskAll", audience: "Audience"
+) -> int:
     """One pass over each interval of a market; the worst of them is the exit code."""
     from barfeed.domain.market.telling import rank  # noqa: PLC0415 - as in _market
-    from barfeed.feed.market.one_pass import run_pass  # noqa: PLC0415 - as in _market
+    from barfeed.feed.market.one_pass import record_of, run_pass  # noqa: PLC0415 - as in _market
 
     talk = rest.conversation(settings.max_wait_sec)
     exit_codes = []
     for each in markets:
-        record = run_pass(*each, talk, ask)
+        try:
+            record = run_pass(*each, talk, ask)
+        except Exception as bug:
+            audience.tell(each, record_of(bug, *each), talk)
+            raise
         _say(settings, record, talk)
         _complain_of(record)
+        audience.tell(each, record, talk)
         _retain(settings, each.feed, talk)
         exit_codes.append(record.exit_code)
     return min(exit_codes, key=rank)
 
 
-def _watch_market(settings: Settings, markets: "Sequence[Market]", rest: "Rest", ask: "AskAll") -> NoReturn:
+def _watch_market(
+    settings: Settings, markets: "Sequence[Market]", rest: "Rest", ask: "AskAll", audience: "Audience"
+) -> NoReturn:
     """Passes over each interval of a market, for ever."""
     from barfeed.feed.market.watch import watch_market  # noqa: PLC0415 - as in _market
     from barfeed.feed.watch import Pace  # noqa: PLC0415 - as in _market
 
     def tell_all(market: "Market", record: "MarketRecord", talk: "Conversation") -> None:
         _say(settings, record, talk)
+        audience.tell(market, record, talk)
         _retain(settings, market.feed, talk)
 
     watch_market(markets, rest, ask, Pace(settings.sleep_sec, settings.max_wait_sec), tell_all)
