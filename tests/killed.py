@@ -23,7 +23,7 @@ IMPORTED_FIRST = (
     "cli.wiring",
     "feed.cycle",
     "history.export",
-    "history.repair",
+    "history.mending.repair",
     "store.revisions",
 )
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from barfeed.feed.record import Record
-from barfeed.history.let_pass import LetPass
+from barfeed.history.mending.let_pass import LetPass
 from barfeed.operate.alerts.hearing import heard
 from barfeed.store import revisions
 from world import BTCUSDT_1H, World, hours, ms

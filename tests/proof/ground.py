@@ -21,7 +21,7 @@ from barfeed.feed.cycle import run_cycle
 from barfeed.feed.order import Feed
 from barfeed.feed.record import Record
 from barfeed.history import backfill
-from barfeed.history.repair import Repair, Wanted
+from barfeed.history.mending.repair import Repair, Wanted
 from barfeed.machine.clock import SystemClock
 from barfeed.replay.faults.script import Fault, parse_faults
 from barfeed.replay.tapes.tape import Tape

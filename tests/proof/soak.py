@@ -29,7 +29,7 @@ from barfeed.domain.bars import HOUR_MS, Bar
 from barfeed.domain.errors import BarfeedError
 from barfeed.feed.cycle import run_cycle
 from barfeed.feed.record import Record
-from barfeed.history.repair import Repair, Wanted
+from barfeed.history.mending.repair import Repair, Wanted
 from barfeed.replay.faults.script import Fault, parse_faults
 from barfeed.replay.rest import venue
 from barfeed.replay.tapes.tape import Tape

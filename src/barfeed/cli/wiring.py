@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from barfeed.exchange.stream.follower import Stream
     from barfeed.feed.watch import Listen
     from barfeed.history.backfill import Tools
-    from barfeed.history.let_pass import LetPass
-    from barfeed.history.repair import Repair
+    from barfeed.history.mending.let_pass import LetPass
+    from barfeed.history.mending.repair import Repair
     from barfeed.operate.metrics.collector import Collector
 
 
@@ -80,7 +80,7 @@ def told_by_its_life(settings: Settings, backfill: str) -> Iterator[None]:
 def wire_let_pass(settings: Settings) -> "LetPass":
     """What lets a bar pass."""
     # Imported here: the hour goes by without it.
-    from barfeed.history.let_pass import LetPass  # noqa: PLC0415
+    from barfeed.history.mending.let_pass import LetPass  # noqa: PLC0415
 
     clock = SystemClock()
     store = open_store(settings, clock)
@@ -90,7 +90,7 @@ def wire_let_pass(settings: Settings) -> "LetPass":
 def wire_repair(settings: Settings) -> "tuple[Repair, int]":
     """A repair, and how many bars it looks at unless it is told otherwise: all that a cycle looks at."""
     # Imported here: the hour goes by without it.
-    from barfeed.history.repair import Repair  # noqa: PLC0415
+    from barfeed.history.mending.repair import Repair  # noqa: PLC0415
 
     series, clock = settings.series(), SystemClock()
     store = open_store(settings, clock)

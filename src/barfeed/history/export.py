@@ -1,15 +1,15 @@
 """A span of the store as one CSV or Parquet file: whole or absent, written by DuckDB itself."""
 
-# ruff: noqa: S608 - tables and columns are named here
-
 import csv
 import gzip
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from barfeed.artifacts.writing import plain
 from barfeed.domain import grid
-from barfeed.domain.bars import COLUMNS, Series
+from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Series
 from barfeed.domain.errors import ArtifactsUnusable, StoreEmpty, StoreUnusable, UsageError
 from barfeed.history.reading.span import Span, relation
 from barfeed.machine.atomic import Unflushed, whole_file
@@ -23,6 +23,9 @@ FORMATS = {
     ".parquet": "FORMAT parquet, USE_TMP_FILE false",
 }
 _ROWS_AT_ONCE = 10_000
+
+_Value = TypeVar("_Value")
+
 _COUNT = """
 SELECT count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)), count(*) FILTER (apart > {step_ms}),
        count(*) FILTER (NOT is_known)
@@ -65,14 +68,35 @@ def export(store: Store, wanted: Wanted, path: Path) -> Exported:
     `StoreUnusable`, and `ArtifactsUnusable` where `path` cannot be written. Then `path` is what it was, but where the
     message says that it stands whole.
     """
-    options = _format(path)
-    if wanted.plain_decimals and path.name.lower().endswith(".parquet"):
-        raise UsageError(f"--plain-decimals is of no use for {path}: Parquet holds the doubles themselves")
-    _check_span(wanted)
+    check_name(path, plain_decimals=wanted.plain_decimals)
+    check_span(wanted.from_ms, wanted.to_ms)
     store.expect_file()
+    return written(path, lambda target: _copied(store, wanted, target), plain_decimals=wanted.plain_decimals)
+
+
+class Target(NamedTuple):
+    """A file that is to be written: its name, the one it has until it is whole, and whether numbers are plain in it."""
+
+    path: Path
+    unfinished: Path
+    plain_decimals: bool
+
+    def write(self, connection: Session, rows: str, columns: Sequence[str]) -> None:
+        """Write a relation's `columns`, sorted by those up to `timestamp`."""
+        key = columns[: columns.index("timestamp") + 1]
+        ordered = f"FROM {rows} ORDER BY {', '.join(key)}"
+        if self.plain_decimals:
+            _write_plainly(connection, ordered, columns, self)
+        else:
+            told = f"SELECT {', '.join(columns)} {ordered}"
+            connection.execute(f"COPY ({told}) TO {_quoted(self.unfinished)} ({_format(self.path)})")
+
+
+def written(path: Path, write: Callable[[Target], _Value], *, plain_decimals: bool) -> _Value:
+    """What `write` makes of a target that becomes `path` once it is whole; raises as `export` does."""
     try:
-        with whole_file(path) as unfinished:
-            return _copied(store, wanted, path, unfinished, options)
+        with whole_file(path) as unfinished, _told_of(path, unfinished):
+            return write(Target(path, unfinished, plain_decimals))
     except Unflushed as problem:
         said = f"{path} stands whole, but its folder cannot be flushed to the disk: {problem.strerror}"
         raise ArtifactsUnusable(said, hint="the file is good; see to the disk: a power cut may take it") from problem
@@ -80,22 +104,23 @@ def export(store: Store, wanted: Wanted, path: Path) -> Exported:
         raise _unwritable(path, problem.strerror or str(problem)) from problem
 
 
-def _copied(store: Store, wanted: Wanted, path: Path, unfinished: Path, options: str) -> Exported:
+def _copied(store: Store, wanted: Wanted, target: Target) -> Exported:
+    with store.session(write=False) as connection:
+        if not store.table(connection, wanted.series).exists:
+            raise _empty(store, wanted)
+        span = _span(connection, wanted)
+        count = _COUNT.format(span=span, step_ms=wanted.series.interval.ms)
+        exported = Exported(target.path, *(connection.execute(count).fetchone() or (0, 0, 0, 0)))
+        if not exported.bars:
+            raise _empty(store, wanted)
+        target.write(connection, span, COLUMNS)
+        return exported if wanted.as_of_ms is not None else exported._replace(unknown=None)
+
+
+@contextmanager
+def _told_of(path: Path, unfinished: Path) -> Iterator[None]:
     try:
-        with store.session(write=False) as connection:
-            if not store.table(connection, wanted.series).exists:
-                raise _empty(store, wanted)
-            span = _span(connection, wanted)
-            count = _COUNT.format(span=span, step_ms=wanted.series.interval.ms)
-            exported = Exported(path, *(connection.execute(count).fetchone() or (0, 0, 0, 0)))
-            if not exported.bars:
-                raise _empty(store, wanted)
-            if wanted.plain_decimals:
-                _write_plainly(connection, span, unfinished, is_packed=path.name.lower().endswith(".gz"))
-            else:
-                rows = f"SELECT {', '.join(COLUMNS)} FROM {span} ORDER BY timestamp"
-                connection.execute(f"COPY ({rows}) TO {_quoted(unfinished)} ({options})")
-            return exported if wanted.as_of_ms is not None else exported._replace(unknown=None)
+        yield
     except StoreUnusable as problem:
         # DuckDB tells of the disk that it reads and of the one that it writes in the same words.
         if unfinished.name in str(problem.__cause__):
@@ -105,20 +130,31 @@ def _copied(store: Store, wanted: Wanted, path: Path, unfinished: Path, options:
         raise
 
 
-def _write_plainly(connection: Session, span: str, path: Path, *, is_packed: bool) -> None:
+def _write_plainly(connection: Session, ordered: str, columns: Sequence[str], target: Target) -> None:
     # DuckDB writes every double as it likes to.
-    rows = connection.execute(f"SELECT timestamp::VARCHAR, {', '.join(COLUMNS[1:])} FROM {span} ORDER BY timestamp")
-    opened = gzip.open if is_packed else open
-    with opened(path, "wt", encoding="utf-8", newline="") as file:
+    texts = len(columns) - len(VALUE_COLUMNS)
+    told = [f"{name}::VARCHAR" for name in columns[:texts]] + list(VALUE_COLUMNS)
+    rows = connection.execute(f"SELECT {', '.join(told)} {ordered}")
+    opened = gzip.open if target.path.name.lower().endswith(".gz") else open
+    with opened(target.unfinished, "wt", encoding="utf-8", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
-        lines.writerow(COLUMNS)
+        lines.writerow(columns)
         while some := rows.fetchmany(_ROWS_AT_ONCE):
-            lines.writerows((row[0], *(None if each is None else plain(each) for each in row[1:])) for row in some)
+            lines.writerows(
+                (*row[:texts], *(None if each is None else plain(each) for each in row[texts:])) for row in some
+            )
 
 
 def _span(connection: Session, wanted: Wanted) -> str:
     symbol, interval = wanted.series
     return relation(connection, Span((symbol,), interval, wanted.from_ms, wanted.to_ms, wanted.as_of_ms))
+
+
+def check_name(path: Path, *, plain_decimals: bool) -> None:
+    """Return for a name that tells a format; `UsageError` for another, and where plain decimals mean nothing in it."""
+    _format(path)
+    if plain_decimals and path.name.lower().endswith(".parquet"):
+        raise UsageError(f"--plain-decimals is of no use for {path}: Parquet holds the doubles themselves")
 
 
 def _format(path: Path) -> str:
@@ -128,19 +164,24 @@ def _format(path: Path) -> str:
     return FORMATS[suffix]
 
 
-def _check_span(wanted: Wanted) -> None:
-    if wanted.from_ms is not None and wanted.to_ms is not None and wanted.from_ms >= wanted.to_ms:
+def check_span(from_ms: int | None, to_ms: int | None) -> None:
+    """Return for a span that can hold a bar; `UsageError` for one that ends before it begins."""
+    if from_ms is not None and to_ms is not None and from_ms >= to_ms:
         raise UsageError(
-            f"--from {grid.text(wanted.from_ms)} must be before --to {grid.text(wanted.to_ms)}:"
-            " the first is included, the second not"
+            f"--from {grid.text(from_ms)} must be before --to {grid.text(to_ms)}: the first is included, the second not"
         )
 
 
 def _empty(store: Store, wanted: Wanted) -> StoreEmpty:
-    from_, to = (None if ms is None else grid.text(ms) for ms in (wanted.from_ms, wanted.to_ms))
+    return no_bar(store, str(wanted.series), wanted.from_ms, wanted.to_ms, wanted.as_of_ms)
+
+
+def no_bar(store: Store, whose: str, from_ms: int | None, to_ms: int | None, as_of_ms: int | None) -> StoreEmpty:
+    """What there is to say where nothing is to be written."""
+    from_, to = (None if ms is None else grid.text(ms) for ms in (from_ms, to_ms))
     span = "" if from_ is None and to is None else f" from {from_ or 'its beginning'} to before {to or 'its end'}"
-    as_of = "" if wanted.as_of_ms is None else f" as of {grid.text(wanted.as_of_ms)}"
-    return StoreEmpty(f"{wanted.series}: {store.path} holds no bar{span}{as_of}; nothing was written")
+    as_of = "" if as_of_ms is None else f" as of {grid.text(as_of_ms)}"
+    return StoreEmpty(f"{whose}: {store.path} holds no bar{span}{as_of}; nothing was written")
 
 
 def _unwritable(path: Path, said: str) -> ArtifactsUnusable:

@@ -4,6 +4,7 @@ import errno
 import glob
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -147,7 +148,7 @@ def _sweep_old(own: Path) -> None:
             # Another process may be sweeping, too; and what is another user's may not be ours to take away.
             with suppress(OSError):
                 if now_sec - left.stat().st_mtime > ABANDONED_AFTER_SEC:
-                    left.unlink()
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def _entries(folder: Path) -> list[Path]:

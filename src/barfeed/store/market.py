@@ -64,20 +64,6 @@ SELECT symbol, count(*) FILTER (epoch_ms(timestamp) % ? = 0),
                 AND least({", ".join(PRICE_COLUMNS)}) > 0)
 FROM {{table}} WHERE timestamp BETWEEN make_timestamp_ms(?) AND make_timestamp_ms(?) GROUP BY symbol
 """
-_ON_GRID = "isfinite(timestamp) AND epoch_us(timestamp) % ({step_ms}::BIGINT * 1000) = 0"
-_HOLDINGS = f"""
-SELECT symbol, count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)), count(*) FILTER ({_ON_GRID}),
-       epoch_ms(min(timestamp) FILTER ({_ON_GRID})), epoch_ms(max(timestamp) FILTER ({_ON_GRID}))
-FROM {{table}} GROUP BY symbol ORDER BY symbol
-"""
-# Each open_time is there once: the table is keyed by it.
-_GAPS_OF = f"""
-SELECT symbol, at_ms, next_ms FROM (
-  SELECT symbol, at_ms, lead(at_ms) OVER (PARTITION BY symbol ORDER BY at_ms) AS next_ms
-  FROM (SELECT symbol, epoch_ms(timestamp) AS at_ms FROM {{table}}
-        WHERE symbol IN (SELECT unnest(?::VARCHAR[])) AND {_ON_GRID})
-) WHERE next_ms > at_ms + {{step_ms}} ORDER BY symbol, at_ms
-"""
 # Replaced with each pass: what packs twice as fast is worth half as much disk again.
 _PUBLISH = f"""
 COPY (
@@ -186,27 +172,6 @@ def _columns(rows: Iterable[object], names: Iterable[str]) -> list[list[object]]
     return [list(column) for column in zip(*map(attrgetter(*names), rows), strict=True)]
 
 
-class Holding(NamedTuple):
-    """What there is of a symbol: rows, and how many of them open on the grid; the first and last open_time of both.
-
-    `first_ms` and `last_ms` are None where a row has no moment, those on the grid where no row is on it.
-    """
-
-    rows: int
-    first_ms: int | None
-    last_ms: int | None
-    on_grid: int
-    first_on_grid_ms: int | None
-    last_on_grid_ms: int | None
-
-    def span(self, step_ms: int) -> Gap | None:
-        """Every open_time from the first to the last on the grid; None where there is none."""
-        if self.first_on_grid_ms is None or self.last_on_grid_ms is None:
-            return None
-        bars = (self.last_on_grid_ms - self.first_on_grid_ms) // step_ms + 1
-        return Gap(self.first_on_grid_ms, self.last_on_grid_ms, bars)
-
-
 class Window(NamedTuple):
     """How many bars a symbol has of a window, and whether every value of theirs is one."""
 
@@ -234,21 +199,6 @@ class MarketTable:
     def newest_of(self, symbols: Sequence[str]) -> dict[str, int]:
         """The newest open_time of each of these that has any bar: looked for in all the table."""
         return dict(self._query(_NEWEST_OF, [list(symbols)])) if symbols else {}
-
-    def holdings(self) -> dict[str, Holding]:
-        """What there is of every symbol, sorted by symbol."""
-        return {symbol: Holding(*facts) for symbol, *facts in self._query(_HOLDINGS, [])}
-
-    def gaps(self, holdings: Mapping[str, Holding]) -> dict[str, list[Gap]]:
-        """Where bars are missing between a symbol's first and last on the grid, ascending; whole ones are left out."""
-        step_ms = self._interval.ms
-        spans = {symbol: each.span(step_ms) for symbol, each in holdings.items()}
-        torn = [symbol for symbol, span in spans.items() if span and holdings[symbol].on_grid < span.bars]
-        rows = self._query(_GAPS_OF, [torn]) if torn else []
-        return {
-            symbol: [Gap(at + step_ms, until - step_ms, (until - at) // step_ms - 1) for _, at, until in each]
-            for symbol, each in groupby(rows, itemgetter(0))
-        }
 
     def held(self, symbols: Sequence[str]) -> set[str]:
         """Those of which there is any bar."""
@@ -359,9 +309,7 @@ class MarketTable:
     def _query(self, statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         if not self.exists:
             return []
-        return self.connection.execute(
-            statement.format(table=self._name, step_ms=self._interval.ms), list(values)
-        ).fetchall()
+        return self.connection.execute(statement.format(table=self._name), list(values)).fetchall()
 
 
 def write_pulls(connection: Session, path: Path, pulls: Mapping[str, Pull]) -> int:

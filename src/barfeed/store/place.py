@@ -1,16 +1,19 @@
-"""Where a series' bars stand: in a table of their own, or among every other symbol's in the table of a market."""
+"""Where bars stand, in a table of one series' own or among every other symbol's in a market's, and what there is."""
 
 # ruff: noqa: S608 - tables are named by us, and a symbol is letters, digits and '_'
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 import duckdb
 
 from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Interval, Series
 from barfeed.domain.errors import UsageError
+from barfeed.domain.grid import Gap
 from barfeed.store.own import catalog
 
 _IS_THERE = """
@@ -26,6 +29,20 @@ _OWN_NAME = re.compile(rf"ohlcv_(.+)_({'|'.join(map(str, Interval))})", re.DOTAL
 _NO_BARS = f"""
 SELECT '' AS symbol, NULL::TIMESTAMP AS timestamp, {", ".join(f"NULL::DOUBLE AS {name}" for name in VALUE_COLUMNS)},
        NULL::TIMESTAMP AS created_at WHERE false
+"""
+_ON_GRID = "isfinite(timestamp) AND epoch_us(timestamp) % ({step_ms}::BIGINT * 1000) = 0"
+_HOLDINGS = f"""
+SELECT symbol, count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)), count(*) FILTER ({_ON_GRID}),
+       epoch_ms(min(timestamp) FILTER ({_ON_GRID})), epoch_ms(max(timestamp) FILTER ({_ON_GRID}))
+FROM {{table}} GROUP BY symbol ORDER BY symbol
+"""
+# Each open_time is there once: the table is keyed by it.
+_GAPS = f"""
+SELECT symbol, at_ms, next_ms FROM (
+  SELECT symbol, at_ms, lead(at_ms) OVER (PARTITION BY symbol ORDER BY at_ms) AS next_ms
+  FROM (SELECT symbol, epoch_ms(timestamp) AS at_ms FROM {{table}}
+        WHERE symbol IN (SELECT unnest(?::VARCHAR[])) AND {_ON_GRID})
+) WHERE next_ms > at_ms + {{step_ms}} ORDER BY symbol, at_ms
 """
 
 
@@ -60,6 +77,27 @@ class Place(NamedTuple):
         if not self.symbol:
             return f"INSERT INTO {self.table} ({', '.join(COLUMNS)}) {bars}"
         return f"INSERT INTO {self.table} (symbol, {', '.join(COLUMNS)}) SELECT '{self.symbol}', * FROM ({bars})"
+
+
+class Holding(NamedTuple):
+    """What a market's table has of a symbol: rows, how many open on the grid, the first and last open_time of both.
+
+    `first_ms` and `last_ms` are None where a row has no moment, those on the grid where no row is on it.
+    """
+
+    rows: int
+    first_ms: int | None
+    last_ms: int | None
+    on_grid: int
+    first_on_grid_ms: int | None
+    last_on_grid_ms: int | None
+
+    def span(self, step_ms: int) -> Gap | None:
+        """Every open_time from the first to the last on the grid; None where there is none."""
+        if self.first_on_grid_ms is None or self.last_on_grid_ms is None:
+            return None
+        bars = (self.last_on_grid_ms - self.first_on_grid_ms) // step_ms + 1
+        return Gap(self.first_on_grid_ms, self.last_on_grid_ms, bars)
 
 
 def market_table(interval: Interval) -> str:
@@ -105,6 +143,37 @@ def rows_of_all(connection: duckdb.DuckDBPyConnection, symbols: Sequence[str], i
         together = _stamped(connection, Place(f"store.main.{market_table(interval)}"), "symbol")
         parts.append(f"{together} WHERE symbol IN ({_texts(others)})")
     return f"({' UNION ALL '.join(parts) or _NO_BARS})"
+
+
+def held_symbols(connection: duckdb.DuckDBPyConnection, interval: Interval) -> set[str]:
+    """Every symbol that the attached store holds a bar of at this interval, wherever it stands."""
+    table, own_ones = market_table(interval), {each.symbol for each in alone(connection) if each.interval is interval}
+    if not _is_table(connection, table):
+        return own_ones
+    together = connection.execute(f"SELECT DISTINCT symbol FROM store.main.{table}").fetchall()
+    return {symbol for (symbol,) in together} | own_ones
+
+
+def holdings(connection: duckdb.DuckDBPyConnection, interval: Interval) -> dict[str, Holding]:
+    """What the market's table, which is there, has of every symbol; sorted by symbol."""
+    statement = _HOLDINGS.format(table=f"store.main.{market_table(interval)}", step_ms=interval.ms)
+    return {symbol: Holding(*facts) for symbol, *facts in connection.execute(statement).fetchall()}
+
+
+def gaps_of(
+    connection: duckdb.DuckDBPyConnection, interval: Interval, held: Mapping[str, Holding]
+) -> dict[str, list[Gap]]:
+    """Where bars are missing between a symbol's first and last on the grid, ascending; whole ones are left out."""
+    step_ms = interval.ms
+    spans = {symbol: each.span(step_ms) for symbol, each in held.items()}
+    torn = [symbol for symbol, span in spans.items() if span and held[symbol].on_grid < span.bars]
+    if not torn:
+        return {}
+    statement = _GAPS.format(table=f"store.main.{market_table(interval)}", step_ms=step_ms)
+    return {
+        symbol: [Gap(at + step_ms, until - step_ms, (until - at) // step_ms - 1) for _, at, until in each]
+        for symbol, each in groupby(connection.execute(statement, [torn]).fetchall(), itemgetter(0))
+    }
 
 
 def alone(connection: duckdb.DuckDBPyConnection) -> list[Series]:

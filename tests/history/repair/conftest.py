@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from barfeed.history.repair import Repair
+from barfeed.history.mending.repair import Repair
 from barfeed.replay.tapes.tape import Tape
 from process import BARFEED, Machine, Ran
 from world import BTCUSDT_1H, World, hours, made_up_bars, ms

@@ -3,7 +3,7 @@
 import pytest
 
 from barfeed.domain.errors import ContractBroken, ExchangeUnavailable, StoreEmpty, Unrepaired
-from barfeed.history.repair import Mended, Repair, Wanted
+from barfeed.history.mending.repair import Mended, Repair, Wanted
 from barfeed.replay.faults.script import parse_faults
 from barfeed.store import revisions
 from barfeed.store.revisions import Revision
@@ -212,7 +212,7 @@ def test_the_store_is_never_open_while_the_exchange_is_asked(lived: World, work:
 def test_a_long_span_waits_for_a_new_minute_before_the_weight_is_used_up(
     lived: World, work: Repair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("barfeed.history.repair.WEIGHT_MAX", 1)
+    monkeypatch.setattr("barfeed.history.mending.repair.WEIGHT_MAX", 1)
     now_ms = lived.clock.now_ms
     work.survey(Wanted(None, None, 500))
     assert lived.clock.now_ms == now_ms

@@ -9,7 +9,7 @@ from barfeed.domain.acceptance import Change, Terms, differences, with_changes
 from barfeed.domain.bars import Bar
 from barfeed.domain.errors import Mismatch
 from barfeed.domain.rules import compare
-from barfeed.history.repair import Wanted, within
+from barfeed.history.mending.repair import Wanted, within
 from barfeed.store.duckdb import Coverage
 
 HOUR = 3_600_000

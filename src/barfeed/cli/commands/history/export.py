@@ -1,6 +1,6 @@
 """`barfeed export`: any span of the store as one file."""
 
-import json as json_text
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +8,7 @@ import click
 
 from barfeed.cli.examples import examples
 from barfeed.cli.hints import sister
+from barfeed.cli.market.choice import choice
 from barfeed.cli.moments import MOMENT
 from barfeed.cli.paths import MeantPath
 from barfeed.cli.settings import Settings, options_of
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         "barfeed export btc.parquet",
         "barfeed export january.csv.gz --from 2024-01-01 --to 2024-02-01",
         "barfeed export as-it-was.csv --as-of '2025-01-14 20:00'",
+        "barfeed export market.parquet --symbols all --as-of '2026-03-01'",
     ),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -32,13 +34,19 @@ if TYPE_CHECKING:
 @click.option("--to", "to_ms", type=MOMENT, help="Open time to end before, UTC.  [default: after the store's last bar]")
 @click.option("--as-of", "as_of_ms", type=MOMENT, help="The store as it stood at this moment, UTC.")
 @options_of(
-    "duckdb", "symbol", "interval", "lock_timeout_sec", "debug", "plain_decimals",
+    "duckdb", "symbol", "interval", "intervals", "lock_timeout_sec", "debug", "plain_decimals",
+    symbols="Many series in one file: all, or names and patterns; with --as-of, what was listed then.",
     json="Print the summary as one line of JSON.",
 )  # fmt: skip
-def export(file: Path, from_ms: int | None, to_ms: int | None, as_of_ms: int | None, json: bool, **values: Any) -> None:
+def export(file: Path, from_ms: int | None, to_ms: int | None, as_of_ms: int | None, **values: Any) -> None:
     """Write bars of the store to FILE, a .csv, .csv.gz or .parquet: whole, or not at all."""
     settings = Settings(**values)
     log_to_stderr(settings)
+    if many := choice(settings):
+        from barfeed.cli.market.export import export_market  # noqa: PLC0415
+
+        export_market(settings, many, file, from_ms=from_ms, to_ms=to_ms, as_of_ms=as_of_ms)
+        return
     series = settings.series()
     from barfeed.history.export import Wanted  # noqa: PLC0415
     from barfeed.history.export import export as write  # noqa: PLC0415
@@ -50,7 +58,7 @@ def export(file: Path, from_ms: int | None, to_ms: int | None, as_of_ms: int | N
         done = write(store, Wanted(series, from_ms, to_ms, as_of_ms, settings.plain_decimals), file)
     except StoreEmpty as problem:
         raise StoreEmpty(str(problem), hint=f"see what it holds: {sister('status')}") from problem
-    say(json_text.dumps(_facts(done)) if json else _line(done))
+    say(json.dumps(_facts(done)) if settings.json else _line(done))
     if done.unknown:
         remark(
             f"{series}: when {done.unknown} of the {done.bars} bars were appended is not known, for the table does not"

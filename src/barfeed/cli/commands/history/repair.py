@@ -17,8 +17,8 @@ from barfeed.domain.errors import StoreEmpty, Unrepaired, UsageError
 
 if TYPE_CHECKING:
     from barfeed.domain.bars import Series
-    from barfeed.history.let_pass import Seen
-    from barfeed.history.repair import Mended, Repair, Survey
+    from barfeed.history.mending.let_pass import Seen
+    from barfeed.history.mending.repair import Mended, Repair, Survey
 
 KINDS = {"gaps": ("missing", "absent"), "mismatches": ("mismatch", "unknown")}
 EXIT_CODES = """\b
@@ -157,7 +157,7 @@ def _look(
 ) -> "tuple[Repair, Series, Survey]":
     # Imported here: DuckDB alone takes longer to import than --help may take.
     from barfeed.cli.wiring import told_by_its_life, wire_repair  # noqa: PLC0415
-    from barfeed.history.repair import Wanted  # noqa: PLC0415
+    from barfeed.history.mending.repair import Wanted  # noqa: PLC0415
 
     if from_ms is not None and to_ms is not None and from_ms >= to_ms:
         raise UsageError("--from must be before --to")

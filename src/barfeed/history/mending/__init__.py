@@ -1,0 +1,1 @@
+"""What is wrong with stored bars, mended on the exchange's word and a person's yes."""
