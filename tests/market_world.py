@@ -73,6 +73,12 @@ class MarketWorld(World):
         order = self.market._replace(reach=self.market.reach._replace(catch_up=catch_up), **changes)
         return run_pass(self.feed, order, self.rest.conversation(max_wait_sec), InTurn(self._transport, self.clock))
 
+    @contextmanager
+    def served(self) -> Iterator["MarketMachine"]:
+        """The same store and files for processes, with the same exchange on a socket; the clock stays this world's."""
+        with ReplayServer(self.exchange) as server:
+            yield MarketMachine(self.duckdb.parent, self.exchange, HandClock(self.clock.now_ms), server.url)
+
     def watch(
         self,
         passes: int,

@@ -118,6 +118,15 @@ def test_the_latest_never_goes_back_behind_what_a_quicker_process_published(tmp_
     assert (tmp_path / f"{NAME}_for_inference.csv").read_text().count("\n") == 2
 
 
+def test_the_latest_csv_of_one_symbol_of_a_market_never_goes_back(tmp_path: Path) -> None:
+    newest_ms = BARS[1].open_time_ms
+    with run_files(tmp_path, RUN_TIME) as slow, run_files(tmp_path, RUN_TIME) as quick:
+        quick.publish_for("BTCUSDT", BARS, newest_ms)
+        slow.publish_for("BTCUSDT", BARS[:1], newest_ms)
+    assert (tmp_path / "latest_for_inference_BTCUSDT.csv").read_text() == CONTENT
+    assert (tmp_path / f"{NAME}_for_inference_BTCUSDT.csv").read_text().count("\n") == 2
+
+
 @pytest.mark.parametrize("foreign", [f"{CONTENT}2999-01-01 00:00:00,1,1,1,1,1\n", "", "\n", "\xff\n,\n", "9"])
 def test_a_latest_that_no_feed_of_this_exchange_wrote_is_replaced(tmp_path: Path, foreign: str) -> None:
     (tmp_path / LATEST_NAME).write_text(foreign)

@@ -4,7 +4,7 @@ Every call is made of new objects, as a new process is; `interlope` lets another
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +13,14 @@ from barfeed.artifacts import retention
 # What a command imports when it is called stands here, so that no child of victim.py has to load it.
 from barfeed.domain import acceptance  # noqa: F401
 from barfeed.domain.acceptance import Terms
+from barfeed.domain.bars import Series
 from barfeed.domain.errors import BarfeedError
 from barfeed.exchange.archive import Archive
 from barfeed.exchange.paging import RestHistory
 from barfeed.feed import cycle  # noqa: F401
 from barfeed.feed.cycle import run_cycle
+from barfeed.feed.market.one_pass import run_pass
+from barfeed.feed.market.record import MarketRecord
 from barfeed.feed.order import Feed
 from barfeed.feed.record import Record
 from barfeed.history import backfill
@@ -27,13 +30,23 @@ from barfeed.replay.faults.script import Fault, parse_faults
 from barfeed.replay.tapes.tape import Tape
 from barfeed.store import revisions  # noqa: F401
 from barfeed.store.duckdb import Store
-from world import BTCUSDT_1H, SteppingClock, World, hours, made_up_bars, ms, written
+from in_turn import InTurn
+from market_world import MarketWorld
+from world import BTCUSDT_1H, SteppingClock, World, hours, made_up_bars, ms
 
 ERA_MS = ms(2024, 2, 10, 13)
 TAPE = Tape.of(BTCUSDT_1H, made_up_bars(ERA_MS + hours(3000), 3700))
+MARKET_TAPES = {
+    each: Tape.of(Series.of(each, "1h"), made_up_bars(ERA_MS + hours(3000), 3700, each))
+    for each in ("BTCUSDT", "ETHUSDT", "币安人生USDT")
+}
 WINDOW_BARS = 30
 ANYTHING = Terms(price=1e9, volume=1e9, pause_sec=5.0)
 LOCK_TIMEOUT_SEC = 30.0
+
+
+# Of which symbol which bar has which volume.
+Revised = tuple[str, str, float]
 
 
 class Ended(NamedTuple):
@@ -41,7 +54,7 @@ class Ended(NamedTuple):
 
     exit_code: int
     status: str
-    record: Record | None = None
+    record: Record | MarketRecord | None = None
 
 
 class HookedClock(SteppingClock):
@@ -63,7 +76,7 @@ class Ground:
     """One machine with a feed on it at `now_ms`."""
 
     def __init__(self, folder: Path, now_ms: int) -> None:
-        self._world = World(folder, [TAPE], now_ms)
+        self._world = self._made(folder, now_ms)
         self.clock = HookedClock(now_ms)
         self._world.clock = self.clock
         self._world.exchange._now_ms = self.clock.exchange_ms
@@ -72,9 +85,15 @@ class Ground:
         self.folder = self._world.feed.folder
         self._revised: list[Fault] = []
 
-    def revise(self, revised: dict[str, float]) -> None:
-        """From now on the exchange has other volumes, by the text of the bar."""
-        text = "".join(f'[[fault]]\nkind = "revise"\nbar = {bar}\nvolume = {v}\n' for bar, v in revised.items())
+    def _made(self, folder: Path, now_ms: int) -> World:
+        return World(folder, [TAPE], now_ms)
+
+    def revise(self, revised: Sequence[Revised]) -> None:
+        """From now on the exchange has other volumes."""
+        text = "".join(
+            f'[[fault]]\nkind = "revise"\nsymbol = "{symbol}"\nbar = {bar}\nvolume = {volume}\n'
+            for symbol, bar, volume in revised
+        )
         self._revised = list(parse_faults(text, "the model"))
 
     def call(self, command: str, faults: str = "", **flags: Any) -> Ended:
@@ -115,16 +134,17 @@ class Ground:
         record = run_cycle(feed, order, self._world.rest.conversation(120.0))
         return Ended(record.exit_code, record.status, record)
 
-    def _repair(self) -> Ended:
-        work = Repair(self._store(), self._world.rest, BTCUSDT_1H, 120.0)
+    def _repair(self, *, symbol: str = "BTCUSDT") -> Ended:
+        work = Repair(self._store(), self._world.rest, Series.of(symbol, "1h"), 120.0)
         survey = work.survey(Wanted(0, None, 1))
         left = work.apply(survey, work.confirmed(survey, 5.0), "the model").left
         return Ended(1, "unrepaired") if left else Ended(0, "repaired")
 
-    def _backfill(self, *, from_ms: int, to_ms: int) -> Ended:
-        rest = RestHistory(BTCUSDT_1H, lambda: self._world.rest, 120.0, 1)
-        archive = Archive(BTCUSDT_1H, lambda: self._world.rest, 120.0, lambda: rest.now_ms)
-        order = backfill.Order(BTCUSDT_1H, "rest", from_ms, to_ms)
+    def _backfill(self, *, from_ms: int, to_ms: int, symbol: str = "BTCUSDT") -> Ended:
+        series = Series.of(symbol, "1h")
+        rest = RestHistory(series, lambda: self._world.rest, 120.0, 1)
+        archive = Archive(series, lambda: self._world.rest, 120.0, lambda: rest.now_ms)
+        order = backfill.Order(series, "rest", from_ms, to_ms)
         work = backfill.Backfill(order, backfill.Tools(self._store(), rest, archive, self.clock))
         work.run()
         return Ended(work.report.exit_code, "backfilled")
@@ -139,9 +159,35 @@ class Ground:
         return Store(self.duckdb, SystemClock(), LOCK_TIMEOUT_SEC)
 
 
-def order(ground: Ground, revised: dict[int, float], command: str, faults: str, **flags: Any) -> dict[str, Any]:
+class MarketGround(Ground):
+    """One machine with a feed of three symbols on it; what mends one symbol is told which."""
+
+    def _made(self, folder: Path, now_ms: int) -> MarketWorld:
+        return MarketWorld(folder, list(MARKET_TAPES.values()), now_ms)
+
+    def _feed(
+        self,
+        *,
+        catch_up: bool = False,
+        accept: bool = False,  # noqa: ARG002 - a pass accepts no mismatch
+        source: Any = "db",  # noqa: ARG002 - and has its windows from the store
+        dry_run: bool = False,
+    ) -> Ended:
+        world = self._world
+        assert isinstance(world, MarketWorld)
+        reach = world.market.reach._replace(window_bars=WINDOW_BARS, catch_up=catch_up)
+        order = world.market._replace(reach=reach, dry_run=dry_run, csv_for=tuple(MARKET_TAPES))
+        ask = InTurn(world._transport, self.clock)
+        record = run_pass(Feed(self._store(), self.folder, self.clock), order, world.rest.conversation(120.0), ask)
+        return Ended(record.exit_code, record.status, record)
+
+
+GROUNDS = {each.__name__: each for each in (Ground, MarketGround)}
+
+
+def order(ground: Ground, revised: Sequence[Revised], command: str, faults: str, **flags: Any) -> dict[str, Any]:
     """The same call for a process of its own: see victim.py."""
     return {
-        "folder": str(ground.duckdb.parent), "now_ms": ground.clock.now_ms, "command": command, "faults": faults,
-        "revised": {written(at): volume for at, volume in revised.items()}, "flags": flags, "die_at": 0,
+        "ground": type(ground).__name__, "folder": str(ground.duckdb.parent), "now_ms": ground.clock.now_ms,
+        "command": command, "faults": faults, "revised": revised, "flags": flags, "die_at": 0,
     }  # fmt: skip

@@ -25,13 +25,14 @@ if __name__ == "__main__":
 
 from process import ROOT, Ran
 from proof import syscalls
+from proof.market_scenes import MARKET_SCENES, OTHERS, FirstPass, Pass
 from proof.proof_world import copy, exchange
 from proof.scenes import SCENES, FirstStart, Prune, Repair, Scene, Watch
 from world import hours
 
 # What of them goes to each command: the feed is what runs every hour.
 SHARES = {"feed": 5, "feed, first start": 3, "feed, --watch": 4, "backfill, rest": 3, "backfill, csv": 3, "repair": 3}
-SYSCALL_SCENES: Sequence[type[Scene]] = (Scene, FirstStart, Repair, Prune)
+SYSCALL_SCENES: Sequence[type[Scene]] = (Scene, FirstStart, Repair, Prune, Pass, FirstPass)
 _PLACE = re.compile(r"^\d ")
 # A watch lives on: it is killed after some hours of this length.
 _HOUR_SEC = 0.25
@@ -64,7 +65,7 @@ class Fault(Exception):
 @contextmanager
 def arena(scenes: Iterable[type[Scene]]) -> Iterator[tuple[list[Scene], Path]]:
     """The commands to attack with the disks they begin with, and a place for the disks that are attacked."""
-    with tempfile.TemporaryDirectory(prefix="proof-") as folder, exchange() as world:
+    with tempfile.TemporaryDirectory(prefix="proof-") as folder, exchange(OTHERS) as world:
         root = Path(folder)
         yield [scene(world, root / "start" / scene.__name__) for scene in scenes], root / "disk"
 
@@ -248,7 +249,7 @@ def main() -> None:
     if asked.syscalls and not syscalls.works():
         sys.exit("strace cannot trace and tamper on this machine")
     reports = {}
-    with arena(SYSCALL_SCENES if asked.syscalls else SCENES) as (scenes, disk):
+    with arena(SYSCALL_SCENES if asked.syscalls else (*SCENES, *MARKET_SCENES)) as (scenes, disk):
         if asked.syscalls:
             attack = syscall_kills if asked.syscalls == "kill" else syscall_failures
             reports[f"system calls: {asked.syscalls}"] = table(_told(attack(scenes, disk, asked.every)))

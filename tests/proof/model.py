@@ -32,18 +32,39 @@ class Change(NamedTuple):
     new: Values
 
 
+class Kept(NamedTuple):
+    """Where a series is kept: which rows of which table, which of the audit's, and how its windows' names end."""
+
+    rows: str
+    audit: str
+    windows: str
+
+    @classmethod
+    def alone(cls) -> "Kept":
+        """One series in a table of its own."""
+        return cls("ohlcv_btcusdt_1h", "ohlcv_revisions", "for_inference.csv")
+
+    @classmethod
+    def together(cls, symbol: str) -> "Kept":
+        """One symbol of a market."""
+        rows = f"ohlcv_1h WHERE symbol = '{symbol}'"
+        return cls(rows, f"ohlcv_revisions WHERE series = '{symbol} 1h'", f"for_inference_{symbol}.csv")
+
+
 class Model:
     """What the exchange may have said, what was seen of the store, and what has been published."""
 
-    def __init__(self, tape: Mapping[int, Values], window_bars: int) -> None:
+    def __init__(self, tape: Mapping[int, Values], window_bars: int, kept: Kept) -> None:
         self.truth = dict(tape)
         self.versions = {at: {values} for at, values in tape.items()}
         self.stored: dict[int, Values] = {}
         self.revised: dict[int, float] = {}
         self._window_bars = window_bars
+        self._kept = kept
         self._changes: list[Change] = []
         self._seen: dict[str, str] = {}
         self._latest = ""
+        self._window_ms = 0
         # By the hash of a published window: whether it may be the exchange's own, rather than the store's.
         self._pulled: dict[str, bool] = {}
 
@@ -62,20 +83,29 @@ class Model:
         last = self.truth[at_ms - HOUR_MS][3]
         return (last, last, last, last, 0.0)
 
-    def forget(self, gone: Iterable[int]) -> None:
-        """A person took bars out of the store."""
+    def take_out(self, connection: duckdb.DuckDBPyConnection, gone: Iterable[int]) -> None:
+        """A person takes bars out of the store."""
+        rows = self._kept.rows + (" AND" if " WHERE " in self._kept.rows else " WHERE")
         for at in gone:
+            connection.execute(f"DELETE FROM {rows} timestamp = make_timestamp_ms(?)", [at])
             del self.stored[at]
 
     def check(
         self, store: Path, folder: Path, moments: tuple[int, int], *, discards: bool = False, killed: bool = False
     ) -> None:
         """Raise `Broken` where anything that happened between two `moments` (ms) broke a promise."""
-        bars, changes = _rows(store)
+        bars, changes = _rows(store, self._kept)
         self._check_bars(bars, changes, moments[1])
         ends = self._check_files(folder, bars, moments, discards=discards)
         _hold(killed or not ends or self._latest == max(ends), f"the latest ends at {self._latest}, published {ends}")
         self.stored, self._changes = bars, changes
+
+    def check_span(self, symbol: str, times: list[int]) -> None:
+        """Whether these make a window: whole, and of what is stored."""
+        first_ms = times[-1] - (self._window_bars - 1) * HOUR_MS
+        _hold(
+            times == list(range(first_ms, times[-1] + 1, HOUR_MS)), f"{symbol}: the window is short or gapped: {times}"
+        )
 
     def check_agreement(self, target_ms: int) -> None:
         """After an hour that ended well the newest bars are the exchange's own, however they were before."""
@@ -108,8 +138,8 @@ class Model:
         ends = []
         for name in changed:
             _hold(name.startswith("latest") or name.endswith(".zip") or name not in self._seen, f"{name} was changed")
-            if name.endswith("_for_inference.csv"):
-                is_pulled = self._pulled.setdefault(now[name], _is_pulled(folder / name))
+            if name.endswith(f"_{self._kept.windows}"):
+                is_pulled = self._pulled.setdefault(now[name], _is_pulled(folder / name, self._kept.windows))
                 ends.append(self._check_window(folder / name, bars, moments, is_pulled=is_pulled))
             elif name.endswith("_run.json"):
                 _check_manifest(folder, json.loads((folder / name).read_text()))
@@ -137,16 +167,16 @@ class Model:
             is_known = at in self.stored and not is_pulled
             may_be = {self.stored[at], bars.get(at)} if is_known else self.versions[at]
             _hold(values in may_be, f"{path.name} {row} is unlike {'the exchange' if is_pulled else 'the store'}'s")
-        if path.name == "latest_for_inference.csv":
+        if path.name.startswith("latest"):
             _hold(rows[-1][0] >= self._latest, f"the latest went back from {self._latest} to {rows[-1][0]}")
             self._latest = rows[-1][0]
         return rows[-1][0]
 
 
-def _is_pulled(window: Path) -> bool:
+def _is_pulled(window: Path, ending: str) -> bool:
     """Whether the exchange alone vouches for a window: so says its manifest. A run that was killed says nothing."""
-    manifest = window.with_name(window.name.replace("_for_inference.csv", "_run.json"))
-    return not manifest.exists() or json.loads(manifest.read_text())["inference_source"] == "api"
+    manifest = window.with_name(window.name.replace(ending, "run.json"))
+    return not manifest.exists() or json.loads(manifest.read_text()).get("inference_source") == "api"
 
 
 def check_evidence(record: Any) -> None:
@@ -164,22 +194,46 @@ def _check_manifest(folder: Path, told: Any) -> None:
             path = folder / file["file"]
             _hold(path.exists(), f"{told['run_time']}: {kind} is not there")
             _hold(_sha256(path) == file["sha256"], f"{path.name} is not what its manifest says")
-            _hold(path.read_bytes().count(b"\n") == file["rows"] + 1, f"{path.name} has other rows than its manifest")
+            _hold(_row_count(path) == file["rows"], f"{path.name} has other rows than its manifest")
+
+
+def _row_count(path: Path) -> int:
+    if path.suffix == ".parquet":
+        return int(_READER.execute(f"SELECT count(*) FROM read_parquet('{path}')").fetchall()[0][0])
+    return path.read_bytes().count(b"\n") - 1
+
+
+def check_windows(folder: Path, models: Mapping[str, Model]) -> None:
+    """Raise `Broken` unless the table of every window is sorted, whole, said so by the exchange, and up to one bar."""
+    path = folder / "latest_for_inference.parquet"
+    if not path.exists():
+        return
+    query = f"SELECT symbol, epoch_ms(timestamp), open, high, low, close, volume FROM read_parquet('{path}')"
+    rows = _READER.execute(query).fetchall()
+    _hold(rows == sorted(rows), "the windows are not sorted by symbol, then time")
+    times: dict[str, list[int]] = {}
+    for symbol, at, *values in rows:
+        times.setdefault(symbol, []).append(at)
+        _hold(tuple(values) in models[symbol].versions.get(at, ()), f"{symbol} {_text(at)}: never said: {values}")
+    ends = {each[-1] for each in times.values()}
+    _hold(len(ends) == 1, f"the windows end at {sorted(map(_text, ends))}")
+    for symbol, each in times.items():
+        models[symbol].check_span(symbol, each)
 
 
 # A new DuckDB for each look would take longer than what is looked at.
 _READER = duckdb.connect(config={"threads": 1})
 
 
-def _rows(store: Path) -> tuple[dict[int, Values], list[Change]]:
+def _rows(store: Path, kept: Kept) -> tuple[dict[int, Values], list[Change]]:
     if not store.exists():
         return {}, []
     _READER.execute(f"ATTACH '{store}' AS store (READ_ONLY)")
     try:
         tables = {row[0] for row in _READER.execute("SELECT name FROM (SHOW ALL TABLES)").fetchall()}
-        bars = _select("ohlcv_btcusdt_1h", "") if "ohlcv_btcusdt_1h" in tables else []
-        audit = _select("ohlcv_revisions", "old_") if "ohlcv_revisions" in tables else []
-        news = _select("ohlcv_revisions", "new_") if audit else []
+        bars = _select(kept.rows, "") if kept.rows.partition(" ")[0] in tables else []
+        audit = _select(kept.audit, "old_") if "ohlcv_revisions" in tables else []
+        news = _select(kept.audit, "new_") if audit else []
     finally:
         _READER.execute("DETACH store")
     _hold(len({row[0] for row in bars}) == len(bars), "a bar is stored twice")
@@ -187,9 +241,9 @@ def _rows(store: Path) -> tuple[dict[int, Values], list[Change]]:
     return {row[0]: tuple(row[1:]) for row in bars}, changes
 
 
-def _select(table: str, side: str) -> list[tuple[Any, ...]]:
+def _select(rows: str, side: str) -> list[tuple[Any, ...]]:
     columns = ", ".join(f"{side}{name}" for name in ("open", "high", "low", "close", "volume"))
-    query = f"SELECT epoch_ms(timestamp), {columns} FROM store.main.{table} ORDER BY rowid"
+    query = f"SELECT epoch_ms(timestamp), {columns} FROM store.main.{rows} ORDER BY rowid"
     return _READER.execute(query).fetchall()
 
 

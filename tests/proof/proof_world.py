@@ -75,10 +75,10 @@ class Exchange(NamedTuple):
 
 
 @contextmanager
-def exchange() -> Iterator[Exchange]:
-    """Half a minute after the target closed."""
+def exchange(others: Sequence[Tape] = ()) -> Iterator[Exchange]:
+    """Half a minute after the target closed; with `others`, the exchange has these symbols, too."""
     clock = HandClock(TARGET_MS + hours(1) + 30_000)
-    replay = ReplayExchange([Tape.of(BTCUSDT_1H, _BARS)], clock.now_ms)
+    replay = ReplayExchange([Tape.of(BTCUSDT_1H, _BARS), *others], clock.now_ms)
     with ReplayServer(replay) as server:
         yield Exchange(clock, server.url, replay)
 
@@ -93,13 +93,13 @@ def barfeed_words(*words: str) -> list[str]:
     return [sys.executable, "-m", "barfeed", *words]
 
 
-def make_disk(world: Exchange, root: Path) -> Path:
-    """A disk with a store of 727 bars and the files of two runs, that is one hour behind."""
+def make_disk(world: Exchange, root: Path, words: Sequence[str] = ()) -> Path:
+    """A disk with a store of 727 bars and the files of two runs of the feed, or of `words`, that is one hour behind."""
     for folder in ("tmp", "store"):
         (root / folder).mkdir(parents=True)
     for before in (2, 1):
         world.clock.set(TARGET_MS + hours(1 - before) + 30_000)
-        done = world.run(root, *feed_words("--catch-up"))
+        done = world.run(root, *(words or feed_words("--catch-up")))
         assert done.code == 0, done.err
     world.set_minute(0)
     return root

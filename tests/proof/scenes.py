@@ -41,11 +41,16 @@ class Scene:
     """A command on a disk. `start` is copied for each attack; the checks raise `AssertionError`."""
 
     name = "feed"
+    slug = SLUG
 
     def __init__(self, world: Exchange, folder: Path) -> None:
         self.world = world
         self.start = self.make(folder)
         self._held = stored(self.start)
+
+    def folder(self, root: Path) -> Path:
+        """Where the feed's files are."""
+        return root / "feed" / self.slug
 
     def make(self, folder: Path) -> Path:
         """The disk to begin with."""
@@ -53,6 +58,10 @@ class Scene:
 
     def words(self, root: Path) -> list[str]:  # noqa: ARG002 - others name files of the disk
         """The command."""
+        return feed_words()
+
+    def hour(self) -> list[str]:
+        """What runs every hour."""
         return feed_words()
 
     def healing(self, root: Path) -> list[str]:
@@ -117,19 +126,19 @@ class Scene:
         """A log beside the store is folded into it by the next hour, where the command had nothing left to write."""
         log = root / "store" / "ohlcv.duckdb.wal"
         if log.exists():
-            hour = self.world.run(root, *feed_words())
+            hour = self.world.run(root, *self.hour())
             assert hour.code == 0, hour.err
         assert not log.exists(), "a log is left beside the store"
 
     def check_swept(self, root: Path) -> None:
         """What a kill left over is gone once it is old, after the next run."""
-        left = leftovers(root)
+        left = leftovers(root, self.slug)
         if not left:
             return
         for path in left:
             os.utime(path, (time.time() - _OLD_SEC,) * 2)
         self.heal(root)
-        assert leftovers(root) == [], f"never cleaned away: {leftovers(root)}"
+        assert leftovers(root, self.slug) == [], f"never cleaned away: {leftovers(root, self.slug)}"
 
     def phase(self, root: Path) -> str:
         """How far the command was, by what it left on the disk."""
@@ -154,7 +163,7 @@ class Scene:
         """How far it was before the store."""
         if any(name.endswith("_api_pull.csv") for name in new):
             return "2 evidence saved"
-        return "1 run begun" if leftovers(root) else "0 nothing on the disk"
+        return "1 run begun" if leftovers(root, self.slug) else "0 nothing on the disk"
 
 
 WINDOW = proof_world.WINDOW_BARS
@@ -357,11 +366,11 @@ class Inference(Scene):
 SCENES = (Scene, FirstStart, Watch, BackfillRest, BackfillCsv, Repair, Prune, Inference)
 
 
-def leftovers(root: Path) -> list[Path]:
+def leftovers(root: Path, slug: str = SLUG) -> list[Path]:
     """Temporary files and folders; a lock's file stays for ever, an empty working folder and a folder's mark too."""
     keep = {".unfinished", ".leaving", ".prune.lock", ".series", "latest.lock"}
     hidden = list(root.rglob(".*"))
-    working = [path for name in (".unfinished", ".leaving") for path in (root / "feed" / SLUG / name).glob("*")]
+    working = [path for name in (".unfinished", ".leaving") for path in (root / "feed" / slug / name).glob("*")]
     # The system's temporary folder, where zips are unpacked and Python tries whether it can write, is its own to clean.
     return sorted(path for path in [*hidden, *working] if path.name not in keep and root / "tmp" not in path.parents)
 

@@ -6,6 +6,7 @@ import pytest
 
 from proof import syscalls
 from proof.kills import Struck, arena, random_kills, syscall_failures, syscall_kills, table
+from proof.market_scenes import MARKET_SCENES, FirstPass, Pass
 from proof.proof_world import copy
 from proof.scenes import SCENES, BackfillCsv, FirstStart, Inference, Repair, Scene
 
@@ -18,8 +19,9 @@ def count(found: Iterator[Struck]) -> int:
 
 
 @pytest.mark.long
-def test_a_feed_killed_while_it_is_at_work_loses_nothing() -> None:
-    with arena([Scene]) as (scenes, disk):
+@pytest.mark.parametrize("scene", [Scene, Pass])
+def test_a_feed_killed_while_it_is_at_work_loses_nothing(scene: type[Scene]) -> None:
+    with arena([scene]) as (scenes, disk):
         assert count(random_kills(scenes, disk, kills=2, seed=1)) == 2
 
 
@@ -34,8 +36,8 @@ def test_a_first_start_killed_while_it_makes_its_store_starts_again() -> None:
 
 @pytest.mark.proof
 def test_commands_killed_at_random_moments_lose_nothing() -> None:
-    with arena(WITHOUT_MODEL) as (scenes, disk):
-        assert count(random_kills(scenes, disk, kills=25, seed=2)) == 25
+    with arena([*WITHOUT_MODEL, *MARKET_SCENES]) as (scenes, disk):
+        assert count(random_kills(scenes, disk, kills=29, seed=2)) == 29
 
 
 @pytest.mark.proof
@@ -47,7 +49,9 @@ def test_an_inference_killed_at_random_moments_predicts_once() -> None:
 
 @pytest.mark.long
 @traced
-@pytest.mark.parametrize(("scene", "every"), [(Scene, 18), (FirstStart, 18), (Repair, 12), (BackfillCsv, 36)])
+@pytest.mark.parametrize(
+    ("scene", "every"), [(Scene, 18), (FirstStart, 18), (Repair, 12), (BackfillCsv, 36), (Pass, 39), (FirstPass, 55)]
+)
 def test_a_kill_at_a_system_call_loses_nothing(scene: type[Scene], every: int) -> None:
     with arena([scene]) as (scenes, disk):
         assert count(syscall_kills(scenes, disk, every=every)) >= 1
@@ -55,9 +59,10 @@ def test_a_kill_at_a_system_call_loses_nothing(scene: type[Scene], every: int) -
 
 @pytest.mark.long
 @traced
-def test_a_system_call_that_fails_is_told_and_does_no_harm() -> None:
-    with arena([Scene]) as (scenes, disk):
-        assert count(syscall_failures(scenes, disk, every=40)) >= 2
+@pytest.mark.parametrize(("scene", "every"), [(Scene, 40), (Pass, 150)])
+def test_a_system_call_that_fails_is_told_and_does_no_harm(scene: type[Scene], every: int) -> None:
+    with arena([scene]) as (scenes, disk):
+        assert count(syscall_failures(scenes, disk, every=every)) >= 2
 
 
 def test_the_report_counts_by_command_and_phase() -> None:

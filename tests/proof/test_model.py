@@ -16,9 +16,22 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from barfeed.artifacts import writing
 from barfeed.domain import grid, rules, verdict
 from barfeed.feed.settling import Settling
+from barfeed.replay.faults.script import KINDS
+from barfeed.replay.tapes.tape import Tape
 from barfeed.store import revisions
-from proof.ground import ERA_MS, TAPE, WINDOW_BARS, Ended, Ground, order
-from proof.model import HOUR_MS, Model, check_evidence
+from barfeed.store.market import MarketTable, Window
+from proof.ground import (
+    ERA_MS,
+    MARKET_TAPES,
+    TAPE,
+    WINDOW_BARS,
+    Ended,
+    Ground,
+    MarketGround,
+    Revised,
+    order,
+)
+from proof.model import HOUR_MS, Kept, Model, check_evidence, check_windows
 from proof.storm import ANY_PATH, EXITS, FAULTS
 from proof.victim import Victims
 from world import written
@@ -33,6 +46,7 @@ faults = st.tuples(
     st.integers(0, 7),
     st.sampled_from(ANY_PATH),
     st.sampled_from(["", '\nrequests = "1"', '\nrequests = "2-3"']),
+    st.one_of(st.none(), st.integers(0, 2)),
 )
 weather = st.lists(faults, max_size=2)
 flags = st.fixed_dictionaries(
@@ -44,6 +58,8 @@ flags = st.fixed_dictionaries(
     }
 )
 moments = st.integers(1, QUESTIONS)
+# Which of its symbols: of one series there is only one.
+symbols = st.integers(0, 2)
 # With as many decimals as the wire has.
 volumes = st.integers(1, 10**9).map(lambda units: units / 1000)
 
@@ -52,12 +68,18 @@ class Life(RuleBasedStateMachine):
     """A feed's life, step by step."""
 
     victims: Victims
+    # A call asks the clock about so often.
+    questions = QUESTIONS
+
+    def made(self) -> tuple[Ground, dict[str, Model]]:
+        """A machine, and what is known of each symbol that it feeds."""
+        ground = Ground(self.root, ERA_MS + HOUR_MS + 30_000)
+        return ground, {"BTCUSDT": Model(_values(TAPE), WINDOW_BARS, Kept.alone())}
 
     @initialize()
     def begin(self) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="barfeed-model-", dir=_fast_folder()))
-        self.ground = Ground(self.root, ERA_MS + HOUR_MS + 30_000)
-        self.model = Model({bar.open_time_ms: bar.values for bar in TAPE.bars}, WINDOW_BARS)
+        self.ground, self.models = self.made()
         self._judged(self.ground.clock.now_ms, self.ground.call("feed", catch_up=True))
 
     @rule(hours=st.sampled_from([1, 1, 1, 2, 7, 40]), sec=st.integers(0, 3599))
@@ -69,62 +91,66 @@ class Life(RuleBasedStateMachine):
     def feed(self, storm: Any, flags: Any) -> None:
         ended = self._call("feed", storm, **flags)
         if not storm and ended.status in {"appended", "revised", "up_to_date"}:
-            self.model.check_agreement(self._target_ms)
+            for model in self.models.values():
+                model.check_agreement(self._target_ms)
 
     @rule(storm=weather, flags=flags, at=moments, jump_sec=st.sampled_from([0, 0, 30, 3600, 7200]))
     def feed_while_another_feed_lives(self, storm: Any, flags: Any, at: int, jump_sec: int) -> None:
-        self.ground.interlope(at, jump_sec * 1000)
+        self.ground.interlope(at * self.questions // QUESTIONS, jump_sec * 1000)
         self._call("feed", storm, **flags)
         self.ground.fair()
 
-    @rule(storm=weather)
-    def repair(self, storm: Any) -> None:
-        self._call("repair", storm)
+    @rule(storm=weather, of=symbols)
+    def repair(self, storm: Any, of: int) -> None:
+        self._call("repair", storm, symbol=self._symbol(of))
 
-    @rule(at=moments, jump_sec=st.sampled_from([0, 30, 3600]))
-    def repair_while_another_feed_lives(self, at: int, jump_sec: int) -> None:
-        self.ground.interlope(at, jump_sec * 1000)
-        self._call("repair", [])
+    @rule(at=moments, jump_sec=st.sampled_from([0, 30, 3600]), of=symbols)
+    def repair_while_another_feed_lives(self, at: int, jump_sec: int, of: int) -> None:
+        self.ground.interlope(at * self.questions // QUESTIONS, jump_sec * 1000)
+        self._call("repair", [], symbol=self._symbol(of))
         self.ground.fair()
 
-    @rule(storm=weather, back=st.integers(0, 200), bars=st.integers(1, 200))
-    def backfill(self, storm: Any, back: int, bars: int) -> None:
+    @rule(storm=weather, back=st.integers(0, 200), bars=st.integers(1, 200), of=symbols)
+    def backfill(self, storm: Any, back: int, bars: int, of: int) -> None:
         from_ms = self._target_ms - back * HOUR_MS
-        self._call("backfill", storm, from_ms=from_ms, to_ms=from_ms + bars * HOUR_MS)
+        self._call("backfill", storm, from_ms=from_ms, to_ms=from_ms + bars * HOUR_MS, symbol=self._symbol(of))
 
     @rule(days=st.integers(1, 3), discard=st.booleans())
     def prune(self, days: int, discard: bool) -> None:
         self._call("prune", [], days=days, discard=discard)
 
-    @rule(back=st.integers(0, 8), volume=volumes)
-    def the_exchange_revises_a_bar(self, back: int, volume: float) -> None:
-        self.model.revise(self._target_ms - back * HOUR_MS, volume)
-        self.ground.revise({written(at): volume for at, volume in self.model.revised.items()})
+    @rule(back=st.integers(0, 8), volume=volumes, of=symbols)
+    def the_exchange_revises_a_bar(self, back: int, volume: float, of: int) -> None:
+        symbol = self._symbol(of)
+        self.models[symbol].revise(self._target_ms - back * HOUR_MS, _on_the_wire(symbol, volume))
+        self.ground.revise(self._revised)
 
-    @rule(back=st.integers(0, 35), bars=st.integers(1, 3))
-    def somebody_takes_bars_out(self, back: int, bars: int) -> None:
-        gone = sorted(self.model.stored)[::-1][back : back + bars]
+    @rule(back=st.integers(0, 35), bars=st.integers(1, 3), of=symbols)
+    def somebody_takes_bars_out(self, back: int, bars: int, of: int) -> None:
+        model = self.models[self._symbol(of)]
+        gone = sorted(model.stored)[::-1][back : back + bars]
         with duckdb.connect(self.ground.duckdb) as connection:
-            for at in gone:
-                connection.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = make_timestamp_ms(?)", [at])
-        self.model.forget(gone)
+            model.take_out(connection, gone)
 
     @rule(
         command=st.sampled_from(["feed", "feed", "repair", "backfill", "prune"]),
         die_at=st.integers(1, 130),
         flags=flags,
+        of=symbols,
     )
-    def a_process_is_killed(self, command: str, die_at: int, flags: Any) -> None:
-        said = {"feed": flags, "backfill": self._history(), "prune": {"days": 1, "discard": False}}.get(command, {})
+    def a_process_is_killed(self, command: str, die_at: int, flags: Any, of: int) -> None:
+        said = {"feed": flags, "prune": {"days": 1, "discard": False}}.get(command) or self._mending(command, of)
         begin_ms = self.ground.clock.now_ms
-        (ended,) = self.victims.live(order(self.ground, self.model.revised, command, "", **said) | {"die_at": die_at})
+        (ended,) = self.victims.live(order(self.ground, self._revised, command, "", **said) | {"die_at": die_at})
         assert ended == SIGKILL or ended in range(5), ended
         self._check(begin_ms, killed=True)
 
-    @rule(commands=st.lists(st.sampled_from(["feed", "feed", "repair", "backfill"]), min_size=2, max_size=3))
-    def processes_live_at_the_same_time(self, commands: list[str]) -> None:
-        said: dict[str, Any] = {"feed": {"catch_up": True}, "backfill": self._history()}
-        orders = [order(self.ground, self.model.revised, each, "", **said.get(each, {})) for each in commands]
+    @rule(
+        commands=st.lists(st.sampled_from(["feed", "feed", "repair", "backfill"]), min_size=2, max_size=3), of=symbols
+    )
+    def processes_live_at_the_same_time(self, commands: list[str], of: int) -> None:
+        said = {each: {"catch_up": True} if each == "feed" else self._mending(each, of) for each in commands}
+        orders = [order(self.ground, self._revised, each, "", **said[each]) for each in commands]
         begin_ms = self.ground.clock.now_ms
         ended = self.victims.live(*orders)
         assert set(ended) <= {0, 1}, (commands, ended)
@@ -143,22 +169,37 @@ class Life(RuleBasedStateMachine):
             ended = self._call("feed", [], catch_up=True)
             if ended.exit_code == 0:
                 break
-            self._call("backfill", [], **self._history())
-            self._call("repair", [])
+            for symbol in self.models:
+                self._call("backfill", [], **self._history(), symbol=symbol)
+                self._call("repair", [], symbol=symbol)
         assert ended.exit_code == 0, ended
-        self._call("repair", [])
+        for symbol in self.models:
+            self._call("repair", [], symbol=symbol)
         assert self._call("feed", [], catch_up=True).exit_code == 0
-        first_ms = min(self.model.stored)
-        expected = {at: v for at, v in self.model.truth.items() if first_ms <= at <= self._target_ms}
-        assert self.model.stored == expected
+        for symbol, model in self.models.items():
+            first_ms = min(model.stored)
+            expected = {at: v for at, v in model.truth.items() if first_ms <= at <= self._target_ms}
+            assert model.stored == expected, symbol
 
     @property
     def _target_ms(self) -> int:
         now_ms = self.ground.clock.now_ms
         return now_ms - now_ms % HOUR_MS - HOUR_MS
 
+    @property
+    def _revised(self) -> list[Revised]:
+        return [
+            (name, written(at), volume) for name, each in self.models.items() for at, volume in each.revised.items()
+        ]
+
+    def _symbol(self, number: int) -> str:
+        return [*self.models][number % len(self.models)]
+
     def _history(self) -> dict[str, int]:
         return {"from_ms": self._target_ms - 60 * HOUR_MS, "to_ms": self._target_ms + HOUR_MS}
+
+    def _mending(self, command: str, of: int) -> dict[str, Any]:
+        return {"symbol": self._symbol(of)} | (self._history() if command == "backfill" else {})
 
     def _call(self, command: str, storm: Any, **said: Any) -> Ended:
         begin_ms = self.ground.clock.now_ms
@@ -175,22 +216,55 @@ class Life(RuleBasedStateMachine):
         self._check(begin_ms, discards=discards)
 
     def _check(self, begin_ms: int, **than_usual: bool) -> None:
-        self.model.check(self.ground.duckdb, self.ground.folder, (begin_ms, self.ground.clock.now_ms), **than_usual)
+        for model in self.models.values():
+            model.check(self.ground.duckdb, self.ground.folder, (begin_ms, self.ground.clock.now_ms), **than_usual)
 
-    def _fault(self, fault: tuple[str, str], back: int, path: str, when: str) -> str:
+    def _fault(self, fault: tuple[str, str], back: int, path: str, when: str, of: int | None) -> str:
         kind, said = fault
         at = self._target_ms - back * HOUR_MS
+        for symbol in self.models:
+            self._may_be_said(symbol, kind, said, at)
+        text = f'[[fault]]\nkind = "{kind}"\n{said.format(bar=written(at), path=path)}{when}\n'
+        # No other path than that of klines has a symbol.
+        of_klines = "path = " not in text or 'path = "klines"' in text
+        chosen = of is not None and "symbol" in KINDS[kind].scope and of_klines
+        return f'{text}symbol = "{self._symbol(of or 0)}"\n' if chosen else text
+
+    def _may_be_said(self, symbol: str, kind: str, said: str, at: int) -> None:
+        model = self.models[symbol]
         if kind == "flat":
-            self.model.may_say(at, self.model.flat(at))
+            model.may_say(at, model.flat(at))
         elif kind == "settle":
             for later in range(at, self._target_ms + 2 * HOUR_MS, HOUR_MS):
-                if later in self.model.versions:
-                    self.model.may_say(later, self.model.flat(at))
+                if later in model.versions:
+                    model.may_say(later, model.flat(at))
         elif kind == "revise":
-            volume = 0.5 if "0.5" in said else 77.25
-            opened, high, low, close, _ = self.model.truth[at]
-            self.model.may_say(at, (opened, high, 1.0 if "low" in said else low, close, volume))
-        return f'[[fault]]\nkind = "{kind}"\n{said.format(bar=written(at), path=path)}{when}\n'
+            volume = _on_the_wire(symbol, 0.5 if "0.5" in said else 77.25)
+            opened, high, low, close, _ = model.truth[at]
+            model.may_say(at, (opened, high, 1.0 if "low" in said else low, close, volume))
+
+
+def _on_the_wire(symbol: str, volume: float) -> float:
+    """With as many decimals as the exchange writes."""
+    return float(f"{volume:.{MARKET_TAPES[symbol].decimals.volume}f}")
+
+
+def _values(tape: Tape) -> dict[int, tuple[float, ...]]:
+    return {bar.open_time_ms: bar.values for bar in tape.bars}
+
+
+class MarketLife(Life):
+    """The same of three symbols that are fed together."""
+
+    questions = 75
+
+    def made(self) -> tuple[Ground, dict[str, Model]]:
+        models = {each: Model(_values(tape), WINDOW_BARS, Kept.together(each)) for each, tape in MARKET_TAPES.items()}
+        return MarketGround(self.root, ERA_MS + HOUR_MS + 30_000), models
+
+    def _check(self, begin_ms: int, **than_usual: bool) -> None:
+        check_windows(self.ground.folder, self.models)
+        super()._check(begin_ms, **than_usual)
 
 
 def _fast_folder() -> str | None:
@@ -210,14 +284,16 @@ def victims() -> Iterator[None]:
         yield
 
 
-def test_no_promise_breaks_in_a_few_lives() -> None:
-    run_state_machine_as_test(Life, settings=profile(2, 8, derandomize=True, database=None, phases=[Phase.generate]))
+@pytest.mark.parametrize("life", [Life, pytest.param(MarketLife, marks=pytest.mark.long)])
+def test_no_promise_breaks_in_a_few_lives(life: type[Life]) -> None:
+    run_state_machine_as_test(life, settings=profile(2, 8, derandomize=True, database=None, phases=[Phase.generate]))
 
 
 @pytest.mark.proof
-def test_no_promise_breaks_in_many_lives() -> None:
+@pytest.mark.parametrize("life", [Life, MarketLife])
+def test_no_promise_breaks_in_many_lives(life: type[Life]) -> None:
     examples = int(os.environ.get("MODEL_EXAMPLES", "60"))
-    run_state_machine_as_test(Life, settings=profile(examples, 25, database=None, print_blob=True))
+    run_state_machine_as_test(life, settings=profile(examples, 25, database=None, print_blob=True))
 
 
 def _forming_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,6 +311,8 @@ def _no_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_gaps_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verdict, "_refuse_gaps", lambda *_: None)
     monkeypatch.setattr(rules, "check_window", lambda *_: [])
+    whole = dict.fromkeys(MARKET_TAPES, Window(WINDOW_BARS, is_sound=True))
+    monkeypatch.setattr(MarketTable, "windows", lambda *_: whole)
 
 
 def _silent_revision(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,6 +328,7 @@ def _short_window(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _old_latest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "_end", lambda _: "")
+    monkeypatch.setattr(MarketTable, "end_of", lambda *_: None)
 
 
 def _blind_trust(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,10 +337,11 @@ def _blind_trust(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing.Run, "save_pull", lambda _, bars: writing.Written("gone.csv", "", len(bars)))
+    monkeypatch.setattr(writing.Run, "save_pulls", lambda *_: writing.Written("gone.parquet", "", 0))
 
 
 FAIR: list[Any] = []
-SLOW_CLOCK = [(("skew", "ms = -7200000"), 0, "time", "")]
+SLOW_CLOCK = [(("skew", "ms = -7200000"), 0, "time", "", None)]
 
 
 def _live_an_hour(life: Life) -> None:
@@ -270,19 +350,19 @@ def _live_an_hour(life: Life) -> None:
 
 
 def _live_two_revisions(life: Life) -> None:
-    life.the_exchange_revises_a_bar(1, 3.25)
-    life.repair(FAIR)
+    life.the_exchange_revises_a_bar(1, 3.25, 0)
+    life.repair(FAIR, 0)
 
 
 def _be_overtaken(life: Life) -> None:
     life.time_goes_on(1, 1800)
     for at in range(18, QUESTIONS):
-        life.feed_while_another_feed_lives(FAIR, {}, at, 3600)
+        life.feed_while_another_feed_lives(FAIR, {"catch_up": True}, at, 3600)
         life.time_goes_on(1, 1800)
 
 
 def _lose_bars(life: Life) -> None:
-    life.somebody_takes_bars_out(10, 2)
+    life.somebody_takes_bars_out(10, 2, 0)
     _live_an_hour(life)
 
 
@@ -292,7 +372,7 @@ def _believe_a_slow_clock(life: Life) -> None:
 
 
 def _be_revised(life: Life) -> None:
-    life.the_exchange_revises_a_bar(1, 3.25)
+    life.the_exchange_revises_a_bar(1, 3.25, 0)
     _live_an_hour(life)
 
 
@@ -312,10 +392,14 @@ MUTANTS = {
     ("breaks", "lives"),
     [pytest.param(*each, id=name, marks=pytest.mark.long) for name, each in MUTANTS.items()],
 )
+@pytest.mark.parametrize("life", [Life, MarketLife])
 def test_the_model_catches_a_broken_barfeed(
-    breaks: Callable[[pytest.MonkeyPatch], None], lives: Callable[[Life], None], monkeypatch: pytest.MonkeyPatch
+    breaks: Callable[[pytest.MonkeyPatch], None],
+    lives: Callable[[Life], None],
+    life: type[Life],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole, broken = Life(), Life()
+    whole, broken = life(), life()
     whole.begin()
     broken.begin()
     try:
@@ -324,5 +408,5 @@ def test_the_model_catches_a_broken_barfeed(
         with pytest.raises(AssertionError):
             lives(broken)
     finally:
-        for life in (whole, broken):
-            shutil.rmtree(life.root, ignore_errors=True)
+        for each in (whole, broken):
+            shutil.rmtree(each.root, ignore_errors=True)

@@ -1,7 +1,7 @@
 """Real processes for the model, cheap enough to be killed by the hundred: each is forked from one that has all imports.
 
 `python -m proof.victim` reads one JSON order a line and answers each with how its process ended:
-    {"folder": ..., "now_ms": ..., "faults": TOML, "command": "feed", "flags": {...}, "die_at": 17}
+    {"ground": "Ground", "folder": ..., "now_ms": ..., "faults": TOML, "command": "feed", "flags": {...}, "die_at": 17}
 The process lives one command of the model's world on its own and kills itself, truly, at its `die_at`-th effect on the
 disk or the database; at 0 it lives to the end. Several orders in one line live at the same time.
 """
@@ -65,9 +65,9 @@ def _fork(order: dict[str, Any]) -> int:
 
 
 def _live(order: dict[str, Any]) -> int:
-    from proof.ground import Ground  # noqa: PLC0415 - imported before, by main; not by who only starts this
+    from proof.ground import GROUNDS  # noqa: PLC0415 - imported before, by main; not by who only starts this
 
-    ground = Ground(Path(order["folder"]), order["now_ms"])
+    ground = GROUNDS[order["ground"]](Path(order["folder"]), order["now_ms"])
     ground.revise(order["revised"])
     sys.setprofile(_dying_at(order["die_at"]))
     ended = ground.call(order["command"], order["faults"], **order["flags"])

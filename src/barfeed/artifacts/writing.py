@@ -103,13 +103,7 @@ class Run:
         path = self.folder / published.file
         with _translated(path):
             content = path.read_bytes()
-        latest = self.folder / LATEST_NAME
-        with self._alone():
-            with _translated(latest):
-                ends = _end(latest)
-            # One that ends after the newest closed bar is of another exchange's time.
-            if not grid.timestamp(end_ms) < ends <= grid.timestamp(newest_ms):
-                self._save(LATEST_NAME, content)
+        self._go_forward(LATEST_NAME, content, end_ms, newest_ms)
 
     def save_pulls(self, make: Make) -> Written:
         """The evidence of many series, in one file that `make` writes."""
@@ -124,16 +118,25 @@ class Run:
                 return Written(latest.name, _sha256(latest), 0)
             return self._save_made(LATEST_WINDOWS_NAME, make)
 
-    def publish_for(self, symbol: str, bars: Sequence[Bar]) -> Written:
-        """The inference CSV of one series of many; its latest is replaced, too."""
+    def publish_for(self, symbol: str, bars: Sequence[Bar], newest_ms: int) -> Written:
+        """The inference CSV of one series of many; its latest is replaced, too, and only goes forward."""
         content = csv_bytes(bars, plain_decimals=self._plain_decimals)
         path = self._save(f"{self.name}_for_inference_{symbol}.csv", content)
-        self._save(f"latest_for_inference_{symbol}.csv", content)
+        self._go_forward(f"latest_for_inference_{symbol}.csv", content, bars[-1].open_time_ms, newest_ms)
         return Written(path.name, hashlib.sha256(content).hexdigest(), len(bars))
 
     def save_manifest(self, manifest: dict[str, Any]) -> Path:
         """The record of the run, as JSON."""
         return self._save(f"{self.name}_run.json", msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+
+    def _go_forward(self, name: str, content: bytes, end_ms: int, newest_ms: int) -> None:
+        latest = self.folder / name
+        with self._alone():
+            with _translated(latest):
+                ends = _end(latest)
+            # One that ends after the newest closed bar is of another exchange's time.
+            if not grid.timestamp(end_ms) < ends <= grid.timestamp(newest_ms):
+                self._save(name, content)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -49,7 +49,7 @@ class Publication:
             csvs = table.bars({each: begins_ms[each] for each in self._order.csv_for if each in fresh})
         for symbol, bars in csvs.items():
             window_bars = [bar for bar in bars if bar.open_time_ms <= self._target_ms]
-            self._record.csvs[symbol] = run.publish_for(symbol, window_bars)
+            self._record.csvs[symbol] = run.publish_for(symbol, window_bars, newest_ms)
         for symbol in begins_ms:
             self._record.outcomes[symbol].is_published = True
 
