@@ -12,6 +12,7 @@ from barfeed.artifacts.retention import Keep, prune
 from barfeed.domain.acceptance import Terms
 from barfeed.operate.alerts.ledger import LedgerFile
 from barfeed.replay.tapes.tape import Tape
+from holding import held
 from process import ROOT, machine
 from world import BTCUSDT_1H, World, hours, made_up_bars, ms
 
@@ -98,7 +99,10 @@ def test_the_tables_are_the_ones_that_a_store_has(lived: World) -> None:
 
 def test_every_word_of_the_exit_line_is_told(lived: World) -> None:
     told = set(named("## The exit line"))
+    with held(lived.duckdb):
+        beside = lived.run(catch_up=True).line()
     lines = [
+        beside,
         lived.run(fault=REVISED).line(),
         lived.run(fault=REVISED, dry_run=True, accept=ANYTHING).line(),
         lived.run(fault=REVISED, accept=ANYTHING).line(),

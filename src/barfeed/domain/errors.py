@@ -126,7 +126,14 @@ class LocalError(BarfeedError):
 
 
 class StoreUnusable(LocalError):
-    """The DuckDB file is locked, corrupt, read-only, newer than this DuckDB or of another shape."""
+    """The DuckDB file is locked, corrupt, read-only, newer than this DuckDB or of another shape.
+
+    `is_held` where it is as good as ever, but another process has it.
+    """
+
+    def __init__(self, message: str, *, is_held: bool = False, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.is_held = is_held
 
 
 class ArtifactsUnusable(LocalError):

@@ -25,7 +25,7 @@ from barfeed.feed import cycle_log
 from barfeed.feed.confirmation import Confirmed, confirm
 from barfeed.feed.hour import Hour, Overtaken
 from barfeed.feed.order import Feed, Order
-from barfeed.feed.record import Record
+from barfeed.feed.record import Record, pending_text
 from barfeed.feed.settling import Settling
 from barfeed.store.duckdb import Table
 
@@ -121,10 +121,10 @@ class _Cycle:
             self._tell_flat(stored, pull)
             window = self._usable(plan.asked, stored)
         if self._order.inference_source != "api":
-            self._publish(run, window, "db")
+            self._publish(run, window, "db,api" if self._record.pending else "db")
 
     def _publish_pulled(self, run: Run, asked: Asked, pull: Pull) -> None:
-        start_ms = grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)
+        start_ms = self._start_ms(asked)
         window = [bar for bar in pull.bars if bar.open_time_ms >= start_ms]
         self._publish(run, self._usable(asked, window), "api")
 
@@ -223,23 +223,56 @@ class _Cycle:
                 raise acceptance.not_accepted(mismatch, "asked again, the exchange said something else")
 
     def _keep(self, plan: _Plan, pull: Pull, changes: Sequence[Change] = (), seen_at_ms: int = 0) -> list[Bar]:
-        asked = plan.asked
         with self._record.step("store"):
-            with self._open_store(changes, seen_at_ms) as table:
-                append = self._judge(table, plan, pull, changes)
-                window_start_ms = grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)
-                if self._order.dry_run:
-                    self._record.would_append = table.would_take(append)
-                    would_hold = [*table.bars(window_start_ms), *append]
-                    return [bar for bar in would_hold if bar.open_time_ms >= window_start_ms]
-                appended = table.append(append)
-                window = table.bars(window_start_ms)
-            # Only here, behind the commit, is it true.
-            self._record.appended = appended
-            if self._record.coverage and not self._record.coverage.rows:
-                self._warn_of_second_start()
-            self._record.grow(append)
+            try:
+                return self._append(plan, pull, changes, seen_at_ms)
+            except StoreUnusable as trouble:
+                # Only reading goes beside another's reading: what was to be changed is not.
+                if changes or not trouble.is_held:
+                    raise
+                return self._give_way(plan, pull, trouble)
+
+    def _append(self, plan: _Plan, pull: Pull, changes: Sequence[Change], seen_at_ms: int) -> list[Bar]:
+        with self._open_store(changes, seen_at_ms) as table:
+            append = self._judge(table, plan, pull, changes)
+            if self._order.dry_run:
+                self._record.would_append = table.would_take(append)
+                return self._as_if(table, append, plan.asked)
+            appended = table.append(append)
+            window = table.bars(self._start_ms(plan.asked))
+        # Only here, behind the commit, is it true.
+        self._record.appended = appended
+        if self._record.coverage and not self._record.coverage.rows:
+            self._warn_of_second_start()
+        self._record.grow(append)
         return window
+
+    def _give_way(self, plan: _Plan, pull: Pull, held: StoreUnusable) -> list[Bar]:
+        """The window as if the bars were appended, which the next cycle that gets the file does; `held` says by whom.
+
+        Judged by the store itself, which can be read beside whoever reads it.
+        """
+        if not self._order.catch_up:
+            # Without, the next cycle would have to be told of what this one could not append.
+            told = f"{held.hint}; or let the model have its window meanwhile: {self._order.remedies.catch_up}"
+            raise StoreUnusable(str(held), hint=told, is_held=True) from held
+        with self._feed.store.reading(self._order.series) as table:
+            append = self._judge(table, plan, pull, ())
+            table.would_take(append)
+            window = self._as_if(table, append, plan.asked)
+        self._record.pending = len(append)
+        if append:
+            text = f"{held}: {pending_text(len(append))}"
+            self._record.warnings.append(text)
+            _log.warning("%s: %s", plan.asked.series, text)
+        return window
+
+    def _as_if(self, table: Table, append: Sequence[Bar], asked: Asked) -> list[Bar]:
+        start_ms = self._start_ms(asked)
+        return [bar for bar in (*table.bars(start_ms), *append) if bar.open_time_ms >= start_ms]
+
+    def _start_ms(self, asked: Asked) -> int:
+        return grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)
 
     def _warn_of_second_start(self) -> None:
         folder, path = self._feed.folder, self._feed.store.path
@@ -270,7 +303,7 @@ class _Cycle:
         self._record.validated = decided.validated
         return decided.append
 
-    def _publish(self, run: Run, window: Sequence[Bar], source: Literal["db", "api"]) -> None:
+    def _publish(self, run: Run, window: Sequence[Bar], source: Literal["db", "api", "db,api"]) -> None:
         if not self._order.dry_run:
             with self._record.step("publish"):
                 # Noted before the latest: a manifest tells every file that is there.
@@ -287,7 +320,7 @@ class _Cycle:
 
     def _usable(self, asked: Asked, window: Sequence[Bar]) -> Sequence[Bar]:
         """The window, which is whole, or the newest bars of it where fewer will do; raises `WindowGap`."""
-        start_ms = grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)
+        start_ms = self._start_ms(asked)
         findings = rules.check_window(window, start_ms, asked.target_ms, asked.step_ms)
         if not findings:
             return window

@@ -132,9 +132,11 @@ class Record(Lived):
     target_ms: int | None = None
     pull: Written | None = None
     inference: Written | None = None
-    inference_from: Literal["db", "api"] | None = None
+    inference_from: Literal["db", "api", "db,api"] | None = None
     validated: int = 0
     appended: int = 0
+    # Given to the model, and not stored yet: another process had the store.
+    pending: int = 0
     would_append: int = 0
     revised: list[Change] = field(default_factory=list)
     coverage: Coverage | None = None
@@ -159,11 +161,13 @@ class Record(Lived):
 
     @property
     def status(self) -> str:
-        """`appended`, `revised`, `up_to_date`, `dry_run`, or the error's name."""
+        """`appended`, `pending`, `revised`, `up_to_date`, `dry_run`, or the error's name."""
         if self.failure:
             return self.failure.status
         if self.dry_run:
             return "dry_run"
+        if self.pending:
+            return "pending"
         if self.appended:
             return "appended"
         return "revised" if self.revised else "up_to_date"
@@ -188,6 +192,7 @@ class Record(Lived):
         facts: dict[str, object] = {"failed": self.failure.status, "exit": self.exit_code} if self.failure else {}
         facts |= {"pulled": self.pull.rows if self.pull else 0, "validated": self.validated}
         facts |= {"would_append": self.would_append} if self.dry_run else {"appended": self.appended}
+        facts |= {"pending": self.pending} if self.pending else {}
         facts |= {"would_revise" if self.dry_run else "revised": len(self.revised)} if self.revised else {}
         facts |= {"target": self.target} if self.target else {}
         if self.coverage and self.coverage.first_ms is not None and self.coverage.last_ms is not None:
@@ -245,6 +250,7 @@ class Record(Lived):
             "pulled": self.pull.rows if self.pull else 0,
             "validated": self.validated,
             "appended": self.appended,
+            "pending": self.pending,
             "would_append": self.would_append,
         }
 
@@ -254,6 +260,12 @@ class Record(Lived):
         ends = (self.coverage.first_ms, self.coverage.last_ms)
         first, last = (None if each is None else grid.text(each) for each in ends)
         return {"rows": self.coverage.rows, "first": first, "last": last}
+
+
+def pending_text(bars: int) -> str:
+    """What there is to say of bars that a window has and the store has not, for another process had it."""
+    one, it = ("bar is", "it") if bars == 1 else ("bars are", "them")
+    return f"{bars} {one} in the window and not stored yet; the next cycle that gets the file appends {it}"
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -37,16 +37,20 @@ def trouble(path: Path, problem: BaseException) -> StoreUnusable | None:
 
 
 def _held(path: Path, said: str) -> StoreUnusable:
-    holder = said.partition("Conflicting lock is held in ")[2].partition(". See also")[0] or "another process"
+    # Where the other only reads, DuckDB goes on with what its own tools can do beside it.
+    told = said.partition("Conflicting lock is held in ")[2].partition(". See also")[0].partition(". However")[0]
+    holder = told or "another process"
     # The system numbers a process that it cannot see 0, or below.
     if re.fullmatch(r"PID (0|-\d+)", holder):
         return StoreUnusable(
             f"{path} is held by a process of another container or host",
             hint="end there what uses the file or let it finish, or wait longer with --lock-timeout-sec",
+            is_held=True,
         )
     return StoreUnusable(
         f"{path} is held by {holder}",
         hint="end that process or let it finish, or wait longer with --lock-timeout-sec",
+        is_held=True,
     )
 
 

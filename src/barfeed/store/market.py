@@ -21,7 +21,7 @@ from barfeed.domain.grid import Gap
 from barfeed.domain.life import Listing
 from barfeed.domain.market.membership import Seen
 from barfeed.store.duckdb import Session, Store, transaction
-from barfeed.store.place import market_table
+from barfeed.store.place import NO_BARS, SymbolBars, as_if_stored, market_table
 
 MEMBERSHIP = "symbols"
 
@@ -149,13 +149,19 @@ _LISTING_FIELDS = ("symbol", "status", "contract_type", "quote", "onboard_ms", "
 
 
 @contextmanager
-def reading(store: Store, interval: Interval) -> Iterator["MarketTable"]:
-    """The table, read-only: not a byte of the file changes, and a missing file stays missing."""
+def reading(store: Store, interval: Interval, pending: SymbolBars = NO_BARS) -> Iterator["MarketTable"]:
+    """The table, read-only, as if what is `pending` were stored: the file stays as it is, and a missing one missing."""
     if not store.exists():
         yield MarketTable(store.beside(), interval, is_new=True)
         return
     with store.session(write=False) as connection:
-        yield MarketTable(connection, interval)
+        table = MarketTable(connection, interval)
+        if not pending:
+            yield table
+            return
+        with as_if_stored(connection, table.relation if table.exists else None, pending) as table.relation:
+            table.exists = True
+            yield table
 
 
 @contextmanager
@@ -187,7 +193,7 @@ class MarketTable:
         self.connection = connection
         self._interval = interval
         self._is_new = is_new
-        self._name = f"store.main.{market_table(interval)}"
+        self.relation = f"store.main.{market_table(interval)}"
         # What the catalog said of a table: it does not change while the store is open, but by this.
         self._known: dict[str, bool] = {}
         self.exists = self._has(market_table(interval), _BAR_TYPES, ["symbol", "timestamp"])
@@ -220,7 +226,7 @@ class MarketTable:
     def append(self, bars: Mapping[str, Sequence[Bar]]) -> dict[str, int]:
         """Insert those that are not there yet; how many were inserted of each symbol."""
         if not self.exists:
-            self.connection.execute(_CREATE.format(table=self._name))
+            self.connection.execute(_CREATE.format(table=self.relation))
             self.exists = True
         rows = [(symbol, *bar) for symbol, each in bars.items() for bar in each]
         appended = dict.fromkeys(bars, 0)
@@ -241,7 +247,7 @@ class MarketTable:
         """
         quoted = str(path).replace("'", "''")
         values = [list(from_ms), list(from_ms.values()), min(from_ms.values(), default=end_ms), end_ms]
-        return int(self.connection.execute(_PUBLISH.format(table=self._name, path=quoted), values).fetchall()[0][0])
+        return int(self.connection.execute(_PUBLISH.format(table=self.relation, path=quoted), values).fetchall()[0][0])
 
     def membership(self) -> list[Seen]:
         """Every listing that was noted, oldest first. Raises `StoreUnusable` for a table `symbols` of another shape."""
@@ -309,7 +315,7 @@ class MarketTable:
     def _query(self, statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         if not self.exists:
             return []
-        return self.connection.execute(statement.format(table=self._name), list(values)).fetchall()
+        return self.connection.execute(statement.format(table=self.relation), list(values)).fetchall()
 
 
 def write_pulls(connection: Session, path: Path, pulls: Mapping[str, Pull]) -> int:

@@ -3,15 +3,16 @@
 # ruff: noqa: S608 - tables are named by us, and a symbol is letters, digits and '_'
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from operator import itemgetter
+from types import MappingProxyType
 from typing import NamedTuple
 
 import duckdb
 
-from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Interval, Series
+from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Bar, Interval, Series
 from barfeed.domain.errors import UsageError
 from barfeed.domain.grid import Gap
 from barfeed.store.own import catalog
@@ -26,7 +27,7 @@ SELECT lower(table_name) AS name FROM duckdb_tables()
 WHERE database_name = 'store' AND schema_name = 'main' ORDER BY name
 """
 _OWN_NAME = re.compile(rf"ohlcv_(.+)_({'|'.join(map(str, Interval))})", re.DOTALL)
-_NO_BARS = f"""
+_NOTHING = f"""
 SELECT '' AS symbol, NULL::TIMESTAMP AS timestamp, {", ".join(f"NULL::DOUBLE AS {name}" for name in VALUE_COLUMNS)},
        NULL::TIMESTAMP AS created_at WHERE false
 """
@@ -44,6 +45,14 @@ SELECT symbol, at_ms, next_ms FROM (
         WHERE symbol IN (SELECT unnest(?::VARCHAR[])) AND {_ON_GRID})
 ) WHERE next_ms > at_ms + {{step_ms}} ORDER BY symbol, at_ms
 """
+# One list a column: a statement a row takes a thousand times as long.
+_PENDING = f"""
+SELECT unnest(?::VARCHAR[]) AS symbol, make_timestamp_ms(unnest(?::BIGINT[])) AS timestamp,
+       {", ".join(f"unnest(?::DOUBLE[]) AS {name}" for name in VALUE_COLUMNS)}
+"""
+# Bars by their symbol.
+SymbolBars = Mapping[str, Sequence[Bar]]
+NO_BARS: SymbolBars = MappingProxyType({})
 
 
 class Place(NamedTuple):
@@ -142,7 +151,7 @@ def rows_of_all(connection: duckdb.DuckDBPyConnection, symbols: Sequence[str], i
     if others and _is_table(connection, market_table(interval)):
         together = _stamped(connection, Place(f"store.main.{market_table(interval)}"), "symbol")
         parts.append(f"{together} WHERE symbol IN ({_texts(others)})")
-    return f"({' UNION ALL '.join(parts) or _NO_BARS})"
+    return f"({' UNION ALL '.join(parts) or _NOTHING})"
 
 
 def held_symbols(connection: duckdb.DuckDBPyConnection, interval: Interval) -> set[str]:
@@ -194,6 +203,25 @@ def markets(connection: duckdb.DuckDBPyConnection) -> list[Interval]:
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
     return [name for (name,) in connection.execute(_TABLES).fetchall()]
+
+
+@contextmanager
+def as_if_stored(connection: duckdb.DuckDBPyConnection, table: str | None, bars: SymbolBars) -> Iterator[str]:
+    """A market's table as a relation that has these bars of its symbols, too; they are in memory, for the block.
+
+    None is a table that is not there yet.
+    """
+    rows = [(symbol, *bar) for symbol, each in bars.items() for bar in each]
+    lists = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in ("symbol", *COLUMNS)]
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE pending AS {_PENDING}", lists)
+    try:
+        pending = "SELECT * FROM temp.main.pending"
+        stored = f"SELECT symbol, {', '.join(COLUMNS)} FROM {table}"
+        # Another process may have appended them meanwhile.
+        both = f"{stored} UNION ALL {pending} ANTI JOIN {table} USING (symbol, timestamp)"
+        yield f"({both if table else pending})"
+    finally:
+        connection.execute("DROP TABLE temp.main.pending")
 
 
 def _stamped(connection: duckdb.DuckDBPyConnection, place: Place, symbol: str) -> str:

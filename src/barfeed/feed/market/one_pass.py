@@ -25,6 +25,7 @@ from barfeed.feed.market.order import MarketOrder, Pulled, pulling
 from barfeed.feed.market.publication import Publication
 from barfeed.feed.market.record import MarketRecord, Outcome
 from barfeed.feed.order import Feed
+from barfeed.feed.record import pending_text
 from barfeed.feed.settling import Settling
 from barfeed.store import market
 from barfeed.store.market import MarketTable
@@ -205,8 +206,34 @@ class _Pass:
     def _keep(
         self, listed: Mapping[str, Listing], answers: Answers, accepted: Mapping[Member, Pull], target_ms: int
     ) -> None:
-        """In one transaction: compare every series, append what is good of each, note what is listed."""
-        with self._record.step("store"), self._writing() as table:
+        """Compare every series, append what is good of each, note what is listed; or leave that to the next pass."""
+        with self._record.step("store"):
+            try:
+                self._append(listed, answers, accepted, target_ms)
+            except StoreUnusable as trouble:
+                if not trouble.is_held:
+                    raise
+                self._give_way(accepted, target_ms, trouble)
+
+    def _give_way(self, accepted: Mapping[Member, Pull], target_ms: int, held: StoreUnusable) -> None:
+        """Judge by the store, which can be read beside whoever reads it, what the next pass that gets it appends."""
+        if not self._order.reach.catch_up:
+            # Without, the next pass would have to be told of what this one could not append.
+            told = f"{held.hint}; or let the models have their windows meanwhile: {self._order.remedies('').catch_up}"
+            raise StoreUnusable(str(held), hint=told, is_held=True) from held
+        with self._reading() as table:
+            new = self._judge(table, accepted, target_ms)
+        self._record.pending = {symbol: bars for symbol, bars in new.items() if bars}
+        for symbol, bars in self._record.pending.items():
+            self._record.outcomes[symbol].pending = len(bars)
+        if self._record.pending:
+            self._warn(f"{held}: {pending_text(sum(map(len, self._record.pending.values())))}")
+
+    def _append(
+        self, listed: Mapping[str, Listing], answers: Answers, accepted: Mapping[Member, Pull], target_ms: int
+    ) -> None:
+        """All of it in one transaction."""
+        with self._writing() as table:
             before = membership.latest(table.membership())
             changed = membership.changes(before, listed)
             new = self._judge(table, accepted, target_ms)

@@ -1,6 +1,7 @@
 """The table of every series' window, for the models: what goes into it, and why not, series by series."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from barfeed.artifacts.writing import Run
 from barfeed.domain import grid, window
@@ -38,7 +39,7 @@ class Publication:
             # Nothing at all, or nothing more than there is.
             return
         newest_ms = grid.last_closed(self._talk.now_ms, self._order.interval.ms)
-        with market.reading(self._store, self._order.interval) as table:
+        with self._reading() as table:
             self._record.inference = run.replace_latest_windows(
                 lambda path: table.write_windows(path, begins_ms, self._target_ms),
                 self._target_ms,
@@ -53,6 +54,9 @@ class Publication:
         for symbol in begins_ms:
             self._record.outcomes[symbol].is_published = True
 
+    def _reading(self) -> AbstractContextManager[MarketTable]:
+        return market.reading(self._store, self._order.interval, self._record.pending)
+
     def _is_well(self, member: Member) -> bool:
         outcome = self._record.outcomes[member.symbol]
         return not (outcome.failure or outcome.quiet) and member.asked.target_ms == self._target_ms
@@ -60,7 +64,7 @@ class Publication:
     def _usable(self, well: Sequence[Member]) -> dict[str, int]:
         """From where on each window is given to the models."""
         whole = Window(self._order.reach.window_bars, is_sound=True)
-        with market.reading(self._store, self._order.interval) as table:
+        with self._reading() as table:
             windows = table.windows(self._start_ms, self._target_ms)
             lacking = [each for each in well if windows.get(each.symbol) != whole]
             short = self._lacking(table, lacking)
@@ -105,7 +109,8 @@ class Publication:
 
     def _remember(self, first_ms: dict[str, dict[Gap, int | None]]) -> None:
         absent = [(symbol, gap) for symbol, told in first_ms.items() for gap, found in told.items() if found is None]
-        if not absent:
+        # What has to wait for the store is asked once more by the next pass.
+        if not absent or self._record.pending:
             return
         with market.writing(self._store, self._order.interval) as table:
             table.note_exchange_gaps(absent, self._talk.now_ms)

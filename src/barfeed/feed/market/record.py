@@ -1,7 +1,7 @@
 """What one pass over a market did, series by series: the manifest and the summary line made of it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from barfeed import __version__
 from barfeed.artifacts.writing import Written
 from barfeed.domain import grid, rules
-from barfeed.domain.bars import Interval
+from barfeed.domain.bars import Bar, Interval
 from barfeed.domain.errors import BarfeedError
 from barfeed.domain.grid import Gap
 from barfeed.domain.market.membership import Event
@@ -38,6 +38,7 @@ class Outcome:
     pulled: int = 0
     validated: int = 0
     appended: int = 0
+    pending: int = 0
     failure: Failure | None = None
     # Why it has no bar of this hour, and it is nobody's trouble: it is settled, halted, or still to come.
     quiet: str = ""
@@ -48,11 +49,13 @@ class Outcome:
 
     @property
     def status(self) -> str:
-        """`appended`, `up_to_date`, `quiet`, or the error's name."""
+        """`appended`, `pending`, `up_to_date`, `quiet`, or the error's name."""
         if self.failure:
             return self.failure.status
         if self.quiet:
             return "quiet"
+        if self.pending:
+            return "pending"
         return "appended" if self.appended else "up_to_date"
 
     @property
@@ -78,6 +81,7 @@ class Outcome:
             "pulled": self.pulled,
             "validated": self.validated,
             "appended": self.appended,
+            "pending": self.pending,
             "published": self.is_published,
             "message": failure.message if failure else self.quiet or self.short,
             "hint": failure.hint if failure else "",
@@ -99,6 +103,8 @@ class MarketRecord(Lived):
     target_ms: int | None = None
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     events: Sequence[Event] = ()
+    # What the windows have and the store has not: another process had it.
+    pending: Mapping[str, Sequence[Bar]] = field(default_factory=dict)
     pull: Written | None = None
     inference: Written | None = None
     csvs: dict[str, Written] = field(default_factory=dict)
@@ -118,7 +124,9 @@ class MarketRecord(Lived):
         if before is None or before.failure or before.target_ms != self.target_ms:
             return
         self.published_before = frozenset(name for name, each in before.outcomes.items() if each.is_published)
-        self.outcomes = {name: each.carried() for name, each in before.outcomes.items() if not each.failure}
+        # What is not stored yet has to be pulled anew: nothing else has its bars.
+        done = {name: each for name, each in before.outcomes.items() if not (each.failure or each.pending)}
+        self.outcomes = {name: each.carried() for name, each in done.items()}
         self.carried = frozenset(self.outcomes)
         self.inference = before.inference
 
@@ -151,13 +159,15 @@ class MarketRecord(Lived):
 
     @property
     def status(self) -> str:
-        """The pass's own error, or that of its worst series; `dry_run`, `appended` or `up_to_date`."""
+        """The pass's own error, or that of its worst series; `dry_run`, `pending`, `appended` or `up_to_date`."""
         if self.failure:
             return self.failure.status
         if self.troubles:
             return self.troubles[0].status
         if self.dry_run:
             return "dry_run"
+        if self.pending:
+            return "pending"
         return "appended" if any(each.appended for each in self.outcomes.values()) else "up_to_date"
 
     @property
@@ -191,6 +201,7 @@ class MarketRecord(Lived):
         counts = {"series": len(outcomes), name: sum(each.appended > 0 for each in outcomes)}
         counts |= {"bars": sum(each.appended for each in outcomes)} | Counter(each.status for each in self.troubles)
         kinds = {
+            "pending": len(self.pending),
             "quiet": sum(bool(each.quiet) for each in outcomes),
             "short": sum(bool(each.short) for each in outcomes),
         }
@@ -237,6 +248,7 @@ class MarketRecord(Lived):
             "files": {"api_pull": file_told(self.pull)}
             | {f"for_inference_{symbol}": file_told(each) for symbol, each in self.csvs.items()},
             "windows": file_told(self.inference),
+            "inference_from": None if self.inference is None else "db,api" if self.pending else "db",
             "outcomes": [each.told() for each in self.outcomes.values()],
             "membership": [each._asdict() for each in self.events],
             "warnings": self.warnings,

@@ -16,7 +16,7 @@ from barfeed.operate.status import lag_ms
 BUCKETS_SEC = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, math.inf)
 
 # Known before they happen, so that the first of each is an increase, too.
-_GOOD = ("appended", "revised", "up_to_date", "dry_run")
+_GOOD = ("appended", "pending", "revised", "up_to_date", "dry_run")
 _REASONS = (
     "store_empty", "missed_bars", "mismatch", "window_gap", "store_ahead", "exchange_unavailable", "bar_late",
     "symbol_not_trading", "exchange_blocked", "store_unusable", "artifacts_unusable", "exchange_refused",

@@ -1,0 +1,172 @@
+"""A reader may stay as long as it likes: the model gets its hour all the same, and nothing is lost."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from barfeed.domain.bars import Bar
+from barfeed.feed.record import Record
+from barfeed.replay.tapes.tape import Tape
+from holding import held
+from world import BTCUSDT_1H, CATCH_UP_COMMAND, World, hours, made_up_bars, ms
+
+TARGET_MS = ms(2024, 2, 10, 13)
+HOURS = 30
+
+
+def fed(folder: Path, later: int = HOURS + 5) -> World:
+    """A feed that has lived its first hour."""
+    folder.mkdir()
+    bars = made_up_bars(TARGET_MS + hours(later), 1000 + later)
+    world = World(folder, [Tape.of(BTCUSDT_1H, bars)], TARGET_MS + 30_000)
+    assert world.run(catch_up=True).exit_code == 0
+    return world
+
+
+def at(world: World, hour: int) -> World:
+    world.clock.go_to(TARGET_MS + hours(hour) + 30_000)
+    return world
+
+
+def window(world: World, record: Record) -> bytes:
+    assert record.inference
+    return (world.feed.folder / record.inference.file).read_bytes()
+
+
+def manifest(record: Record) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(Path(record.manifest_path or "").read_text())
+    return told
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return at(fed(tmp_path / "held"), 1)
+
+
+def test_a_store_that_is_read_for_thirty_hours_loses_none_and_each_window_is_the_stores_own(tmp_path: Path) -> None:
+    world, free = fed(tmp_path / "held"), fed(tmp_path / "free")
+    with held(world.duckdb):
+        for hour in range(1, HOURS + 1):
+            record, beside = at(world, hour).run(catch_up=True), at(free, hour).run(catch_up=True)
+            assert (record.status, record.exit_code, record.appended, record.pending) == ("pending", 0, 0, hour)
+            assert window(world, record) == window(free, beside)
+            latest = (world.feed.folder / "latest_for_inference.csv").read_bytes()
+            assert latest == window(free, beside)
+    at(world, HOURS + 1), at(free, HOURS + 1)
+    record = world.run(catch_up=True)
+    assert (record.status, record.appended, record.pending) == ("appended", HOURS + 1, 0)
+    assert window(world, record) == window(free, free.run(catch_up=True))
+    assert world.bars() == free.bars()
+
+
+def test_it_is_told_in_the_warnings_the_line_and_the_manifest(world: World) -> None:
+    with held(world.duckdb) as holder:
+        record = world.run(catch_up=True)
+    (warning,) = record.warnings
+    assert f"{world.duckdb} is held by " in warning
+    assert f"(PID {holder}): 1 bar is in the window and not stored yet" in warning
+    assert " appended=0 pending=1 target=2024-02-10 13:00 " in record.line()
+    told = manifest(record)
+    assert (told["status"], told["exit_code"], told["inference_from"]) == ("pending", 0, "db,api")
+    assert (told["counts"]["pending"], told["warnings"]) == (1, [warning])
+
+
+def test_the_file_is_not_touched_and_the_request_is_as_small_as_ever(world: World) -> None:
+    before, asked = world.duckdb.read_bytes(), world.exchange.requests.total()
+    with held(world.duckdb):
+        world.run(catch_up=True)
+    assert world.duckdb.read_bytes() == before
+    assert world.exchange.requests.total() - asked == 2
+
+
+def test_without_catch_up_the_hour_is_refused_with_what_helps(world: World) -> None:
+    with held(world.duckdb):
+        record = world.run()
+    assert (record.status, record.exit_code, record.inference) == ("store_unusable", 4, None)
+    assert record.failure
+    assert "wait longer with --lock-timeout-sec; or let the model have its window meanwhile" in record.failure.hint
+    assert record.failure.hint.endswith(CATCH_UP_COMMAND)
+
+
+def test_who_holds_it_to_write_lets_nobody_read_and_the_hour_is_refused_as_ever(world: World) -> None:
+    with held(world.duckdb, to="write"):
+        record = world.run(catch_up=True)
+    assert (record.status, record.exit_code, record.inference) == ("store_unusable", 4, None)
+
+
+def test_what_the_exchange_says_otherwise_is_a_mismatch_as_ever(world: World) -> None:
+    world.execute("UPDATE ohlcv_btcusdt_1h SET close = close + 1 WHERE timestamp = '2024-02-10 10:00'")
+    with held(world.duckdb):
+        record = world.run(catch_up=True)
+    assert (record.status, record.exit_code, record.inference) == ("mismatch", 1, None)
+
+
+def test_a_hole_in_the_window_is_refused_as_ever(world: World) -> None:
+    world.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = '2024-02-01 10:00'")
+    with held(world.duckdb):
+        record = world.run(catch_up=True)
+    assert (record.status, record.exit_code, record.inference) == ("window_gap", 1, None)
+
+
+def test_a_bar_that_the_table_would_refuse_is_refused(tmp_path: Path) -> None:
+    world = at(fed(tmp_path / "own"), 1)
+    world.execute("CREATE TABLE kept AS FROM ohlcv_btcusdt_1h")
+    world.execute("DROP TABLE ohlcv_btcusdt_1h")
+    world.execute(
+        "CREATE TABLE ohlcv_btcusdt_1h (timestamp TIMESTAMP PRIMARY KEY, open DOUBLE, high DOUBLE, low DOUBLE,"
+        " close DOUBLE, volume DOUBLE, created_at TIMESTAMP, CHECK (timestamp < TIMESTAMP '2024-02-10 13:00'))"
+    )
+    world.execute("INSERT INTO ohlcv_btcusdt_1h FROM kept")
+    with held(world.duckdb):
+        record = world.run(catch_up=True)
+    assert (record.status, record.inference) == ("store_unusable", None)
+    assert record.failure
+    assert "refuses the bar" in record.failure.message
+
+
+def test_an_hour_that_is_stored_already_is_published_from_the_store_without_a_word(world: World) -> None:
+    assert world.run(catch_up=True).status == "appended"
+    with held(world.duckdb):
+        record = world.run(catch_up=True)
+    assert (record.status, record.warnings) == ("up_to_date", [])
+    assert manifest(record)["inference_from"] == "db"
+
+
+def test_a_bar_that_was_to_be_accepted_waits_for_the_file(world: World) -> None:
+    from barfeed.domain.acceptance import Terms  # noqa: PLC0415
+
+    world.execute("UPDATE ohlcv_btcusdt_1h SET volume = volume * 1.001 WHERE timestamp = '2024-02-10 10:00'")
+    with held(world.duckdb):
+        record = world.run(catch_up=True, accept=Terms(0.01, 0.01, 1.0))
+    assert (record.status, record.exit_code, record.inference) == ("store_unusable", 4, None)
+    assert world.run(catch_up=True, accept=Terms(0.01, 0.01, 1.0)).status in {"appended", "revised"}
+
+
+def test_with_the_api_as_the_source_the_hour_is_good_too(world: World) -> None:
+    with held(world.duckdb):
+        record = world.run(catch_up=True, inference_source="api")
+    assert (record.status, record.exit_code) == ("pending", 0)
+    assert manifest(record)["inference_from"] == "api"
+
+
+def test_a_store_of_which_nothing_is_there_yet_is_started_later(tmp_path: Path) -> None:
+    world = fed(tmp_path / "new")
+    world.execute("DROP TABLE ohlcv_btcusdt_1h")
+    with held(world.duckdb):
+        record = at(world, 1).run(catch_up=True)
+    assert (record.status, record.pending) == ("pending", 726)
+    assert len(window(world, record).splitlines()) == 727
+
+
+def bars_of(content: bytes) -> list[Bar]:
+    return [Bar(0, *map(float, line.split(b",")[1:])) for line in content.splitlines()[1:]]
+
+
+def test_two_feeds_of_one_held_store_publish_the_same_and_append_once(world: World) -> None:
+    with held(world.duckdb):
+        windows = [window(world, world.run(catch_up=True)) for _ in range(2)]
+    assert windows[0] == windows[1]
+    assert [world.run(catch_up=True).appended for _ in range(2)] == [1, 0]
+    assert bars_of(windows[0])[-1].values == world.bars()[-1].values
