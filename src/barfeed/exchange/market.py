@@ -1,10 +1,19 @@
 """Many series asked about within one conversation, by whoever drives their steps at once."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from barfeed.domain import sources
+from barfeed.domain.bars import Series
 from barfeed.domain.errors import BarfeedError, ExchangeRefused, ExchangeUnavailable
+from barfeed.domain.grid import Gap
+from barfeed.domain.sources import Part
 from barfeed.exchange import refusals
+from barfeed.exchange.paging import PAGE_ROWS, steps_of_rows
 from barfeed.exchange.refusals import Answer, TryAgain
 from barfeed.exchange.rest import Conversation
-from barfeed.exchange.steps import Pause, Steps
+from barfeed.exchange.steps import AskAll, Pause, Steps
+from barfeed.machine.clock import Patience
 
 
 class Branch(Conversation):
@@ -78,3 +87,54 @@ class Branch(Conversation):
     def _is_news(self, fault: TryAgain, attempts: int) -> bool:
         # Once for all series: the manifest has the count.
         return super()._is_news(fault, attempts) and self._whole.retries[fault.reason] == 1
+
+
+class History:
+    """The exchange's word on the history of many series, within one conversation: pages of all of them at once."""
+
+    def __init__(self, talk: Conversation, ask: AskAll, max_wait_sec: float) -> None:
+        self._talk = talk
+        self._ask = ask
+        self._max_wait_sec = max_wait_sec
+        self._parts: dict[tuple[Series, Gap], Part | BarfeedError] = {}
+
+    def fetch_ahead(self, spans: Mapping[Series, Sequence[Gap]]) -> None:
+        """Ask for these spans, all at once; what was fetched ahead before is forgotten."""
+        pages = [(series, page) for series, each in spans.items() for page in _pages(series, each)]
+        self._parts = dict(zip(pages, self._ask([self._page(*each) for each in pages]), strict=True))
+
+    def of(self, series: Series) -> "HistoryOf":
+        """That of one series, as a `Source`."""
+        return HistoryOf(self, series)
+
+    def fetch(self, series: Series, spans: Sequence[Gap]) -> Iterator[Part]:
+        """As a `Source` does: from what was fetched ahead, or by asking."""
+        for page in _pages(series, spans):
+            part = self._parts.get((series, page)) or self._ask([self._page(series, page)])[0]
+            if isinstance(part, BarfeedError):
+                raise part
+            yield part
+
+    def _page(self, series: Series, page: Gap) -> Steps[Part]:
+        branch = Branch(self._talk)
+        # From its first step on: what is in line before it takes none of it.
+        branch.patience = Patience(self._talk.rest.clock, self._max_wait_sec)
+        return Part(self._talk.base_url, page, (yield from steps_of_rows(branch, series, page)))
+
+
+class HistoryOf(NamedTuple):
+    """The exchange's word on the history of one series of many."""
+
+    history: History
+    series: Series
+
+    def start(self, _weight_budget: int | None) -> None:
+        """Nothing is left to ask: the conversation has begun."""
+
+    def fetch(self, spans: Sequence[Gap]) -> Iterator[Part]:
+        """The exchange's bars of ascending `spans`, a part for each page, in order; raises what the exchange does."""
+        return self.history.fetch(self.series, spans)
+
+
+def _pages(series: Series, spans: Sequence[Gap]) -> list[Gap]:
+    return list(sources.pages(spans, PAGE_ROWS, series.interval.ms))

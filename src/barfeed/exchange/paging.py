@@ -147,6 +147,13 @@ def steps_of_page(talk: Conversation, series: Series, span: Gap) -> Steps[Lines 
     return data if isinstance(data, Lines) else Rows(*data)
 
 
+def steps_of_rows(talk: Conversation, series: Series, span: Gap) -> Steps[Rows]:
+    """As `steps_of_page`, but never as text."""
+    pull = yield from talk.steps_of_span(series, span, PAGE_ROWS)
+    _refuse_outside(series, span, pull.opens_ms)
+    return Rows(*pull)
+
+
 def settled_ms(talk: Conversation) -> int:
     """By when what has closed is final and has surely closed: what is newer is the feed's, which waits for it."""
     return talk.now_ms - round(max(SETTLED_AFTER_SEC, talk.uncertain_sec) * 1000)

@@ -113,13 +113,25 @@ def check_table(store: Store, series: Series) -> tuple[Held, list[Finding]]:
         if not (held and held.rows):
             raise trouble or _empty(store, series)
         found = [Finding("shape", None, f"{trouble}; {trouble.hint}")] if trouble else []
-        found += [*_broken(connection, series), *_twice(connection, series)]
+        bars = f"(SELECT '' AS symbol, * FROM {rows_of(connection, series)})"
+        found += [finding for _, finding in broken_bars(connection, bars, series.interval.ms)]
+        found += _twice(connection, series)
         if held.span:
             held = held._replace(
                 gaps=staging.gaps(connection, rows_of(connection, series), held.span, series.interval.ms)
             )
-            found += [Finding("gap", gap.first_ms, _missing(gap)) for gap in held.gaps]
-    return held, sorted(found, key=lambda each: -math.inf if each.open_time_ms is None else each.open_time_ms)
+            found += gap_findings(held.gaps)
+    return held, by_time(found)
+
+
+def gap_findings(gaps: Sequence[Gap]) -> list[Finding]:
+    """A finding for each gap."""
+    return [Finding("gap", gap.first_ms, _missing(gap)) for gap in gaps]
+
+
+def by_time(findings: Sequence[Finding]) -> list[Finding]:
+    """In the order of time, behind those that are of none."""
+    return sorted(findings, key=lambda each: -math.inf if each.open_time_ms is None else each.open_time_ms)
 
 
 def check_runs(path: Path) -> Proven:
@@ -221,16 +233,17 @@ def _held(connection: Session, series: Series) -> Held:
     return Held(rows, None if first_ms is None else span(first_ms, last_ms, step_ms))
 
 
-def _broken(connection: Session, series: Series) -> Iterator[Finding]:
-    rules = broken(_RULES, series.interval.ms, 0)
+def broken_bars(connection: Session, bars: str, step_ms: int) -> Iterator[tuple[str, Finding]]:
+    """Every rule that a bar breaks by itself, and whose: of a relation with the columns of a market's table."""
+    rules = broken(_RULES, step_ms, 0)
     columns = ", ".join(VALUE_COLUMNS)
     found = connection.execute(
-        f"SELECT {_OPEN_TIME}, {columns}, rules FROM (SELECT *, {rules} AS rules FROM {rows_of(connection, series)})"
+        f"SELECT symbol, {_OPEN_TIME}, {columns}, rules FROM (SELECT *, {rules} AS rules FROM {bars})"
         " WHERE len(rules) > 0"
     )
-    for open_time_ms, *values, names in found.fetchall():
+    for symbol, open_time_ms, *values, names in found.fetchall():
         said = ", ".join(f"{name} {value}" for name, value in zip(VALUE_COLUMNS, values, strict=True))
-        yield from (Finding(name, open_time_ms, _message(name, said)) for name in names)
+        yield from ((symbol, Finding(name, open_time_ms, _message(name, said))) for name in names)
 
 
 def _message(rule: str, values: str) -> str:

@@ -1,6 +1,7 @@
 """Which series a command is about: one, or many, at one interval or several."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,9 +9,11 @@ import click
 from click.core import ParameterSource
 
 from barfeed.cli.settings import Settings
+from barfeed.cli.terminal import complain
 from barfeed.domain.bars import Interval
-from barfeed.domain.errors import UsageError
+from barfeed.domain.errors import BarfeedError, UsageError
 from barfeed.domain.market.selection import Selection
+from barfeed.domain.market.telling import rank
 
 _ONE_FOR_MANY = {"symbols": "symbol", "intervals": "interval"}
 
@@ -62,3 +65,15 @@ def _is_outweighed(many: str) -> bool:
     if is_typed and is_one_typed and many == "symbols":
         raise UsageError("--symbol does not go with --symbols", hint="leave one of the two out")
     return is_one_typed and not is_typed
+
+
+def each_interval(many: Choice, do: Callable[[Interval], int]) -> int:
+    """The worst exit code of what is done at each interval; why one came to nothing is told, and the others go on."""
+    exit_codes = []
+    for interval in many.intervals:
+        try:
+            exit_codes.append(do(interval))
+        except BarfeedError as problem:
+            complain(str(problem), problem.hint)
+            exit_codes.append(problem.exit_code)
+    return min(exit_codes, key=rank)

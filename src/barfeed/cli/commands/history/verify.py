@@ -1,8 +1,8 @@
 """`barfeed verify`: prove what is stored."""
 
-import json as json_text
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +11,7 @@ import click
 
 from barfeed.cli.examples import examples
 from barfeed.cli.hints import sister
+from barfeed.cli.market.choice import choice
 from barfeed.cli.moments import MOMENT
 from barfeed.cli.settings import Settings, check_address, options_of
 from barfeed.cli.terminal import complain, log_to_stderr, say
@@ -23,19 +24,20 @@ from barfeed.domain.sources import cut
 if TYPE_CHECKING:
     from barfeed.domain.rules import Finding
     from barfeed.exchange.archive import Archive
+    from barfeed.exchange.market import HistoryOf
     from barfeed.exchange.paging import RestHistory
     from barfeed.history.verification import Compared, Comparison, Difference, Held, Proven
     from barfeed.store.duckdb import Store
 
 # How a source's values are called: what REST says is what the exchange says.
-_EXCHANGE = "exchange"
-_CONNECTIONS = 4
+EXCHANGE = "exchange"
+CONNECTIONS = 4
 _OF_SIDES = frozenset({"mismatch", "unknown"})
 
 
 @dataclass
-class _Report:
-    """What was proven, and what was found, as it comes."""
+class Report:
+    """Of one series: what was proven, and what was found, as it comes."""
 
     series: Series
     held: "Held"
@@ -51,11 +53,16 @@ class _Report:
 
     @property
     def all_findings(self) -> "list[Finding]":
+        """All that was found."""
         return [*self.findings, *(each.finding for each in self.differences), *self.proven.findings]
 
 
 @click.command(
-    epilog=examples("barfeed verify", "barfeed verify --against rest --from 2024-01-01 --to 2024-02-01"),
+    epilog=examples(
+        "barfeed verify",
+        "barfeed verify --against rest --from 2024-01-01 --to 2024-02-01",
+        "barfeed verify --symbols all --intervals 1h,4h",
+    ),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option("--against", type=click.Choice(["rest", "archive"]), help="Compare every stored bar with this, too.")
@@ -63,28 +70,32 @@ class _Report:
 @click.option("--to", "to_ms", type=MOMENT, help="With --against: open time to end before, UTC.")
 @click.option("--archive-url", default="https://data.binance.vision", show_default=True, help="The public archive.")
 @options_of(
-    "duckdb", "persist_dir", "dataset", "symbol", "interval", "base_url", "max_wait_sec", "lock_timeout_sec", "debug",
+    "duckdb", "persist_dir", "dataset", "symbol", "interval", "intervals", "weight_budget", "base_url", "max_wait_sec",
+    "lock_timeout_sec", "debug",
+    symbols="Prove many series: all that the store holds, or names and patterns of them.",
     json="Print findings and summary as one line of JSON.",
 )  # fmt: skip
-def verify(
-    *, against: str | None, from_ms: int | None, to_ms: int | None, archive_url: str, json: bool, **values: Any
-) -> int:
+def verify(*, against: str | None, from_ms: int | None, to_ms: int | None, archive_url: str, **values: Any) -> int:
     """Prove the whole table by the rules, and every run's files by their manifest; change nothing.
 
     Exit 0 when nothing was found, 1 when something was.
     """
     settings = Settings(**values)
     log_to_stderr(settings)
-    series = settings.series()
     _check_span(against, from_ms, to_ms)
+    if many := choice(settings):
+        from barfeed.cli.market.verify import Against, verify_market  # noqa: PLC0415
+
+        return verify_market(settings, many, Against(against, archive_url, from_ms, to_ms))
+    series = settings.series()
     store = _store(settings)
     report = _prove(settings, store, series)
     if against:
         from barfeed.cli.wiring import told_by_its_life  # noqa: PLC0415
 
         with told_by_its_life(settings, sister("backfill")):
-            _compare(store, report, _whom(settings, against, archive_url), (from_ms, to_ms))
-    say(*([json_text.dumps(_facts(report))] if json else _lines(report)))
+            compare(store, report, _whom(settings, against, archive_url), (from_ms, to_ms))
+    say(*([json.dumps(_facts(report))] if settings.json else _lines(report)))
     found = report.all_findings
     if found:
         complain(f"{series}: {len(found)} findings; first: {found[0]}", _hint(report))
@@ -106,7 +117,7 @@ def _store(settings: Settings) -> "Store":
     return Store(settings.duckdb, SystemClock(), settings.lock_timeout_sec)
 
 
-def _prove(settings: Settings, store: "Store", series: Series) -> _Report:
+def _prove(settings: Settings, store: "Store", series: Series) -> Report:
     from barfeed.artifacts.writing import slug  # noqa: PLC0415
     from barfeed.history.verification import check_runs, check_table  # noqa: PLC0415
 
@@ -115,10 +126,10 @@ def _prove(settings: Settings, store: "Store", series: Series) -> _Report:
     except StoreEmpty as problem:
         raise StoreEmpty(str(problem), hint=f"fill it: {sister('backfill')}") from problem
     folder = settings.persist_dir / slug(settings.dataset or series.dataset)
-    return _Report(series, held, findings, check_runs(folder))
+    return Report(series, held, findings, check_runs(folder))
 
 
-def _compare(store: "Store", report: _Report, whom: "_Whom", bounds: tuple[int | None, int | None]) -> None:
+def compare(store: "Store", report: Report, whom: "Whom", bounds: tuple[int | None, int | None]) -> None:
     """Compare the stored bars of the span with a source, and ask the exchange about those that differ."""
     from barfeed.history.verification import Comparison, asked_span  # noqa: PLC0415
 
@@ -138,18 +149,18 @@ def _compare(store: "Store", report: _Report, whom: "_Whom", bounds: tuple[int |
             _ask_too(report, comparison, whom, asked)
 
 
-def _ask_too(report: _Report, comparison: "Comparison", whom: "_Whom", asked: Gap) -> None:
+def _ask_too(report: Report, comparison: "Comparison", whom: "Whom", asked: Gap) -> None:
     """What the exchange says of bars that the archive has otherwise, and of those that are missing."""
     from barfeed.history.verification import with_own_holes  # noqa: PLC0415
 
     if whom.archive:
-        report.differences = comparison.third_opinion(whom.rest, _EXCHANGE, report.differences)
+        report.differences = comparison.third_opinion(whom.rest, EXCHANGE, report.differences)
     step_ms, gaps = report.series.interval.ms, report.held.gaps
     report.lacking = comparison.lacking(whom.rest, cut(gaps, asked.first_ms, asked.last_ms, step_ms))
     report.findings = with_own_holes(report.findings, gaps, report.lacking, step_ms)
 
 
-def _start(whom: "_Whom", report: _Report) -> bool:
+def _start(whom: "Whom", report: Report) -> bool:
     """Ask the exchange for its time; without it the archive can be compared, too."""
     try:
         whom.rest.start(None)
@@ -162,7 +173,7 @@ def _start(whom: "_Whom", report: _Report) -> bool:
 
 
 @contextmanager
-def _asked_too(report: _Report) -> Iterator[None]:
+def _asked_too(report: Report) -> Iterator[None]:
     try:
         yield
     except BarfeedError as problem:
@@ -170,7 +181,7 @@ def _asked_too(report: _Report) -> Iterator[None]:
         report.notes.append(f"the exchange was not asked: {problem}")
 
 
-def _take(report: _Report, part: "Compared", whom: "_Whom") -> None:
+def _take(report: Report, part: "Compared", whom: "Whom") -> None:
     from barfeed.history.verification import Difference  # noqa: PLC0415
 
     report.compared = (report.compared or 0) + part.bars
@@ -180,29 +191,30 @@ def _take(report: _Report, part: "Compared", whom: "_Whom") -> None:
     if whom.archive:
         report.not_compared += [bar.open_time_ms for bar in part.alone]
     else:
-        report.differences += [Difference(bar, {_EXCHANGE: None}) for bar in part.alone]
+        report.differences += [Difference(bar, {EXCHANGE: None}) for bar in part.alone]
 
 
-class _Whom(NamedTuple):
+class Whom(NamedTuple):
     """Whom the stored bars are compared with: the archive where there is one, else the exchange by REST."""
 
-    rest: "RestHistory"
+    rest: "RestHistory | HistoryOf"
     archive: "Archive | None"
 
     @property
     def name(self) -> str:
-        return "archive" if self.archive else _EXCHANGE
+        """How its values are called."""
+        return "archive" if self.archive else EXCHANGE
 
 
-def _whom(settings: Settings, against: str, archive_url: str) -> _Whom:
+def _whom(settings: Settings, against: str, archive_url: str) -> Whom:
     from barfeed.cli.wiring import history_tools  # noqa: PLC0415
 
     check_address("--archive-url", archive_url)
-    tools = history_tools(settings, _CONNECTIONS, archive_url, None)
-    return _Whom(tools.rest, tools.archive if against == "archive" else None)
+    tools = history_tools(settings, CONNECTIONS, archive_url, None)
+    return Whom(tools.rest, tools.archive if against == "archive" else None)
 
 
-def _lines(report: _Report) -> list[str]:
+def _lines(report: Report) -> list[str]:
     """One finding a line, then the notes, then the summary."""
     summary = " ".join(f"{name}={value}" for name, value in _summary(report).items())
     return [
@@ -212,7 +224,7 @@ def _lines(report: _Report) -> list[str]:
     ]
 
 
-def _summary(report: _Report) -> dict[str, object]:
+def _summary(report: Report) -> dict[str, object]:
     span = report.held.span
     facts: dict[str, object] = {"verified": report.held.rows}
     facts |= {"span": f"{grid.text(span.first_ms)}..{grid.text(span.last_ms)}"} if span else {}
@@ -221,18 +233,22 @@ def _summary(report: _Report) -> dict[str, object]:
     return facts | {"findings": len(report.all_findings)}
 
 
-def _facts(report: _Report) -> dict[str, object]:
-    sides = {each.open_time_ms: _sides(each) for each in report.differences}
-    findings = [
+def _facts(report: Report) -> dict[str, object]:
+    return _summary(report) | {"findings": findings_told(report), "notes": report.notes}
+
+
+def findings_told(report: Report) -> list[dict[str, object]]:
+    """Each finding as JSON types."""
+    values = {each.open_time_ms: _sides(each) for each in report.differences}
+    return [
         {
             "rule": each.rule,
             "bar": None if each.open_time_ms is None else grid.text(each.open_time_ms),
             "message": each.message,
-            "values": sides.get(each.open_time_ms) if each.rule in _OF_SIDES and each.open_time_ms else None,
+            "values": values.get(each.open_time_ms) if each.rule in _OF_SIDES and each.open_time_ms else None,
         }
         for each in report.all_findings
     ]
-    return _summary(report) | {"findings": findings, "notes": report.notes}
 
 
 def _sides(difference: "Difference") -> dict[str, dict[str, float | None] | None]:
@@ -243,17 +259,17 @@ def _sides(difference: "Difference") -> dict[str, dict[str, float | None] | None
     }
 
 
-def _hint(report: _Report) -> str:
+def _hint(report: Report) -> str:
     rules = {each.rule for each in report.all_findings}
     hints = {
         "gap": _gap_hint(report),
         "mismatch": _mismatch_hint(report),
-        "file": _file_hint(report),
+        "file": file_hint(report.proven.findings),
     }
     return "; ".join(hint for rule, hint in hints.items() if rule in rules)
 
 
-def _gap_hint(report: _Report) -> str:
+def _gap_hint(report: Report) -> str:
     from barfeed.history.verification import fillable  # noqa: PLC0415
 
     gaps = fillable(report.held.gaps, report.lacking, report.series.interval.ms)
@@ -263,8 +279,9 @@ def _gap_hint(report: _Report) -> str:
     return f"see the plan to fill what is missing: {plan} --only gaps"
 
 
-def _file_hint(report: _Report) -> str:
-    messages = [each.message for each in report.proven.findings if each.rule == "file"]
+def file_hint(findings: "Sequence[Finding]") -> str:
+    """What helps where a file of a run is not what its manifest says."""
+    messages = [each.message for each in findings if each.rule == "file"]
     # Imported here, as what else the proof needs.
     from barfeed.artifacts.writing import LATEST_NAME  # noqa: PLC0415
 
@@ -274,15 +291,19 @@ def _file_hint(report: _Report) -> str:
     return "; ".join(hints)
 
 
-def _mismatch_hint(report: _Report) -> str:
-    exchange = [each.others.get(_EXCHANGE) for each in report.differences]
-    if all(bar == each.stored for bar, each in zip(exchange, report.differences, strict=True)):
+def is_exchanges(differences: "Sequence[Difference]") -> bool:
+    """Whether the exchange says what is stored of all that differ from the archive."""
+    return all(each.others.get(EXCHANGE) == each.stored for each in differences)
+
+
+def _mismatch_hint(report: Report) -> str:
+    if is_exchanges(report.differences):
         return "the exchange says what is stored, the archive is odd: there is nothing to repair"
     opens = [each.open_time_ms for each in report.differences]
     return f"see the plan to mend the bars: {_repair(report, min(opens), max(opens))}"
 
 
-def _repair(report: _Report, first_ms: int, last_ms: int) -> str:
+def _repair(report: Report, first_ms: int, last_ms: int) -> str:
     """The command that looks at the bars from the one to the other, both included."""
     end_ms = last_ms + report.series.interval.ms
     return sister("repair", "--from", grid.text(first_ms), "--to", grid.text(end_ms), "--dry-run")
