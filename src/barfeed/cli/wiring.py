@@ -16,7 +16,7 @@ from barfeed.artifacts.writing import slug
 from barfeed.cli.settings import Settings
 from barfeed.domain import grid
 from barfeed.domain.acceptance import Terms
-from barfeed.domain.bars import HOUR_MS
+from barfeed.domain.bars import HOUR_MS, Series
 from barfeed.domain.errors import BarfeedError, ExchangeRefused, UsageError
 from barfeed.domain.verdict import Remedies
 from barfeed.exchange.rest import Conversation, Rest
@@ -129,7 +129,7 @@ def audience(settings: Settings, feed: Feed, stream: "Stream | None" = None) -> 
         # A dry run is somebody's look: it neither alarms others nor vouches for the feed.
         hearers += alerts(settings, feed) + heartbeat(settings, feed)
     if settings.metrics_file or settings.listen:
-        hearers.append(_meter(settings, feed, stream).hear)
+        hearers.append(meter(settings, feed, [settings.series()], stream).hear)
     return hearers
 
 
@@ -217,7 +217,10 @@ def heartbeat(settings: Settings, feed: Feed, feeds: int = 1) -> list[Hear[Lived
     return [Heartbeat(settings.heartbeat_url, transport, feed.clock, wait_sec, feeds)]
 
 
-def _meter(settings: Settings, feed: Feed, stream: "Stream | None") -> "Collector":
+def meter(
+    settings: Settings, feed: Feed, feeds: Sequence[Series], stream: "Stream | None" = None, *, of_many: bool = False
+) -> "Collector":
+    """What counts all that is heard of these feeds, in a file and at an address as the settings say."""
     try:
         # Imported only here: most feeds have no metrics, and the library takes longer than an hour's work.
         from barfeed.operate.metrics.collector import Collector  # noqa: PLC0415
@@ -227,21 +230,22 @@ def _meter(settings: Settings, feed: Feed, stream: "Stream | None") -> "Collecto
             hint="pip install 'barfeed[metrics]'",
         ) from None
     followed = stream.followed if stream else None
-    meter = Collector(settings.series(), feed.clock, feed.store.path, settings.metrics_file, followed)
+    collector = Collector(feeds, feed.clock, feed.store.path, settings.metrics_file, followed, of_many=of_many)
     if settings.listen:
-        _listen(settings.listen, meter, feed)
-    return meter
+        _listen(settings.listen, collector, feed)
+    return collector
 
 
-def _listen(text: str, meter: "Collector", feed: Feed) -> None:
+def _listen(text: str, collector: "Collector", feed: Feed) -> None:
+    from barfeed.operate import health  # noqa: PLC0415 - as above
     from barfeed.operate.metrics.exposition import CONTENT_TYPE  # noqa: PLC0415 - as above
     from barfeed.operate.metrics.server import Listener, Page, address  # noqa: PLC0415 - as above
 
     def healthz() -> Page:
-        health = meter.health()
-        return Page(200 if health.is_well else 503, "application/json", json.dumps(health.told()).encode() + b"\n")
+        told = health.told(collector.healths())
+        return Page(200 if told["healthy"] else 503, "application/json", json.dumps(told).encode() + b"\n")
 
-    pages = {"/metrics": lambda: Page(200, CONTENT_TYPE, meter.exposition()), "/healthz": healthz}
+    pages = {"/metrics": lambda: Page(200, CONTENT_TYPE, collector.exposition()), "/healthz": healthz}
     listener = Listener(address(text), pages, feed.clock)
     listener.start()
     _log.info("listening at %s: %s", listener.url, ", ".join(pages))

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,10 +51,31 @@ class Failure(NamedTuple):
     last_bar_ms: int | None = None
 
 
+class Newest(NamedTuple):
+    """A series' newest stored open_time, None where it has no bar, and the newest that there is to store; in ms."""
+
+    newest_ms: int | None
+    due_ms: int
+
+
+class Measured(NamedTuple):
+    """What there is to count of a cycle or a pass; of many series also how many ended how, and each one's newest."""
+
+    newest_ms: int | None
+    appended: int
+    revised: int
+    failures: Sequence[Failure]
+    stored_bars: int | None = None
+    ended: Mapping[str, int] | None = None
+    newest_of: Mapping[str, Newest] | None = None
+    windows: int | None = None
+
+
 class Lived(ABC):
     """What is noted of a cycle and of a pass alike: for which bar it was, how long it took, how it ended."""
 
     clock: Clock
+    dry_run: bool
     target_ms: int | None
     inference: Written | None
     warnings: list[str]
@@ -70,9 +91,19 @@ class Lived(ABC):
         """What it feeds, as messages write it: `BTCUSDT 1h`, `all 1h`."""
 
     @property
+    @abstractmethod
+    def status(self) -> str:
+        """How it ended, in a word: the manifest's."""
+
+    @property
     def is_of_use(self) -> bool:
         """Whether it did what it is for: a dead-man's switch hears of that."""
         return self.exit_code == 0
+
+    @property
+    @abstractmethod
+    def measured(self) -> Measured:
+        """What there is to count of it."""
 
     @abstractmethod
     def manifest(self, talk: Conversation) -> dict[str, Any]:
@@ -158,6 +189,15 @@ class Record(Lived):
     def fed(self) -> str:
         """The series."""
         return str(self.series)
+
+    @property
+    def measured(self) -> Measured:
+        """What there is to count of it."""
+        coverage, revised = self.coverage, 0 if self.dry_run else len(self.revised)
+        failures = [self.failure] if self.failure else []
+        if coverage is None:
+            return Measured(None, self.appended, revised, failures)
+        return Measured(coverage.last_ms, self.appended, revised, failures, coverage.rows)
 
     @property
     def status(self) -> str:

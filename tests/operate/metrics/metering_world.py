@@ -2,6 +2,8 @@
 
 import calendar
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import HTTPError
@@ -16,6 +18,7 @@ from barfeed.feed.cycle import run_cycle
 from barfeed.feed.record import Record
 from barfeed.operate.metrics.collector import Collector
 from barfeed.replay.faults.script import parse_faults
+from process import Machine
 from world import BTCUSDT_1H, World
 
 TARGET_MS = calendar.timegm((2024, 2, 10, 13, 0, 0)) * 1000
@@ -34,7 +37,7 @@ class Metered:
 
     def __init__(self, world: World, file: Path | None = None) -> None:
         self.world = world
-        self.meter = Collector(BTCUSDT_1H, world.clock, world.duckdb, file)
+        self.meter = Collector([BTCUSDT_1H], world.clock, world.duckdb, file)
 
     def live(self, *moment: int, fault: str = "", **changes: Any) -> Record:
         """Go to a moment of 2024-02-10 and live a cycle."""
@@ -73,3 +76,17 @@ def get(url: str, method: str = "GET") -> Answer:
     except HTTPError as refused:
         with refused:
             return Answer(refused.code, refused.headers["Content-Type"], refused.read().decode())
+
+
+@contextmanager
+def watching(feeding: Machine, *flags: str) -> Iterator[tuple[str, Iterator[str]]]:
+    """A watch that listens: its address, and the exit lines as they come."""
+    feed = feeding.start("--watch", "--catch-up", "--sleep-sec", "0.05", "--listen", "127.0.0.1:0", *flags)
+    assert feed.stderr is not None
+    assert feed.stdout is not None
+    try:
+        url = next(line for line in feed.stderr if "listening at" in line).split()[3].rstrip(":")
+        yield url, iter(feed.stdout)
+    finally:
+        feed.terminate()
+        feed.communicate(timeout=60)

@@ -101,9 +101,9 @@ def test_a_newest_bar_that_is_no_moment_begins_anew(world: World, file: Path, nu
     (line,) = [each for each in file.read_text().splitlines() if each.startswith("barfeed_newest_bar_timestamp_")]
     file.write_text(file.read_text().replace(line, f"{line.rpartition(' ')[0]} {number}"))
     second = Metered(world, file)
-    assert second.meter.health().newest_ms is None
+    assert second.meter.healths()[0].newest_ms is None
     second.live(14, 0, 30, fault='[[fault]]\nkind = "status"\nstatus = 451\npath = "*"')
-    assert not second.meter.health().is_well
+    assert not second.meter.healths()[0].is_well
     assert second.says()["barfeed_bars_appended_total"] == 726
 
 
@@ -117,7 +117,7 @@ def test_a_file_that_cannot_be_written_is_a_warning(
 
 
 def test_a_folder_in_its_place_is_a_warning(world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    Collector(BTCUSDT_1H, world.clock, world.duckdb, tmp_path)
+    Collector([BTCUSDT_1H], world.clock, world.duckdb, tmp_path)
     assert "cannot be read" in caplog.text
 
 
@@ -141,7 +141,7 @@ SEEN = Followed(2, 100, 3, 1, 1, is_connected=True, frame_age_sec=0.5)
 def following(file: Path, followed: Followed | None) -> dict[str, float]:
     """What a feed on this file says of its stream."""
     clock, ask = SystemClock(), (lambda: followed) if followed else None
-    meter = Collector(BTCUSDT_1H, clock, file.with_name("absent"), file, ask)
+    meter = Collector([BTCUSDT_1H], clock, file.with_name("absent"), file, ask)
     meter._write(file)
     said = samples(meter.exposition().decode())
     return {name.removeprefix("barfeed_stream_"): value for name, value in said.items() if "_stream_" in name}

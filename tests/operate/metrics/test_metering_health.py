@@ -30,13 +30,13 @@ def test_the_newest_bar_decides(metered: Metered, now: int, is_well: bool) -> No
 
 
 def test_before_the_first_cycle_nothing_is_well(metered: Metered) -> None:
-    told = metered.meter.health().told()
+    told = metered.meter.healths()[0].told()
     assert (told["healthy"], told["reason"]) == (False, "no cycle has ended yet")
 
 
 def test_without_any_bar_it_tells_why_and_what_helps(metered: Metered) -> None:
     metered.live(13, 0, 30)
-    told = metered.meter.health().told()
+    told = metered.meter.healths()[0].told()
     assert (told["healthy"], told["reason"], told["newest"]) == (False, "the store holds no bar", None)
     assert told["last_failure"] == "BTCUSDT 1h: the store holds no bar to validate against"
     assert told["hint"] == "start it: barfeed run --catch-up"
@@ -44,7 +44,7 @@ def test_without_any_bar_it_tells_why_and_what_helps(metered: Metered) -> None:
 
 def test_it_turns_by_itself_while_no_cycle_ends(metered: Metered) -> None:
     metered.live(13, 0, 30, catch_up=True)
-    assert metered.meter.health().told() == {
+    assert metered.meter.healths()[0].told() == {
         "healthy": True,
         "series": {"symbol": "BTCUSDT", "interval": "1h"},
         "newest": "2024-02-10 12:00",
@@ -54,7 +54,7 @@ def test_it_turns_by_itself_while_no_cycle_ends(metered: Metered) -> None:
         "hint": "",
     }
     metered.world.clock.go_to(metered.world.clock.now_ms + hours(3))
-    told = metered.meter.health().told()
+    told = metered.meter.healths()[0].told()
     assert (told["healthy"], told["lag_sec"]) == (False, 2 * 3600 + 30)
     assert told["reason"] == "the store is 3 bars behind 2024-02-10 15:00"
     assert "barfeed status" in str(told["hint"])
@@ -64,7 +64,7 @@ def test_a_settled_symbol_is_behind_nothing_and_not_well(metered: Metered) -> No
     settled = '[[fault]]\nkind = "settle"\nat = 2024-02-10T12:30:00\nuntil_bar = 2024-02-10T12:00:00\n'
     metered.live(13, 0, 30, catch_up=True)
     metered.live(16, 0, 30, fault=settled)
-    told = metered.meter.health().told()
+    told = metered.meter.healths()[0].told()
     gone = "BTCUSDT 1h: settled since 2024-02-10 12:30 (SETTLING): its last bar is 2024-02-10 12:00"
     assert (told["healthy"], told["reason"]) == (False, gone)
     assert told["hint"] == "the store has it; no more bars will come: stop this feed"
@@ -73,7 +73,7 @@ def test_a_settled_symbol_is_behind_nothing_and_not_well(metered: Metered) -> No
 def test_a_failed_cycle_is_told_though_it_does_no_harm_yet(metered: Metered) -> None:
     metered.live(13, 0, 30, catch_up=True)
     metered.live(14, 0, 30, fault=DOWN)
-    told = metered.meter.health().told()
+    told = metered.meter.healths()[0].told()
     assert told["healthy"] is True
     assert "did not answer /fapi/v1/time" in str(told["last_failure"])
 
@@ -83,12 +83,12 @@ def test_with_the_exchange_away_its_time_is_carried_on_from_its_last_answer(mete
     # The machine's own clock would say that all is well.
     metered.world.clock.off_sec = -3600.0
     metered.live(15, 0, 30, fault=DOWN)
-    assert metered.meter.health().is_well is False
+    assert metered.meter.healths()[0].is_well is False
 
 
 def test_when_the_bar_comes_it_is_well_again(metered: Metered) -> None:
     metered.live(13, 0, 30, catch_up=True)
     metered.live(17, 0, 30)
-    assert not metered.meter.health().is_well
+    assert not metered.meter.healths()[0].is_well
     metered.live(17, 10, 30, catch_up=True)
-    assert metered.meter.health().is_well
+    assert metered.meter.healths()[0].is_well

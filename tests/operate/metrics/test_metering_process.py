@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 import fork_server
 import waiting
 from barfeed.replay.faults.script import parse_faults
-from operate.metrics.metering_world import TARGET_MS, get, samples
+from operate.metrics.metering_world import TARGET_MS, get, samples, watching
 from process import Machine, machine
 from world import hours
 
@@ -120,20 +119,6 @@ def test_without_the_library_it_says_how_to_install_it(feeding: Machine) -> None
     assert "hint: pip install 'barfeed[metrics]'" in ran.err
     # Nobody who does not ask for it needs it.
     assert feeding.feed("--catch-up", PYTHONPATH=path).code == 0
-
-
-@contextmanager
-def watching(feeding: Machine, *flags: str) -> Iterator[tuple[str, Iterator[str]]]:
-    """A watch that listens: its address, and the exit lines as they come."""
-    feed = feeding.start("--watch", "--catch-up", "--sleep-sec", "0.05", "--listen", "127.0.0.1:0", *flags)
-    assert feed.stderr is not None
-    assert feed.stdout is not None
-    try:
-        url = next(line for line in feed.stderr if "listening at" in line).split()[3].rstrip(":")
-        yield url, iter(feed.stdout)
-    finally:
-        feed.terminate()
-        feed.communicate(timeout=60)
 
 
 def until(url: str, name: str, value: float) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from barfeed.cli import wiring
 from barfeed.cli.settings import Settings
 from barfeed.cli.wiring import Hear
+from barfeed.domain.bars import Series
 from barfeed.exchange.rest import Conversation
 from barfeed.feed.cycle_log import log_cycle
 from barfeed.feed.market.order import Market
@@ -18,6 +19,9 @@ class Audience:
         """`UsageError` where what a setting needs is not installed."""
         self._of_all: list[Hear[MarketRecord]] = [log_cycle] if settings.log_format == "json" else []
         self._of_one: dict[Market, list[Hear[MarketRecord]]] = {each: [] for each in markets}
+        if settings.metrics_file or settings.listen:
+            feeds = [Series(str(each.order.selection), each.order.interval) for each in markets]
+            self._of_all.append(wiring.meter(settings, markets[0].feed, feeds, of_many=True).hear)
         if not settings.dry_run:
             # A dry run is somebody's look: it neither alarms others nor vouches for the feed.
             self._of_all += wiring.heartbeat(settings, markets[0].feed, len(markets))

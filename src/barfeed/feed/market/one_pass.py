@@ -132,7 +132,9 @@ class _Pass:
         due = members.members(order.selection, order.reach, listed, stored, now_ms)
         carried = self._record.outcomes
         self._record.outcomes = {
-            each.symbol: carried.get(each.symbol) or Outcome(each.symbol, each.asked.target_ms) for each in due
+            each.symbol: carried.get(each.symbol)
+            or Outcome(each.symbol, each.asked.target_ms, newest_ms=each.newest_ms)
+            for each in due
         }
         for each in due:
             if each.asked.series.table in stored.elsewhere:
@@ -245,7 +247,7 @@ class _Pass:
                 appended = table.append(new)
         # Only here, behind the commit, is it true.
         for symbol, bars in appended.items():
-            self._record.outcomes[symbol].appended = bars
+            self._record.outcomes[symbol].has_all(bars, dry_run=self._order.dry_run)
         fed = [each for each in changed if self._order.selection.includes(each.symbol)]
         self._record.events = membership.events(before, fed)
         for event in self._record.events:

@@ -20,6 +20,8 @@ from barfeed.feed.record import (
     Ended,
     Failure,
     Lived,
+    Measured,
+    Newest,
     exchange_told,
     failure_of,
     file_told,
@@ -46,6 +48,8 @@ class Outcome:
     short: str = ""
     flat: list[Gap] = field(default_factory=list)
     is_published: bool = False
+    # The newest bar that is stored.
+    newest_ms: int | None = None
 
     @property
     def status(self) -> str:
@@ -66,6 +70,11 @@ class Outcome:
     def fail(self, error: BarfeedError) -> None:
         """Note why there is no bar of it; what else is fed goes on."""
         self.failure = failure_of(error)
+
+    def has_all(self, appended: int, *, dry_run: bool) -> None:
+        """Note that it is stored up to its target, by so many bars that were appended; or would be."""
+        self.appended = appended
+        self.newest_ms = self.newest_ms if dry_run else self.target_ms
 
     def carried(self) -> "Outcome":
         """As a later pass over the same bar has it, which asks nothing of it."""
@@ -176,6 +185,19 @@ class MarketRecord(Lived):
         if self.failure:
             return self.failure.exit_code
         return next((each.failure.exit_code for each in self.troubles if each.failure), 0)
+
+    @property
+    def measured(self) -> Measured:
+        """What there is to count of it: of its series nothing where it failed before they were known."""
+        outcomes = self.outcomes.values()
+        appended = 0 if self.dry_run else sum(each.appended for each in outcomes)
+        newest_of = {each.symbol: Newest(each.newest_ms, each.target_ms) for each in outcomes if not each.quiet}
+        newest_ms = max((each.newest_ms for each in newest_of.values() if each.newest_ms is not None), default=None)
+        if self.failure:
+            return Measured(newest_ms, appended, 0, [self.failure])
+        failures = [each.failure for each in self.troubles if each.failure]
+        ended, windows = Counter(each.status for each in outcomes), sum(each.is_published for each in outcomes)
+        return Measured(newest_ms, appended, 0, failures, ended=ended, newest_of=newest_of, windows=windows)
 
     @property
     def is_of_use(self) -> bool:

@@ -6,11 +6,13 @@ from typing import NamedTuple, get_args
 
 from barfeed import __version__
 from barfeed.domain import grid
-from barfeed.domain.bars import Series
+from barfeed.domain.bars import Interval, Series
+from barfeed.domain.grid import Gap
 from barfeed.exchange.rest import Conversation
 from barfeed.exchange.stream.wire import Followed
-from barfeed.feed.record import Record, Step
+from barfeed.feed.record import Failure, Lived, Newest, Step
 from barfeed.operate.metrics.exposition import Family, Kind, Sample
+from barfeed.operate.metrics.lagging import NAMED_MAX, lagging
 from barfeed.operate.status import lag_ms
 
 BUCKETS_SEC = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, math.inf)
@@ -22,16 +24,23 @@ _REASONS = (
     "symbol_not_trading", "exchange_blocked", "store_unusable", "artifacts_unusable", "exchange_refused",
     "symbol_gone", "contract_broken",
 )  # fmt: skip
+_ENDS = ("appended", "up_to_date", "quiet", *_REASONS)
 _RETRIES = ("connection", "http_429", "late", "not_json", "timeout", "unsettled")
 
 Samples = Mapping[Sample, float]
 
 
 class Cycle(NamedTuple):
-    """One cycle as it ended: `at_sec` by the machine's clock, `store_bytes` None where there is no file."""
+    """One cycle, or a pass, as it ended: `at_sec` by the machine's clock, `store_bytes` None where there is no file.
 
-    record: Record
+    `requests` and `retries` are its own: several passes may share a conversation.
+    """
+
+    record: Lived
+    series: Series
     talk: Conversation
+    requests: int
+    retries: Mapping[str, int]
     at_sec: float
     store_bytes: int | None
 
@@ -43,8 +52,8 @@ Read = Callable[[Cycle], Mapping[str, float]]
 class Metric(NamedTuple):
     """One row of the table: a counter grows by what `read` gives, a histogram files it, a gauge says it.
 
-    `begins` is what it says before the first cycle. Where there is `follow`, no cycle is asked but the stream, at any
-    moment: its counters begin with the process.
+    `begins` is what it says before the first cycle. Only a market has what is `of_many`. Where there is `follow`, no
+    cycle is asked but the stream, at any moment: its counters begin with the process.
     """
 
     name: str
@@ -53,6 +62,7 @@ class Metric(NamedTuple):
     read: Read
     label: str = ""
     begins: Mapping[str, float] = {}
+    of_many: bool = False
     follow: Callable[[Followed], float] | None = None
 
 
@@ -69,32 +79,39 @@ def _nothing(_: Cycle) -> dict[str, float]:
 
 
 def _succeeded(cycle: Cycle) -> dict[str, float]:
-    return _told(None if cycle.record.failure or cycle.record.dry_run else cycle.at_sec)
+    return _told(cycle.at_sec if cycle.record.is_of_use and not cycle.record.dry_run else None)
 
 
 def _newest_sec(cycle: Cycle) -> dict[str, float]:
-    coverage = cycle.record.coverage
-    return _told(None if coverage is None or coverage.last_ms is None else coverage.last_ms / 1000)
+    newest_ms = cycle.record.measured.newest_ms
+    return _told(None if newest_ms is None else newest_ms / 1000)
 
 
 def _mismatches(cycle: Cycle) -> dict[str, float]:
-    failure = cycle.record.failure
-    if failure is None or failure.status != "mismatch":
-        return {}
-    return {"": float(sum(found.rule != "gap" for found in failure.findings))}
+    findings = [
+        found for each in cycle.record.measured.failures if each.status == "mismatch" for found in each.findings
+    ]
+    return {"": float(sum(found.rule != "gap" for found in findings))}
 
 
 def _gaps(cycle: Cycle) -> dict[str, float]:
-    failure = cycle.record.failure
     # Bars that were only missed stand at the store's end, not inside it.
-    if failure is None or failure.status not in {"mismatch", "window_gap"}:
-        return {}
-    missing = [each.open_time_ms for each in failure.findings if each.rule == "gap" and each.open_time_ms is not None]
-    return {"": float(len(grid.gaps(missing, cycle.record.series.interval.ms)))}
+    inside = [each for each in cycle.record.measured.failures if each.status in {"mismatch", "window_gap"}]
+    return {"": float(sum(len(_gaps_of(each, cycle.series.interval.ms)) for each in inside))}
+
+
+def _gaps_of(failure: Failure, step_ms: int) -> list[Gap]:
+    found = [each.open_time_ms for each in failure.findings if each.rule == "gap"]
+    return grid.gaps([each for each in found if each is not None], step_ms)
 
 
 def _refusal(cycle: Cycle) -> dict[str, float]:
-    return {cycle.record.failure.status: 1.0} if cycle.record.failure else {}
+    return {each.status: 1.0 for each in cycle.record.measured.failures if each.exit_code}
+
+
+def _ended(cycle: Cycle) -> dict[str, float]:
+    ended = cycle.record.measured.ended
+    return {} if ended is None else {**_zero(*_ENDS), **ended}
 
 
 METRICS = (
@@ -125,7 +142,7 @@ METRICS = (
     ),
     Metric(
         "barfeed_bars_appended_total", "counter", "Bars appended.",
-        lambda cycle: _told(cycle.record.appended), "", _zero(),
+        lambda cycle: _told(cycle.record.measured.appended), "", _zero(),
     ),
     Metric(
         "barfeed_mismatches_total", "counter",
@@ -138,17 +155,17 @@ METRICS = (
     ),
     Metric(
         "barfeed_revisions_total", "counter", "Mismatches accepted by --on-mismatch accept.",
-        lambda cycle: _told(0 if cycle.record.dry_run else len(cycle.record.revised)), "", _zero(),
+        lambda cycle: _told(cycle.record.measured.revised), "", _zero(),
     ),
     Metric(
         "barfeed_requests_total", "counter", "Requests that cycles made of the exchange.",
-        lambda cycle: _told(cycle.talk.requests), "", _zero(),
+        lambda cycle: _told(cycle.requests), "", _zero(),
     ),
     Metric(
         "barfeed_retries_total", "counter",
         "Requests without a usable answer: http_ and its status, connection, timeout, not_json; late, no bar yet;"
         " unsettled, two answers of --confirm-reads that differ.",
-        lambda cycle: dict(cycle.talk.retries), "reason", _zero(*_RETRIES),
+        lambda cycle: dict(cycle.retries), "reason", _zero(*_RETRIES),
     ),
     Metric(
         "barfeed_request_weight", "gauge",
@@ -161,7 +178,7 @@ METRICS = (
     ),
     Metric(
         "barfeed_stored_bars", "gauge", "Bars in the store.",
-        lambda cycle: _told(cycle.record.coverage.rows if cycle.record.coverage else None),
+        lambda cycle: _told(cycle.record.measured.stored_bars),
     ),
     Metric(
         "barfeed_store_size_bytes", "gauge", "The size of the DuckDB file.", lambda cycle: _told(cycle.store_bytes)
@@ -170,6 +187,24 @@ METRICS = (
         "barfeed_step_duration_seconds", "histogram",
         f"How long each step of a cycle took: {', '.join(get_args(Step))}.",
         lambda cycle: cycle.record.durations_sec, "step",
+    ),
+    Metric(
+        "barfeed_series", "gauge", "Over a market: how many series ended so in the last pass, as the manifest has it.",
+        _ended, "status", of_many=True,
+    ),
+    Metric(
+        "barfeed_windows", "gauge", "Over a market: how many windows the last pass gave to the models.",
+        lambda cycle: _told(cycle.record.measured.windows), of_many=True,
+    ),
+    Metric(
+        "barfeed_series_behind", "gauge",
+        "Over a market: how many series are without the bar that the last pass was for, or five minutes behind.",
+        _nothing, of_many=True,
+    ),
+    Metric(
+        "barfeed_series_lag_seconds", "gauge",
+        f"The lag of each of these, by its symbol: of the {NAMED_MAX} worst at most; no other series has a sample.",
+        _nothing, "series", of_many=True,
     ),
     Metric(
         "barfeed_stream_connected", "gauge",
@@ -207,6 +242,7 @@ METRICS = (
 _MOMENT_SEC_MAX = 253_402_300_799
 
 _LAG = Sample("barfeed_lag_seconds")
+_SERIES_LAG = "barfeed_series_lag_seconds"
 _NEWEST = Sample("barfeed_newest_bar_timestamp_seconds")
 
 
@@ -245,17 +281,36 @@ def newest_ms(samples: Samples) -> int | None:
     return round(samples[_NEWEST] * 1000) if _NEWEST in samples else None
 
 
-def families(samples: Samples, series: Series, now_ms: int, followed: Followed | None = None) -> Iterator[Family]:
-    """Everything that can be said at `now_ms` by the exchange's clock, and of the stream where one is followed."""
+def families(
+    samples: Samples,
+    series: Series,
+    now_ms: int,
+    followed: Followed | None = None,
+    newest_of: Mapping[str, Newest] | None = None,
+) -> Iterator[Family]:
+    """Everything that can be said at `now_ms` by the exchange's clock, and of the stream where one is followed.
+
+    `newest_of` tells of each series of a market, None where there is only one.
+    """
     lag = lag_ms(series, newest_ms(samples), now_ms)
     samples = samples if lag is None else {**samples, _LAG: lag / 1000}
+    samples = samples if newest_of is None else {**samples, **_of_many(newest_of, series.interval, now_ms)}
     for metric in METRICS:
+        if metric.of_many and newest_of is None:
+            continue
         own = {sample: value for sample, value in samples.items() if sample.name in _names(metric)}
         if metric.follow:
             # Never on top of an earlier process's: of what that one told last, a kill leaves less in the file, and a
             # counter that goes back a little is a great increase to Prometheus.
             own = {Sample(metric.name): metric.follow(followed)} if followed else {}
         yield Family(metric.name, metric.kind, metric.says, own)
+
+
+def _of_many(newest_of: Mapping[str, Newest], interval: Interval, now_ms: int) -> dict[Sample, float]:
+    behind = lagging(newest_of, interval, now_ms)
+    told = [each for each in behind if each.lag_ms is not None][:NAMED_MAX]
+    lags = {Sample(_SERIES_LAG, (("series", each.symbol),)): (each.lag_ms or 0) / 1000 for each in told}
+    return {Sample("barfeed_series_behind"): float(len(behind)), **lags}
 
 
 def _sample(metric: Metric, value: str) -> Sample:

@@ -30,9 +30,9 @@ class Family(NamedTuple):
     samples: Mapping[Sample, float]
 
 
-def text(families: Iterable[Family], labels: Mapping[str, str]) -> bytes:
-    """The families in Prometheus's text format; every sample has these labels besides its own."""
-    return generate_latest(_Families(families, labels))
+def text(feeds: Iterable[tuple[Iterable[Family], Mapping[str, str]]]) -> bytes:
+    """The families of each feed in Prometheus's text format; every sample has its feed's labels besides its own."""
+    return generate_latest(_Families(feeds))
 
 
 class NotMetrics(ValueError):
@@ -54,16 +54,19 @@ def read(text: str, labels: Mapping[str, str]) -> dict[str, dict[Sample, float]]
 class _Families(Collector):
     """What the library asks for its metrics; it belongs to no registry of the whole process."""
 
-    def __init__(self, families: Iterable[Family], labels: Mapping[str, str]) -> None:
-        self._families = families
-        self._labels = labels
+    def __init__(self, feeds: Iterable[tuple[Iterable[Family], Mapping[str, str]]]) -> None:
+        self._feeds = feeds
 
     def collect(self) -> Iterator[Metric]:
-        for family in self._families:
-            metric = Metric(family.name.removesuffix("_total"), family.says, family.kind)
-            for sample, value in family.samples.items():
-                metric.add_sample(sample.name, {**self._labels, **dict(sample.labels)}, value)
-            yield metric
+        # A metric stands there once, with what all feeds say of it.
+        metrics: dict[str, Metric] = {}
+        for families, labels in self._feeds:
+            for family in families:
+                told = Metric(family.name.removesuffix("_total"), family.says, family.kind)
+                metric = metrics.setdefault(family.name, told)
+                for sample, value in family.samples.items():
+                    metric.add_sample(sample.name, {**labels, **dict(sample.labels)}, value)
+        return iter(metrics.values())
 
 
 def _full_name(name: str, kind: str) -> str:

@@ -35,8 +35,7 @@ _WATCHS_OWN = {
 
 # What a pass over many series has no use for.
 _OF_ONE_SERIES = (
-    "stream", "listen", "metrics_file", "inference_source", "on_mismatch",
-    "confirm_reads",
+    "stream", "inference_source", "on_mismatch", "confirm_reads",
 )  # fmt: skip
 
 EXIT_CODES = """\b
@@ -145,6 +144,7 @@ def _watch(settings: Settings) -> int:
 def _market(settings: Settings) -> int:
     """A market: one pass over each of its intervals, or passes for ever."""
     _refuse_of_one_series(settings)
+    settings = settings if settings.watch else _of_one_cycle(settings)
     # Imported here: one series goes by without it.
     from barfeed.cli.market.audience import Audience  # noqa: PLC0415
     from barfeed.cli.market.wiring import asking, wire_market  # noqa: PLC0415
