@@ -58,13 +58,14 @@ def missing(expected: Iterable[int], held: Iterable[int]) -> list[int]:
 
 def gaps(open_times_ms: Sequence[int], step_ms: int) -> list[Gap]:
     """Ascending open_times joined into maximal runs."""
-    runs: list[Gap] = []
+    # Bounds that grow, not a Gap a step: most of a market's young symbols lack most of their window.
+    runs: list[list[int]] = []
     for each in open_times_ms:
-        if runs and each == runs[-1].last_ms + step_ms:
-            runs[-1] = Gap(runs[-1].first_ms, each, runs[-1].bars + 1)
+        if runs and each == runs[-1][1] + step_ms:
+            runs[-1][1] = each
         else:
-            runs.append(Gap(each, each, 1))
-    return runs
+            runs.append([each, each])
+    return [Gap(first_ms, last_ms, (last_ms - first_ms) // step_ms + 1) for first_ms, last_ms in runs]
 
 
 def inference_bars(buffer_hours: int, step_ms: int) -> int:

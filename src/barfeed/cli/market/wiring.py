@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import lru_cache
 
 from barfeed.cli.market.choice import folder, intervals, label
 from barfeed.cli.settings import Settings
@@ -53,7 +54,8 @@ def _order(
         plain_decimals=settings.plain_decimals,
         then=settings.then,
         then_timeout_sec=settings.then_timeout_sec,
-        remedies=remedies,
+        # Of each series a pass asks several times, and they are put together from all that was typed.
+        remedies=lru_cache(maxsize=None)(remedies),
         series_wait_sec=WATCHED_WAIT_SEC if settings.watch else SERIES_WAIT_SEC,
     )
 
