@@ -16,7 +16,6 @@ from barfeed.machine.clock import SystemClock
 from barfeed.store import market
 from barfeed.store.duckdb import Store
 from barfeed.store.market import MarketTable, Window
-from klines import fitting_pull
 from world import hours, made_up_bars, ms
 
 END_MS = ms(2026, 3, 10, 13)
@@ -132,17 +131,6 @@ def test_the_windows_are_one_sorted_file_that_anybody_reads(filled: Store, tmp_p
         "SELECT symbol, epoch_ms(timestamp), * EXCLUDE (symbol, timestamp) FROM read_parquet(?)", [str(path)]
     ).fetchall()
     assert read == [("BTCUSDT", *BTC[8]), ("ETHUSDT", *ETH[1]), ("ETHUSDT", *ETH[2])]
-
-
-def test_what_was_pulled_is_kept_whole(store: Store, tmp_path: Path) -> None:
-    pulls = {"BTCUSDT": fitting_pull(list(BTC)), "币安人生USDT": fitting_pull(list(ETH[:1]))}
-    assert market.write_pulls(store.beside(), tmp_path / "pull.parquet", pulls) == 11
-    assert market.write_pulls(store.beside(), tmp_path / "none.parquet", {}) == 0
-    [*_, last] = duckdb.execute("SELECT * FROM read_parquet(?)", [str(tmp_path / "pull.parquet")]).fetchall()
-    turnover = pulls["币安人生USDT"].turnovers[0]
-    assert last[0] == "币安人生USDT"
-    assert (*last[2:7], *last[7:11]) == (*ETH[0].values, *turnover)
-    assert not store.path.exists()
 
 
 LISTED = Listing("币安人生USDT", "TRADING", "PERPETUAL", ms(2026, 1, 1), 4_133_404_800_000, "USDT", 0.00001)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from barfeed.domain.bars import COLUMNS, PRICE_COLUMNS, VALUE_COLUMNS, Bar, Interval, Pull
+from barfeed.domain.bars import COLUMNS, PRICE_COLUMNS, VALUE_COLUMNS, Bar, Interval
 from barfeed.domain.errors import StoreUnusable
 from barfeed.domain.grid import Gap
 from barfeed.domain.life import Listing
@@ -64,13 +64,17 @@ SELECT symbol, count(*) FILTER (epoch_ms(timestamp) % ? = 0),
                 AND least({", ".join(PRICE_COLUMNS)}) > 0)
 FROM {{table}} WHERE timestamp BETWEEN make_timestamp_ms(?) AND make_timestamp_ms(?) GROUP BY symbol
 """
+# In the order they are given: half a million rows are sorted by a number in two thirds of the time that names take.
+_ORDERED = """
+(SELECT unnest(?::VARCHAR[]) AS symbol, make_timestamp_ms(unnest(?::BIGINT[])) AS begins, unnest(?::INTEGER[]) AS place)
+"""
 # Replaced with each pass: what packs twice as fast is worth half as much disk again.
 _PUBLISH = f"""
 COPY (
   SELECT bar.symbol, bar.{", bar.".join(COLUMNS)}
-  FROM {{table}} AS bar JOIN {_ASKED} AS asked ON asked.symbol = bar.symbol
+  FROM {{table}} AS bar JOIN {_ORDERED} AS asked ON asked.symbol = bar.symbol
   WHERE bar.timestamp BETWEEN make_timestamp_ms(?) AND make_timestamp_ms(?) AND bar.timestamp >= asked.begins
-  ORDER BY bar.symbol, bar.timestamp
+  ORDER BY asked.place, bar.timestamp
 ) TO '{{path}}' (FORMAT parquet, COMPRESSION snappy)
 """
 EXCHANGE_GAPS = "exchange_gaps"
@@ -94,18 +98,6 @@ _NOTE_GAPS = f"""
 INSERT INTO store.main.{EXCHANGE_GAPS} ({", ".join(_GAP_TYPES)})
 SELECT unnest(?::VARCHAR[]), ?, make_timestamp_ms(unnest(?::BIGINT[])), make_timestamp_ms(unnest(?::BIGINT[])),
        make_timestamp_ms(?)
-"""
-# A pull as it came, all columns of a kline but the last, which means nothing.
-_PULLED = {
-    "symbol": "VARCHAR", "open_time_ms": "BIGINT", **dict.fromkeys(VALUE_COLUMNS, "DOUBLE"), "close_time_ms": "BIGINT",
-    "quote_volume": "DOUBLE", "trades": "BIGINT", "taker_buy_volume": "DOUBLE", "taker_buy_quote_volume": "DOUBLE",
-}  # fmt: skip
-_WRITE_PULLS = f"""
-COPY (
-  SELECT symbol, make_timestamp_ms(open_time_ms) AS timestamp, * EXCLUDE (symbol, open_time_ms, close_time_ms),
-         make_timestamp_ms(close_time_ms) AS close_time
-  FROM (SELECT {", ".join(f"unnest(?::{type_}[]) AS {name}" for name, type_ in _PULLED.items())})
-) TO '{{path}}' (FORMAT parquet, COMPRESSION zstd)
 """
 _TABLES = """
 SELECT table_name, column_name, data_type FROM duckdb_columns()
@@ -246,7 +238,9 @@ class MarketTable:
         Columns: symbol, timestamp (UTC), open, high, low, close, volume; sorted by symbol, then time.
         """
         quoted = str(path).replace("'", "''")
-        values = [list(from_ms), list(from_ms.values()), min(from_ms.values(), default=end_ms), end_ms]
+        symbols = sorted(from_ms)
+        begins_ms = [from_ms[each] for each in symbols]
+        values = [symbols, begins_ms, list(range(len(symbols))), min(begins_ms, default=end_ms), end_ms]
         return int(self.connection.execute(_PUBLISH.format(table=self.relation, path=quoted), values).fetchall()[0][0])
 
     def membership(self) -> list[Seen]:
@@ -316,19 +310,6 @@ class MarketTable:
         if not self.exists:
             return []
         return self.connection.execute(statement.format(table=self.relation), list(values)).fetchall()
-
-
-def write_pulls(connection: Session, path: Path, pulls: Mapping[str, Pull]) -> int:
-    """Write what the exchange said of each symbol to a Parquet file, all columns of it; how many rows."""
-    rows = [
-        (symbol, bar.open_time_ms, *bar.values, close_time_ms, *turnover)
-        for symbol, pull in pulls.items()
-        for bar, close_time_ms, turnover in zip(pull.bars, pull.close_times_ms, pull.turnovers, strict=True)
-    ]
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in _PULLED]
-    quoted = str(path).replace("'", "''")
-    connection.execute(_WRITE_PULLS.format(path=quoted), columns)
-    return len(rows)
 
 
 def _is_there(connection: Session, name: str, types: Mapping[str, str], key: Sequence[str] = ()) -> bool:

@@ -55,6 +55,28 @@ def test_how_many_bars_are_asked_for(back: int | None, catch_up: bool, expected:
     assert asked(found["AUSDT"]) == expected
 
 
+@pytest.mark.parametrize(
+    ("hours_back", "expected"),
+    [
+        # An hour's few bars of each, all at once.
+        ([1] * 40, [40]),
+        # Whole windows: not so many that memory would have no room for them.
+        ([None] * 40, [27, 13]),
+        # One that is more by itself is asked for alone.
+        ([1, 30_000, 1, 1], [1, 1, 2]),
+        # Where nothing is due, nothing is asked, at once.
+        ([], [0]),
+    ],
+)
+def test_so_many_are_asked_at_once_as_memory_has_room_for(hours_back: list[int | None], expected: list[int]) -> None:
+    names = [f"A{number:02d}USDT" for number in range(len(hours_back))]
+    back = dict(zip(names, hours_back, strict=True))
+    found = due(*map(listing, names), reach=REACH._replace(catch_up=True), **back)
+    made = members.blocks(found.values())
+    assert [len(block) for block in made] == expected
+    assert [member for block in made for member in block] == list(found.values())
+
+
 def test_of_what_has_no_closed_bar_yet_nothing_is_due() -> None:
     new = listing("NEWUSDT", onboard_ms=ms(2026, 3, 10, 14))
     pending = listing("LATERUSDT", "PENDING_TRADING", onboard_ms=ms(2026, 3, 11))

@@ -10,6 +10,7 @@ import pytest
 
 from barfeed.artifacts.retention import Keep, prune
 from barfeed.domain.bars import Bar, Series
+from barfeed.domain.market import members
 from barfeed.feed.market.record import MarketRecord
 from barfeed.history.verification import Proven, check_runs
 from barfeed.replay.tapes.tape import Tape
@@ -57,6 +58,24 @@ def test_a_first_pass_starts_every_series_with_its_window(market: MarketWorld) -
     assert market.windows() == window
     # One question for the time, one for the list, one for each series.
     assert market.exchange.requests == {"/fapi/v1/time": 1, "/fapi/v1/exchangeInfo": 1, "/fapi/v1/klines": 5}
+
+
+def test_what_is_too_much_for_memory_is_pulled_in_blocks_and_kept_as_one(
+    market: MarketWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members, "BLOCK_BARS", 100)
+    record = market.run_pass('[[fault]]\nkind = "duplicate"\nsymbol = "ETHUSDT"\n', catch_up=True)
+    assert {symbol: each.appended for symbol, each in record.outcomes.items()} == {
+        "ADAUSDT": 48, "BTCUSDT": 48, "ETHUSDT": 0, "SOLUSDT": 48, "币安人生USDT": 48,
+    }  # fmt: skip
+    assert record.outcomes["ETHUSDT"].status == "contract_broken"
+    # One transaction, one file of evidence, in the order of the symbols.
+    [pull] = market.feed.folder.glob("*_api_pull.parquet")
+    query = "SELECT symbol, count(*) FROM read_parquet(?) GROUP BY symbol ORDER BY min(file_row_number)"
+    pulled = duckdb.execute(query, [str(pull)]).fetchall()
+    assert pulled == [(symbol, 49 if symbol == "ETHUSDT" else 48) for symbol in SYMBOLS]
+    with duckdb.connect(market.duckdb, read_only=True) as connection:
+        assert connection.execute("SELECT count(DISTINCT created_at) FROM ohlcv_1h").fetchall() == [(1,)]
 
 
 def test_an_empty_store_is_started_only_where_that_is_said(market: MarketWorld) -> None:

@@ -3,7 +3,7 @@
 Times are ms since 1970-01-01 UTC by the exchange's clock.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from barfeed.domain import grid, life, verdict
@@ -15,6 +15,9 @@ from barfeed.domain.market import membership
 from barfeed.domain.market.membership import Seen as Listed
 from barfeed.domain.market.selection import Selection
 from barfeed.domain.rules import Asked
+
+# So many bars are Python's own objects at once, with what stands beside them: some 10 MB.
+BLOCK_BARS = 20_000
 
 
 class Stored(NamedTuple):
@@ -101,6 +104,19 @@ def _reaching_back(member: Member, reach: Reach) -> Member:
     asked = member.asked
     bars = verdict.bars_to_pull(asked.target_ms, member.newest_ms, reach.n_recent, reach.window_bars, reach.interval.ms)
     return member._replace(asked=asked._replace(bars=bars), catch_up=True)
+
+
+def blocks(due: Iterable[Member]) -> list[list[Member]]:
+    """Those that are due, in their order: as many at once as memory has room for the bars of, one block at least."""
+    made: list[list[Member]] = [[]]
+    bars = 0
+    for each in due:
+        bars += each.asked.bars
+        if made[-1] and bars > BLOCK_BARS:
+            made.append([])
+            bars = each.asked.bars
+        made[-1].append(each)
+    return made
 
 
 class Explained(NamedTuple):

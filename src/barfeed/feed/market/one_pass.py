@@ -1,7 +1,7 @@
 """One pass over a market: ask for every series at once, append in one transaction. Readable top to bottom."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 
 from barfeed.artifacts.writing import Run
@@ -21,13 +21,14 @@ from barfeed.exchange.steps import AskAll
 from barfeed.feed import cycle_log
 from barfeed.feed.hour import Hour, Overtaken
 from barfeed.feed.inquiry import is_stored
-from barfeed.feed.market.order import MarketOrder, Pulled, pulling
+from barfeed.feed.market.order import Answered, MarketOrder, Pulled, pulling
 from barfeed.feed.market.publication import Publication
 from barfeed.feed.market.record import MarketRecord, Outcome
 from barfeed.feed.order import Feed
 from barfeed.feed.record import pending_text
 from barfeed.feed.settling import Settling
 from barfeed.store import market
+from barfeed.store.incoming.pulls import Pulls, pulls
 from barfeed.store.market import MarketTable
 from barfeed.store.revisions import let_pass
 
@@ -35,7 +36,7 @@ _WEIGHT_LIMIT = 2400
 
 _log = logging.getLogger(__name__)
 
-Answers = Mapping[Member, Pulled | BarfeedError]
+Answers = Mapping[Member, Answered | BarfeedError]
 
 
 def run_pass(
@@ -96,13 +97,14 @@ class _Pass:
         self._record.carry(self._before)
         stored = self._stored(target_ms)
         due = self._due(listed, stored, now_ms)
-        answers = self._pull([each for each in due if each.symbol not in self._record.carried])
-        self._save_evidence(run, answers)
-        everything = Asked(Series("market", order.interval), 1, now_ms)
-        verdict.trust_clock(everything, now_ms, self._talk.dated_ms, self._settling.needed_sec(now_ms))
-        accepted = self._accept(answers, stored)
-        self._hour.refuse_overtaken(target_ms)
-        self._keep(listed, answers, accepted, target_ms)
+        with pulls(self._feed.store.beside()) as pulled:
+            answers = self._pull([each for each in due if each.symbol not in self._record.carried], pulled)
+            self._save_evidence(run, pulled)
+            everything = Asked(Series("market", order.interval), 1, now_ms)
+            verdict.trust_clock(everything, now_ms, self._talk.dated_ms, self._settling.needed_sec(now_ms))
+            accepted = self._accept(answers, pulled, stored)
+            self._hour.refuse_overtaken(target_ms)
+            self._keep(listed, answers, accepted, pulled)
         if not order.dry_run:
             with self._record.step("publish"):
                 Publication(self._feed.store, order, self._talk, self._ask, self._record).publish(run, due)
@@ -141,41 +143,54 @@ class _Pass:
                 self._outcome(each).fail(_stands_elsewhere(each.asked.series))
         return [each for each in due if not self._outcome(each).failure]
 
-    def _pull(self, due: Sequence[Member]) -> Answers:
-        wait_sec = self._order.series_wait_sec
+    def _pull(self, due: Sequence[Member], pulled: Pulls) -> Answers:
+        answers: dict[Member, Answered | BarfeedError] = {}
         with self._record.step("pull"):
-            answers = self._ask([pulling(Branch(self._talk), each.asked, each.first_ms, wait_sec) for each in due])
-        for member, answer in zip(due, answers, strict=True):
-            self._outcome(member).pulled = 0 if isinstance(answer, BarfeedError) else len(answer.pull.bars)
-        return dict(zip(due, answers, strict=True))
-
-    def _save_evidence(self, run: Run, answers: Answers) -> None:
-        pulls = {member.symbol: each.pull for member, each in answers.items() if isinstance(each, Pulled)}
-        with self._record.step("evidence"):
-            beside = self._feed.store.beside()
-            self._record.pull = run.save_pulls(lambda path: market.write_pulls(beside, path, pulls))
-
-    def _accept(self, answers: Answers, stored: Stored) -> dict[Member, Pull]:
-        """The pulls that keep every rule by themselves; why the others do not is noted."""
-        pulls = {member: each.pull for member, each in answers.items() if isinstance(each, Pulled)}
-        odd = {member: pull for member, pull in pulls.items() if rules.is_odd(pull, self._step_ms)}
-        known = self._known(odd, stored) if odd else {}
-        accepted = {}
+            for block in members.blocks(due):
+                answers |= self._pull_block(block, pulled)
         for member, answer in answers.items():
-            try:
-                accepted[member] = self._accepted(member, answer, known.get(member, NOTHING_KNOWN))
-            except BarfeedError as trouble:
-                self._note(member, trouble)
+            self._outcome(member).pulled = 0 if isinstance(answer, BarfeedError) else answer.bars
+        return answers
+
+    def _pull_block(self, due: Sequence[Member], pulled: Pulls) -> Answers:
+        wait_sec = self._order.series_wait_sec
+        told = self._ask([pulling(Branch(self._talk), each.asked, each.first_ms, wait_sec) for each in due])
+        answers = dict(zip(due, told, strict=True))
+        pulled.put({member.symbol: each.pull for member, each in answers.items() if isinstance(each, Pulled)})
+        return {member: each.answered if isinstance(each, Pulled) else each for member, each in answers.items()}
+
+    def _save_evidence(self, run: Run, pulled: Pulls) -> None:
+        with self._record.step("evidence"):
+            self._record.pull = run.save_pulls(pulled.save)
+
+    def _accept(self, answers: Answers, pulled: Pulls, stored: Stored) -> list[Member]:
+        """Those whose pulls keep every rule by themselves; why the others do not is noted."""
+        accepted: list[Member] = []
+        for block in members.blocks(answers):
+            accepted += self._accepted(block, answers, pulled, stored)
         return accepted
 
-    def _accepted(self, member: Member, answer: Pulled | BarfeedError, known: Known) -> Pull:
+    def _accepted(self, block: Sequence[Member], answers: Answers, pulled: Pulls, stored: Stored) -> Iterator[Member]:
+        pulls_of = _pulls([each for each in block if isinstance(answers[each], Answered)], pulled)
+        odd = {member: pull for member, pull in pulls_of.items() if rules.is_odd(pull, self._step_ms)}
+        known = self._known(odd, stored) if odd else {}
+        for member in block:
+            try:
+                self._accept_one(member, answers[member], pulls_of, known.get(member, NOTHING_KNOWN))
+            except BarfeedError as trouble:
+                self._note(member, trouble)
+            else:
+                yield member
+
+    def _accept_one(
+        self, member: Member, answer: Answered | BarfeedError, pulls_of: Mapping[Member, Pull], known: Known
+    ) -> None:
         if isinstance(answer, BarfeedError):
             raise answer
         verdict.accept_pull(
-            answer.pull, member.asked, may_be_short=answer.is_all, remedies=self._order.remedies(member.symbol),
+            pulls_of[member], member.asked, may_be_short=answer.is_all, remedies=self._order.remedies(member.symbol),
             known=known, window_bars=self._order.reach.window_bars,
         )  # fmt: skip
-        return answer.pull
 
     def _known(self, odd: Mapping[Member, Pull], stored: Stored) -> dict[Member, Known]:
         """What is odd and no news: somebody let it pass, the store has it so, or the symbol was seen not to trade."""
@@ -205,26 +220,26 @@ class _Pass:
         else:
             self._outcome(member).quiet = str(told.why)
 
-    def _keep(
-        self, listed: Mapping[str, Listing], answers: Answers, accepted: Mapping[Member, Pull], target_ms: int
-    ) -> None:
+    def _keep(self, listed: Mapping[str, Listing], answers: Answers, accepted: Sequence[Member], pulled: Pulls) -> None:
         """Compare every series, append what is good of each, note what is listed; or leave that to the next pass."""
         with self._record.step("store"):
             try:
-                self._append(listed, answers, accepted, target_ms)
+                self._append(listed, answers, accepted, pulled)
             except StoreUnusable as trouble:
                 if not trouble.is_held:
                     raise
-                self._give_way(accepted, target_ms, trouble)
+                self._give_way(accepted, pulled, trouble)
 
-    def _give_way(self, accepted: Mapping[Member, Pull], target_ms: int, held: StoreUnusable) -> None:
+    def _give_way(self, accepted: Sequence[Member], pulled: Pulls, held: StoreUnusable) -> None:
         """Judge by the store, which can be read beside whoever reads it, what the next pass that gets it appends."""
         if not self._order.reach.catch_up:
             # Without, the next pass would have to be told of what this one could not append.
             told = f"{held.hint}; or let the models have their windows meanwhile: {self._order.remedies('').catch_up}"
             raise StoreUnusable(str(held), hint=told, is_held=True) from held
+        new: dict[str, Sequence[Bar]] = {}
         with self._reading() as table:
-            new = self._judge(table, accepted, target_ms)
+            for block in members.blocks(accepted):
+                new |= self._judge(table, _pulls(block, pulled))
         self._record.pending = {symbol: bars for symbol, bars in new.items() if bars}
         for symbol, bars in self._record.pending.items():
             self._record.outcomes[symbol].pending = len(bars)
@@ -232,19 +247,18 @@ class _Pass:
             self._warn(f"{held}: {pending_text(sum(map(len, self._record.pending.values())))}")
 
     def _append(
-        self, listed: Mapping[str, Listing], answers: Answers, accepted: Mapping[Member, Pull], target_ms: int
+        self, listed: Mapping[str, Listing], answers: Answers, accepted: Sequence[Member], pulled: Pulls
     ) -> None:
         """All of it in one transaction."""
+        appended: dict[str, int] = {}
         with self._writing() as table:
             before = membership.latest(table.membership())
             changed = membership.changes(before, listed)
-            new = self._judge(table, accepted, target_ms)
-            if self._order.dry_run:
-                appended = {symbol: len(bars) for symbol, bars in new.items()}
-            else:
+            for block in members.blocks(accepted):
+                appended |= self._insert(table, self._judge(table, _pulls(block, pulled)))
+            if not self._order.dry_run:
                 table.note_membership(changed, self._talk.now_ms)
                 table.note_exchange_gaps(_nothing_before(answers), self._talk.now_ms)
-                appended = table.append(new)
         # Only here, behind the commit, is it true.
         for symbol, bars in appended.items():
             self._record.outcomes[symbol].has_all(bars, dry_run=self._order.dry_run)
@@ -253,12 +267,17 @@ class _Pass:
         for event in self._record.events:
             self._warn(str(event))
 
-    def _judge(self, table: MarketTable, accepted: Mapping[Member, Pull], target_ms: int) -> dict[str, Sequence[Bar]]:
+    def _insert(self, table: MarketTable, new: Mapping[str, Sequence[Bar]]) -> dict[str, int]:
+        if self._order.dry_run:
+            return {symbol: len(bars) for symbol, bars in new.items()}
+        return table.append(new)
+
+    def _judge(self, table: MarketTable, accepted: Mapping[Member, Pull]) -> dict[str, Sequence[Bar]]:
         """What to append of each series; why nothing of the others, is noted."""
         begins_ms = {member.symbol: verdict.judged_from(member.asked, pull.bars) for member, pull in accepted.items()}
         held = table.bars(begins_ms)
         newest_ms = {symbol: bars[-1].open_time_ms for symbol, bars in held.items()}
-        self._hour.refuse_overtaken(target_ms, max(newest_ms.values(), default=None))
+        self._hour.refuse_overtaken(self._record.target_ms or 0, max(newest_ms.values(), default=None))
         new: dict[str, Sequence[Bar]] = {}
         for member, pull in accepted.items():
             its = Held(held.get(member.symbol, ()), newest_ms.get(member.symbol, member.newest_ms))
@@ -294,11 +313,16 @@ def _stands_elsewhere(series: Series) -> StoreUnusable:
     )
 
 
+def _pulls(block: Sequence[Member], pulled: Pulls) -> dict[Member, Pull]:
+    pulls_of = pulled.of([each.symbol for each in block])
+    return {each: pulls_of[each.symbol] for each in block}
+
+
 def _nothing_before(answers: Answers) -> list[tuple[str, Gap]]:
     """What the exchange showed now to have none of: everything before the first bar of a young symbol."""
     return [
         (member.symbol, Gap(market.BEGINNING_MS, first_ms - step_ms, (first_ms - step_ms) // step_ms + 1))
         for member, each in answers.items()
-        if isinstance(each, Pulled) and each.is_all and each.pull.bars[0].open_time_ms != member.first_ms
-        for first_ms, step_ms in [(each.pull.bars[0].open_time_ms, member.asked.step_ms)]
+        if isinstance(each, Answered) and each.is_all and each.first_ms != member.first_ms
+        for first_ms, step_ms in [(each.first_ms, member.asked.step_ms)]
     ]

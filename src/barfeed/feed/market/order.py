@@ -45,11 +45,25 @@ class MarketOrder(NamedTuple):
         return self.reach.interval
 
 
+class Answered(NamedTuple):
+    """How many bars the exchange answered for a series, when the first opens, and whether it has nothing older."""
+
+    bars: int
+    first_ms: int
+    is_all: bool
+
+
 class Pulled(NamedTuple):
     """What the exchange answered for a series, and whether it has nothing older."""
 
     pull: Pull
     is_all: bool
+
+    @property
+    def answered(self) -> Answered:
+        """What is kept of it in mind."""
+        bars = self.pull.bars
+        return Answered(len(bars), bars[0].open_time_ms if bars else 0, self.is_all)
 
 
 class Market(NamedTuple):

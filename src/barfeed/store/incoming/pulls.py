@@ -1,0 +1,84 @@
+"""What the exchange said of a market's symbols, in DuckDB's memory: a first start is half a million rows of it.
+
+As Python's own objects they would take ten times the room. What it said is saved from here, and judged from here.
+"""
+
+# ruff: noqa: S608 - tables and columns are of our own names only
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+import duckdb
+
+from barfeed.domain.bars import VALUE_COLUMNS, Bar, Pull, Turnover
+
+# As it came, all columns of a kline but the last, which means nothing.
+_COLUMNS = {
+    "symbol": "VARCHAR", "open_time_ms": "BIGINT", **dict.fromkeys(VALUE_COLUMNS, "DOUBLE"), "close_time_ms": "BIGINT",
+    "quote_volume": "DOUBLE", "trades": "BIGINT", "taker_buy_volume": "DOUBLE", "taker_buy_quote_volume": "DOUBLE",
+}  # fmt: skip
+_CREATE = f"""
+CREATE OR REPLACE TEMP TABLE pulled ({", ".join(f"{name} {type_}" for name, type_ in _COLUMNS.items())})
+"""
+_PUT = f"INSERT INTO temp.pulled SELECT {', '.join(f'unnest(?::{type_}[])' for type_ in _COLUMNS.values())}"
+# Whatever order the rows came in is for the rules to see.
+_OF = f"""
+SELECT {", ".join(_COLUMNS)} FROM temp.pulled WHERE symbol IN (SELECT unnest(?::VARCHAR[])) ORDER BY rowid
+"""
+_SAVE = """
+COPY (
+  SELECT symbol, make_timestamp_ms(open_time_ms) AS timestamp, * EXCLUDE (symbol, open_time_ms, close_time_ms),
+         make_timestamp_ms(close_time_ms) AS close_time
+  FROM temp.pulled ORDER BY rowid
+) TO '{path}' (FORMAT parquet, COMPRESSION zstd)
+"""
+_VALUES_END = 2 + len(VALUE_COLUMNS)
+
+
+@contextmanager
+def pulls(connection: duckdb.DuckDBPyConnection) -> Iterator["Pulls"]:
+    """Room for what is pulled; it is let go of at the end."""
+    connection.execute(_CREATE)
+    try:
+        yield Pulls(connection)
+    finally:
+        connection.execute("DROP TABLE IF EXISTS temp.pulled")
+
+
+class Pulls:
+    """What was pulled so far, by symbol."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def put(self, of_symbols: Mapping[str, Pull]) -> None:
+        """Take what was pulled of these symbols, each once."""
+        rows = [
+            (symbol, bar.open_time_ms, *bar.values, close_time_ms, *turnover)
+            for symbol, pull in of_symbols.items()
+            for bar, close_time_ms, turnover in zip(pull.bars, pull.close_times_ms, pull.turnovers, strict=True)
+        ]
+        if rows:
+            self._connection.execute(_PUT, [list(column) for column in zip(*rows, strict=True)])
+
+    def of(self, symbols: Sequence[str]) -> dict[str, Pull]:
+        """What was pulled of each of these, its rows as they came."""
+        rows = self._connection.execute(_OF, [list(symbols)]).fetchall()
+        found = {symbol: _pull(list(each)) for symbol, each in groupby(rows, itemgetter(0))}
+        return {symbol: found.get(symbol, Pull((), (), ())) for symbol in symbols}
+
+    def save(self, path: Path) -> int:
+        """Write all of it to a Parquet file, every column; how many rows."""
+        quoted = str(path).replace("'", "''")
+        return int(self._connection.execute(_SAVE.format(path=quoted)).fetchall()[0][0])
+
+
+def _pull(rows: Sequence[Sequence[int | float]]) -> Pull:
+    return Pull(
+        tuple(Bar(*row[1:_VALUES_END]) for row in rows),  # type: ignore[arg-type] # of the types that were put
+        tuple(int(row[_VALUES_END]) for row in rows),
+        tuple(Turnover(*row[_VALUES_END + 1 :]) for row in rows),  # type: ignore[arg-type] # likewise
+    )
