@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from barfeed.artifacts import writing
-from barfeed.artifacts.writing import LATEST_NAME, Run, Written, run_files, slug
+from barfeed.artifacts.writing import LATEST_NAME, LATEST_WINDOWS_NAME, Run, Written, run_files, slug
 from barfeed.domain.bars import Bar
 from barfeed.domain.errors import ArtifactsUnusable
 from barfeed.machine.locks import locked
@@ -125,6 +125,21 @@ def test_the_latest_csv_of_one_symbol_of_a_market_never_goes_back(tmp_path: Path
         slow.publish_for("BTCUSDT", BARS[:1], newest_ms)
     assert (tmp_path / "latest_for_inference_BTCUSDT.csv").read_text() == CONTENT
     assert (tmp_path / f"{NAME}_for_inference_BTCUSDT.csv").read_text().count("\n") == 2
+
+
+def test_the_latest_windows_of_a_market_never_go_back(tmp_path: Path) -> None:
+    earlier_ms, newest_ms = (bar.open_time_ms for bar in BARS)
+
+    def made(content: str) -> Callable[[Path], int]:
+        return lambda path: path.write_text(content)
+
+    with run_files(tmp_path, RUN_TIME) as slow, run_files(tmp_path, RUN_TIME) as quick:
+        quick.replace_latest_windows(made("new"), newest_ms, newest_ms, lambda _: None)
+        slow.replace_latest_windows(made("old"), earlier_ms, newest_ms, lambda _: newest_ms)
+        assert (tmp_path / LATEST_WINDOWS_NAME).read_text() == "new"
+        # One that ends after the newest closed bar is of another exchange's time.
+        slow.replace_latest_windows(made("own"), earlier_ms, earlier_ms, lambda _: newest_ms)
+        assert (tmp_path / LATEST_WINDOWS_NAME).read_text() == "own"
 
 
 @pytest.mark.parametrize("foreign", [f"{CONTENT}2999-01-01 00:00:00,1,1,1,1,1\n", "", "\n", "\xff\n,\n", "9"])

@@ -70,6 +70,15 @@ def test_what_is_appended_reads_back_to_the_bit_and_never_twice(filled: Store) -
         assert table.bars({"BTCUSDT": 0, "ETHUSDT": 0}) == {"BTCUSDT": list(BTC), "ETHUSDT": [*ETH, *more]}
 
 
+def test_of_a_pass_that_breaks_off_nothing_is_kept(filled: Store) -> None:
+    more = made_up_bars(END_MS + hours(1), 1, "ETHUSDT")
+    with pytest.raises(KeyError), writing(filled) as table:
+        assert table.append({"ETHUSDT": more}) == {"ETHUSDT": 1}
+        raise KeyError
+    with reading(filled) as table:
+        assert table.bars({"ETHUSDT": 0}) == {"ETHUSDT": list(ETH)}
+
+
 def test_each_symbol_is_read_from_its_own_moment_on(filled: Store) -> None:
     with reading(filled) as table:
         read = table.bars({"BTCUSDT": END_MS - hours(1), "ETHUSDT": END_MS - hours(99), "NEVERUSDT": 0})
