@@ -72,9 +72,14 @@ def test_what_is_appended_reads_back_to_the_bit_and_never_twice(filled: Store) -
 
 def test_of_a_pass_that_breaks_off_nothing_is_kept(filled: Store) -> None:
     more = made_up_bars(END_MS + hours(1), 1, "ETHUSDT")
-    with pytest.raises(KeyError), writing(filled) as table:
-        assert table.append({"ETHUSDT": more}) == {"ETHUSDT": 1}
-        raise KeyError
+
+    def break_off() -> None:
+        with writing(filled) as table:
+            assert table.append({"ETHUSDT": more}) == {"ETHUSDT": 1}
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        break_off()
     with reading(filled) as table:
         assert table.bars({"ETHUSDT": 0}) == {"ETHUSDT": list(ETH)}
 
