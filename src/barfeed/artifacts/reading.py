@@ -59,6 +59,15 @@ class ShortWindow(msgspec.Struct, frozen=True):
         )
 
 
+class Outcome(msgspec.Struct, frozen=True):
+    """How a pass ended for one symbol of a market; `status` is the error's name where it failed."""
+
+    symbol: str
+    status: str
+    message: str = ""
+    published: bool = False
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """What is read back of a manifest; `target` and `last_bar` are open_times as messages write them."""
 
@@ -75,6 +84,9 @@ class Manifest(msgspec.Struct, frozen=True):
     last_bar: str | None = None
     flat: list[dict[str, str | int]] = []
     short_window: ShortWindow | None = None
+    # Of a pass over a market: each series, and the table of their windows.
+    outcomes: list[Outcome] = []
+    windows: Told | None = None
 
     @property
     def target_ms(self) -> int | None:

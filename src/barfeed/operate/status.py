@@ -1,7 +1,7 @@
 """How a feed is: what its store holds, how far it is behind the exchange, how its last cycle ended."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -220,7 +220,13 @@ def _whole(series: Series, coverage: Coverage) -> Gap | None:
 
 def runs_of(root: Path, series: Series) -> Runs:
     """The series' artifact folder below `root`, by what the manifests written last say; the one written to last."""
-    found = [ran for path in _folders(root) if (ran := _read(path)).last and _is_of(ran.last, series)]
+    told = {"symbol": series.symbol, "interval": str(series.interval)}
+    return runs_where(root, lambda last: last.series == told)
+
+
+def runs_where(root: Path, is_meant: Callable[[Manifest], bool]) -> Runs:
+    """The artifact folder below `root` whose manifest written last is meant; the one written to last."""
+    found = [ran for path in _folders(root) if (ran := _read(path)).last and is_meant(ran.last)]
     return max(found, key=_written_ns, default=Runs(root, None, None))
 
 
@@ -246,8 +252,3 @@ def _read(path: Path) -> Runs:
             last = reading.read_manifest(folder, run)
             return Runs(path, last, reading.newest_good(folder, names))
     return Runs(path, None, None)
-
-
-def _is_of(manifest: Manifest | None, series: Series) -> bool:
-    told = {"symbol": series.symbol, "interval": str(series.interval)}
-    return manifest is not None and manifest.series == told

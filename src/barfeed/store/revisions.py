@@ -90,6 +90,9 @@ FROM {{bars}} AS bar LEFT JOIN (
 """  # noqa: S608 - of our own names only
 
 
+_LIST_ALL = _LIST.replace("SELECT ", "SELECT series, ", 1).replace("series = ?", "ends_with(series, ?)")
+
+
 class Revision(NamedTuple):
     """A change that was made. Moments are in ms since 1970-01-01 UTC, `reason` and `run` as they were given."""
 
@@ -190,6 +193,14 @@ def listed(connection: Session, series: Series) -> list[Revision]:
     if not is_there(connection):
         return []
     return [_revision(row) for row in connection.execute(_LIST, [str(series)]).fetchall()]
+
+
+def listed_of_all(connection: Session, interval: Interval) -> list[tuple[str, Revision]]:
+    """Every revision at an interval and whose it is, in the order they were accepted. Raises `StoreUnusable`."""
+    if not is_there(connection):
+        return []
+    rows = connection.execute(_LIST_ALL, [f" {interval}"]).fetchall()
+    return [(series.partition(" ")[0], _revision(row)) for series, *row in rows]
 
 
 def is_there(connection: Session) -> bool:

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from barfeed.cli.examples import examples
+from barfeed.cli.market.choice import Choice, choice, each_interval
 from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, say
 from barfeed.domain import grid
 from barfeed.domain.acceptance import values
-from barfeed.domain.bars import VALUE_COLUMNS, Series
+from barfeed.domain.bars import VALUE_COLUMNS, Interval, Series
 
 if TYPE_CHECKING:
+    from barfeed.store.duckdb import Store
     from barfeed.store.revisions import Revision
 
 EXIT_CODES = """\b
@@ -25,10 +27,14 @@ Exit codes:
 
 
 @click.command(
-    epilog=examples("barfeed revisions", "barfeed revisions --json") + EXIT_CODES,
+    epilog=examples("barfeed revisions", "barfeed revisions --json", "barfeed revisions --symbols all") + EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@options_of("duckdb", "symbol", "interval", "lock_timeout_sec", "debug", json="Print one line of JSON instead.")
+@options_of(
+    "duckdb", "symbol", "interval", "intervals", "lock_timeout_sec", "debug",
+    symbols="Those of many series: all, or names and patterns.",
+    json="Print one line of JSON instead.",
+)  # fmt: skip
 def revisions(**options: Any) -> int:
     """List the stored bars of a series that were changed: both versions, when, why and by which run.
 
@@ -39,6 +45,8 @@ def revisions(**options: Any) -> int:
     """
     settings = Settings(**options)
     log_to_stderr(settings)
+    if many := choice(settings):
+        return each_interval(many, lambda interval: _of_many(settings, many, interval))
     series = settings.series()
     found = _listed(settings, series)
     if settings.json:
@@ -49,14 +57,37 @@ def revisions(**options: Any) -> int:
     return 0
 
 
-def _listed(settings: Settings, series: Series) -> "list[Revision]":
+def _of_many(settings: Settings, many: Choice, interval: Interval) -> int:
+    """All of an interval in the order they were accepted, each with its symbol: of what stands in the audit table."""
+    from barfeed.store.revisions import listed_of_all  # noqa: PLC0415
+
+    with _store(settings).session(write=False) as connection:
+        every = listed_of_all(connection, interval)
+    found = [(symbol, each) for symbol, each in every if many.selection.includes(symbol)]
+    series = len({symbol for symbol, _ in found})
+    if settings.json:
+        told = [{"symbol": symbol} | _facts(each) for symbol, each in found]
+        say(json.dumps({"series": {"symbols": str(many.selection), "interval": str(interval)}, "revisions": told}))
+    else:
+        lines = [f"{symbol}  {_line(each)}" for symbol, each in found]
+        say(f"revisions={len(found)} series={series} interval={interval}", *lines)
+    return 0
+
+
+def _store(settings: Settings) -> "Store":
     # Imported here: DuckDB alone takes longer to import than --help may take.
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415
     from barfeed.store.duckdb import Store  # noqa: PLC0415
-    from barfeed.store.revisions import listed  # noqa: PLC0415
 
     store = Store(settings.duckdb, SystemClock(), settings.lock_timeout_sec)
     store.expect_file()
+    return store
+
+
+def _listed(settings: Settings, series: Series) -> "list[Revision]":
+    from barfeed.store.revisions import listed  # noqa: PLC0415
+
+    store = _store(settings)
     with store.session(write=False) as connection:
         store.table(connection, series)
         return listed(connection, series)

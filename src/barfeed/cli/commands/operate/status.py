@@ -8,12 +8,15 @@ from click.core import ParameterSource
 
 from barfeed.cli.examples import examples
 from barfeed.cli.hints import sister
+from barfeed.cli.market.choice import Choice, choice
 from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, say
 from barfeed.domain import grid
+from barfeed.domain.market.selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
     from barfeed.domain.bars import Series
+    from barfeed.operate.market import Condition as Market
     from barfeed.operate.status import Condition
     from barfeed.store.duckdb import Store
 
@@ -31,31 +34,48 @@ class _Now(NamedTuple):
     problem: str
 
 
+class _Seen(NamedTuple):
+    """What there is to tell: of each series that stands alone, and of each market."""
+
+    store: "Store"
+    now: _Now
+    conditions: "list[Condition]"
+    markets: "list[Market]"
+    buffer_hours: int
+
+    @property
+    def is_well(self) -> bool:
+        return not any(each.troubles for each in self.conditions) and all(each.is_well for each in self.markets)
+
+
 @click.command(
-    epilog=examples("barfeed status", "barfeed status --symbol ETHUSDT --json"),
+    epilog=examples("barfeed status", "barfeed status --symbol ETHUSDT --json", "barfeed status --symbols all"),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @options_of(
-    "duckdb", "persist_dir", "buffer_hours", "symbol", "interval", "base_url", "debug",
+    "duckdb", "persist_dir", "buffer_hours", "symbol", "interval", "intervals", "base_url", "debug",
+    symbols="Tell of many series at once: all that are stored or trade, or names and patterns of them.",
     json="Print everything as one line of JSON.",
 )  # fmt: skip
 @click.pass_context
 def status(context: click.Context, /, json: bool, **values: Any) -> int:
     """Tell coverage, gaps, lag, the last cycle and revisions; exit 0 when healthy, 1 when not.
 
-    Of every series in the store, or of the one that --symbol or --interval name.
+    Of every series in the store, a market in some lines, or of the one that --symbol or --interval name.
     """
     settings = Settings(**values)
     log_to_stderr(settings)
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415
     from barfeed.store.duckdb import Store  # noqa: PLC0415
 
-    asked = [settings.series()] if _is_named(context) else []
-    now = _now(settings)
+    many, now = choice(settings), _now(settings)
     store = Store(settings.duckdb, SystemClock(), _WAIT_SEC)
-    conditions = _conditions(settings, store, asked, now)
-    say(*([json_text.dumps(_facts(store, now, conditions))] if json else _lines(store, now, conditions)))
-    return int(any(each.troubles for each in conditions))
+    asked = [settings.series()] if not many and _is_named(context) else []
+    markets = [] if asked else _markets(settings, store, many, now)
+    conditions = [] if many else _conditions(settings, store, asked, now, is_alone=not markets)
+    seen = _Seen(store, now, conditions, markets, settings.buffer_hours)
+    say(*([json_text.dumps(_facts(seen))] if json else _lines(seen)))
+    return int(not seen.is_well)
 
 
 def _is_named(context: click.Context) -> bool:
@@ -77,11 +97,33 @@ def _now(settings: Settings) -> _Now:
     return _Now(grid.floor(talk.now_ms, _SECOND_MS), "")
 
 
-def _conditions(settings: Settings, store: "Store", asked: "list[Series]", now: _Now) -> "list[Condition]":
+def _markets(settings: Settings, store: "Store", many: "Choice | None", now: _Now) -> "list[Market]":
+    """Those that are asked for, or all that the store has."""
+    if many is None and not (many := _every_market(store)):
+        return []
+    from barfeed.cli.market.status import conditions  # noqa: PLC0415
+
+    found = conditions(many, store, settings.persist_dir, now.ms, settings.buffer_hours)
+    return found if store.exists() else [each._replace(troubles=(_absent(store),)) for each in found]
+
+
+def _every_market(store: "Store") -> "Choice | None":
+    from barfeed.store.place import markets  # noqa: PLC0415
+
+    if not store.exists():
+        return None
+    with store.session(write=False) as connection:
+        intervals = markets(connection)
+    return Choice(Selection.of(EVERYTHING), tuple(intervals)) if intervals else None
+
+
+def _conditions(
+    settings: Settings, store: "Store", asked: "list[Series]", now: _Now, *, is_alone: bool
+) -> "list[Condition]":
     from barfeed.operate.status import judge, look, runs_of  # noqa: PLC0415
 
     is_there = store.exists()
-    held = look(store, asked) or look(store, [settings.series()])
+    held = look(store, asked) or (look(store, [settings.series()]) if is_alone else {})
     conditions = []
     for series, bars in held.items():
         window_bars = grid.inference_bars(settings.buffer_hours, series.interval.ms)
@@ -94,15 +136,24 @@ def _absent(store: "Store") -> str:
     return f"{store.path} does not exist; start it: {sister('run', '--catch-up')}, or point --duckdb at the store"
 
 
-def _lines(store: "Store", now: _Now, conditions: "list[Condition]") -> list[str]:
-    lines = [line for each in conditions for line in _series_text(each)]
+def _lines(seen: _Seen) -> list[str]:
+    store, now = seen.store, seen.now
+    lines = [line for each in seen.conditions for line in _series_text(each)] + _of_markets(seen)
     clock = "the machine's clock, for the exchange did not tell" if now.problem else "the exchange's clock"
     lines += [
         f"store {store.path}, {_bytes(store) / _MEGABYTE:.1f} MB",
         f"time {grid.timestamp(now.ms)} by {clock}",
     ]
     lines += [f"  {now.problem}"] if now.problem else []
-    return [*lines, "not healthy" if any(each.troubles for each in conditions) else "healthy"]
+    return [*lines, "healthy" if seen.is_well else "not healthy"]
+
+
+def _of_markets(seen: _Seen) -> list[str]:
+    if not seen.markets:
+        return []
+    from barfeed.cli.market.status import lines  # noqa: PLC0415
+
+    return [line for each in seen.markets for line in lines(each, seen.buffer_hours)]
 
 
 def _series_text(condition: "Condition") -> list[str]:
@@ -143,15 +194,25 @@ def _duration(ms: int) -> str:
     return f"{f'{days} d ' if days else ''}{hours}:{minutes:02d}:{seconds:02d}"
 
 
-def _facts(store: "Store", now: _Now, conditions: "list[Condition]") -> dict[str, object]:
+def _facts(seen: _Seen) -> dict[str, object]:
+    store, now = seen.store, seen.now
     return {
-        "healthy": not any(each.troubles for each in conditions),
+        "healthy": seen.is_well,
         "time": grid.timestamp(now.ms),
         "clock": "machine" if now.problem else "exchange",
         "exchange_problem": now.problem,
         "store": {"file": str(store.path), "bytes": _bytes(store)},
-        "series": [_series_facts(each) for each in conditions],
+        "series": [_series_facts(each) for each in seen.conditions],
+        **_markets_told(seen),
     }
+
+
+def _markets_told(seen: _Seen) -> dict[str, object]:
+    if not seen.markets:
+        return {}
+    from barfeed.cli.market.status import facts  # noqa: PLC0415
+
+    return {"markets": [facts(each, seen.buffer_hours) for each in seen.markets]}
 
 
 def _series_facts(condition: "Condition") -> dict[str, object]:
