@@ -160,7 +160,7 @@ def _order(settings: Settings, remedies: Remedies) -> Order:
         inference_source=settings.inference_source,
         catch_up=settings.catch_up,
         remedies=remedies,
-        accept=_terms(settings),
+        accept=terms(settings),
         dry_run=settings.dry_run,
         settle_sec=settings.settle_sec,
         confirm_sec=settings.settle_sec if settings.confirm_reads > 1 else None,
@@ -171,7 +171,8 @@ def _order(settings: Settings, remedies: Remedies) -> Order:
     )
 
 
-def _terms(settings: Settings) -> Terms | None:
+def terms(settings: Settings) -> Terms | None:
+    """On which terms the exchange's word is taken over the store's; None where never."""
     if settings.on_mismatch == "fail":
         return None
     return Terms(settings.accept_within, settings.accept_volume_within, settings.pause_sec)

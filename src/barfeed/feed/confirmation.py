@@ -10,7 +10,7 @@ from barfeed.domain.rules import Asked
 from barfeed.exchange.rest import Conversation
 
 # Two answers of one moment confirm nothing, and an exchange that never settles must not be asked without a pause.
-_LEAST_PAUSE_SEC = 1.0
+LEAST_PAUSE_SEC = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class Confirmed(NamedTuple):
 def confirm(talk: Conversation, asked: Asked, pull: Pull, pause_sec: float) -> Confirmed:
     """Ask again after `pause_sec`, until two answers in a row are the same or the patience ends."""
     # The first pause is as planned as settling is; those after it are the exchange's doing.
-    pause_sec = max(pause_sec, _LEAST_PAUSE_SEC)
+    pause_sec = max(pause_sec, LEAST_PAUSE_SEC)
     talk.patience.wait_aside(pause_sec)
     while True:
         try:
@@ -34,16 +34,17 @@ def confirm(talk: Conversation, asked: Asked, pull: Pull, pause_sec: float) -> C
             return Confirmed(pull, error)
         if again == pull:
             return Confirmed(again)
-        unsettled = _unsettled(asked, pull, again)
+        differing = unsettled(asked, pull, again)
         pull = again
         if pause_sec >= talk.patience.left_sec:
-            return Confirmed(pull, unsettled)
-        _log.info("%s; asking again in %g s", unsettled, pause_sec)
+            return Confirmed(pull, differing)
+        _log.info("%s; asking again in %g s", differing, pause_sec)
         talk.count_retry("unsettled")
         talk.patience.pause(pause_sec)
 
 
-def _unsettled(asked: Asked, first: Pull, second: Pull) -> BarLate:
+def unsettled(asked: Asked, first: Pull, second: Pull) -> BarLate:
+    """What there is to say of two answers that differ."""
     differing = [
         found._replace(rule="confirmed", message=found.message.replace("stored", "first").replace("exchange", "then"))
         for found in rules.compare(first.bars, second.bars)

@@ -274,7 +274,7 @@ class Record(Lived):
             "findings": [finding_told(each) for each in self.failure.findings] if self.failure else [],
             "short_window": _short(self.shortage) if self.shortage else None,
             "last_bar": self._last_bar(),
-            "revisions": [_revision(each) for each in self.revised],
+            "revisions": [revision_told(each) for each in self.revised],
             "flat": [span_told(each) for each in self.flat or ()],
             "warnings": self.warnings,
             "then": self.then._asdict() if self.then else None,
@@ -353,7 +353,8 @@ def finding_told(finding: Finding) -> dict[str, Any]:
     return {"bar": bar, "rule": finding.rule, "message": finding.message} | both
 
 
-def _revision(change: Change) -> dict[str, Any]:
+def revision_told(change: Change) -> dict[str, Any]:
+    """A change as a manifest tells it."""
     return {"bar": grid.text(change.open_time_ms), "stored": values(change.old), "exchange": values(change.new)}
 
 

@@ -1,5 +1,7 @@
 """What is due of each series: how many bars are asked for, up to which, and whose trouble it is where none comes."""
 
+from typing import Any
+
 import pytest
 
 from barfeed.domain.bars import Interval
@@ -70,7 +72,7 @@ def test_how_many_bars_are_asked_for(back: int | None, catch_up: bool, expected:
 )
 def test_so_many_are_asked_at_once_as_memory_has_room_for(hours_back: list[int | None], expected: list[int]) -> None:
     names = [f"A{number:02d}USDT" for number in range(len(hours_back))]
-    back = dict(zip(names, hours_back, strict=True))
+    back: dict[str, Any] = dict(zip(names, hours_back, strict=True))
     found = due(*map(listing, names), reach=REACH._replace(catch_up=True), **back)
     made = members.blocks(found.values())
     assert [len(block) for block in made] == expected

@@ -135,7 +135,11 @@ def test_a_pattern_and_the_file_of_settings_choose(market: Machine) -> None:
         (("--intervals", "1h,7h"), "all", "--symbol or --interval: interval '7h' is not one of"),
         (("--intervals", ","), "all", "--intervals ',' names no interval"),
         (("--csv-for", "BTC USDT"), "all", "--csv-for: symbol 'BTC USDT' cannot be one"),
-        (("--inference-source", "api"), "all", "--inference-source does not go with --symbols"),
+        (
+            ("--inference-source", "api"),
+            "all",
+            "--inference-source does not go with --symbols: a window of the",
+        ),
     ],
 )
 def test_what_cannot_be_is_wrong_usage(market: Machine, flags: tuple[str, ...], symbols: str, said: str) -> None:

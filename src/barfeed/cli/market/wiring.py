@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from barfeed.cli.market.choice import folder, intervals, label
 from barfeed.cli.settings import Settings
-from barfeed.cli.wiring import open_rest, open_store
+from barfeed.cli.wiring import open_rest, open_store, terms
 from barfeed.domain import grid
 from barfeed.domain.bars import HOUR_MS, Interval, Series
 from barfeed.domain.errors import UsageError
@@ -56,6 +56,8 @@ def _order(
         then_timeout_sec=settings.then_timeout_sec,
         # Of each series a pass asks several times, and they are put together from all that was typed.
         remedies=lru_cache(maxsize=None)(remedies),
+        confirm_sec=settings.settle_sec if settings.confirm_reads > 1 else None,
+        accept=terms(settings),
         series_wait_sec=WATCHED_WAIT_SEC if settings.watch else SERIES_WAIT_SEC,
     )
 

@@ -6,8 +6,9 @@ from contextlib import AbstractContextManager, suppress
 
 from barfeed.artifacts.writing import Run
 from barfeed.domain import grid, rules, verdict
+from barfeed.domain.acceptance import Terms
 from barfeed.domain.bars import Bar, Pull, Series
-from barfeed.domain.errors import BarfeedError, ExchangeRefused, StoreEmpty, StoreUnusable
+from barfeed.domain.errors import BarfeedError, ExchangeRefused, Mismatch, StoreEmpty, StoreUnusable
 from barfeed.domain.grid import Gap
 from barfeed.domain.life import Listing
 from barfeed.domain.market import members, membership
@@ -24,6 +25,7 @@ from barfeed.feed.inquiry import is_stored
 from barfeed.feed.market.order import Answered, MarketOrder, Pulled, pulling
 from barfeed.feed.market.publication import Publication
 from barfeed.feed.market.record import MarketRecord, Outcome
+from barfeed.feed.market.twice import Contested, Revision, Twice, contested
 from barfeed.feed.order import Feed
 from barfeed.feed.record import pending_text
 from barfeed.feed.settling import Settling
@@ -78,6 +80,8 @@ class _Pass:
         self._settling = Settling(talk, order.interval, order.settle_sec)
         self._record = _record(feed, order)
         self._hour = Hour(feed, order, talk, self._settling, self._record)
+        self._twice = Twice(order, talk, ask)
+        self._contested: list[Contested] = []
 
     def live(self) -> MarketRecord:
         with cycle_log.of_cycle(self._record):
@@ -99,6 +103,7 @@ class _Pass:
         due = self._due(listed, stored, now_ms)
         with pulls(self._feed.store.beside()) as pulled:
             answers = self._pull([each for each in due if each.symbol not in self._record.carried], pulled)
+            answers |= self._unconfirmed(answers, pulled)
             self._save_evidence(run, pulled)
             everything = Asked(Series("market", order.interval), 1, now_ms)
             verdict.trust_clock(everything, now_ms, self._talk.dated_ms, self._settling.needed_sec(now_ms))
@@ -143,7 +148,7 @@ class _Pass:
                 self._outcome(each).fail(_stands_elsewhere(each.asked.series))
         return [each for each in due if not self._outcome(each).failure]
 
-    def _pull(self, due: Sequence[Member], pulled: Pulls) -> Answers:
+    def _pull(self, due: Sequence[Member], pulled: Pulls) -> dict[Member, Answered | BarfeedError]:
         answers: dict[Member, Answered | BarfeedError] = {}
         with self._record.step("pull"):
             for block in members.blocks(due):
@@ -151,6 +156,19 @@ class _Pass:
         for member, answer in answers.items():
             self._outcome(member).pulled = 0 if isinstance(answer, BarfeedError) else answer.bars
         return answers
+
+    def _unconfirmed(self, answers: Answers, pulled: Pulls) -> Answers:
+        """Of which series the exchange has not said the same twice, and why; none where once is enough."""
+        if self._order.confirm_sec is None:
+            return {}
+        with self._record.step("confirm"):
+            # What is late is no answer yet that could be said again.
+            shown = [
+                each
+                for each, answer in answers.items()
+                if isinstance(answer, Answered) and answer.last_ms >= each.asked.target_ms
+            ]
+            return self._twice.confirm(pulled, shown) if shown else {}
 
     def _pull_block(self, due: Sequence[Member], pulled: Pulls) -> Answers:
         wait_sec = self._order.series_wait_sec
@@ -229,6 +247,27 @@ class _Pass:
                 if not trouble.is_held:
                     raise
                 self._give_way(accepted, pulled, trouble)
+        if self._order.accept and self._contested:
+            self._take_its_word(self._order.accept)
+
+    def _take_its_word(self, terms: Terms) -> None:
+        """Ask again about what the exchange contradicts; where it says the same, its word is taken over the store's."""
+        seen_at_ms, agreed = self._feed.clock.utc_ms(), []
+        with self._record.step("ask_again"):
+            for each, trouble in self._twice.said_again(self._contested, terms.pause_sec):
+                if trouble:
+                    self._outcome(each.member).fail(trouble)
+                else:
+                    agreed.append(each)
+        if not agreed:
+            return
+        try:
+            with self._record.step("store"):
+                Revision(self._order, self._record, seen_at_ms).make(self._writing(), agreed)
+        except StoreUnusable as trouble:
+            # The others are appended already.
+            for each in agreed:
+                self._outcome(each.member).fail(trouble)
 
     def _give_way(self, accepted: Sequence[Member], pulled: Pulls, held: StoreUnusable) -> None:
         """Judge by the store, which can be read beside whoever reads it, what the next pass that gets it appends."""
@@ -243,6 +282,8 @@ class _Pass:
         self._record.pending = {symbol: bars for symbol, bars in new.items() if bars}
         for symbol, bars in self._record.pending.items():
             self._record.outcomes[symbol].pending = len(bars)
+        # Another time: nothing can be changed now.
+        self._contested.clear()
         if self._record.pending:
             self._warn(f"{held}: {pending_text(sum(map(len, self._record.pending.values())))}")
 
@@ -285,12 +326,20 @@ class _Pass:
             try:
                 decided = verdict.judge(member.asked, pull.bars, its, catch_up=member.catch_up, remedies=remedies)
             except BarfeedError as trouble:
-                self._outcome(member).fail(trouble)
+                self._refuse(member, pull, trouble)
                 continue
             self._outcome(member).validated = decided.validated
             self._outcome(member).flat = rules.flat_runs(pull.bars, self._step_ms)
             new[member.symbol] = decided.append
         return new
+
+    def _refuse(self, member: Member, pull: Pull, trouble: BarfeedError) -> None:
+        self._outcome(member).fail(trouble)
+        if isinstance(trouble, Mismatch) and self._order.accept:
+            try:
+                self._contested.append(contested(member, pull, trouble, self._order.accept))
+            except Mismatch as beyond:
+                self._outcome(member).fail(beyond)
 
     def _reading(self) -> AbstractContextManager[MarketTable]:
         return market.reading(self._feed.store, self._order.interval)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from barfeed.domain.acceptance import Terms
 from barfeed.domain.bars import Interval, Pull
 from barfeed.domain.market.members import Reach
 from barfeed.domain.market.selection import Selection
@@ -38,6 +39,10 @@ class MarketOrder(NamedTuple):
     remedies: Callable[[str], Remedies]
     # How long the pass waits for one series.
     series_wait_sec: float = SERIES_WAIT_SEC
+    # The pause before the exchange is asked a second time, None where once is enough.
+    confirm_sec: float | None = None
+    # On which terms its word is taken over the store's, None where never.
+    accept: Terms | None = None
 
     @property
     def interval(self) -> Interval:
@@ -46,10 +51,11 @@ class MarketOrder(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """How many bars the exchange answered for a series, when the first opens, and whether it has nothing older."""
+    """How many bars the exchange answered for a series, when first and last open, and whether it has nothing older."""
 
     bars: int
     first_ms: int
+    last_ms: int
     is_all: bool
 
 
@@ -63,7 +69,8 @@ class Pulled(NamedTuple):
     def answered(self) -> Answered:
         """What is kept of it in mind."""
         bars = self.pull.bars
-        return Answered(len(bars), bars[0].open_time_ms if bars else 0, self.is_all)
+        first_ms, last_ms = (bars[0].open_time_ms, bars[-1].open_time_ms) if bars else (0, 0)
+        return Answered(len(bars), first_ms, last_ms, self.is_all)
 
 
 class Market(NamedTuple):

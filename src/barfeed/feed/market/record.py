@@ -9,6 +9,7 @@ from typing import Any
 from barfeed import __version__
 from barfeed.artifacts.writing import Written
 from barfeed.domain import grid, rules
+from barfeed.domain.acceptance import Change
 from barfeed.domain.bars import Bar, Interval
 from barfeed.domain.errors import BarfeedError
 from barfeed.domain.grid import Gap
@@ -26,6 +27,7 @@ from barfeed.feed.record import (
     failure_of,
     file_told,
     finding_told,
+    revision_told,
     span_told,
 )
 from barfeed.machine.clock import Clock
@@ -50,6 +52,8 @@ class Outcome:
     is_published: bool = False
     # The newest bar that is stored.
     newest_ms: int | None = None
+    # The stored bars in whose place the exchange's were taken.
+    revised: list[Change] = field(default_factory=list)
 
     @property
     def status(self) -> str:
@@ -60,7 +64,9 @@ class Outcome:
             return "quiet"
         if self.pending:
             return "pending"
-        return "appended" if self.appended else "up_to_date"
+        if self.appended:
+            return "appended"
+        return "revised" if self.revised else "up_to_date"
 
     @property
     def flat_text(self) -> str:
@@ -78,7 +84,7 @@ class Outcome:
 
     def carried(self) -> "Outcome":
         """As a later pass over the same bar has it, which asks nothing of it."""
-        return replace(self, pulled=0, validated=0, appended=0)
+        return replace(self, pulled=0, validated=0, appended=0, revised=[])
 
     def told(self) -> dict[str, Any]:
         """As the manifest keeps it."""
@@ -95,6 +101,7 @@ class Outcome:
             "message": failure.message if failure else self.quiet or self.short,
             "hint": failure.hint if failure else "",
             "findings": [finding_told(each) for each in failure.findings] if failure else [],
+            "revisions": [revision_told(each) for each in self.revised],
             "flat": [span_told(each) for each in self.flat],
         }
 
@@ -177,7 +184,14 @@ class MarketRecord(Lived):
             return "dry_run"
         if self.pending:
             return "pending"
-        return "appended" if any(each.appended for each in self.outcomes.values()) else "up_to_date"
+        if any(each.appended for each in self.outcomes.values()):
+            return "appended"
+        return "revised" if self.revised else "up_to_date"
+
+    @property
+    def revised(self) -> int:
+        """In place of how many stored bars the exchange's were taken."""
+        return sum(len(each.revised) for each in self.outcomes.values())
 
     @property
     def exit_code(self) -> int:
@@ -193,11 +207,12 @@ class MarketRecord(Lived):
         appended = 0 if self.dry_run else sum(each.appended for each in outcomes)
         newest_of = {each.symbol: Newest(each.newest_ms, each.target_ms) for each in outcomes if not each.quiet}
         newest_ms = max((each.newest_ms for each in newest_of.values() if each.newest_ms is not None), default=None)
+        revised = 0 if self.dry_run else self.revised
         if self.failure:
-            return Measured(newest_ms, appended, 0, [self.failure])
+            return Measured(newest_ms, appended, revised, [self.failure])
         failures = [each.failure for each in self.troubles if each.failure]
         ended, windows = Counter(each.status for each in outcomes), sum(each.is_published for each in outcomes)
-        return Measured(newest_ms, appended, 0, failures, ended=ended, newest_of=newest_of, windows=windows)
+        return Measured(newest_ms, appended, revised, failures, ended=ended, newest_of=newest_of, windows=windows)
 
     @property
     def is_of_use(self) -> bool:
@@ -223,6 +238,7 @@ class MarketRecord(Lived):
         counts = {"series": len(outcomes), name: sum(each.appended > 0 for each in outcomes)}
         counts |= {"bars": sum(each.appended for each in outcomes)} | Counter(each.status for each in self.troubles)
         kinds = {
+            "would_revise" if self.dry_run else "revised": self.revised,
             "pending": len(self.pending),
             "quiet": sum(bool(each.quiet) for each in outcomes),
             "short": sum(bool(each.short) for each in outcomes),

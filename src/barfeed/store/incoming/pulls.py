@@ -24,6 +24,7 @@ _CREATE = f"""
 CREATE OR REPLACE TEMP TABLE pulled ({", ".join(f"{name} {type_}" for name, type_ in _COLUMNS.items())})
 """
 _PUT = f"INSERT INTO temp.pulled SELECT {', '.join(f'unnest(?::{type_}[])' for type_ in _COLUMNS.values())}"
+_DROP = "DELETE FROM temp.pulled WHERE symbol IN (SELECT unnest(?::VARCHAR[]))"
 # Whatever order the rows came in is for the rules to see.
 _OF = f"""
 SELECT {", ".join(_COLUMNS)} FROM temp.pulled WHERE symbol IN (SELECT unnest(?::VARCHAR[])) ORDER BY rowid
@@ -63,6 +64,11 @@ class Pulls:
         ]
         if rows:
             self._connection.execute(_PUT, [list(column) for column in zip(*rows, strict=True)])
+
+    def replace(self, of_symbols: Mapping[str, Pull]) -> None:
+        """Take what was pulled of these symbols in place of what there is of them."""
+        self._connection.execute(_DROP, [list(of_symbols)])
+        self.put(of_symbols)
 
     def of(self, symbols: Sequence[str]) -> dict[str, Pull]:
         """What was pulled of each of these, its rows as they came."""

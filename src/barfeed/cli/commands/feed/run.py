@@ -33,10 +33,12 @@ _WATCHS_OWN = {
     "stream": "a single cycle starts when it is called",
 }
 
-# What a pass over many series has no use for.
-_OF_ONE_SERIES = (
-    "stream", "inference_source", "on_mismatch", "confirm_reads",
-)  # fmt: skip
+# What a pass over many series has no use for, and why.
+_OF_ONE_SERIES = {
+    "stream": "a watch over a market goes by the clock",
+    "inference_source": "a window of the exchange's alone weighs five a series, not one: more than a market may ask"
+    " in a minute",
+}
 
 EXIT_CODES = """\b
 Exit codes:
@@ -202,11 +204,12 @@ def _watch_market(
 
 
 def _refuse_of_one_series(settings: Settings) -> None:
-    """Return unless something is set that only one series has a use for, so far."""
+    """Return unless something is set that only one series has a use for."""
     defaults = Settings()
-    for name in _OF_ONE_SERIES:
+    for name, why in _OF_ONE_SERIES.items():
         if getattr(settings, name) != getattr(defaults, name):
-            raise UsageError(f"--{name.replace('_', '-')} does not go with --symbols", hint="leave one of the two out")
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag} does not go with --symbols: {why}", hint="leave one of the two out")
 
 
 def _complain_of(record: "MarketRecord") -> None:
