@@ -12,6 +12,7 @@ pytest.importorskip("prometheus_client", reason="extra `metrics`")
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from barfeed.domain.acceptance import Terms
 from barfeed.domain.bars import Interval, Series
 from barfeed.exchange.rest import Conversation
 from barfeed.feed.market.one_pass import run_pass
@@ -101,6 +102,17 @@ def test_of_its_series_only_what_lags_has_a_lag(metered: Metered) -> None:
     assert says["barfeed_lag_seconds"] < 0
     metered.live(2)
     assert metered.says()["barfeed_series_behind"] == 0
+
+
+def test_a_way_to_end_that_is_over_is_told_as_none(metered: Metered) -> None:
+    metered.live(0)
+    accept = Terms(0.001, 1e9, 5.0)
+    assert metered.live(0, REVISED, accept=accept).status == "revised"
+    says = metered.says()
+    assert (says["barfeed_series{status=revised}"], says["barfeed_revisions_total"]) == (1, 1)
+    metered.live(1, REVISED)
+    says = metered.says()
+    assert (says["barfeed_series{status=revised}"], says["barfeed_series{status=appended}"]) == (0, 5)
 
 
 def test_a_pass_that_came_to_no_series_leaves_what_was_known_of_them(metered: Metered) -> None:

@@ -24,7 +24,7 @@ _REASONS = (
     "symbol_not_trading", "exchange_blocked", "store_unusable", "artifacts_unusable", "exchange_refused",
     "symbol_gone", "contract_broken",
 )  # fmt: skip
-_ENDS = ("appended", "up_to_date", "quiet", *_REASONS)
+_ENDS = ("appended", "pending", "revised", "up_to_date", "quiet", *_REASONS)
 _RETRIES = ("connection", "http_429", "late", "not_json", "timeout", "unsettled")
 
 Samples = Mapping[Sample, float]
