@@ -11,6 +11,10 @@ from barfeed.domain.bars import HOUR_MS
 
 INFERENCE_SPAN_HOURS = 720
 
+_WEEK_MS = 7 * 24 * HOUR_MS
+# The moment of a Monday: the exchange's weeks begin there.
+_MONDAY_MS = 4 * 24 * HOUR_MS
+
 
 class Gap(NamedTuple):
     """A maximal run of missing open_times, both ends included."""
@@ -23,6 +27,11 @@ class Gap(NamedTuple):
         if self.bars == 1:
             return text(self.first_ms)
         return f"{text(self.first_ms)}..{text(self.last_ms)} ({self.bars} bars)"
+
+
+def step_origin(step_ms: int) -> int:
+    """A moment at which a step of that length begins: weeks begin on Mondays, all else at midnights."""
+    return _MONDAY_MS if step_ms % _WEEK_MS == 0 else 0
 
 
 def floor(now_ms: int, step_ms: int) -> int:

@@ -14,6 +14,14 @@ _COVERAGE = """
 SELECT symbol, '{interval}' AS interval, count(*) AS bars, min(timestamp) AS first, max(timestamp) AS last
 FROM {relation} WHERE isfinite(timestamp) GROUP BY symbol
 """
+_CANDLES = """
+SELECT make_timestamp_ms({origin_ms} + step * {step_ms}) AS timestamp, * EXCLUDE (step) FROM (
+  SELECT (epoch_ms(timestamp) - {origin_ms}) // {step_ms} AS step, arg_min(open, timestamp) AS open,
+         max(high) AS high, min(low) AS low, arg_max(close, timestamp) AS close, sum(volume) AS volume,
+         count(*) AS bars
+  FROM {bars} GROUP BY step
+) ORDER BY timestamp
+"""
 # Only of symbols that have fewer bars than lie between their first and their last: sorting is what costs.
 _GAPS = """
 SELECT symbol, '{interval}' AS interval, timestamp + INTERVAL {step_ms} MILLISECOND AS first,
@@ -37,6 +45,11 @@ SELECT DISTINCT ON (symbol) symbol, status, contract_type, quote, onboard, deliv
 FROM {table} WHERE {until} ORDER BY symbol, seen_at DESC
 """
 _TYPES = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", datetime: "TIMESTAMP"}
+
+
+def candles(bars: str, step_ms: int, origin_ms: int) -> str:
+    """Bars, a relation, summed up in steps; one of them begins at the origin."""
+    return _CANDLES.format(bars=bars, step_ms=step_ms, origin_ms=origin_ms)
 
 
 def coverage(stocks: Sequence[Stock]) -> str:

@@ -13,7 +13,7 @@ from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Bar, Interval, Series
 from barfeed.domain.errors import BarfeedError, UsageError
 from barfeed.history.reading import questions
 from barfeed.history.reading.moments import Moment, ms_of
-from barfeed.history.reading.rows import BarRow, CoverageRow, GapRow, ListingRow, RevisionRow, SymbolBarRow
+from barfeed.history.reading.rows import BarRow, CandleRow, CoverageRow, GapRow, ListingRow, RevisionRow, SymbolBarRow
 from barfeed.history.reading.source import Source, StoreFile
 from barfeed.history.reading.span import SYMBOL_COLUMNS, Span
 from barfeed.history.reading.table import Asked, Row, Table
@@ -85,6 +85,29 @@ class Reader:
             symbols = (symbol,) if isinstance(symbol, str) else tuple(symbol)
             span = Span(*_series(symbols, interval), *_bounds(start, end, as_of))
         return self._bars_of(span) if isinstance(symbol, str) else self._bars_of_all(span)
+
+    def candles(
+        self,
+        symbol: str,
+        interval: str = "1h",
+        *,
+        every_ms: int,
+        start: Moment | None = None,
+        end: Moment | None = None,
+    ) -> Table[CandleRow]:
+        """Those bars summed up in steps of `every_ms`, whole bars each; weeks begin on Mondays, as the exchange's do.
+
+        A step without a bar has no row, and one that lacks some tells so in `bars`.
+        """
+        with _told_in_python():
+            span = Span(*_series((symbol,), interval), *_bounds(start, end, None))
+            if every_ms <= 0 or every_ms % span.interval.ms:
+                raise UsageError(f"every_ms {every_ms} is not a multiple of {span.interval}, {span.interval.ms}")
+
+        def query(connection: Session) -> str:
+            return questions.candles(self._source.bars(connection, span), every_ms, grid.step_origin(every_ms))
+
+        return self._table(query, CandleRow, f"{span.symbols[0]} {span.interval}")
 
     def window(self, symbol: str, interval: str = "1h", *, buffer_hours: int = BUFFER_HOURS) -> Table[BarRow]:
         """What a model would be given now: the 720 hours and `buffer_hours` that end at the newest stored bar.

@@ -27,6 +27,18 @@ class SymbolBarRow(NamedTuple):
     volume: float
 
 
+class CandleRow(NamedTuple):
+    """Bars summed up: when the step begins, its first open, highest, lowest, last close, all volume, and how many."""
+
+    timestamp: datetime
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    bars: int
+
+
 class CoverageRow(NamedTuple):
     """A series that is stored: how many bars, and when the first and the last of them open."""
 
