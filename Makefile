@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS := $(shell expr 1 + `getconf _NPROCESSORS_ONLN`)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint types unit docs site long proof model soak twenty month kills kills-syscalls fuzz mutants sabotage audit peers bench wheel image clean
+.PHONY: help demo run test lint types unit docs site long proof model soak twenty month page pictures kills kills-syscalls fuzz mutants sabotage audit peers bench wheel image clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
@@ -23,15 +23,18 @@ help: ## this list
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(EXTRAS)'
 	@touch $@ $(WITH:%=.venv/%)
 
-.venv/installed-inference: EXTRAS := [inference,market]
+.venv/installed-inference: EXTRAS := [inference,market,web]
 .venv/installed-inference: WITH := installed
-.venv/installed-dev: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather]
+.venv/installed-dev: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,web]
 .venv/installed-dev: WITH := installed installed-inference
-.venv/installed-peers: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,peers,bench]
+.venv/installed-peers: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,web,peers,bench]
 .venv/installed-peers: WITH := installed installed-inference installed-dev
 
-demo: .venv/installed-inference ## a few hours of the feed, a prediction and a market, against its own exchange: no network, some seconds
+demo: .venv/installed-inference ## a few hours of the feed, a prediction and a market, against its own exchange: no network, some seconds (WEB=1: its page)
 	@$(BIN)/python run/demo.py
+ifeq ($(WEB),1)
+	@$(BIN)/barfeed web --duckdb demo-data/market.duckdb --persist-dir demo-data/feed
+endif
 
 run: .venv/installed ## one hour against Binance; an empty store is started first (ARGS="--symbol ETHUSDT")
 	@$(BIN)/python run/ohlcv_feed_binance.py --catch-up $(ARGS)
@@ -53,6 +56,12 @@ unit: .venv/installed-dev
 docs: .venv/installed-dev ## write the generated pages anew, each from the script of its name, and the pictures
 	@for page in docs/*.md docs/*.svg; do test ! -e "$${page%.*}.py" || $(BIN)/python "$${page%.*}.py" > "$$page"; done
 	@$(BIN)/python -m benchmarks.plots
+
+page: ## what `barfeed web` serves, bundled anew from web/; needs Node.js
+	@cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent check && npm run --silent build
+
+pictures: .venv/installed-dev ## the pictures of docs/web.md, by a real browser
+	@$(BIN)/python docs/web_pictures.py
 
 site: .venv/installed-dev ## the documentation as a site, site/index.html; a link to nowhere fails (make test builds it too)
 	@$(BIN)/python -m sphinx -W --keep-going -n -q -d build/site -b html docs site

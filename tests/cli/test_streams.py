@@ -34,6 +34,7 @@ ENDS = {
     "export": (["out.csv"], 0),
     "prune": (["--keep-days", "3"], 0),
     "alert": (["test"], 2),
+    "web": (["--listen", "0.0.0.0:0"], 2),
     "replay": (["--generate", "none"], 2),
     "--help": ([], 0),
     "nonsense": ([], 2),

@@ -33,6 +33,7 @@ COMMANDS = {
         "export": "history.export",
         "prune": "operate.prune",
         "alert": "feed.alert",
+        "web": "operate.web",
         "replay": "replay",
     }.items()
 }

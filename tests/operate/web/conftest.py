@@ -1,0 +1,40 @@
+"""A feed with a past, lived once."""
+
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from operate.web.serving import Page
+from page_world import HOURS, NOW_MS, PageWorld, real_tape
+from world import hours
+
+
+@pytest.fixture(scope="session")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a feed's past, never touched: each test has a copy."""
+    folder = tmp_path_factory.mktemp("past")
+    PageWorld(folder, real_tape()).live()
+    return folder
+
+
+@pytest.fixture
+def page(past: Path, tmp_path: Path) -> Iterator[Page]:
+    """The page of a feed that lives on from there."""
+    folder = tmp_path / "its"
+    shutil.copytree(past, folder)
+    world = PageWorld(folder, real_tape())
+    world.one.clock.go_to(NOW_MS + hours(HOURS - 1))
+    with Page(world).served() as served:
+        yield served
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    """A port that somebody listens at."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]

@@ -1,0 +1,106 @@
+// Every series with its lag, its newest bar and its trouble: worst first, sorted and found in an instant.
+
+import { type Market, type Row, ask } from "./api.js";
+import { command, el, empty, hint } from "./dom.js";
+import { listen } from "./live.js";
+import { count, day, duration, minute } from "./time.js";
+
+interface Column {
+  name: string;
+  value: (row: Row) => number | string;
+  cell: (row: Row) => HTMLElement | string;
+  number?: boolean;
+}
+
+const COLUMNS: Column[] = [
+  { name: "Symbol", value: (row) => row.symbol, cell: link },
+  { name: "Interval", value: (row) => row.interval, cell: (row) => row.interval },
+  { name: "State", value: (row) => ["trouble", "well", "quiet"].indexOf(row.state), cell: (row) => el("span", { class: `status ${row.state}` }, row.state) },
+  { name: "Newest bar", value: (row) => row.last_ms ?? 0, cell: (row) => (row.last_ms === null ? "none" : minute(row.last_ms)) },
+  { name: "Lag", value: (row) => -(row.lag_ms ?? 0), cell: (row) => (row.lag_ms && row.state === "trouble" ? duration(row.lag_ms) : ""), number: true },
+  { name: "Bars", value: (row) => row.bars, cell: (row) => count(row.bars), number: true },
+  { name: "Missing", value: (row) => -row.missing, cell: (row) => (row.missing ? count(row.missing) : ""), number: true },
+  { name: "Revised", value: (row) => -row.revisions, cell: (row) => (row.revisions ? count(row.revisions) : ""), number: true },
+  { name: "Listing", value: (row) => row.status, cell: listing },
+  { name: "Trouble", value: (row) => row.trouble, cell: trouble },
+];
+
+export async function marketView(_: URLSearchParams, signal: AbortSignal): Promise<HTMLElement> {
+  let market = await ask<Market>("market", {}, signal);
+  if (!market.rows.length) return empty(market.trouble || "The store holds no bar yet.", hint(market.hint || "start it: barfeed run --catch-up"));
+  // Worst first, until somebody wants it otherwise.
+  let order: { column: number; down: boolean } | null = null;
+  const found = el("input", { type: "search", placeholder: "Find a symbol, a word", "aria-label": "Find", autocomplete: "off" });
+  const lead = el("p", { class: "lead", role: "status" });
+  const body = el("tbody", {});
+  const heads = COLUMNS.map((column, which) => {
+    const button = el("button", { type: "button" }, column.name);
+    button.addEventListener("click", () => {
+      order = { column: which, down: order?.column === which ? !order.down : false };
+      draw();
+    });
+    return el("th", { scope: "col", class: column.number ? "number" : "" }, button);
+  });
+  const draw = (): void => {
+    const rows = sorted(matching(market.rows, found.value), order);
+    body.replaceChildren(...rows.map(line));
+    heads.forEach((head, which) => head.setAttribute("aria-sort", order?.column === which ? (order.down ? "descending" : "ascending") : "none"));
+    lead.textContent = told(market, rows);
+  };
+  found.addEventListener("input", draw);
+  draw();
+  const stop = listen(({ what }) => {
+    if (what === "ended" || what === "stored" || what === "hello") void ask<Market>("market").then((fresh) => {
+      market = fresh;
+      draw();
+    }, () => undefined);
+  });
+  signal.addEventListener("abort", stop);
+  return el("div", { class: "marketview" },
+    el("div", { class: "controls" }, found), lead, market.trouble ? el("p", { class: "trouble" }, market.trouble, hint(market.hint)) : false,
+    el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Every series" }, el("table", {}, el("thead", {}, el("tr", {}, ...heads)), body)));
+}
+
+function told(market: Market, rows: Row[]): string {
+  const of = (state: Row["state"]): number => rows.filter((row) => row.state === state).length;
+  const quiet = of("quiet") ? `, ${count(of("quiet"))} quiet` : "";
+  return `${count(rows.length)} series: ${count(of("trouble"))} in trouble, ${count(of("well"))} well${quiet}. ${market.store}, ${(market.store_bytes / 1e6).toFixed(1)} MB`;
+}
+
+function matching(rows: Row[], text: string): Row[] {
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  return rows.filter((row) => {
+    const all = `${row.symbol} ${row.interval} ${row.state} ${row.status} ${row.contract} ${row.trouble}`.toLowerCase();
+    return words.every((word) => all.includes(word));
+  });
+}
+
+function sorted(rows: Row[], order: { column: number; down: boolean } | null): Row[] {
+  const column = order && COLUMNS[order.column];
+  if (!column) return rows;
+  const sign = order.down ? -1 : 1;
+  return [...rows].sort((one, other) => {
+    const [left, right] = [column.value(one), column.value(other)];
+    return sign * (left < right ? -1 : left > right ? 1 : one.symbol < other.symbol ? -1 : 1);
+  });
+}
+
+function line(row: Row): HTMLElement {
+  return el("tr", { class: row.state }, ...COLUMNS.map((column) => el("td", { class: column.number ? "number" : "" }, column.cell(row))));
+}
+
+function link(row: Row): HTMLElement {
+  return el("a", { href: `#/chart?${new URLSearchParams({ symbol: row.symbol, interval: row.interval }).toString()}` }, row.symbol);
+}
+
+function listing(row: Row): string {
+  const since = row.onboard_ms ? `since ${day(row.onboard_ms)}` : "";
+  const isEnding = row.delivery_ms !== null && row.delivery_ms < Date.UTC(2099, 0, 1);
+  const until = isEnding && row.delivery_ms ? `until ${day(row.delivery_ms)}` : "";
+  return [row.status === "TRADING" ? "" : row.status, since, until].filter(Boolean).join(", ");
+}
+
+function trouble(row: Row): HTMLElement | string {
+  if (!row.trouble) return "";
+  return row.hint.startsWith("barfeed ") ? el("span", {}, row.trouble, " ", command(row.hint)) : el("span", {}, row.trouble, row.hint ? `; ${row.hint}` : "");
+}

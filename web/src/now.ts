@@ -1,0 +1,77 @@
+// Now: the exchange's clock, the next close, and the pass as it happens.
+
+import { type Now, ask } from "./api.js";
+import { el, empty, hint } from "./dom.js";
+import { type Happening, exchangeMs, listen } from "./live.js";
+import { status } from "./runs.js";
+import { duration, minute, timestamp } from "./time.js";
+
+const KEPT = 40;
+const SAYS: Partial<Record<Happening["what"], string>> = {
+  pulled: "the exchange's answer is kept as evidence",
+  published: "the window is published",
+  ended: "the run ended",
+  stored: "the store was written",
+};
+
+export async function nowView(_: URLSearchParams, signal: AbortSignal): Promise<HTMLElement> {
+  let now = await ask<Now>("now", {}, signal);
+  const clock = el("time", { class: "big" });
+  const left = el("span", { class: "big accent" });
+  const hour = el("progress", { max: 1, "aria-label": "How much of the hour is over" });
+  const skew = el("p", { class: "muted" });
+  const last = el("section", { "aria-label": "The newest run" });
+  const log = el("p", { class: "log" });
+  const happened = el("ol", { class: "happened", "aria-live": "polite" });
+  const tick = (): void => {
+    const atMs = exchangeMs();
+    clock.textContent = `${timestamp(atMs)} UTC`;
+    hour.value = (atMs % now.interval_ms) / now.interval_ms;
+    left.textContent = duration(now.interval_ms - (atMs % now.interval_ms));
+  };
+  const draw = (): void => {
+    skew.textContent = now.skew_sec === null
+      ? "No run has asked the exchange for its time yet: this is the machine's clock."
+      : `By the exchange; the machine's clock was ${Math.abs(now.skew_sec).toFixed(3)} s ${now.skew_sec < 0 ? "behind" : "ahead"} at the newest run.`;
+    last.replaceChildren(...newest(now));
+    log.textContent = now.log;
+    log.hidden = !now.log;
+  };
+  const stop = listen((happening) => {
+    if (!SAYS[happening.what] && happening.what !== "logged") return;
+    void ask<Now>("now").then((fresh) => {
+      now = fresh;
+      draw();
+      if (happening.what !== "logged") happened.prepend(entry(happening, now));
+      while (happened.childElementCount > KEPT) happened.lastElementChild?.remove();
+    }, () => undefined);
+  });
+  const timer = setInterval(tick, 250);
+  signal.addEventListener("abort", () => {
+    clearInterval(timer);
+    stop();
+  });
+  tick();
+  draw();
+  return el("div", { class: "nowview" },
+    el("div", { class: "pair" }, el("div", {}, el("p", { class: "muted" }, "Exchange"), clock), el("div", {}, el("p", { class: "muted" }, "Next close in"), left)),
+    hour, skew, last, el("section", {}, el("h2", {}, "As it happens"), happened), log);
+}
+
+function newest({ run }: Now): Node[] {
+  if (!run) return [empty("No run has left its files here yet.", hint("start one: barfeed run --catch-up"))];
+  const to = `#/run?${new URLSearchParams({ folder: run.folder, run: run.run }).toString()}`;
+  const made: (HTMLElement | false)[] = [
+    el("h2", {}, "Newest run"),
+    el("p", { class: "lead" }, status(run), "  ", el("a", { href: to }, run.target_ms === null ? run.run : `${minute(run.target_ms)}`), `  ${run.series} ${run.interval}`),
+    run.message ? el("p", {}, run.message) : false,
+    hint(run.hint),
+  ];
+  return made.filter((each) => each !== false);
+}
+
+function entry(happening: Happening, now: Now): HTMLElement {
+  const isOwn = now.run?.run === happening.run && now.run.folder === happening.folder;
+  const how = happening.what === "ended" && isOwn && now.run ? `: ${now.run.status}` : "";
+  return el("li", {}, el("time", {}, timestamp(exchangeMs()).slice(11)), ` ${happening.folder} ${happening.run} `, `${SAYS[happening.what] ?? happening.what}${how}`);
+}
