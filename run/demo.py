@@ -81,6 +81,7 @@ def main() -> None:
         print(f"A replay exchange speaks Binance's protocol on {server.url}; it is 2024-02-10 there.")
         _live(Afternoon(clock, exchange, server.url))
     _show(sorted((FOLDER / "feed" / "BINANCE_BTCUSDT.P_60").glob("*")))
+    _tell_of_page()
 
 
 def _live(afternoon: Afternoon) -> None:
@@ -123,6 +124,10 @@ def _show(files: Sequence[Path]) -> None:
     print(f"               {FOLDER}/feed/BINANCE.P_1h/latest_for_inference.parquet")
     print("Evidence:      every pull, every decision, and every file the model was given")
     print(_indented("\n".join(str(file.name) for file in files if not file.name.startswith((".", "latest")))))
+
+
+def _tell_of_page() -> None:
+    print("\nA page on this market, to look at: make demo WEB=1 leaves it up at http://127.0.0.1:8787")
 
 
 def _indented(text: str) -> str:
