@@ -78,6 +78,7 @@ def test_the_defaults_are_the_documented_ones(ask: Ask) -> None:
         "symbols": "",
         "intervals": "",
         "csv_for": "",
+        "window_hours": 0,
         "weight_budget": 0,
         "catch_up": False,
         "base_url": "https://fapi.binance.com",
@@ -124,6 +125,7 @@ EVERY = {
     "symbols": ("all,!DOGE*", "'all,!DOGE*'", "all,!DOGE*"),
     "intervals": ("1h,4h", "'1h,4h'", "1h,4h"),
     "csv_for": ("BTCUSDT", "'BTCUSDT'", "BTCUSDT"),
+    "window_hours": ("12", "12", 12),
     "weight_budget": ("600", "600", 600),
     "catch_up": (None, "true", True),
     "base_url": ("http://127.0.0.1:8080", "'http://127.0.0.1:8080'", "http://127.0.0.1:8080"),
@@ -208,6 +210,8 @@ RANGES = [
     ("lock_timeout_sec", "3001", "0<=x<=3000"),
     ("then_timeout_sec", "0.9", "1<=x<=3000"),
     ("then_timeout_sec", "3001", "1<=x<=3000"),
+    ("window_hours", "-1", "0<=x<=9480"),
+    ("window_hours", "9481", "0<=x<=9480"),
     ("weight_budget", "-1", "0<=x<=100000"),
     ("weight_budget", "100001", "0<=x<=100000"),
     ("retain_days", "-1", "0<=x<=36500"),
@@ -228,6 +232,8 @@ def test_fewer_hours_than_all_are_no_more_than_all(ask: Ask) -> None:
     with pytest.raises(UsageError, match=r"--min-window-hours 727 is more than the whole window: 720 and .* 6"):
         ask("--min-window-hours", "727").series()
     assert ask("--min-window-hours", "727", "--buffer-hours", "7").series()
+    with pytest.raises(UsageError, match=r"--min-window-hours 13 is more than --window-hours 12"):
+        ask("--min-window-hours", "13", "--window-hours", "12").series()
 
 
 def test_every_number_has_a_range_that_is_tested() -> None:

@@ -69,6 +69,9 @@ class Settings:
     )
     intervals: str = _setting("", "With --symbols: the intervals of each, as 1h,4h.  [default: --interval]")
     csv_for: str = _setting("", "With --symbols: write the inference CSVs of these symbols beside the table of all.")
+    window_hours: int = _setting(
+        0, "With --symbols: hours of each window; 0: 720 and --buffer-hours.", at_least=0, at_most=9480
+    )
     weight_budget: int = _setting(
         0,
         "With --symbols: request weight a UTC minute; 0: half of what the exchange allows.",
@@ -133,6 +136,10 @@ class Settings:
             _check_field(field, getattr(self, field.name))
         if self.settle_sec * 1000 >= series.interval.ms:
             raise UsageError(f"--settle-sec {self.settle_sec:g} must be shorter than --interval {series.interval}")
+        if self.window_hours and self.min_window_hours > self.window_hours:
+            raise UsageError(
+                f"--min-window-hours {self.min_window_hours} is more than --window-hours {self.window_hours}"
+            )
         if self.min_window_hours > grid.INFERENCE_SPAN_HOURS + self.buffer_hours:
             raise UsageError(
                 f"--min-window-hours {self.min_window_hours} is more than the whole window: 720 and --buffer-hours"

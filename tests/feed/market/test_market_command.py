@@ -68,6 +68,12 @@ def test_a_market_is_fed_hour_by_hour(market: Machine) -> None:
     assert (again.code, "appended=0 bars=0" in again.out) == (0, True)
 
 
+def test_a_window_is_as_long_as_is_said(market: Machine) -> None:
+    first = run(market, "--catch-up", "--window-hours", "48")
+    assert (first.code, "bars=240 " in first.out) == (0, True)
+    assert windows(market) == dict.fromkeys(SYMBOLS, 48)
+
+
 def test_several_intervals_have_a_table_and_a_folder_each(tmp_path: Path) -> None:
     clock = HandClock(TARGET_MS + hours(3) + 30_000)
     tapes = [

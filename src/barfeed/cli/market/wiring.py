@@ -40,10 +40,15 @@ def _csv_for(text: str) -> tuple[str, ...]:
 def _order(
     settings: Settings, selection: Selection, interval: Interval, remedies: Callable[[str], Remedies]
 ) -> MarketOrder:
-    window_bars = grid.inference_bars(settings.buffer_hours, interval.ms)
+    window_bars = -(-settings.window_hours * HOUR_MS // interval.ms)
     return MarketOrder(
         selection=selection,
-        reach=Reach(interval, settings.n_recent, window_bars, settings.catch_up),
+        reach=Reach(
+            interval,
+            settings.n_recent,
+            window_bars or grid.inference_bars(settings.buffer_hours, interval.ms),
+            settings.catch_up,
+        ),
         window_bars_min=-(-settings.min_window_hours * HOUR_MS // interval.ms),
         dataset=label(settings, interval),
         dry_run=settings.dry_run,
