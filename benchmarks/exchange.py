@@ -1,8 +1,9 @@
 """The replay exchange in a process of its own, with a clock that the benchmark turns.
 
-`python -m benchmarks.exchange` prints its address, then reads lines: `stand MS` stops the clock at a
-moment, `run MS` lets it run on from there at the machine's pace. Each is answered by the steady second
-at which that moment was, which is the same clock in both processes.
+`python -m benchmarks.exchange MARKET LATENCY_SEC WEIGHT` prints its address, then reads lines: `stand MS` stops the
+clock at a moment, `run MS` lets it run on from there at the machine's pace. Each is answered by the steady second
+at which that moment was, which is the same clock in both processes. MARKET is `one` series, or one of
+`benchmarks.market.ground`.
 """
 
 import subprocess
@@ -11,19 +12,21 @@ from types import TracebackType
 from typing import Self
 
 from barfeed.machine.clock import SystemClock
+from barfeed.replay.archive import Far
 from barfeed.replay.clocks import HandClock, ReplayClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.server import ReplayServer
 from barfeed.replay.stream import session
 from benchmarks.ground import ROOT, close_ms, tape
+from benchmarks.market.ground import GROUNDS
 
 
 class Exchange:
     """The benchmark's end: starts the process, turns its clock, ends it."""
 
-    def __init__(self) -> None:
+    def __init__(self, market: str = "one", latency_sec: float = 0.0, weight_limit: int = 2400) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.exchange"],
+            [sys.executable, "-m", "benchmarks.exchange", market, str(latency_sec), str(weight_limit)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -83,12 +86,14 @@ class TurnedClock:
         return turned_sec
 
 
-def _serve() -> None:
+def _serve(market: str, latency_sec: float, weight_limit: int) -> None:
     # An hour passes here in a second, and no connection is meant to end by it.
     session.LIFE_MS = sys.maxsize
     clock = TurnedClock(close_ms(0))
-    exchange = ReplayExchange([tape()], clock.now_ms)
-    with ReplayServer(exchange, streams=exchange) as server:
+    tapes = [tape()] if market == "one" else GROUNDS[market].tapes()
+    exchange = ReplayExchange(tapes, clock.now_ms, (), weight_limit)
+    served = Far(exchange, latency_sec) if latency_sec else exchange
+    with ReplayServer(served, streams=exchange) as server:
         print(server.url, flush=True)
         for line in sys.stdin:
             how, now_ms = line.split()
@@ -96,4 +101,4 @@ def _serve() -> None:
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median, quantiles
@@ -117,14 +118,36 @@ def machine() -> str:
 
 def write(path: Path, where: str, sections: Mapping[str, Section]) -> None:
     """Put the results between their marks in the document, and their figures beside it."""
-    head, begin, rest = path.read_text("utf-8").partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    text = "\n".join(section.markdown(part) for part, section in sections.items())
+    _put(path, f"\n\nMeasured on {where}.\n\n{text}\n")
+    _put_figures(path, {"measured_on": where, "parts": {part: each.figures() for part, each in sections.items()}})
+
+
+def write_part(path: Path, where: str, part: str, section: Section) -> None:
+    """Put one part's results in their place among the others, or behind them, saying where these were measured."""
+    first, *told = re.split(r"(?m)^(?=### )", _results(path))
+    text = f"{section.markdown(part)}\nMeasured on {where}.\n\n"
+    is_told = [f"(benchmarks-{part}.svg)" in each for each in told]
+    told = [text if is_it else each for is_it, each in zip(is_told, told, strict=True)] + [text] * (not any(is_told))
+    _put(path, first + "".join(each.rstrip() + "\n\n" for each in told))
+    figures = json.loads(path.with_suffix(".json").read_text("utf-8"))
+    _put_figures(path, figures | {"parts": figures["parts"] | {part: section.figures()}})
+
+
+def _results(path: Path) -> str:
+    _, begin, rest = path.read_text("utf-8").partition(BEGIN)
+    results, end, _ = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"{path} has no place for results between {BEGIN!r} and {END!r}")
-    results = "\n".join(section.markdown(part) for part, section in sections.items())
-    figures = {"measured_on": where, "parts": {part: section.figures() for part, section in sections.items()}}
+    return results
+
+
+def _put(path: Path, results: str) -> None:
+    path.write_text(path.read_text("utf-8").replace(_results(path), results), "utf-8")
+
+
+def _put_figures(path: Path, figures: Mapping[str, object]) -> None:
     path.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
-    path.write_text(f"{head}{BEGIN}\n\nMeasured on {where}.\n\n{results}\n{END}{tail}", "utf-8")
 
 
 def _quartiles(numbers: Sequence[float]) -> tuple[float, float, float]:
