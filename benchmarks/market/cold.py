@@ -4,7 +4,6 @@
 for its memory, the most that a pass ever takes.
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from barfeed.domain.bars import MINUTE_MS
-from barfeed.machine.clock import SystemClock
 from benchmarks.exchange import Exchange
 from benchmarks.ground import ROOT, environment
 from benchmarks.market.ground import GROUNDS, REAL
@@ -84,14 +82,8 @@ def alternate(
 
 def cost(command: Sequence[str]) -> Cost:
     """A process from start to exit; any that fails ends the benchmark."""
-    clock = SystemClock()
-    begin_sec = clock.steady_sec()
-    with subprocess.Popen(
-        (sys.executable, *command), cwd=ROOT, env=environment(""), stdout=subprocess.DEVNULL
-    ) as process:
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{command} ended with {process.returncode}; see above")
-    # What the system counts in KiB.
-    return Cost(clock.steady_sec() - begin_sec, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    program = (sys.executable, "benchmarks/market/cost.py", *command)
+    run = subprocess.run(program, cwd=ROOT, env=environment(""), stdout=subprocess.PIPE, text=True, check=False)
+    if run.returncode:
+        raise RuntimeError(f"{command} ended with {run.returncode}; see above")
+    return Cost(*map(float, run.stdout.split()))

@@ -54,6 +54,8 @@ class Pulls:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
+        # What was put last is at hand as it is: an hour's few bars are all of it.
+        self._last: Mapping[str, Pull] = {}
 
     def put(self, of_symbols: Mapping[str, Pull]) -> None:
         """Take what was pulled of these symbols, each once."""
@@ -64,6 +66,7 @@ class Pulls:
         ]
         if rows:
             self._connection.execute(_PUT, [list(column) for column in zip(*rows, strict=True)])
+        self._last = of_symbols
 
     def replace(self, of_symbols: Mapping[str, Pull]) -> None:
         """Take what was pulled of these symbols in place of what there is of them."""
@@ -72,6 +75,8 @@ class Pulls:
 
     def of(self, symbols: Sequence[str]) -> dict[str, Pull]:
         """What was pulled of each of these, its rows as they came."""
+        if self._last.keys() >= set(symbols):
+            return {symbol: self._last[symbol] for symbol in symbols}
         rows = self._connection.execute(_OF, [list(symbols)]).fetchall()
         found = {symbol: _pull(list(each)) for symbol, each in groupby(rows, itemgetter(0))}
         return {symbol: found.get(symbol, Pull((), (), ())) for symbol in symbols}
