@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from benchmarks.report import Section, Timing, write_part
 
 from process import ROOT
 
@@ -46,3 +47,25 @@ def test_a_picture_is_drawn_from_the_figures(tmp_path: Path, part: str) -> None:
     medians = [f"{each['median_ms']:,} ms" for each in PARTS[part]["timings"]]
     assert sorted(medians) == sorted(word for word in shown if word.endswith(" ms"))
     assert {each["name"] for each in PARTS[part]["timings"]} <= set(shown)
+
+
+def test_one_part_that_is_measured_again_takes_its_own_place(tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks.md"
+    for name in (page.name, "benchmarks.json"):
+        (tmp_path / name).write_text((DOCS / name).read_text("utf-8"), "utf-8")
+    before = page.read_text("utf-8")
+    timing = Timing("barfeed", [0.1, 0.2, 0.3])
+    for where in ("a ship", "an island"):
+        write_part(page, where, "cold", Section("A cold cycle again", [timing]))
+        write_part(page, where, "newest", Section("What was never measured", [timing]))
+    text = page.read_text("utf-8")
+    assert text.count("| barfeed | 200 | 150 .. 250 | 300 |\n\nMeasured on an island.\n") == 2
+    assert "a ship" not in text
+    # The others are as they were, in their order, and what is new stands behind them.
+    others = [each for each in re.findall(r"^### .*", before, re.MULTILINE) if each != f"### {PARTS['cold']['title']}"]
+    assert re.findall(r"^### .*", text, re.MULTILINE) == [
+        "### A cold cycle again",
+        *others,
+        "### What was never measured",
+    ]
+    assert [*json.loads((tmp_path / "benchmarks.json").read_text("utf-8"))["parts"]] == [*PARTS, "newest"]
