@@ -16,6 +16,7 @@ from barfeed.exchange.refusals import Answer, TryAgain
 from barfeed.exchange.rest import Rest
 from barfeed.exchange.steps import Pause, Steps
 from barfeed.exchange.weight import of_klines
+from barfeed.machine.clock import Patience
 from barfeed.replay.rest.limits import Limiter, kline_weight
 from in_turn import InTurn
 from world import SteppingClock, ms
@@ -217,6 +218,15 @@ def test_a_series_whose_turn_never_came_says_so() -> None:
         "http://exchange was not asked /fapi/v1/klines: the others took all of 5 s"
     }
     assert {type(answer) for answer in answers} == {ExchangeUnavailable}
+
+
+def test_what_the_others_took_is_told_though_nothing_was_left_for_it() -> None:
+    market = Market(max_wait_sec=5.0)
+    market.clock.sleep(5.0)
+    branch = Branch(market.whole)
+    branch.patience = Patience(market.clock, market.whole.patience.left_sec)
+    with pytest.raises(ExchangeUnavailable, match="the others took all of 5 s"):
+        branch.newest_bars(Series.of(SYMBOLS[0], "1h"), NOW_MS, 2)
 
 
 class TestWithinABudget:

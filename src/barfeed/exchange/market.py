@@ -58,8 +58,10 @@ class Branch(Conversation):
         self._whole.refuse(path)
         super().refuse(path)
         if not self.patience.left_sec:
+            # Its own is what was left of the whole's when its turn came: that may have been nothing.
+            spent = self.patience if self._whole.patience.left_sec else self._whole.patience
             raise ExchangeUnavailable(
-                f"{self.base_url} was not asked {path}: the others took all of {self.patience.total_sec:g} s"
+                f"{self.base_url} was not asked {path}: the others took all of {spent.total_sec:g} s"
             )
 
     def remember(self, refusal: BarfeedError) -> None:
