@@ -50,11 +50,12 @@ _NEWEST_OF = """
 SELECT symbol, epoch_ms(max(timestamp)) FROM {table} WHERE symbol IN (SELECT unnest(?::VARCHAR[])) GROUP BY symbol
 """
 _HELD_OF = "SELECT DISTINCT symbol FROM {table} WHERE symbol IN (SELECT unnest(?::VARCHAR[]))"
+# Unnested of a row that holds them: lists that are parameters themselves are read anew for each part of them.
 _INSERT = f"""
 INSERT INTO {{table}} (symbol, {", ".join(COLUMNS)})
-SELECT symbol, make_timestamp_ms(open_time_ms), {", ".join(VALUE_COLUMNS)}
-FROM (SELECT unnest(?::VARCHAR[]) AS symbol, unnest(?::BIGINT[]) AS open_time_ms,
-             {", ".join(f"unnest(?::DOUBLE[]) AS {name}" for name in VALUE_COLUMNS)})
+SELECT unnest(symbol), make_timestamp_ms(unnest(open_time_ms)), {", ".join(f"unnest({name})" for name in VALUE_COLUMNS)}
+FROM (SELECT ?::VARCHAR[] AS symbol, ?::BIGINT[] AS open_time_ms,
+             {", ".join(f"?::DOUBLE[] AS {name}" for name in VALUE_COLUMNS)})
 ON CONFLICT (symbol, timestamp) DO NOTHING RETURNING symbol, epoch_ms(timestamp)
 """
 # What makes a window whole is counted where it stands: half a million bars are not read for it.

@@ -6,7 +6,7 @@ As Python's own objects they would take ten times the room. What it said is save
 # ruff: noqa: S608 - tables and columns are of our own names only
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -23,7 +23,11 @@ _COLUMNS = {
 _CREATE = f"""
 CREATE OR REPLACE TEMP TABLE pulled ({", ".join(f"{name} {type_}" for name, type_ in _COLUMNS.items())})
 """
-_PUT = f"INSERT INTO temp.pulled SELECT {', '.join(f'unnest(?::{type_}[])' for type_ in _COLUMNS.values())}"
+# Unnested of a row that holds them: lists that are parameters themselves are read anew for each part of them.
+_PUT = f"""
+INSERT INTO temp.pulled SELECT {", ".join(f"unnest({name})" for name in _COLUMNS)}
+FROM (SELECT {", ".join(f"?::{type_}[] AS {name}" for name, type_ in _COLUMNS.items())})
+"""
 _DROP = "DELETE FROM temp.pulled WHERE symbol IN (SELECT unnest(?::VARCHAR[]))"
 # Whatever order the rows came in is for the rules to see.
 _OF = f"""
@@ -46,7 +50,9 @@ def pulls(connection: duckdb.DuckDBPyConnection) -> Iterator["Pulls"]:
     try:
         yield Pulls(connection)
     finally:
-        connection.execute("DROP TABLE IF EXISTS temp.pulled")
+        # A database that broke has been let go of, with all that was in its memory.
+        with suppress(duckdb.Error):
+            connection.execute("DROP TABLE IF EXISTS temp.pulled")
 
 
 class Pulls:
