@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import backfill, cold, inference, plots, rows, stream, verify, watch
+from benchmarks import backfill, cold, inference, plots, python, rows, stream, verify, watch
 from benchmarks.ground import ROOT
 from benchmarks.market import cold as market_cold
 from benchmarks.market import minutes as market_minutes
@@ -29,6 +29,7 @@ PARTS: dict[str, tuple[Callable[[Path, int], Section], int, int]] = {
     "market-minutes": (market_minutes.measure, 60, 5),
     "market-cold": (market_cold.measure, 9, 3),
     "market-rows": (market_rows.measure, 9, 3),
+    "python": (python.measure, 15, 3),
 }
 
 

@@ -23,9 +23,11 @@ _HOMES = {
 _ELSEWHERE = {"open": "open_reader"}
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'barfeed' has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - the hourly command goes by without it
+if not TYPE_CHECKING:
+    # Whoever checks types would take any name for one of these.
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'barfeed' has no attribute {name!r}")
+        from importlib import import_module  # noqa: PLC0415 - the hourly command goes by without it
 
-    return getattr(import_module(f"barfeed.{_HOMES[name]}"), _ELSEWHERE.get(name, name))
+        return getattr(import_module(f"barfeed.{_HOMES[name]}"), _ELSEWHERE.get(name, name))

@@ -71,6 +71,8 @@ class StoreFile:
     def session(self) -> Iterator[Session]:
         """The file attached, by one thread of this process at a time."""
         with _turns[self._store.path], self._store.looking() as connection:
+            # As many as DuckDB itself takes: no signal of ours has to be heard meanwhile.
+            connection.execute("RESET threads")
             yield connection
 
     def bars(self, connection: Session, span: Span) -> str:
