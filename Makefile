@@ -27,7 +27,7 @@ help: ## this list
 .venv/installed-inference: WITH := installed
 .venv/installed-dev: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,web]
 .venv/installed-dev: WITH := installed installed-inference
-.venv/installed-peers: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,web,peers,bench]
+.venv/installed-peers: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,web,peers,bench,recipes]
 .venv/installed-peers: WITH := installed installed-inference installed-dev
 
 demo: .venv/installed-inference ## a few hours of the feed, a prediction and a market, against its own exchange: no network, some seconds (WEB=1: its page)
@@ -89,7 +89,7 @@ sabotage: .venv/installed-dev ## each fault that was once found, put back: a tes
 audit: .venv/installed-dev ## known weaknesses of what is installed; says so where there is no network
 	@$(BIN)/python tests/proof/audit.py
 
-peers: .venv/installed-peers ## the replay exchange under ccxt, python-binance and Binance's own SDK
+peers: .venv/installed-peers ## the replay exchange under ccxt, python-binance and Binance's own SDK; the recipes, each with its library
 	@$(BIN)/pytest -m peers
 
 bench: .venv/installed-peers ## speed, as ratios against named rivals

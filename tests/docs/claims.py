@@ -32,6 +32,8 @@ BY_PAGE = {
     ("docs/logs.md", "json"): "test_logs.py",
     ("docs/monitoring.md", "json"): "test_metering_deploy.py",
     ("docs/operating.md", "text"): "test_docs_messages.py",
+    ("docs/recipes.md", "console"): "test_recipes.py",
+    ("docs/recipes.md", "python"): "test_recipes.py",
 }
 
 # Commands that are not run, each with why; what can be told of them without is told in `test_docs_sessions`.
