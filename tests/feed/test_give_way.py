@@ -1,19 +1,26 @@
 """A reader may stay as long as it likes: the model gets its hour all the same, and nothing is lost."""
 
 import json
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import fork_server
 from barfeed.domain.bars import Bar
 from barfeed.feed.record import Record
 from barfeed.replay.tapes.tape import Tape
 from holding import held
+from process import Machine, lived_machine
 from world import BTCUSDT_1H, CATCH_UP_COMMAND, World, hours, made_up_bars, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
 HOURS = 30
+KILLED = str(Path(__file__).parents[1] / "killed.py")
 
 
 def fed(folder: Path, later: int = HOURS + 5) -> World:
@@ -170,3 +177,40 @@ def test_two_feeds_of_one_held_store_publish_the_same_and_append_once(world: Wor
     assert windows[0] == windows[1]
     assert [world.run(catch_up=True).appended for _ in range(2)] == [1, 0]
     assert bars_of(windows[0])[-1].values == world.bars()[-1].values
+
+
+BESIDE = ("--catch-up", "--lock-timeout-sec", "0")
+
+
+def killed_at(feeding: Machine, step: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, KILLED, "run", str(step), *feeding.command(*BESIDE)[2:]]
+    return fork_server.run(command, feeding.environment())
+
+
+def assert_what_is_there_is_whole(feeding: Machine) -> None:
+    for path in feeding.artifacts.glob("*for_inference.csv"):
+        assert len(path.read_bytes().splitlines()) == 727, path
+    for path in feeding.artifacts.glob("*_run.json"):
+        assert path.read_text().endswith("}\n")
+
+
+@pytest.mark.long
+def test_a_kill_beside_a_reader_loses_nothing_and_leaves_no_half_file(tmp_path: Path) -> None:
+    with lived_machine(tmp_path, TARGET_MS, hours_later=1) as feeding:
+        before = feeding.duckdb.read_bytes()
+        with held(feeding.duckdb):
+            effects = int(re.findall(r"effects=(\d+)", killed_at(feeding, 0).stderr)[0])
+            assert effects > 40
+            steps = range(1, effects, max(1, effects // 12))
+            for step in steps:
+                feeding.clock.advance(hours(1))
+                assert killed_at(feeding, step).returncode == -signal.SIGKILL
+                assert_what_is_there_is_whole(feeding)
+                beside = feeding.feed(*BESIDE)
+                assert beside.code == 0, beside.err
+                assert " appended=0 pending=" in beside.out
+                assert_what_is_there_is_whole(feeding)
+            assert feeding.duckdb.read_bytes() == before
+        healed = feeding.feed("--catch-up")
+        assert healed.code == 0, healed.err
+        assert f" appended={len(steps) + 1} " in healed.out

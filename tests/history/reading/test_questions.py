@@ -187,6 +187,21 @@ def test_threads_of_one_process_read_in_turn(mixed: barfeed.Reader, path: Path) 
     assert set(read) == {800}
 
 
+WRITE = "import sys, duckdb; duckdb.connect(sys.argv[1]).execute('CREATE TABLE IF NOT EXISTS mine (n INTEGER)')"
+
+
+def test_no_second_reader_of_a_process_gives_back_the_lock_that_the_first_relies_on(path: Path) -> None:
+    one, other = barfeed.open(path), barfeed.open(path)
+    with ThreadPoolExecutor(1) as threads:
+        with one._source.session():
+            reading = threads.submit(len, other.bars("BTCUSDT"))
+            writing = subprocess.run([sys.executable, "-c", WRITE, path], capture_output=True, text=True, check=False)
+            assert "Could not set lock" in writing.stderr
+            assert not reading.done()
+        assert reading.result(60) == 800
+    assert subprocess.run([sys.executable, "-c", WRITE, path], check=False).returncode == 0
+
+
 def test_to_import_barfeed_imports_nothing_else() -> None:
     look = "import sys, barfeed; print(*sorted(name for name in sys.modules if name.startswith('barfeed')))"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
