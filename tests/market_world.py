@@ -18,7 +18,7 @@ from barfeed.exchange.rest import Conversation
 from barfeed.feed.market.one_pass import run_pass
 from barfeed.feed.market.order import WATCHED_WAIT_SEC, Market, MarketOrder
 from barfeed.feed.market.record import MarketRecord
-from barfeed.feed.market.watch import watch_market
+from barfeed.feed.market.watch import Streams, watch_market
 from barfeed.feed.order import Feed
 from barfeed.feed.watch import Pace
 from barfeed.replay.clocks import HandClock
@@ -85,6 +85,7 @@ class MarketWorld(World):
         fault: str = "",
         markets: Sequence[Market] = (),
         hear: Callable[[MarketRecord, Conversation], None] = lambda _record, _talk: None,
+        streams: Streams | None = None,
         **changes: Any,
     ) -> list[MarketRecord]:
         """What a watch told of its first passes; over this market, or over several intervals."""
@@ -99,7 +100,7 @@ class MarketWorld(World):
             collect(record, talk)
 
         with pytest.raises(HourIsOver):
-            watch_market(watched, self.rest, ask, PACE, tell)
+            watch_market(watched, self.rest, ask, PACE, tell, streams=streams)
         return records
 
     def watched(self, **changes: Any) -> MarketOrder:

@@ -29,6 +29,7 @@ from barfeed.store.duckdb import Store
 
 if TYPE_CHECKING:
     from barfeed.exchange.stream.follower import Stream
+    from barfeed.exchange.stream.market import MarketStream
     from barfeed.feed.watch import Listen
     from barfeed.history.backfill import Tools
     from barfeed.history.mending.let_pass import LetPass
@@ -219,7 +220,12 @@ def heartbeat(settings: Settings, feed: Feed, feeds: int = 1) -> list[Hear[Lived
 
 
 def meter(
-    settings: Settings, feed: Feed, feeds: Sequence[Series], stream: "Stream | None" = None, *, of_many: bool = False
+    settings: Settings,
+    feed: Feed,
+    feeds: Sequence[Series],
+    stream: "Stream | MarketStream | None" = None,
+    *,
+    of_many: bool = False,
 ) -> "Collector":
     """What counts all that is heard of these feeds, in a file and at an address as the settings say."""
     try:

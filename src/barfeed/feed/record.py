@@ -84,6 +84,8 @@ class Lived(ABC):
     then: Ended | None
     run_time: str | None
     manifest_path: str | None
+    # Whether it was before its bar had settled, and left something to the clock.
+    is_early: bool = False
 
     @property
     @abstractmethod

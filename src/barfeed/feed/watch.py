@@ -152,6 +152,10 @@ class Watcher(Generic[_Record]):
         alone: LeftAlone | None = None,
     ) -> None:
         self.failures = 0
+        # Whether the last look came to nothing at all: what it leaves is a pause, which may be asked for.
+        self.is_down = False
+        # The bar of which some series failed last.
+        self._partly_ms: int | None = None
         self._work = work
         self._timing = work.timing
         self._step_ms = work.timing.interval.ms
@@ -212,10 +216,15 @@ class Watcher(Generic[_Record]):
         end_sec = clock.steady_sec() + sec
         while (left_sec := end_sec - clock.steady_sec()) > 0:
             frame_ms = listen(left_sec)
-            if frame_ms is not None and self._is_worth_a_look(frame_ms):
-                self._looked_ms = frame_ms
+            if frame_ms is not None and self.looks_for(frame_ms):
                 return frame_ms
         return None
+
+    def looks_for(self, frame_ms: int) -> bool:
+        """Whether a closing frame of this bar is worth a look; then it is looked for."""
+        is_worth = self._is_worth_a_look(frame_ms)
+        self._looked_ms = frame_ms if is_worth else self._looked_ms
+        return is_worth
 
     def _is_worth_a_look(self, frame_ms: int) -> bool:
         # Where the exchange's clock runs away from ours, as a replay's may, it is asked: once for each bar.
@@ -238,11 +247,23 @@ class Watcher(Generic[_Record]):
             if record is None:
                 self._tell_bug(bug, talk)
             return self._after_failure(talk, bug, logging.ERROR)
+        if record.failure is None and record.is_early:
+            # The rest is left to the clock.
+            self._heard_ms, self.is_down = None, False
+            return self._until_due_sec()
         if record.trouble:
-            return self._after_failure(talk, record.trouble, level_of(record.exit_code))
-        self.failures, self._listed = 0, None
+            return self._after_trouble(talk, record)
+        self.failures, self._listed, self.is_down = 0, None, False
         self._done_ms = record.target_ms
         return self._until_due_sec()
+
+    def _after_trouble(self, talk: Conversation, record: Lived) -> float:
+        if record.failure is None and record.target_ms != self._partly_ms:
+            # What some series leave behind is of this bar: the next one's are asked again as soon as ever.
+            self.failures, self._partly_ms = 0, record.target_ms
+        sec = self._after_failure(talk, record.trouble, level_of(record.exit_code))
+        self.is_down = record.failure is not None
+        return sec
 
     def _tell_bug(self, bug: Exception, talk: Conversation) -> None:
         # It is in the log already: if this, too, is broken, nothing is lost.
@@ -251,6 +272,7 @@ class Watcher(Generic[_Record]):
 
     def _after_failure(self, talk: Conversation, what: object, level: int = logging.WARNING) -> float:
         self.failures += 1
+        self.is_down = True
         self._listed = talk.listed
         asked_sec = talk.refusal.retry_after_sec if talk.refusal else None
         self._alone.refusal = talk.refusal

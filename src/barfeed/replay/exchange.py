@@ -44,7 +44,7 @@ class ReplayExchange:
     """Binance's public market data as far as tapes have it.
 
     `now_ms` is asked once a request. `faults` may be set between requests; `requests` counts them by path,
-    `connections` those to the stream.
+    `connections` those to the stream, `streams` what was subscribed to on them, one by one.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ReplayExchange:
         self.faults = faults
         self.requests: Counter[str] = Counter()
         self._of_symbols: Counter[str] = Counter()
-        self.connections = 0
+        self.connections = self.streams = 0
         self._venue = Venue(tapes)
         self._now_ms = now_ms
         self._limiter = Limiter(weight_limit)
@@ -87,6 +87,7 @@ class ReplayExchange:
 
     def _speaker(self, name: str, streams: int, now_ms: int) -> Speaker | None:
         """Who speaks on a stream that is the connection's next after so many; None where nobody does."""
+        self.streams += 1
         if name == contracts.NAME:
             return Contracts(self._listings, now_ms)
         series = self._venue.streams.get(name)

@@ -17,7 +17,7 @@ from barfeed.replay.server import ReplayServer
 from barfeed.replay.tapes.tape import Tape
 from process import BARFEED, Machine, Ran
 from storage import opened
-from waiting import in_time
+from waiting import in_time, until
 from world import hours, made_up_bars, ms
 
 TARGET_MS = ms(2026, 3, 10, 13)
@@ -246,3 +246,34 @@ def test_a_watch_feeds_hour_by_hour_and_ends_well_when_it_is_told_to(market: Mac
         watch.terminate()
         _, err = watch.communicate(timeout=60)
     assert (watch.returncode, "Traceback" in err) == (0, False)
+
+
+def test_a_watch_that_listens_feeds_who_is_heard_and_the_rest_by_the_clock(market: Machine) -> None:
+    market.exchange.faults = parse_faults('[[fault]]\nkind = "no_close"\nsymbol = "ADAUSDT"\n', "the test")
+    stream = market.url.replace("http", "ws", 1) + "/market"
+    paths = ("--duckdb", str(market.duckdb), "--persist-dir", str(market.folder / "feed"))
+    flags = f"--watch --stream --stream-url {stream} --catch-up --sleep-sec 0.2 --max-skew-sec 1e10".split()
+    watch = subprocess.Popen(
+        [str(BARFEED), "run", "--symbols", "all", *paths, *flags, "--max-skew-sec", "1e10"],
+        env=market.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert watch.stdout is not None
+    try:
+        assert "appended=5" in in_time(watch.stdout.readline)
+        until(lambda: market.exchange.streams == 6)
+        market.clock.set(TARGET_MS + hours(2) + 5)
+        line = in_time(watch.stdout.readline)
+        assert "series=4 appended=4 bars=4 awaited=1 interval=1h target=2026-03-10 14:00 windows=4" in line
+        market.clock.set(TARGET_MS + hours(2) + 11_000)
+        assert "series=5 appended=1 bars=1 interval=1h target=2026-03-10 14:00 windows=5" in in_time(
+            watch.stdout.readline
+        )
+    finally:
+        watch.terminate()
+        _, err = watch.communicate(timeout=60)
+    assert (watch.returncode, "Traceback" in err) == (0, False)
+
+
+def test_a_single_pass_has_no_use_for_the_stream(market: Machine) -> None:
+    done = run(market, "--stream", "--stream-url", "ws://127.0.0.1:1/market")
+    assert (done.code, "--stream is of no use without --watch" in done.err) == (2, True)

@@ -1,6 +1,7 @@
 """Who hears how the passes over a market ended."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from barfeed.cli import wiring
 from barfeed.cli.settings import Settings
@@ -11,17 +12,20 @@ from barfeed.feed.cycle_log import log_cycle
 from barfeed.feed.market.order import Market
 from barfeed.feed.market.record import MarketRecord
 
+if TYPE_CHECKING:
+    from barfeed.exchange.stream.market import MarketStream
+
 
 class Audience:
     """Everyone whom the settings ask to tell: some of all intervals, as the heartbeat, others of one of them."""
 
-    def __init__(self, settings: Settings, markets: Sequence[Market]) -> None:
-        """`UsageError` where what a setting needs is not installed."""
+    def __init__(self, settings: Settings, markets: Sequence[Market], stream: "MarketStream | None" = None) -> None:
+        """`UsageError` where what a setting needs is not installed. `stream` is metered, too."""
         self._of_all: list[Hear[MarketRecord]] = [log_cycle] if settings.log_format == "json" else []
         self._of_one: dict[Market, list[Hear[MarketRecord]]] = {each: [] for each in markets}
         if settings.metrics_file or settings.listen:
             feeds = [Series(str(each.order.selection), each.order.interval) for each in markets]
-            self._of_all.append(wiring.meter(settings, markets[0].feed, feeds, of_many=True).hear)
+            self._of_all.append(wiring.meter(settings, markets[0].feed, feeds, stream, of_many=True).hear)
         if not settings.dry_run:
             # A dry run is somebody's look: it neither alarms others nor vouches for the feed.
             self._of_all += wiring.heartbeat(settings, markets[0].feed, len(markets))

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING
 
 from barfeed.cli.market.choice import folder, intervals, label
 from barfeed.cli.settings import Settings
@@ -17,7 +18,11 @@ from barfeed.exchange.rest import Rest
 from barfeed.exchange.steps import AskAll
 from barfeed.feed.market.order import SERIES_WAIT_SEC, WATCHED_WAIT_SEC, Market, MarketOrder
 from barfeed.feed.order import Feed
-from barfeed.machine.clock import SystemClock
+from barfeed.machine.clock import Bell, Clock, SystemClock
+
+if TYPE_CHECKING:
+    from barfeed.exchange.stream.market import MarketStream
+    from barfeed.feed.market.watch import Streams
 
 
 def wire_market(settings: Settings, remedies: Callable[[str], Remedies]) -> tuple[list[Market], Rest]:
@@ -65,6 +70,19 @@ def _order(
         accept=terms(settings),
         series_wait_sec=WATCHED_WAIT_SEC if settings.watch else SERIES_WAIT_SEC,
     )
+
+
+def wire_streams(settings: Settings, clock: Clock) -> "tuple[MarketStream, Streams]":
+    """A market's streams, followed once it is known of which series, and how its watch listens to them."""
+    # Imported here: only a watch follows them, and it takes a tenth of a second.
+    from barfeed.exchange.stream.market import MarketStream  # noqa: PLC0415
+    from barfeed.feed.market.heard import Heard  # noqa: PLC0415
+    from barfeed.feed.market.watch import Streams  # noqa: PLC0415
+
+    bell = Bell(clock)
+    heard = Heard(partial(bell.ring, 0))
+    stream = MarketStream(settings.stream_url, heard, clock)
+    return stream, Streams(heard, stream.follow, bell.wait)
 
 
 def asking(settings: Settings, rest: Rest) -> AbstractContextManager[AskAll]:

@@ -1,4 +1,4 @@
-"""Follows one series' klines on the stream, and rings when a bar closes. The only module that knows websockets.
+"""Follows the stream over one connection, and rings when a bar closes. The only module that knows websockets.
 
 It lives in a thread of its own, and nobody waits for it: whatever becomes of it, the clock starts each cycle in time.
 """
@@ -6,9 +6,12 @@ It lives in a thread of its own, and nobody waits for it: whatever becomes of it
 import logging
 import random
 import ssl
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from threading import Event, Thread
+from typing import NamedTuple, TypedDict, Unpack
 
 from websockets.exceptions import InvalidProxy, InvalidProxyStatus, InvalidStatus, ProxyError, WebSocketException
 from websockets.sync.client import connect
@@ -50,29 +53,43 @@ class _Down(Exception):
         self.status = status
 
 
-class Stream:
-    """One series' stream, followed from `start` to `stop`; `ring` is told the open_time (ms) of each bar that closes.
+class Patience(TypedDict, total=False):
+    """What a follower waits for, where it is not the usual."""
 
-    What it has counted can be read at any time, at once with `followed`: `connections` opened, `frames` of the series,
-    `closes` among them, messages that were none (`ignored`), connections given up for their silence (`silences`).
+    jitter: Callable[[], float]
+    silent_after_sec: float
+    good_after_sec: float
+
+
+class Heard(NamedTuple):
+    """What a message was: a frame or, of no use, something else; and what there is to do where it closes a bar."""
+
+    is_frame: bool
+    on_close: Callable[[], None] | None = None
+
+
+class Follower(ABC):
+    """A connection followed from `start` to `stop`, anew whenever it ends; `of_what` is what messages call it.
+
+    What it has counted can be read at any time, at once with `followed`: `connections` opened, `frames` of what is
+    followed, `closes` among them, messages that were none (`ignored`), connections given up for their silence
+    (`silences`).
     """
 
     def __init__(
         self,
-        url: str,
-        series: Series,
-        ring: Callable[[int], None],
+        address: str,
+        of_what: str,
         clock: Clock,
         *,
         jitter: Callable[[], float] = random.random,
         silent_after_sec: float = SILENT_AFTER_SEC,
         good_after_sec: float = GOOD_AFTER_SEC,
     ) -> None:
-        self.address = stream_address(url, series)
+        self.address = address
         self.connections = self.frames = self.closes = self.ignored = self.silences = 0
         self.is_connected = False
-        self._series = series
-        self._ring = ring
+        self._of_what = of_what
         self._clock = clock
         self._jitter = jitter
         self._silent_after_sec = silent_after_sec
@@ -84,6 +101,14 @@ class Stream:
         self._is_in_trouble = False
         self._stopping = Event()
         self._thread = Thread(target=self._follow, daemon=True, name="barfeed-stream")
+
+    @abstractmethod
+    def heard(self, data: bytes) -> Heard:
+        """What a message says."""
+
+    def to_say(self) -> Sequence[str]:
+        """What is to be said now on the connection, which is number `connections`."""
+        return ()
 
     @property
     def last_frame_age_sec(self) -> float:
@@ -153,21 +178,23 @@ class Stream:
 
     def _hear(self, line: Connection) -> bool:
         """Take one message, or none in a while; whether it was a closing frame."""
+        for each in self.to_say():
+            line.send(each)
         try:
             data = line.recv(timeout=min(_LOOK_EVERY_SEC, self._silent_after_sec), decode=False)
         except TimeoutError:
-            frame = None
+            heard = Heard(is_frame=False)
         else:
-            frame = read_frame(data, self._series)
-            self.ignored += frame is None
-        if frame is None:
+            heard = self.heard(data)
+            self.ignored += not heard.is_frame
+        if not heard.is_frame:
             self._refuse_silence()
             return False
         self._note_frame()
-        if frame.is_closing:
+        if heard.on_close:
             self.closes += 1
-            self._ring(frame.open_time_ms)
-        return frame.is_closing
+            heard.on_close()
+        return heard.on_close is not None
 
     def _note_frame(self) -> None:
         self.frames += 1
@@ -183,7 +210,7 @@ class Stream:
         quiet_sec = self._clock.steady_sec() - max(self._opened_sec, self._frame_sec or 0.0)
         if is_silent(quiet_sec, self._silent_after_sec):
             self.silences += 1
-            raise _Down(f"no frame of {self._series} in {self._silent_after_sec:g} s; check --stream-url if it stays")
+            raise _Down(f"no frame of {self._of_what} in {self._silent_after_sec:g} s; check --stream-url if it stays")
 
     def _tell_down(self, down: _Down) -> None:
         # Once is enough: until it is back, it is tried again and again.
@@ -198,6 +225,24 @@ class Stream:
     @property
     def _age_sec(self) -> float:
         return self._clock.steady_sec() - self._opened_sec
+
+
+class Stream(Follower):
+    """One series' stream; `ring` is told the open_time (ms) of each bar that closes."""
+
+    def __init__(
+        self, url: str, series: Series, ring: Callable[[int], None], clock: Clock, **patience: Unpack[Patience]
+    ) -> None:
+        super().__init__(stream_address(url, series), str(series), clock, **patience)
+        self._series = series
+        self._ring = ring
+
+    def heard(self, data: bytes) -> Heard:
+        """A frame of the series, or none."""
+        frame = read_frame(data, self._series)
+        if frame is None:
+            return Heard(is_frame=False)
+        return Heard(is_frame=True, on_close=partial(self._ring, frame.open_time_ms) if frame.is_closing else None)
 
 
 def _proxy(address: str) -> str | None:

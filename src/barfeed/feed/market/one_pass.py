@@ -22,7 +22,8 @@ from barfeed.exchange.steps import AskAll
 from barfeed.feed import cycle_log
 from barfeed.feed.hour import Hour, Overtaken
 from barfeed.feed.inquiry import is_stored
-from barfeed.feed.market.order import Answered, MarketOrder, Pulled, pulling
+from barfeed.feed.market.listings import noted
+from barfeed.feed.market.order import EARLY_WAIT_SEC, Answered, Early, MarketOrder, Pulled, pulling
 from barfeed.feed.market.publication import Publication
 from barfeed.feed.market.record import MarketRecord, Outcome
 from barfeed.feed.market.twice import Contested, Revision, Twice, contested
@@ -42,16 +43,22 @@ Answers = Mapping[Member, Answered | BarfeedError]
 
 
 def run_pass(
-    feed: Feed, order: MarketOrder, talk: Conversation, ask: AskAll, before: MarketRecord | None = None
+    feed: Feed,
+    order: MarketOrder,
+    talk: Conversation,
+    ask: AskAll,
+    *,
+    before: MarketRecord | None = None,
+    early: Early | None = None,
 ) -> MarketRecord:
-    """Live one hour of every series; the record tells how it ended for each.
+    """Live one hour of every series, or of those that are `early`; the record tells how it ended for each.
 
     What the pass `before`, over the same bar, did well is not asked again. Nothing but a bug, or a signal to stop,
     raises.
     """
     while True:
         with suppress(Overtaken):
-            return _Pass(feed, order, talk, ask, before).live()
+            return _Pass(feed, order, talk, ask, before=before, early=early).live()
 
 
 def record_of(bug: Exception, feed: Feed, order: MarketOrder) -> MarketRecord:
@@ -69,7 +76,14 @@ class _Pass:
     """One hour of a market: what it works with, and the record that grows as it goes."""
 
     def __init__(
-        self, feed: Feed, order: MarketOrder, talk: Conversation, ask: AskAll, before: MarketRecord | None
+        self,
+        feed: Feed,
+        order: MarketOrder,
+        talk: Conversation,
+        ask: AskAll,
+        *,
+        before: MarketRecord | None,
+        early: Early | None,
     ) -> None:
         self._feed = feed
         self._order = order
@@ -77,8 +91,11 @@ class _Pass:
         self._ask = ask
         self._before = before
         self._step_ms = order.interval.ms
-        self._settling = Settling(talk, order.interval, order.settle_sec)
+        self._early = early if early and early.is_now(order, talk.now_ms) else None
+        heard_ms = self._early.open_time_ms if self._early else None
+        self._settling = Settling(talk, order.interval, order.settle_sec, heard_ms)
         self._record = _record(feed, order)
+        self._record.is_early = self._early is not None
         self._hour = Hour(feed, order, talk, self._settling, self._record)
         self._twice = Twice(order, talk, ask)
         self._contested: list[Contested] = []
@@ -116,7 +133,8 @@ class _Pass:
 
     def _listed(self) -> Mapping[str, Listing]:
         with self._record.step("membership"):
-            info = self._talk.exchange_info()
+            info = self._early.info if self._early else self._talk.exchange_info()
+        self._record.info = info
         # Where the exchange tells no limit, what it was for years.
         self._talk.keep_within(self._order.weight_budget or (info.weight_limit or _WEIGHT_LIMIT) // 2)
         return info.listings
@@ -137,6 +155,10 @@ class _Pass:
                 hint=f"start it: {order.remedies('').catch_up}",
             )
         due = members.members(order.selection, order.reach, listed, stored, now_ms)
+        if self._early:
+            now = self._early.among(due, self._record.carried)
+            self._record.awaited = sorted({each.symbol for each in due} - {each.symbol for each in now})
+            due = now
         carried = self._record.outcomes
         self._record.outcomes = {
             each.symbol: carried.get(each.symbol)
@@ -171,7 +193,7 @@ class _Pass:
             return self._twice.confirm(pulled, shown) if shown else {}
 
     def _pull_block(self, due: Sequence[Member], pulled: Pulls) -> Answers:
-        wait_sec = self._order.series_wait_sec
+        wait_sec = EARLY_WAIT_SEC if self._early else self._order.series_wait_sec
         told = self._ask([pulling(Branch(self._talk), each.asked, each.first_ms, wait_sec) for each in due])
         answers = dict(zip(due, told, strict=True))
         pulled.put({member.symbol: each.pull for member, each in answers.items() if isinstance(each, Pulled)})
@@ -293,19 +315,17 @@ class _Pass:
         """All of it in one transaction."""
         appended: dict[str, int] = {}
         with self._writing() as table:
-            before = membership.latest(table.membership())
-            changed = membership.changes(before, listed)
             for block in members.blocks(accepted):
                 appended |= self._insert(table, self._judge(table, _pulls(block, pulled)))
+            # What was listed some time ago is noted already, and may be so no more.
+            events = [] if self._early else noted(table, self._order, listed, self._talk.now_ms)
             if not self._order.dry_run:
-                table.note_membership(changed, self._talk.now_ms)
                 table.note_exchange_gaps(_nothing_before(answers), self._talk.now_ms)
         # Only here, behind the commit, is it true.
         for symbol, bars in appended.items():
             self._record.outcomes[symbol].has_all(bars, dry_run=self._order.dry_run)
-        fed = [each for each in changed if self._order.selection.includes(each.symbol)]
-        self._record.events = membership.events(before, fed)
-        for event in self._record.events:
+        self._record.events = events
+        for event in events:
             self._warn(str(event))
 
     def _insert(self, table: MarketTable, new: Mapping[str, Sequence[Bar]]) -> dict[str, int]:

@@ -1,16 +1,17 @@
 """What a pass is asked to do, and what it asks of each series."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from barfeed.domain.acceptance import Terms
 from barfeed.domain.bars import Interval, Pull
-from barfeed.domain.market.members import Reach
+from barfeed.domain.market.members import Member, Reach
 from barfeed.domain.market.selection import Selection
 from barfeed.domain.rules import Asked
 from barfeed.domain.verdict import Remedies
 from barfeed.exchange.rest import Conversation
 from barfeed.exchange.steps import Steps
+from barfeed.exchange.wire import ExchangeInfo
 from barfeed.feed.order import Feed
 from barfeed.machine.clock import Patience
 
@@ -18,6 +19,8 @@ from barfeed.machine.clock import Patience
 SERIES_WAIT_SEC = 15.0
 # A watch asks it again soon, and lets nobody wait for it.
 WATCHED_WAIT_SEC = 3.0
+# Who was heard to close is mostly shown at once; more are heard meanwhile.
+EARLY_WAIT_SEC = 1.0
 
 
 class MarketOrder(NamedTuple):
@@ -48,6 +51,29 @@ class MarketOrder(NamedTuple):
     def interval(self) -> Interval:
         """The interval of every series."""
         return self.reach.interval
+
+
+class Early(NamedTuple):
+    """A pass before its bar has settled, for those of the market whose closing frames came.
+
+    `symbols` tells whose did, and is asked as late as can be; `info` is what the exchange listed last.
+    """
+
+    open_time_ms: int
+    symbols: Callable[[], frozenset[str]]
+    info: ExchangeInfo
+
+    def among(self, due: Sequence[Member], done: Collection[str]) -> list[Member]:
+        """Those whose closing frames came, and what is done; the others are left to the clock."""
+        heard, bar_ms = self.symbols(), self.open_time_ms
+        return [
+            each for each in due if each.symbol in done or (each.symbol in heard and each.asked.target_ms == bar_ms)
+        ]
+
+    def is_now(self, order: MarketOrder, now_ms: int) -> bool:
+        """Whether it is of the bar that closed last, and that has not settled yet."""
+        closed_ms = self.open_time_ms + order.interval.ms
+        return closed_ms <= now_ms < closed_ms + min(order.interval.ms, round(order.settle_sec * 1000))
 
 
 class Answered(NamedTuple):

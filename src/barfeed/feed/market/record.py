@@ -11,11 +11,12 @@ from barfeed.artifacts.writing import Written
 from barfeed.domain import grid, rules
 from barfeed.domain.acceptance import Change
 from barfeed.domain.bars import Bar, Interval
-from barfeed.domain.errors import BarfeedError
+from barfeed.domain.errors import BarfeedError, ExchangeUnavailable
 from barfeed.domain.grid import Gap
 from barfeed.domain.market.membership import Event
 from barfeed.domain.market.telling import Word, rank, said_once
 from barfeed.exchange.rest import Conversation
+from barfeed.exchange.wire import ExchangeInfo
 from barfeed.feed.record import (
     MANIFEST_VERSION,
     Ended,
@@ -72,6 +73,11 @@ class Outcome:
     def flat_text(self) -> str:
         """What there is to say of its bars without a trade; empty where there are none."""
         return rules.not_traded(map(str, self.flat))
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it may be shown, or answered, in a moment."""
+        return self.failure is not None and self.failure.exit_code == ExchangeUnavailable.exit_code
 
     def fail(self, error: BarfeedError) -> None:
         """Note why there is no bar of it; what else is fed goes on."""
@@ -131,20 +137,33 @@ class MarketRecord(Lived):
     then: Ended | None = None
     run_time: str | None = None
     manifest_path: str | None = None
-    # Of a pass before it, over the same bar: what it did well, and whose windows it has published.
+    # Of a pass before it, over the same bar: what is not asked again, and whose windows it has published.
     carried: frozenset[str] = frozenset()
     published_before: frozenset[str] = frozenset()
+    # What the exchange listed; and of a pass before its bar has settled, the series that are left to the clock.
+    info: ExchangeInfo | None = None
+    is_early: bool = False
+    awaited: Sequence[str] = ()
 
     def carry(self, before: "MarketRecord | None") -> None:
-        """Take over what a pass before it, over the same bar, did well: it is not asked again."""
+        """Take over what a pass before it, over the same bar, did well, and what waits for the clock."""
         if before is None or before.failure or before.target_ms != self.target_ms:
             return
         self.published_before = frozenset(name for name, each in before.outcomes.items() if each.is_published)
-        # What is not stored yet has to be pulled anew: nothing else has its bars.
-        done = {name: each for name, each in before.outcomes.items() if not (each.failure or each.pending)}
-        self.outcomes = {name: each.carried() for name, each in done.items()}
+        self.outcomes = {
+            name: each.carried() for name, each in before.outcomes.items() if not self._is_asked_again(each, before)
+        }
         self.carried = frozenset(self.outcomes)
         self.inference = before.inference
+
+    def _is_asked_again(self, outcome: Outcome, before: "MarketRecord") -> bool:
+        if outcome.pending:
+            # What is not stored yet has to be pulled anew: nothing else has its bars.
+            return True
+        if self.is_early:
+            # What was not late needs more time than that.
+            return outcome.is_late
+        return bool(outcome.failure or (before.is_early and outcome.quiet))
 
     @property
     def fed(self) -> str:
@@ -202,14 +221,14 @@ class MarketRecord(Lived):
 
     @property
     def measured(self) -> Measured:
-        """What there is to count of it: of its series nothing where it failed before they were known."""
+        """What there is to count of it: of its series nothing where it failed, or leaves some to the clock."""
         outcomes = self.outcomes.values()
         appended = 0 if self.dry_run else sum(each.appended for each in outcomes)
         newest_of = {each.symbol: Newest(each.newest_ms, each.target_ms) for each in outcomes if not each.quiet}
         newest_ms = max((each.newest_ms for each in newest_of.values() if each.newest_ms is not None), default=None)
         revised = 0 if self.dry_run else self.revised
-        if self.failure:
-            return Measured(newest_ms, appended, revised, [self.failure])
+        if self.failure or self.is_early:
+            return Measured(newest_ms, appended, revised, [self.failure] if self.failure else [])
         failures = [each.failure for each in self.troubles if each.failure]
         ended, windows = Counter(each.status for each in outcomes), sum(each.is_published for each in outcomes)
         return Measured(newest_ms, appended, revised, failures, ended=ended, newest_of=newest_of, windows=windows)
@@ -228,7 +247,7 @@ class MarketRecord(Lived):
     @property
     def missing(self) -> list[str]:
         """The symbols that were to be fed and whose window is not."""
-        return [symbol for symbol, each in self.outcomes.items() if not each.is_published]
+        return [symbol for symbol, each in self.outcomes.items() if not each.is_published] + list(self.awaited)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -242,6 +261,7 @@ class MarketRecord(Lived):
             "pending": len(self.pending),
             "quiet": sum(bool(each.quiet) for each in outcomes),
             "short": sum(bool(each.short) for each in outcomes),
+            "awaited": len(self.awaited),
         }
         return counts | {kind: count for kind, count in kinds.items() if count}
 
@@ -288,6 +308,7 @@ class MarketRecord(Lived):
             "windows": file_told(self.inference),
             "inference_from": None if self.inference is None else "db,api" if self.pending else "db",
             "outcomes": [each.told() for each in self.outcomes.values()],
+            "awaited": list(self.awaited),
             "membership": [each._asdict() for each in self.events],
             "warnings": self.warnings,
             "then": self.then._asdict() if self.then else None,

@@ -28,11 +28,11 @@ def heard(record: Lived, talk: Conversation, max_skew_sec: float) -> list[Heard]
 
 
 def crowds(record: Lived, talk: Conversation, patience_sec: float) -> list[Crowd]:
-    """What a pass says of its series; nothing where it failed as a whole, or is a cycle of one.
+    """What a pass says of its series; nothing where it failed as a whole, leaves some to the clock, or is of one.
 
     Of what time may mend it says nothing until `patience_sec` after the close, or half of a short interval.
     """
-    if not isinstance(record, MarketRecord) or record.failure:
+    if not isinstance(record, MarketRecord) or record.failure or record.is_early:
         return []
     # What is halted or settled is nobody's trouble.
     well = [each for each in record.outcomes.values() if not (each.failure or each.quiet)]

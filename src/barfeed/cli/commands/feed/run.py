@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from barfeed.exchange.steps import AskAll
     from barfeed.feed.market.order import Market
     from barfeed.feed.market.record import MarketRecord
+    from barfeed.feed.market.watch import Streams
     from barfeed.feed.order import Feed
     from barfeed.feed.record import Record
 
@@ -35,7 +36,6 @@ _WATCHS_OWN = {
 
 # What a pass over many series has no use for, and why.
 _OF_ONE_SERIES = {
-    "stream": "a watch over a market goes by the clock",
     "inference_source": "a window of the exchange's alone weighs five a series, not one: more than a market may ask"
     " in a minute",
 }
@@ -149,15 +149,17 @@ def _market(settings: Settings) -> int:
     settings = settings if settings.watch else _of_one_cycle(settings)
     # Imported here: one series goes by without it.
     from barfeed.cli.market.audience import Audience  # noqa: PLC0415
-    from barfeed.cli.market.wiring import asking, wire_market  # noqa: PLC0415
+    from barfeed.cli.market.wiring import asking, wire_market, wire_streams  # noqa: PLC0415
 
     markets, rest = wire_market(settings, _remedies_of)
-    audience = Audience(settings, markets)
-    live = _watch_market if settings.watch else _pass_over
+    stream, streams = wire_streams(settings, rest.clock) if settings.stream else (None, None)
+    audience = Audience(settings, markets, stream)
     stop_on_signals()
     try:
         with asking(settings, rest) as ask:
-            return live(settings, markets, rest, ask, audience)
+            if settings.watch:
+                _watch_market(settings, markets, rest, ask, audience=audience, streams=streams)
+            return _pass_over(settings, markets, rest, ask, audience)
     except Stopped as stopped:
         if not settings.watch:
             return stopped.exit_code
@@ -189,7 +191,13 @@ def _pass_over(
 
 
 def _watch_market(
-    settings: Settings, markets: "Sequence[Market]", rest: "Rest", ask: "AskAll", audience: "Audience"
+    settings: Settings,
+    markets: "Sequence[Market]",
+    rest: "Rest",
+    ask: "AskAll",
+    *,
+    audience: "Audience",
+    streams: "Streams | None",
 ) -> NoReturn:
     """Passes over each interval of a market, for ever."""
     from barfeed.feed.market.watch import watch_market  # noqa: PLC0415 - as in _market
@@ -200,7 +208,8 @@ def _watch_market(
         audience.tell(market, record, talk)
         _retain(settings, market.feed, talk)
 
-    watch_market(markets, rest, ask, Pace(settings.sleep_sec, settings.max_wait_sec), tell_all)
+    pace = Pace(settings.sleep_sec, settings.max_wait_sec)
+    watch_market(markets, rest, ask, pace, tell_all, streams=streams)
 
 
 def _refuse_of_one_series(settings: Settings) -> None:
