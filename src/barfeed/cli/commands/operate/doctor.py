@@ -31,6 +31,7 @@ _EXTRAS = {
     "feather": ("pyarrow",),
     "inference": ("lightgbm", "matplotlib", "numpy"),
     "socks": ("aiohttp-socks", "PySocks", "python-socks"),
+    "web": ("starlette", "uvicorn"),
 }
 _MARKS = {"good": "✓", "note": "·", "bad": "✗"}
 _PLAIN_MARKS = {"good": "ok  ", "note": "note", "bad": "BAD "}
