@@ -5,7 +5,7 @@ used while the store is open; a changed bar and its audit row are one transactio
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from barfeed.domain import grid, verdict
@@ -92,9 +92,7 @@ class Repair:
 
     def expect(self, survey: Survey) -> None:
         """Return where the store can take all that the exchange has; `StoreUnusable` where it refuses a bar."""
-        if bars := [each.exchange for each in survey.differences if each.exchange]:
-            with self._store.reading(self._series) as table:
-                table.would_take(bars)
+        expect(self._store, self._series, survey)
 
     def confirmed(self, survey: Survey, pause_sec: float) -> list[Change]:
         """The changes of which the exchange says the same after a pause; gaps need no second word."""
@@ -102,30 +100,19 @@ class Repair:
         if not mismatches:
             return []
         self._rest.clock.sleep(pause_sec)
-        again = {bar for first, last in self._runs(mismatches) for bar in self._ask_run(first, last, survey.now_ms)}
-        return [each.change for each in mismatches if each.change and each.exchange in again]
+        runs = mismatched(survey, self._step_ms)
+        return said_again(survey, {bar for opens in runs for bar in self._ask(opens, survey.now_ms)})
 
     def apply(self, survey: Survey, changes: Sequence[Change], reason: str) -> Mended:
         """Fill what is missing and make the changes, all or nothing; what else was found is left.
 
         Raises `Unrepaired` where the store is no longer what the survey saw, `StoreUnusable`.
         """
-        fills = [each.exchange for each in survey.of_kind("missing") if each.exchange]
-        if fills or changes:
-            why = Why(survey.seen_at_ms, reason, survey.run)
-            with revised(self._store, self._series, changes, why) as table:
-                table.append(fills)
-                _prove(self._series, table, [*fills, *(change.new for change in changes)])
-        mended = {*(bar.open_time_ms for bar in fills), *(change.open_time_ms for change in changes)}
-        left = [each for each in survey.differences if each.open_time_ms not in mended]
-        return Mended(fills, list(changes), left)
+        return mend(self._store, self._series, survey, changes, reason)
 
     def _ask(self, opens: range, now_ms: int) -> list[Bar]:
         pages = (opens[start : start + PAGE_BARS] for start in range(0, len(opens), PAGE_BARS))
         return [bar for page in pages for bar in self._page(page, now_ms)]
-
-    def _ask_run(self, first_ms: int, last_ms: int, now_ms: int) -> list[Bar]:
-        return self._ask(grid.opens(first_ms, last_ms, self._step_ms), now_ms)
 
     def _page(self, opens: range, now_ms: int) -> list[Bar]:
         if self._used_weight > WEIGHT_MAX:
@@ -134,32 +121,14 @@ class Repair:
         talk = self._rest.conversation(self._max_wait_sec)
         pull = talk.newest_bars(self._series, opens[-1], len(opens))
         self._used_weight = talk.used_weight or 0
-        self._refuse_broken(pull, opens[-1], now_ms)
+        refuse_broken(self._series, pull, opens[-1], now_ms, self._let_pass)
         return [bar for bar in pull.bars if bar.open_time_ms >= opens[0]]
-
-    def _refuse_broken(self, pull: Pull, last_ms: int, now_ms: int) -> None:
-        newest_ms = max((bar.open_time_ms for bar in pull.bars), default=last_ms)
-        if newest_ms > last_ms:
-            # It may be a closed bar on the grid, but of which time its values are nobody knows.
-            raise ContractBroken(
-                f"{self._series}: the exchange answered {grid.text(newest_ms)}, asked for none after"
-                f" {grid.text(last_ms)}"
-            )
-        # What the exchange itself does not have is told, bar by bar: it breaks no rule here.
-        findings = check_pull(pull, Asked(self._series, len(pull.bars), now_ms))
-        findings = but_let_pass(findings, pull.bars, self._let_pass)
-        if findings := [found for found in findings if found.rule != "one_interval_apart"]:
-            raise verdict.broken(self._series, findings)
 
     def _wait_for_a_new_minute(self) -> None:
         clock = self._rest.clock
         pause_sec = (MINUTE_MS - clock.utc_ms() % MINUTE_MS) / 1000
         _log.info("most of the exchange's weight for this minute is used; going on in %.0f s", pause_sec)
         clock.sleep(pause_sec)
-
-    def _runs(self, found: Sequence[Difference]) -> list[tuple[int, int]]:
-        runs = grid.gaps([each.open_time_ms for each in found], self._step_ms)
-        return [(run.first_ms, run.last_ms) for run in runs]
 
     @property
     def _step_ms(self) -> int:
@@ -178,6 +147,54 @@ def within(coverage: Coverage, wanted: Wanted, target_ms: int, step_ms: int) -> 
     to_ms = newest_ms + step_ms if wanted.to_ms is None else wanted.to_ms
     first_ms = _ceil(max(from_ms, coverage.first_ms), step_ms)
     return range(first_ms, min(_ceil(to_ms, step_ms), newest_ms + step_ms), step_ms)
+
+
+def expect(store: Store, series: Series, survey: Survey) -> None:
+    """Return where the store can take all that the exchange has; `StoreUnusable` where it refuses a bar."""
+    if bars := [each.exchange for each in survey.differences if each.exchange]:
+        with store.reading(series) as table:
+            table.would_take(bars)
+
+
+def refuse_broken(series: Series, pull: Pull, last_ms: int, now_ms: int, passed: Sequence[Bar]) -> None:
+    """Return unless a pull up to `last_ms` breaks a rule; `passed` are bars that somebody let pass. Pure.
+
+    Raises `ContractBroken`.
+    """
+    newest_ms = max((bar.open_time_ms for bar in pull.bars), default=last_ms)
+    if newest_ms > last_ms:
+        # It may be a closed bar on the grid, but of which time its values are nobody knows.
+        raise ContractBroken(
+            f"{series}: the exchange answered {grid.text(newest_ms)}, asked for none after {grid.text(last_ms)}"
+        )
+    # What the exchange itself does not have is told, bar by bar: it breaks no rule here.
+    findings = but_let_pass(check_pull(pull, Asked(series, len(pull.bars), now_ms)), pull.bars, passed)
+    if findings := [found for found in findings if found.rule != "one_interval_apart"]:
+        raise verdict.broken(series, findings)
+
+
+def mismatched(survey: Survey, step_ms: int) -> list[range]:
+    """The open_times of the stored bars that differ, run by run. Pure."""
+    runs = grid.gaps([each.open_time_ms for each in survey.of_kind("mismatch")], step_ms)
+    return [grid.opens(run.first_ms, run.last_ms, step_ms) for run in runs]
+
+
+def said_again(survey: Survey, again: Collection[Bar]) -> list[Change]:
+    """The changes of which the exchange, asked again, says the same. Pure."""
+    return [each.change for each in survey.of_kind("mismatch") if each.change and each.exchange in again]
+
+
+def mend(store: Store, series: Series, survey: Survey, changes: Sequence[Change], reason: str) -> Mended:
+    """Fill what is missing and make the changes, all or nothing; raises as `Repair.apply`."""
+    fills = [each.exchange for each in survey.of_kind("missing") if each.exchange]
+    if fills or changes:
+        why = Why(survey.seen_at_ms, reason, survey.run)
+        with revised(store, series, changes, why) as table:
+            table.append(fills)
+            _prove(series, table, [*fills, *(change.new for change in changes)])
+    mended = {*(bar.open_time_ms for bar in fills), *(change.open_time_ms for change in changes)}
+    left = [each for each in survey.differences if each.open_time_ms not in mended]
+    return Mended(fills, list(changes), left)
 
 
 def _prove(series: Series, table: Table, bars: Sequence[Bar]) -> None:

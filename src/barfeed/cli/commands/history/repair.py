@@ -8,6 +8,7 @@ import click
 
 from barfeed.cli.examples import examples
 from barfeed.cli.hints import sister
+from barfeed.cli.market.choice import choice
 from barfeed.cli.moments import MOMENT
 from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, say
@@ -39,6 +40,7 @@ Exit codes:
         "barfeed repair --only gaps --yes",
         "barfeed repair --from 2024-01-01 --to '2024-01-02 12:00'",
         "barfeed repair --let-pass '2024-01-02 12:00'",
+        "barfeed repair --symbols all --only gaps --dry-run",
     )
     + EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -56,8 +58,10 @@ Exit codes:
 @click.option("--yes", is_flag=True, help="Do it without asking.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
 @options_of(
-    "duckdb", "symbol", "interval", "n_recent", "buffer_hours", "base_url", "max_wait_sec", "lock_timeout_sec",
-    "pause_sec", "debug", json="Print what was found and done as one line of JSON instead; needs --yes or --dry-run.",
+    "duckdb", "symbol", "interval", "intervals", "weight_budget", "n_recent", "buffer_hours", "base_url",
+    "max_wait_sec", "lock_timeout_sec", "pause_sec", "debug",
+    symbols="Mend many series: all that the store holds, or names and patterns of them.",
+    json="Print what was found and done as one line of JSON instead; needs --yes or --dry-run.",
 )  # fmt: skip
 def repair(
     *, from_ms: int | None, to_ms: int | None, only: str | None, let_pass_ms: int | None, reason: str, yes: bool,
@@ -76,13 +80,19 @@ def repair(
     settings = Settings(**options)
     log_to_stderr(settings)
     _refuse_nobody_to_ask(settings, yes=yes, dry_run=dry_run)
+    if many := choice(settings):
+        if let_pass_ms is not None:
+            raise UsageError("--let-pass is about one bar of one series: it goes with --symbol, not with --symbols")
+        from barfeed.cli.market.repair import Asked, repair_market  # noqa: PLC0415
+
+        return repair_market(settings, many, Asked(from_ms, to_ms, only, reason, is_sure=yes, dry_run=dry_run))
     if let_pass_ms is not None:
         if from_ms is not None or to_ms is not None or only:
             raise UsageError("--let-pass is about one bar: it goes without --from, --to and --only")
         return _let_pass(settings, let_pass_ms, reason, yes=yes, dry_run=dry_run)
     work, series, found = _look(settings, from_ms, to_ms, only)
     if not settings.json:
-        say(*_plan(series, found))
+        say(*plan(series, found))
     if dry_run or not found.differences:
         return _tell_found(settings, series, found)
     if not (yes or not found.of_kind("missing", "mismatch") or _says_yes(found)):
@@ -102,7 +112,7 @@ def _let_pass(settings: Settings, open_time_ms: int, reason: str, *, yes: bool, 
         say(*_row_text(series, seen))
     if dry_run or seen.noted or not seen.findings:
         return _tell_let_pass(settings, series, seen, is_noted=seen.noted is not None)
-    if not (yes or _is_yes("let it pass as it is, from now on?")):
+    if not (yes or is_yes("let it pass as it is, from now on?")):
         raise Unrepaired(f"{series}: the bar was not let pass: that was no yes", hint="run it again, or with --yes")
     if not work.says_it_again(seen, settings.pause_sec):
         raise Unrepaired(
@@ -159,8 +169,7 @@ def _look(
     from barfeed.cli.wiring import told_by_its_life, wire_repair  # noqa: PLC0415
     from barfeed.history.mending.repair import Wanted  # noqa: PLC0415
 
-    if from_ms is not None and to_ms is not None and from_ms >= to_ms:
-        raise UsageError("--from must be before --to")
+    check_span(from_ms, to_ms)
     work, window_bars = wire_repair(settings)
     with told_by_its_life(settings, sister("backfill")):
         try:
@@ -173,7 +182,14 @@ def _look(
     return work, settings.series(), found
 
 
-def _plan(series: "Series", found: "Survey") -> list[str]:
+def check_span(from_ms: int | None, to_ms: int | None) -> None:
+    """Return for a span that can hold a bar; `UsageError` for one that ends before it begins."""
+    if from_ms is not None and to_ms is not None and from_ms >= to_ms:
+        raise UsageError("--from must be before --to")
+
+
+def plan(series: "Series", found: "Survey") -> list[str]:
+    """What differs, bar by bar, and what is done about it."""
     if not found.opens:
         return [f"{series}: no stored bar lies there; nothing was compared"]
     span = f"{grid.text(found.opens[0])}..{grid.text(found.opens[-1])}"
@@ -183,34 +199,36 @@ def _plan(series: "Series", found: "Survey") -> list[str]:
 
 def _says_yes(found: "Survey") -> bool:
     fills, changes = len(found.of_kind("missing")), len(found.of_kind("mismatch"))
-    return _is_yes(f"fill {fills} and change {changes} stored bars?")
+    return is_yes(f"fill {fills} and change {changes} stored bars?")
 
 
-def _is_yes(question: str) -> bool:
+def is_yes(question: str) -> bool:
+    """Whether a person types yes."""
     typed = click.prompt(f"{question} type yes", default="no", err=True)
     return str(typed).strip().lower() == "yes"
 
 
 def _tell_found(settings: Settings, series: "Series", found: "Survey") -> int:
     if settings.json:
-        say(json.dumps(_facts(series, found)))
+        say(json.dumps(facts(series, found)))
     return Unrepaired.exit_code if found.differences else 0
 
 
 def _tell_done(settings: Settings, series: "Series", found: "Survey", done: "Mended") -> int:
     if settings.json:
-        say(json.dumps(_facts(series, found, done)))
+        say(json.dumps(facts(series, found, done)))
     else:
         say(f"filled={len(done.filled)} revised={len(done.revised)} left={len(done.left)} run={found.run!r}")
     if done.left:
         raise Unrepaired(
             f"{series}: {len(done.left)} of {len(found.differences)} bars were left as they are; first: {done.left[0]}",
-            hint=_left_hint({each.kind for each in done.left}),
+            hint=left_hint({each.kind for each in done.left}),
         )
     return 0
 
 
-def _left_hint(kinds: set[str]) -> str:
+def left_hint(kinds: set[str]) -> str:
+    """What there is to do about bars that were left as they are."""
     hints = {
         "mismatch": "where the exchange did not say the same twice, run it again later",
         "absent": "what the exchange has not got cannot be filled: nothing is made up",
@@ -219,7 +237,8 @@ def _left_hint(kinds: set[str]) -> str:
     return "; ".join(hint for kind, hint in hints.items() if kind in kinds)
 
 
-def _facts(series: "Series", found: "Survey", done: "Mended | None" = None) -> dict[str, Any]:
+def facts(series: "Series", found: "Survey", done: "Mended | None" = None) -> dict[str, Any]:
+    """As JSON types."""
     left = {each.open_time_ms for each in done.left} if done else set()
     return {
         "series": {"symbol": series.symbol, "interval": str(series.interval)},
