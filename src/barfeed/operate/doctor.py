@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 from barfeed.artifacts import reading
 from barfeed.artifacts.reading import Folder
 from barfeed.domain import grid, life, window
-from barfeed.domain.bars import Series
+from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import BarfeedError, ExchangeBlocked, ExchangeUnavailable, WindowGap
 from barfeed.domain.life import Life, Seen
 from barfeed.domain.verdict import Remedies, why_ahead
@@ -22,8 +22,9 @@ from barfeed.exchange.transport.single import open_transport
 from barfeed.feed import inquiry
 from barfeed.machine.clock import Clock, ExchangeTime
 from barfeed.machine.locks import CANNOT_LOCK
-from barfeed.operate import checks, host, status
+from barfeed.operate import checks, host, market, market_doctor, status
 from barfeed.operate.checks import Check
+from barfeed.operate.market_doctor import Market
 from barfeed.store.duckdb import Store
 from barfeed.store.own.constraints import further
 from barfeed.store.own.readers import oldest_reader, read_whole
@@ -71,13 +72,15 @@ class Patient(NamedTuple):
     root: Path
     home: Path
     commands: Commands
+    # Many series instead of the one.
+    market: Market | None = None
 
 
 def examine(patient: Patient, clock: Clock) -> list[Check]:
     """Every check in the order it is told; none of them is waited for longer than the limit."""
     end_sec = clock.steady_sec() + LIMIT_SEC
     time = _started(lambda: _ask_time(patient, clock))
-    now = _started(lambda: _life(patient, clock, time))
+    now = _started(lambda: None if patient.market else _life(patient, clock, time))
     looks = {name: _started(look) for name, look in _looks(patient, clock, time, now).items()}
     told = []
     for name, look in looks.items():
@@ -90,10 +93,7 @@ def _looks(patient: Patient, clock: Clock, time: "Future[ExchangeTime]", now: "F
         "exchange": lambda: _exchange(patient, time),
         "proxy": lambda: [_proxy(patient, clock)],
         "tls": lambda: [_reached("tls", patient.base_url)],
-        "symbol": lambda: [checks.symbol(patient.series, now.result())],
-        "store": lambda: _store(patient, Exchange(lambda: _now_ms(clock, time), now, lambda: _talk(patient, clock))),
-        "locks": lambda: _locks(patient),
-        "last cycle": lambda: _last_cycle(patient),
+        **_of_series_or_market(patient, clock, time, now),
     }
     if patient.stream_url:
         looks["stream"] = lambda: [_reached("stream", patient.stream_url)]
@@ -105,6 +105,27 @@ def _looks(patient: Patient, clock: Clock, time: "Future[ExchangeTime]", now: "F
         "scheduler": lambda: [checks.scheduler(host.schedulers(patient.root, patient.home))],
         "extras": lambda: _extras(patient),
     }
+
+
+def _of_series_or_market(
+    patient: Patient, clock: Clock, time: "Future[ExchangeTime]", now: "Future[Life | None]"
+) -> dict[str, Look]:
+    if many := patient.market:
+        return {"market": lambda: _market(patient, many, clock, time), "locks": lambda: _locks(patient)}
+    exchange = Exchange(lambda: _now_ms(clock, time), now, lambda: _talk(patient, clock))
+    return {
+        "symbol": lambda: [checks.symbol(patient.series, now.result())],
+        "store": lambda: _store(patient, exchange),
+        "locks": lambda: _locks(patient),
+        "last cycle": lambda: _last_cycle(patient),
+    }
+
+
+def _market(patient: Patient, many: Market, clock: Clock, time: "Future[ExchangeTime]") -> list[Check]:
+    listings = _started(lambda: _talk(patient, clock).listings(_ANSWER_SEC))
+    asked = market_doctor.Asked(lambda: _now_ms(clock, time), listings.result)
+    found = [market_doctor.look_at(patient.store, patient.persist_dir, many, each, asked) for each in many.intervals]
+    return [check for each in found for check in each]
 
 
 def _started(do: Callable[[], _Value]) -> "Future[_Value]":
@@ -303,13 +324,22 @@ def _folder(folder: Path, made: Sequence[Path]) -> Check:
 
 
 def _room(patient: Patient) -> Check:
-    ran = status.runs_of(patient.persist_dir, patient.series)
+    if patient.market:
+        root = patient.persist_dir
+        every = [_day_bytes(market.runs_of_market(root, each), each) for each in patient.market.intervals]
+        day_bytes = sum(each or 0 for each in every) or None
+    else:
+        day_bytes = _day_bytes(status.runs_of(patient.persist_dir, patient.series), patient.series.interval)
+    return checks.room(host.free_bytes(host.nearest(patient.persist_dir)), day_bytes, patient.commands.prune)
+
+
+def _day_bytes(ran: status.Runs, interval: Interval) -> int | None:
+    """What the files of a day take, None where there are none yet."""
     names = reading.as_written(Folder(ran.folder))[-_RUNS_WEIGHED:] if ran.last else []
     # A failed run leaves a fraction of a good one: after a night of nothing else, the last good one tells.
     names += [reading.publisher(ran.inference)] if ran.inference else []
     run_bytes = max((host.size_bytes(ran.folder, f"{name}_") for name in names), default=None)
-    day_bytes = None if run_bytes is None else run_bytes * _DAY_MS // patient.series.interval.ms
-    return checks.room(host.free_bytes(host.nearest(patient.persist_dir)), day_bytes, patient.commands.prune)
+    return None if run_bytes is None else run_bytes * _DAY_MS // interval.ms
 
 
 def _extras(patient: Patient) -> list[Check]:

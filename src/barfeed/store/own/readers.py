@@ -2,8 +2,8 @@
 
 import duckdb
 
-from barfeed.domain.bars import Series
-from barfeed.store.place import place_of
+from barfeed.domain.bars import Interval, Series
+from barfeed.store.place import market_table, markets, place_of
 
 # DuckDB 1.0 stumbles over each key, 1.1 over each index, that a newer one has written, whatever the storage version.
 _OLDEST_READER = "1.1.0"
@@ -24,3 +24,10 @@ def read_whole(connection: duckdb.DuckDBPyConnection, series: Series) -> None:
     # Of a hash no column's statistics know anything, as they do of a count, a least or a greatest.
     rows = place_of(connection, series).rows
     connection.execute(f"SELECT bit_xor(hash(COLUMNS(*))) FROM {rows} AS bars").fetchall()  # noqa: S608 - a checked name
+
+
+def read_every(connection: duckdb.DuckDBPyConnection, interval: Interval) -> None:
+    """As `read_whole`, of every symbol that stands in the table of all; nothing where there is none."""
+    if interval in markets(connection):
+        table = market_table(interval)
+        connection.execute(f"SELECT bit_xor(hash(COLUMNS(*))) FROM store.main.{table}").fetchall()  # noqa: S608 - ours

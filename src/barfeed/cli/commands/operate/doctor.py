@@ -13,6 +13,7 @@ import click
 from barfeed import __version__
 from barfeed.cli.examples import examples
 from barfeed.cli.hints import sister
+from barfeed.cli.market.choice import choice
 from barfeed.cli.settings import Settings, check_address, options_of
 from barfeed.cli.terminal import log_to_stderr, say
 from barfeed.domain import grid
@@ -21,6 +22,7 @@ from barfeed.domain.errors import UsageError
 if TYPE_CHECKING:
     from barfeed.operate.checks import Check
     from barfeed.operate.doctor import Patient
+    from barfeed.operate.market_doctor import Market
 
 # Another process holds the store for milliseconds: who holds it longer is to be named.
 _LOCK_SEC = 2.0
@@ -38,12 +40,13 @@ _PLAIN_MARKS = {"good": "ok  ", "note": "note", "bad": "BAD "}
 
 
 @click.command(
-    epilog=examples("barfeed doctor", "barfeed doctor --json"),
+    epilog=examples("barfeed doctor", "barfeed doctor --json", "barfeed doctor --symbols all"),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @options_of(
-    "duckdb", "persist_dir", "buffer_hours", "symbol", "interval", "base_url", "max_skew_sec", "stream", "stream_url",
-    "alert", "metrics_file", "listen", "debug",
+    "duckdb", "persist_dir", "buffer_hours", "symbol", "interval", "intervals", "base_url", "max_skew_sec", "stream",
+    "stream_url", "alert", "metrics_file", "listen", "debug",
+    symbols="Check a feed of many series: all, or names and patterns.",
     json="Print everything as one line of JSON.",
 )  # fmt: skip
 def doctor(*, json: bool, **values: Any) -> int:
@@ -98,7 +101,18 @@ def _patient(settings: Settings) -> "Patient":
             backfill=sister("backfill"),
             prune=sister("prune", "--keep-days", "90"),
         ),
+        market=_market(settings),
     )
+
+
+def _market(settings: Settings) -> "Market | None":
+    from barfeed.operate.market_doctor import Market  # noqa: PLC0415
+
+    many = choice(settings)
+    if many is None:
+        return None
+    catch_up, fill = sister("run", "--catch-up"), sister("repair", "--only", "gaps", "--dry-run")
+    return Market(many.selection, many.intervals, settings.buffer_hours, catch_up, fill)
 
 
 def _wanting(settings: Settings) -> dict[str, Sequence[str]]:
@@ -106,6 +120,7 @@ def _wanting(settings: Settings) -> dict[str, Sequence[str]]:
     metrics = {"--metrics-file": settings.metrics_file, "--listen": settings.listen}
     return {
         "alerts": ["--alert"] if settings.alert else [],
+        "market": ["--symbols"] if choice(settings) else [],
         "metrics": [flag for flag, value in metrics.items() if value],
         "socks": _socks_proxy(settings),
     }
