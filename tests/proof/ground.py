@@ -38,7 +38,7 @@ ERA_MS = ms(2024, 2, 10, 13)
 TAPE = Tape.of(BTCUSDT_1H, made_up_bars(ERA_MS + hours(3000), 3700))
 MARKET_TAPES = {
     each: Tape.of(Series.of(each, "1h"), made_up_bars(ERA_MS + hours(3000), 3700, each))
-    for each in ("BTCUSDT", "ETHUSDT", "币安人生USDT")
+    for each in ("BTCUSDT", "ETHUSDT", "龙虾USDT")
 }
 WINDOW_BARS = 30
 ANYTHING = Terms(price=1e9, volume=1e9, pause_sec=5.0)

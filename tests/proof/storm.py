@@ -5,6 +5,7 @@ from random import Random
 from typing import NamedTuple
 
 from barfeed.domain.bars import HOUR_MS
+from barfeed.replay.faults.script import KINDS
 from world import written
 
 ANY_PATH = ("klines", "time", "*")
@@ -101,23 +102,42 @@ ABSURD = Climate("absurd", 0.7, 3, 0.5)
 
 
 class Storm(NamedTuple):
-    """The faults of one hour: their kinds, and the TOML that says them."""
+    """The faults of one hour: their kinds, the TOML that says them, and of a market which symbol each is about."""
 
     kinds: tuple[str, ...]
     toml: str
+    # "" for all of them.
+    symbols: tuple[str, ...] = ()
 
     @property
     def may_end(self) -> frozenset[str]:
         """Every status that the hour may have."""
-        return MAY_FOLLOW.union(*(MAY_END[kind] for kind in self.kinds))
+        return self.may_end_of("")
+
+    def may_end_of(self, symbol: str) -> frozenset[str]:
+        """Every status that this symbol may have: what is about another is none of its troubles."""
+        about = self.symbols or ("",) * len(self.kinds)
+        # A status may be said to the address, whatever it was asked about.
+        own = [kind for kind, each in zip(self.kinds, about, strict=True) if each in {"", symbol} or kind == "status"]
+        return MAY_FOLLOW.union(*(MAY_END[kind] for kind in own))
 
 
-def draw(random: Random, climate: Climate, target_ms: int) -> Storm:
-    """The faults of the hour that closes `target_ms`."""
+def draw(random: Random, climate: Climate, target_ms: int, symbols: Sequence[str] = ()) -> Storm:
+    """The faults of the hour that closes `target_ms`; of a market's `symbols` many are about one."""
     if random.random() >= climate.rate:
         return Storm((), "")
     kinds = tuple(random.choice(sorted(FAULTS)) for _ in range(random.randint(1, climate.at_once)))
-    return Storm(kinds, "\n".join(_fault(random, climate, kind, target_ms) for kind in kinds))
+    texts = [_fault(random, climate, kind, target_ms) for kind in kinds]
+    if not symbols:
+        return Storm(kinds, "\n".join(texts))
+    about = tuple(random.choice(["", *symbols]) if may_choose(*each) else "" for each in zip(kinds, texts, strict=True))
+    chosen = [f'{text}symbol = "{symbol}"\n' if symbol else text for text, symbol in zip(texts, about, strict=True)]
+    return Storm(kinds, "\n".join(chosen), about)
+
+
+def may_choose(kind: str, text: str) -> bool:
+    """Whether a fault, as TOML, can be about some symbols only: no other path than that of klines has one."""
+    return "symbol" in KINDS[kind].scope and ("path = " not in text or 'path = "klines"' in text)
 
 
 def _fault(random: Random, climate: Climate, kind: str, target_ms: int) -> str:

@@ -16,7 +16,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from barfeed.artifacts import writing
 from barfeed.domain import grid, rules, verdict
 from barfeed.feed.settling import Settling
-from barfeed.replay.faults.script import KINDS
 from barfeed.replay.tapes.tape import Tape
 from barfeed.store import revisions
 from barfeed.store.market import MarketTable, Window
@@ -32,7 +31,7 @@ from proof.ground import (
     order,
 )
 from proof.model import HOUR_MS, Kept, Model, check_evidence, check_windows
-from proof.storm import ANY_PATH, EXITS, FAULTS
+from proof.storm import ANY_PATH, EXITS, FAULTS, may_choose
 from proof.victim import Victims
 from world import written
 
@@ -225,10 +224,7 @@ class Life(RuleBasedStateMachine):
         for symbol in self.models:
             self._may_be_said(symbol, kind, said, at)
         text = f'[[fault]]\nkind = "{kind}"\n{said.format(bar=written(at), path=path)}{when}\n'
-        # No other path than that of klines has a symbol.
-        of_klines = "path = " not in text or 'path = "klines"' in text
-        chosen = of is not None and "symbol" in KINDS[kind].scope and of_klines
-        return f'{text}symbol = "{self._symbol(of or 0)}"\n' if chosen else text
+        return f'{text}symbol = "{self._symbol(of)}"\n' if of is not None and may_choose(kind, text) else text
 
     def _may_be_said(self, symbol: str, kind: str, said: str, at: int) -> None:
         model = self.models[symbol]
@@ -245,8 +241,9 @@ class Life(RuleBasedStateMachine):
 
 
 def _on_the_wire(symbol: str, volume: float) -> float:
-    """With as many decimals as the exchange writes."""
-    return float(f"{volume:.{MARKET_TAPES[symbol].decimals.volume}f}")
+    """With as many decimals as the exchange writes; prices move in every bar, and so there is some volume."""
+    decimals = MARKET_TAPES[symbol].decimals.volume
+    return float(f"{max(volume, 0.1**decimals):.{decimals}f}")
 
 
 def _values(tape: Tape) -> dict[int, tuple[float, ...]]:

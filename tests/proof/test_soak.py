@@ -8,7 +8,7 @@ import pytest
 
 from barfeed.replay.faults.script import KINDS, STREAM
 from barfeed.replay.rest import venue
-from proof.soak import soak
+from proof.soak import MarketSoak, Soak, soak
 from proof.soak_report import BEGIN, END, PAGE, put
 from proof.storm import EXITS, FAULTS, MAY_END
 
@@ -27,15 +27,17 @@ def test_every_fault_that_the_replay_exchange_knows_is_in_the_storm() -> None:
 
 
 @pytest.mark.long
-def test_a_few_days_of_bad_weather_end_as_documented_and_in_the_very_tape(tmp_path: Path) -> None:
-    report = soak(tmp_path, 40, seed=8, month_hours=10)
+@pytest.mark.parametrize("of", [Soak, MarketSoak])
+def test_a_few_days_of_bad_weather_end_as_documented_and_in_the_very_tape(of: type[Soak], tmp_path: Path) -> None:
+    report = soak(tmp_path, 40, seed=8, month_hours=10, of=of)
     assert report.ended.total() == 40
     assert len(report.struck) > 5
 
 
 @pytest.mark.proof
-def test_months_of_bad_weather_end_as_documented_and_in_the_very_tape(tmp_path: Path) -> None:
-    report = soak(tmp_path, 1500, seed=3, month_hours=240)
+@pytest.mark.parametrize("of", [Soak, MarketSoak])
+def test_months_of_bad_weather_end_as_documented_and_in_the_very_tape(of: type[Soak], tmp_path: Path) -> None:
+    report = soak(tmp_path, 1500, seed=3, month_hours=240, of=of)
     assert set(report.struck) == set(FAULTS)
     assert report.is_flat, report.markdown()
 
