@@ -11,6 +11,7 @@ from benchmarks.ground import ROOT
 from benchmarks.market import cold as market_cold
 from benchmarks.market import minutes as market_minutes
 from benchmarks.market import rows as market_rows
+from benchmarks.market import stream as market_stream
 from benchmarks.market import warm as market_warm
 from benchmarks.report import Section, machine, write, write_part
 
@@ -28,6 +29,7 @@ PARTS: dict[str, tuple[Callable[[Path, int], Section], int, int]] = {
     "market-warm": (market_warm.measure, 5, 2),
     "market-minutes": (market_minutes.measure, 60, 5),
     "market-cold": (market_cold.measure, 9, 3),
+    "market-stream": (market_stream.measure, 20, 2),
     "market-rows": (market_rows.measure, 9, 3),
     "python": (python.measure, 15, 3),
 }

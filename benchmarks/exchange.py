@@ -15,6 +15,7 @@ from barfeed.machine.clock import SystemClock
 from barfeed.replay.archive import Far
 from barfeed.replay.clocks import HandClock, ReplayClock
 from barfeed.replay.exchange import ReplayExchange
+from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.server import ReplayServer
 from barfeed.replay.stream import session
 from benchmarks.ground import ROOT, close_ms, tape
@@ -24,9 +25,12 @@ from benchmarks.market.ground import GROUNDS
 class Exchange:
     """The benchmark's end: starts the process, turns its clock, ends it."""
 
-    def __init__(self, market: str = "one", latency_sec: float = 0.0, weight_limit: int = 2400) -> None:
+    def __init__(
+        self, market: str = "one", latency_sec: float = 0.0, weight_limit: int = 2400, faults: str = ""
+    ) -> None:
+        """`faults` as TOML."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.exchange", market, str(latency_sec), str(weight_limit)],
+            [sys.executable, "-m", "benchmarks.exchange", market, str(latency_sec), str(weight_limit), faults],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -86,12 +90,12 @@ class TurnedClock:
         return turned_sec
 
 
-def _serve(market: str, latency_sec: float, weight_limit: int) -> None:
+def _serve(market: str, latency_sec: float, weight_limit: int, faults: str) -> None:
     # An hour passes here in a second, and no connection is meant to end by it.
     session.LIFE_MS = sys.maxsize
     clock = TurnedClock(close_ms(0))
     tapes = [tape()] if market == "one" else GROUNDS[market].tapes()
-    exchange = ReplayExchange(tapes, clock.now_ms, (), weight_limit)
+    exchange = ReplayExchange(tapes, clock.now_ms, parse_faults(faults, "the benchmark"), weight_limit)
     served = Far(exchange, latency_sec) if latency_sec else exchange
     with ReplayServer(served, streams=exchange) as server:
         print(server.url, flush=True)
@@ -101,4 +105,4 @@ def _serve(market: str, latency_sec: float, weight_limit: int) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))
+    _serve(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
