@@ -3,7 +3,10 @@
 import errno
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
+
+import duckdb
 
 from barfeed.domain.errors import StoreUnusable
 
@@ -19,6 +22,16 @@ def is_held(problem: BaseException) -> bool:
     """Whether another process has the file: it may let go."""
     found = _UNLOCKED.search(str(problem))
     return found is not None and found[1].startswith(_HELD)
+
+
+def copied(connection: duckdb.DuckDBPyConnection, statement: str, values: Sequence[object] = ()) -> int:
+    """Write a file by a COPY of DuckDB's; how many rows. Raises `OSError`, in the system's words, where that fails."""
+    try:
+        return int(connection.execute(statement, list(values)).fetchall()[0][0])
+    except duckdb.IOException as problem:
+        said = str(problem)
+        number = next((number for number in errno.errorcode if os.strerror(number) in said), errno.EIO)
+        raise OSError(number, os.strerror(number)) from problem
 
 
 def trouble(path: Path, problem: BaseException) -> StoreUnusable | None:

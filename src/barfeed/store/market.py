@@ -20,6 +20,7 @@ from barfeed.domain.errors import StoreUnusable
 from barfeed.domain.grid import Gap
 from barfeed.domain.life import Listing
 from barfeed.domain.market.membership import Seen
+from barfeed.store import disk
 from barfeed.store.duckdb import Session, Store, transaction
 from barfeed.store.place import NO_BARS, SymbolBars, as_if_stored, market_table
 
@@ -236,13 +237,14 @@ class MarketTable:
     def write_windows(self, path: Path, from_ms: Mapping[str, int], end_ms: int) -> int:
         """Write these symbols' bars to a Parquet file, each from the moment given with it to `end_ms`; how many.
 
-        Columns: symbol, timestamp (UTC), open, high, low, close, volume; sorted by symbol, then time.
+        Columns: symbol, timestamp (UTC), open, high, low, close, volume; sorted by symbol, then time. Raises `OSError`
+        where the disk of that file fails.
         """
         quoted = str(path).replace("'", "''")
         symbols = sorted(from_ms)
         begins_ms = [from_ms[each] for each in symbols]
         values = [symbols, begins_ms, list(range(len(symbols))), min(begins_ms, default=end_ms), end_ms]
-        return int(self.connection.execute(_PUBLISH.format(table=self.relation, path=quoted), values).fetchall()[0][0])
+        return disk.copied(self.connection, _PUBLISH.format(table=self.relation, path=quoted), values)
 
     def membership(self) -> list[Seen]:
         """Every listing that was noted, oldest first. Raises `StoreUnusable` for a table `symbols` of another shape."""

@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 
 from barfeed.domain.bars import VALUE_COLUMNS, Bar, Pull, Turnover
+from barfeed.store import disk
 
 # As it came, all columns of a kline but the last, which means nothing.
 _COLUMNS = {
@@ -88,9 +89,9 @@ class Pulls:
         return {symbol: found.get(symbol, Pull((), (), ())) for symbol in symbols}
 
     def save(self, path: Path) -> int:
-        """Write all of it to a Parquet file, every column; how many rows."""
+        """Write all of it to a Parquet file, every column; how many rows. Raises `OSError` where the disk fails."""
         quoted = str(path).replace("'", "''")
-        return int(self._connection.execute(_SAVE.format(path=quoted)).fetchall()[0][0])
+        return disk.copied(self._connection, _SAVE.format(path=quoted))
 
 
 def _pull(rows: Sequence[Sequence[int | float]]) -> Pull:
