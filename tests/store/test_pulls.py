@@ -51,9 +51,10 @@ def test_what_one_pass_pulled_is_not_the_next_ones(store: Store) -> None:
 
 
 def test_a_disk_that_has_no_room_for_it_is_told_in_the_systems_words(store: Store) -> None:
-    with pulls(store.beside()) as pulled, pytest.raises(OSError, match="No space left on device"):
+    with pulls(store.beside()) as pulled:
         pulled.put(PULLS)
-        pulled.save(Path("/dev/full"))
+        with pytest.raises(OSError, match="No space left on device"):
+            pulled.save(Path("/dev/full"))
 
 
 def test_where_duckdbs_instance_is_gone_there_is_nothing_to_let_go_of(store: Store) -> None:
