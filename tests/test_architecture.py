@@ -29,6 +29,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 HOMES = {
     "click": "cli",
     "duckdb": "store",
+    "obstore": "store/lake",
     "urllib3": "exchange/transport",
     "aiohttp": "exchange/transport",
     "websockets": "exchange/stream",

@@ -216,7 +216,8 @@ def test_every_hint_with_a_command_names_one_that_exists() -> None:
     assert {"run", "repair", "backfill"} <= named <= modules
 
 
-# Messages that other tests live: cli/test_settings, history/backfill, machine/test_disks, exchange/test_socks.
+# Messages that other tests live: cli/test_settings, history/backfill, machine/test_disks, exchange/test_socks,
+# store/lake.
 OF_THE_MACHINE = {
     "usage_error": [
         "begins or ends with a quote", "begins or ends with a blank or a line break", "which nobody has replaced",
@@ -232,6 +233,11 @@ OF_THE_MACHINE = {
         "is on a disk that cannot be flushed",
     ],
     "artifacts_unusable": ["stands whole, but its folder cannot be flushed to the disk"],
+    "lake_unusable": [
+        "cannot be used", "cannot be written", "is another store's", "is ahead of the store", "and no manifest",
+        "which is not in its manifest", "is no manifest of a lake", "was written by a newer barfeed",
+        "was moved or copied",
+    ],
 }  # fmt: skip
 
 

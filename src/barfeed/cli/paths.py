@@ -3,7 +3,7 @@
 import os
 import re
 from contextlib import suppress
-from typing import Any
+from typing import Any, NewType
 
 import click
 
@@ -11,8 +11,12 @@ _QUOTES = "\"'`“”‘’"  # noqa: RUF001 - as word processors set them
 # $HOME, ${HOME}, $(pwd), %USERPROFILE%, and %h of a systemd unit.
 _UNREPLACED = re.compile(r"\$[A-Za-z_]\w*|\$\{[^}]*\}?|\$\([^)]*\)?|%[A-Za-z_]{4,}%|^%[a-zA-Z](?=/)")
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|:memory:")
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.=-]+)*/?", re.ASCII)
 _OF_SERIES = re.compile(r"[^-=/\\]+-[^-=/\\]+=")
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]")
+
+# Where a lake is: a folder, or an address of S3.
+Lake = NewType("Lake", str)
 
 
 class MeantPath(click.Path):
@@ -24,6 +28,20 @@ class MeantPath(click.Path):
         if why := _unmeant(text):
             self.fail(f"{text[:120]!r} {why}", param, ctx)
         return super().convert(text, param, ctx)
+
+
+class MeantLake(click.ParamType[str]):
+    """A folder as a `MeantPath`, or `s3://bucket/prefix`."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The same, or wrong usage."""
+        if not value or _BUCKET.fullmatch(value):
+            return str(value)
+        if value.startswith("s3:"):
+            self.fail(f"{value[:120]!r} is not an address like s3://bucket/prefix", param, ctx)
+        return str(MeantPath().convert(value, param, ctx))
 
 
 class MeantFile(MeantPath):

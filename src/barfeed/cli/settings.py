@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from barfeed.cli.paths import MeantPath, stray_ends
+from barfeed.cli.paths import Lake, MeantLake, MeantPath, stray_ends
 from barfeed.domain import grid
 from barfeed.domain.bars import Series
 from barfeed.domain.errors import UsageError
@@ -58,6 +58,7 @@ class Settings:
         "db", "Where the inference CSV comes from; db,api: from the API where the store fails."
     )
     plain_decimals: bool = _setting(False, "Write 0.0000157066 for 1.57066e-05 in CSVs: no number has an exponent.")
+    lake: Lake = _setting(Lake(""), "Keep the store as Parquet here, too: a folder, or s3://bucket/prefix.")
     watch: bool = _setting(False, "Run for ever, or one cycle.")
     sleep_sec: float = _setting(300.0, "Watch: longest sleep between looks.", at_least=0.05, at_most=3600)
     dry_run: bool = _setting(False, "Decide and report; leave the store as it is.")
@@ -297,8 +298,8 @@ def _click_type(field: "dataclasses.Field[Any]", kind: Any) -> Any:
     if kind in {Path, Path | None}:
         # Who may not read it is told by whoever opens it, as any other trouble with the disk.
         return MeantPath(path_type=Path, readable=False)
-    if kind == _MANY:
-        return str
+    if kind in _CLICK_TYPES:
+        return _CLICK_TYPES[kind]
     if typing.get_origin(kind) is Literal:
         return _Choice(typing.get_args(kind))
     return kind
@@ -397,6 +398,7 @@ def _fits(value: object, kind: Any) -> bool:
 
 
 _MANY = tuple[str, ...]
+_CLICK_TYPES = {_MANY: str, Lake: MeantLake()}
 _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", _MANY: "a list of texts"}
 _TYPES = typing.get_type_hints(Settings)
 _NAMES = frozenset(_TYPES)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from barfeed.history.mending.let_pass import LetPass
     from barfeed.history.mending.repair import Repair
     from barfeed.operate.metrics.collector import Collector
+    from barfeed.store.lake.lake import Lake
 
 
 # Cycles are heard of, passes, or both.
@@ -48,7 +49,8 @@ def wire(settings: Settings, remedies: Remedies) -> tuple[Feed, Order, Rest]:
     """What a cycle works with, what it is asked to do, and whom it asks; `UsageError` names a wrong setting."""
     order = _order(settings, remedies)
     clock = SystemClock()
-    feed = Feed(open_store(settings, clock), settings.persist_dir / slug(order.dataset), clock)
+    folder = settings.persist_dir / slug(order.dataset)
+    feed = Feed(open_store(settings, clock), folder, clock, open_lake(settings, clock))
     return feed, order, open_rest(settings, clock)
 
 
@@ -182,6 +184,16 @@ def terms(settings: Settings) -> Terms | None:
 def open_store(settings: Settings, clock: Clock) -> Store:
     """The store that the settings name."""
     return Store(settings.duckdb, clock, settings.lock_timeout_sec)
+
+
+def open_lake(settings: Settings, clock: Clock) -> "Lake | None":
+    """The lake that the settings name, if any; nothing is asked or opened yet."""
+    if not settings.lake:
+        return None
+    # Imported here: most feeds have none.
+    from barfeed.store.lake.lake import Lake  # noqa: PLC0415
+
+    return Lake(settings.lake, clock)
 
 
 def open_rest(settings: Settings, clock: Clock) -> Rest:

@@ -15,7 +15,8 @@ BarfeedError
 │   └── ExchangeBlocked      418 or 403: every call stops until it lifts the block
 ├── LocalError            4  this machine's disk
 │   ├── StoreUnusable        locked, corrupt, read-only, newer, of another shape
-│   └── ArtifactsUnusable    the artifact folder cannot be written
+│   ├── ArtifactsUnusable    the artifact folder cannot be written
+│   └── LakeUnusable         the lake cannot be written or read, or is not this store's
 └── ExchangeRefused       5  retrying cannot help
     ├── SymbolGone           settled, delisted or never listed: no bar will come
     └── ContractBroken       its answer breaks its own contract
@@ -140,6 +141,10 @@ class ArtifactsUnusable(LocalError):
     """The artifact folder cannot be written."""
 
     default_hint = "check that --persist-dir is a folder you may write to and that its disk is not full"
+
+
+class LakeUnusable(LocalError):
+    """The lake cannot be written or read, is cut, ahead of the store, or another store's."""
 
 
 class ExchangeRefused(BarfeedError):

@@ -1,4 +1,4 @@
-"""What every hour has, of one series or of a market: the exchange's time, a manifest, the user's command behind it."""
+"""What every hour has, of one series or of a market: the exchange's time, a manifest, what comes behind it."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -10,12 +10,13 @@ from barfeed.domain import grid
 from barfeed.domain.errors import ArtifactsUnusable, BarfeedError
 from barfeed.exchange.rest import Conversation
 from barfeed.feed.order import Feed, Order
-from barfeed.feed.record import Lived
+from barfeed.feed.record import LakeLeft, Lived, failure_of
 from barfeed.feed.settling import Settling
 
 if TYPE_CHECKING:
     # Only for the types: one series goes by without it.
     from barfeed.feed.market.order import MarketOrder
+    from barfeed.store.lake.lake import Lake
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Hour:
                 self._follow_up(run)
                 raise
             self._follow_up(run)
+            self._export(run)
 
     def refuse_overtaken(self, target_ms: int, stored_ms: int | None = None) -> None:
         """Return unless the hour has turned, or what is stored says that another process lives a newer one."""
@@ -93,6 +95,27 @@ class Hour:
             raise
         self._save_manifest(run)
 
+    def _export(self, run: Run) -> None:
+        """The lake made what the store is, last of all: the model has its window, and no trouble here is the hour's."""
+        if self._feed.lake is None or self._order.dry_run:
+            return
+        with self._record.step("lake"):
+            self._record.lake = left = self._exported(self._feed.lake)
+        if left.failure:
+            self._record.warnings.append(f"the lake was not written: {left.failure.message}")
+            _log.warning("the lake was not written: %s; %s", left.failure.message, left.failure.hint)
+        self._save_manifest_again(run)
+
+    def _exported(self, lake: "Lake") -> LakeLeft:
+        try:
+            return LakeLeft(lake.address, *lake.export(self._feed.store, self._settling.interval))
+        except BarfeedError as trouble:
+            _log.debug("the lake failed", exc_info=True)
+            return LakeLeft(lake.address, failure=failure_of(trouble))
+        except Exception as bug:
+            _log.exception("this is a bug in barfeed; report it")
+            return LakeLeft(lake.address, failure=failure_of(bug))
+
     def _follow_up(self, run: Run) -> None:
         news = self._record.news(run.folder) if self._order.then else {}
         if not news:
@@ -102,10 +125,13 @@ class Hour:
 
         with self._record.step("then"):
             self._record.then = run_command(self._order.then, news, self._order.then_timeout_sec)
+        self._save_manifest_again(run)
+
+    def _save_manifest_again(self, run: Run) -> None:
         try:
             self._save_manifest(run)
         except ArtifactsUnusable as problem:
-            # The hour itself is done and told; only how the command ended is not.
+            # The hour itself is done and told; only what came behind it is not.
             _log.warning("%s", problem)
 
     def _save_manifest(self, run: Run) -> None:

@@ -1,13 +1,17 @@
 """What a cycle is asked to do, and what it works with."""
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from barfeed.domain.acceptance import Terms
 from barfeed.domain.bars import Series
 from barfeed.domain.verdict import Remedies
 from barfeed.machine.clock import Clock
 from barfeed.store.duckdb import Store
+
+if TYPE_CHECKING:
+    # Only for the types: most feeds have no lake.
+    from barfeed.store.lake.lake import Lake
 
 Source = Literal["db", "api", "db,api"]
 
@@ -39,8 +43,9 @@ class Order(NamedTuple):
 
 
 class Feed(NamedTuple):
-    """What a cycle works with: the store, the folder of its files, the machine's clock."""
+    """What a cycle works with: the store, the folder of its files, the machine's clock, the lake where there is one."""
 
     store: Store
     folder: Path
     clock: Clock
+    lake: "Lake | None" = None

@@ -28,7 +28,7 @@ MANIFEST_VERSION = 1
 
 # What a cycle does, and how long each took: keys of the manifest, and labels of a metric.
 Step = Literal[
-    "time", "membership", "pull", "confirm", "evidence", "store", "ask_again", "publish", "inquiry", "then"
+    "time", "membership", "pull", "confirm", "evidence", "store", "ask_again", "publish", "inquiry", "then", "lake"
 ]  # fmt: skip
 
 
@@ -71,6 +71,32 @@ class Measured(NamedTuple):
     windows: int | None = None
 
 
+class LakeLeft(NamedTuple):
+    """How the lake was left behind a cycle: days written, days left to the next one, and bars in all; or why not."""
+
+    address: str
+    written: int = 0
+    left: int = 0
+    rows: int = 0
+    is_busy: bool = False
+    failure: Failure | None = None
+
+    @property
+    def status(self) -> str:
+        """`written`, `up_to_date`, `behind`, `busy`, or the error's name."""
+        if self.failure:
+            return self.failure.status
+        if self.is_busy:
+            return "busy"
+        return "behind" if self.left else "written" if self.written else "up_to_date"
+
+    def told(self) -> dict[str, Any]:
+        """As the manifest keeps it."""
+        message, hint = (self.failure.message, self.failure.hint) if self.failure else ("", "")
+        facts = {"address": self.address, "status": self.status, "written": self.written, "left": self.left}
+        return facts | {"rows": self.rows, "message": message, "hint": hint}
+
+
 class Lived(ABC):
     """What is noted of a cycle and of a pass alike: for which bar it was, how long it took, how it ended."""
 
@@ -82,6 +108,7 @@ class Lived(ABC):
     failure: Failure | None
     durations_sec: dict[str, float]
     then: Ended | None
+    lake: LakeLeft | None
     run_time: str | None
     manifest_path: str | None
     # Whether it was before its bar had settled, and left something to the clock.
@@ -180,6 +207,7 @@ class Record(Lived):
     shortage: "Shortage | None" = None
     durations_sec: dict[str, float] = field(default_factory=dict)
     then: Ended | None = None
+    lake: LakeLeft | None = None
     run_time: str | None = None
     manifest_path: str | None = None
 
@@ -280,6 +308,7 @@ class Record(Lived):
             "flat": [span_told(each) for each in self.flat or ()],
             "warnings": self.warnings,
             "then": self.then._asdict() if self.then else None,
+            "lake": self.lake.told() if self.lake else None,
             "durations_sec": self.durations_sec | {"total": round(self._total_sec(), 6)},
         }
 

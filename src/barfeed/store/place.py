@@ -146,10 +146,10 @@ def rows_of_all(connection: duckdb.DuckDBPyConnection, symbols: Sequence[str], i
     A symbol of which nothing is stored is not in it.
     """
     own_tables = {each.symbol: own(each) for each in alone(connection) if each.interval is interval}
-    parts = [_stamped(connection, own_tables[each], f"'{each}' AS symbol") for each in symbols if each in own_tables]
+    parts = [stamped(connection, own_tables[each], f"'{each}' AS symbol") for each in symbols if each in own_tables]
     others = [each for each in symbols if each not in own_tables]
     if others and _is_table(connection, market_table(interval)):
-        together = _stamped(connection, Place(f"store.main.{market_table(interval)}"), "symbol")
+        together = stamped(connection, Place(f"store.main.{market_table(interval)}"), "symbol")
         parts.append(f"{together} WHERE symbol IN ({_texts(others)})")
     return f"({' UNION ALL '.join(parts) or _NOTHING})"
 
@@ -224,7 +224,8 @@ def as_if_stored(connection: duckdb.DuckDBPyConnection, table: str | None, bars:
         connection.execute("DROP TABLE temp.main.pending")
 
 
-def _stamped(connection: duckdb.DuckDBPyConnection, place: Place, symbol: str) -> str:
+def stamped(connection: duckdb.DuckDBPyConnection, place: Place, symbol: str) -> str:
+    """All rows of a table: `symbol`, an expression by that name, `COLUMNS`, created_at; NULL where it is not told."""
     # A column of a user's own that is no moment tells nothing.
     types = {column.name.lower(): column.type for column in catalog.columns(connection, place.name)}
     is_told = types.get("created_at", "").startswith("TIMESTAMP")

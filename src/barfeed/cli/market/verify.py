@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 from barfeed.cli.commands.history.verify import (
     CONNECTIONS,
+    LAKE_HINT,
     Report,
     Whom,
     compare,
     file_hint,
     findings_told,
     is_exchanges,
+    proven_lake,
 )
 from barfeed.cli.hints import sister
 from barfeed.cli.market.asking import Asking, asking_market
@@ -36,6 +38,7 @@ from barfeed.history.market.verification import check_market
 from barfeed.history.verification import Proven, asked_span, check_runs, fillable
 from barfeed.machine.clock import SystemClock
 from barfeed.store.duckdb import Store
+from barfeed.store.lake.proof import Proven as ProvenLake
 
 # So many bars of the exchange's are in memory at once.
 _BARS_AHEAD = 50_000
@@ -77,6 +80,12 @@ class _Market:
     failed: dict[str, BarfeedError]
     proven: Proven
     quiet: dict[str, str] = field(default_factory=dict)
+    lake: ProvenLake | None = None
+
+    @property
+    def of_files(self) -> list[Finding]:
+        """What was found of files that hold everybody: those of the runs, and the lake's."""
+        return [*self.proven.findings, *(self.lake.findings if self.lake else ())]
 
     @property
     def found(self) -> list[_Found]:
@@ -88,7 +97,7 @@ class _Market:
         worst_first = sorted(
             own, key=lambda each: (_WORST_FIRST.index(each.finding.rule), -times[each.said], each.said)
         )
-        return [*worst_first, *(_Found("", each) for each in self.proven.findings)]
+        return [*worst_first, *(_Found("", each) for each in self.of_files)]
 
     @property
     def exit_code(self) -> int:
@@ -116,6 +125,7 @@ def verify_market(settings: Settings, many: Choice, against: Against) -> int:
         market = _proven(settings, store, many.selection, interval)
         if against.source:
             _compare(settings, store, market, against)
+        market.lake = proven_lake(settings, store, interval)
         say(*([json.dumps(_facts(market))] if settings.json else _lines(market)))
         _complain(market)
         return market.exit_code
@@ -234,13 +244,14 @@ def _summary(market: _Market) -> dict[str, object]:
     compared = [each.compared for each in reports if each.compared is not None]
     facts |= {"compared": sum(compared)} if compared else {}
     facts |= {"manifests": market.proven.manifests, "files": market.proven.files}
+    facts |= {"lake_files": market.lake.files, "lake_rows": market.lake.rows} if market.lake else {}
     return facts | {"findings": len(market.found)}
 
 
 def _facts(market: _Market) -> dict[str, object]:
     own = [{"symbol": symbol} | told for symbol, each in market.reports.items() for told in findings_told(each)]
     of_files = [{"symbol": None, "rule": each.rule, "bar": None, "message": each.message, "values": None}
-                for each in market.proven.findings]  # fmt: skip
+                for each in market.of_files]  # fmt: skip
     failed = [
         {"symbol": symbol, "status": each.status, "message": str(each), "hint": each.hint}
         for symbol, each in market.failed.items()
@@ -262,6 +273,8 @@ def _hint(market: _Market) -> str:
     hints = [_gap_hint(market), _mismatch_hint(market)]
     if any(each.rule == "file" for each in market.proven.findings):
         hints.append(file_hint(market.proven.findings))
+    if market.lake and market.lake.findings:
+        hints.append(LAKE_HINT)
     return "; ".join(each for each in hints if each)
 
 

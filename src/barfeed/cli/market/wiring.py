@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from barfeed.cli.market.choice import folder, intervals, label
 from barfeed.cli.settings import Settings
-from barfeed.cli.wiring import open_rest, open_store, terms
+from barfeed.cli.wiring import open_lake, open_rest, open_store, terms
 from barfeed.domain import grid
 from barfeed.domain.bars import HOUR_MS, Interval, Series
 from barfeed.domain.errors import UsageError
@@ -31,7 +31,8 @@ def wire_market(settings: Settings, remedies: Callable[[str], Remedies]) -> tupl
     clock = SystemClock()
     store = open_store(settings, clock)
     orders = [_order(settings, selection, each, remedies) for each in intervals(settings)]
-    markets = [Market(Feed(store, folder(settings, each.interval), clock), each) for each in orders]
+    lake = open_lake(settings, clock)
+    markets = [Market(Feed(store, folder(settings, each.interval), clock, lake), each) for each in orders]
     return markets, open_rest(settings, clock)
 
 

@@ -21,6 +21,7 @@ from barfeed.feed.record import (
     MANIFEST_VERSION,
     Ended,
     Failure,
+    LakeLeft,
     Lived,
     Measured,
     Newest,
@@ -135,6 +136,7 @@ class MarketRecord(Lived):
     failure: Failure | None = None
     durations_sec: dict[str, float] = field(default_factory=dict)
     then: Ended | None = None
+    lake: LakeLeft | None = None
     run_time: str | None = None
     manifest_path: str | None = None
     # Of a pass before it, over the same bar: what is not asked again, and whose windows it has published.
@@ -312,5 +314,6 @@ class MarketRecord(Lived):
             "membership": [each._asdict() for each in self.events],
             "warnings": self.warnings,
             "then": self.then._asdict() if self.then else None,
+            "lake": self.lake.told() if self.lake else None,
             "durations_sec": self.durations_sec | {"total": round(self._total_sec(), 6)},
         }

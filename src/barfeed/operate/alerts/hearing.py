@@ -15,7 +15,7 @@ _BUG_HINT = "run it again with --debug and report what it prints"
 
 
 def heard(record: Lived, talk: Conversation, max_skew_sec: float) -> list[Heard]:
-    """What it says of itself as a whole, and of the clock where the exchange told its own."""
+    """What it says of itself as a whole, of its lake, and of the clock where the exchange told its own."""
     matters = [_ended("cycle", record.fed, record.failure, record.target or "")]
     if talk.time:
         is_off = abs(talk.time.skew_sec) > max_skew_sec
@@ -24,6 +24,8 @@ def heard(record: Lived, talk: Conversation, max_skew_sec: float) -> list[Heard]
         matters.append(Heard("clock", record.fed, status, said, hint))
     if isinstance(record, Record) and record.flat is not None:
         matters.append(_traded("market", record.fed, record.flat_text))
+    if record.lake:
+        matters.append(_ended("lake", record.fed, record.lake.failure))
     return matters
 
 

@@ -22,7 +22,7 @@ _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 @dataclass(frozen=True)
 class Heard:
-    """What one cycle says of one matter: itself, the clock or the market; `status` is empty where it is well."""
+    """What one cycle says of one matter: itself, the clock, the market, the lake; `status` is empty if it is well."""
 
     matter: str
     series: str

@@ -16,7 +16,7 @@ from barfeed.cli.moments import MOMENT
 from barfeed.cli.settings import Settings, check_address, options_of
 from barfeed.cli.terminal import complain, log_to_stderr, say
 from barfeed.domain import grid
-from barfeed.domain.bars import Series
+from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import BarfeedError, StoreEmpty, UsageError
 from barfeed.domain.grid import Gap
 from barfeed.domain.sources import cut
@@ -28,10 +28,15 @@ if TYPE_CHECKING:
     from barfeed.exchange.paging import RestHistory
     from barfeed.history.verification import Compared, Comparison, Difference, Held, Proven
     from barfeed.store.duckdb import Store
+    from barfeed.store.lake.proof import Proven as ProvenLake
 
 # How a source's values are called: what REST says is what the exchange says.
 EXCHANGE = "exchange"
 CONNECTIONS = 4
+LAKE_HINT = (
+    "the next pass writes what the lake lacks; of a day that is another than the store's, take the folder away, and the"
+    " next pass writes it anew; what is not in its manifest, take away"
+)
 _OF_SIDES = frozenset({"mismatch", "unknown"})
 
 
@@ -51,10 +56,13 @@ class Report:
     # What of the stored history's gaps the exchange itself lacks.
     lacking: list[Gap] = field(default_factory=list)
 
+    lake: "ProvenLake | None" = None
+
     @property
     def all_findings(self) -> "list[Finding]":
         """All that was found."""
-        return [*self.findings, *(each.finding for each in self.differences), *self.proven.findings]
+        of_lake = self.lake.findings if self.lake else ()
+        return [*self.findings, *(each.finding for each in self.differences), *self.proven.findings, *of_lake]
 
 
 @click.command(
@@ -73,6 +81,7 @@ class Report:
     "duckdb", "persist_dir", "dataset", "symbol", "interval", "intervals", "weight_budget", "base_url", "max_wait_sec",
     "lock_timeout_sec", "debug",
     symbols="Prove many series: all that the store holds, or names and patterns of them.",
+    lake="Prove this lake, too: each file by its sum, each bar against the store's.",
     json="Print findings and summary as one line of JSON.",
 )  # fmt: skip
 def verify(*, against: str | None, from_ms: int | None, to_ms: int | None, archive_url: str, **values: Any) -> int:
@@ -95,6 +104,7 @@ def verify(*, against: str | None, from_ms: int | None, to_ms: int | None, archi
 
         with told_by_its_life(settings, sister("backfill")):
             compare(store, report, _whom(settings, against, archive_url), (from_ms, to_ms))
+    report.lake = proven_lake(settings, store, series.interval)
     say(*([json.dumps(_facts(report))] if settings.json else _lines(report)))
     found = report.all_findings
     if found:
@@ -127,6 +137,19 @@ def _prove(settings: Settings, store: "Store", series: Series) -> Report:
         raise StoreEmpty(str(problem), hint=f"fill it: {sister('backfill')}") from problem
     folder = settings.persist_dir / slug(settings.dataset or series.dataset)
     return Report(series, held, findings, check_runs(folder))
+
+
+def proven_lake(settings: Settings, store: "Store", interval: Interval) -> "ProvenLake | None":
+    """What there is to say of the lake's table of an interval; None where no lake is meant."""
+    from barfeed.cli.wiring import open_lake  # noqa: PLC0415
+    from barfeed.machine.clock import SystemClock  # noqa: PLC0415
+
+    lake = open_lake(settings, SystemClock())
+    if lake is None:
+        return None
+    from barfeed.store.lake.proof import prove  # noqa: PLC0415 - most have none
+
+    return prove(store, lake.table(interval), interval)
 
 
 def compare(store: "Store", report: Report, whom: "Whom", bounds: tuple[int | None, int | None]) -> None:
@@ -230,6 +253,7 @@ def _summary(report: Report) -> dict[str, object]:
     facts |= {"span": f"{grid.text(span.first_ms)}..{grid.text(span.last_ms)}"} if span else {}
     facts |= {} if report.compared is None else {"compared": report.compared}
     facts |= {"manifests": report.proven.manifests, "files": report.proven.files}
+    facts |= {"lake_files": report.lake.files, "lake_rows": report.lake.rows} if report.lake else {}
     return facts | {"findings": len(report.all_findings)}
 
 
@@ -265,6 +289,7 @@ def _hint(report: Report) -> str:
         "gap": _gap_hint(report),
         "mismatch": _mismatch_hint(report),
         "file": file_hint(report.proven.findings),
+        "lake": LAKE_HINT,
     }
     return "; ".join(hint for rule, hint in hints.items() if rule in rules)
 

@@ -1,0 +1,1 @@
+"""The lake: everything stored, once more as Parquet, for any engine and any number of readers at any time."""

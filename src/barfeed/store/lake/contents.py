@@ -1,0 +1,209 @@
+"""What the store holds of an interval, all series of it: which days changed since a mark, and a day as Parquet."""
+
+# ruff: noqa: S608 - tables and days are of our own making, paths are quoted
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+
+from barfeed.domain.bars import COLUMNS, Interval
+from barfeed.domain.errors import LakeUnusable, StoreUnusable
+from barfeed.store import place, revisions
+from barfeed.store.duckdb import Session, heard
+from barfeed.store.lake.manifest import DATE, SCHEMA_VERSION, Manifest, Mark, Stamp
+from barfeed.store.market import MarketTable
+from barfeed.store.own import shape
+from barfeed.store.troubles import refusal
+
+# Parquet's first version of pages is what old engines read, too.
+_COPY = f"""
+COPY (SELECT symbol, {", ".join(COLUMNS)}, created_at FROM {{bars}} ORDER BY timestamp, symbol) TO '{{path}}' (
+  FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v1, ROW_GROUP_SIZE 122880, KV_METADATA {{{{
+    barfeed: 'closed bars, schema version {SCHEMA_VERSION}; timestamp and created_at are UTC, without a zone'
+  }}}}
+)
+"""
+_DAYS = "SELECT day::VARCHAR FROM (SELECT DISTINCT timestamp::DATE AS day FROM {bars})"
+_STAMPS = """
+SELECT timestamp::DATE::VARCHAR, count(*), max(created_at)::VARCHAR FROM {bars} GROUP BY timestamp::DATE
+"""
+_SPAN = "SELECT min(timestamp)::VARCHAR, max(timestamp)::VARCHAR FROM {bars}"
+_ROW = "SELECT symbol, timestamp::VARCHAR, created_at::VARCHAR FROM {bars}"
+_AT = "SELECT created_at::VARCHAR FROM {bars} WHERE symbol = ? AND timestamp = TRY_CAST(? AS TIMESTAMP)"
+_REVISED = f"""
+SELECT timestamp::DATE::VARCHAR, count(*) FROM store.main.{revisions.TABLE}
+WHERE split_part(series, ' ', 2) = ? GROUP BY timestamp::DATE
+"""
+
+
+class Survey(NamedTuple):
+    """How far each table reaches, which days may differ from the lake's, and how often bars of each were changed."""
+
+    marks: dict[str, Mark]
+    days: set[str]
+    revisions: dict[str, int]
+
+
+class _Source(NamedTuple):
+    """A table, its rows as the lake has them, and which of them are meant."""
+
+    table: str
+    select: str
+    condition: str = "true"
+
+    def rows(self, where: str = "true") -> str:
+        return f"{self.select} WHERE {self.condition} AND {where}"
+
+
+class Contents:
+    """Every bar of an interval while the store is open: those in a market's table, and those of one series each."""
+
+    def __init__(self, connection: Session, interval: Interval) -> None:
+        """Raises `StoreUnusable` where the market's table is another's."""
+        self._connection = connection
+        self._interval = interval
+        self._sources = dict(_sources(connection, interval))
+
+    def survey(self, manifest: Manifest, lake: str) -> Survey:
+        """What may have changed since the manifest was written, by its marks.
+
+        Costs what came since, not what is there: rows are only ever appended. Where they were not, every day is looked
+        at. Raises `LakeUnusable` where the lake is ahead of the store, or another store's.
+        """
+        marks = {table: mark for table in self._sources if (mark := self._mark(table))}
+        revised = self._revisions()
+        broken = [table for table, mark in manifest.marks.items() if not self._is_continued(table, mark)]
+        for table in broken:
+            self._refuse_other(manifest.marks[table], lake)
+        if broken:
+            return Survey(marks, self.days().union(manifest.files), revised)
+        days = {day for day, times in revised.items() if times != manifest.revisions_of(day)}
+        for table, source in self._sources.items():
+            since = manifest.marks.get(table)
+            days |= self._days(f"({source.rows(f'rowid > {since.rowid}' if since else 'true')})")
+        return Survey(marks, days, revised)
+
+    def stamps(self, days: Collection[str], revised: Mapping[str, int]) -> dict[str, Stamp]:
+        """What the store says of these days; nothing of one that it has no bar of."""
+        wanted = set(days)
+        if not wanted or not self._sources:
+            return {}
+        rows = self._connection.execute(_STAMPS.format(bars=self._bars(min(wanted), max(wanted)))).fetchall()
+        return {day: Stamp(bars, newest, revised.get(day, 0)) for day, bars, newest in rows if day in wanted}
+
+    def stamp(self, day: str) -> Stamp | None:
+        """What the store says of a day; None where it has no bar of it."""
+        return self.stamps([day], self._revisions()).get(day)
+
+    def span(self, day: str) -> tuple[str, str]:
+        """The first and the last open time of a day."""
+        first, last = self._connection.execute(_SPAN.format(bars=self._bars(day, day))).fetchall()[0]
+        return str(first), str(last)
+
+    def write(self, day: str, path: Path) -> None:
+        """Write a day to a Parquet file, sorted by time, then symbol. Raises `LakeUnusable` for what its disk says."""
+        quoted = str(path).replace("'", "''")
+        try:
+            with heard():
+                self._connection.execute(_COPY.format(bars=self._bars(day, day), path=quoted))
+        except duckdb.Error as problem:
+            # What the disk of the lake says must not be told of the store.
+            if reason := refusal(problem):
+                raise LakeUnusable(f"{path.parent} cannot be written: {reason}", hint=DISK_HINT) from problem
+            raise
+
+    def relation(self, day: str) -> str:
+        """The bars of a day, with the lake's columns, as SQL takes them."""
+        return self._bars(day, day)
+
+    def days(self) -> set[str]:
+        """Every day that has a bar."""
+        return self._days(self._bars()) if self._sources else set()
+
+    def _bars(self, first: str = "", last: str = "") -> str:
+        within = "true"
+        if first:
+            within = f"timestamp >= TIMESTAMP '{first}' AND timestamp < TIMESTAMP '{last}' + INTERVAL 1 DAY"
+        return f"({' UNION ALL '.join(source.rows(within) for source in self._sources.values())})"
+
+    def _days(self, bars: str) -> set[str]:
+        found = self._connection.execute(_DAYS.format(bars=bars)).fetchall()
+        # A user's own table may hold a timestamp that is no moment; what reads it as a series refuses it.
+        return {day for (day,) in found if day and DATE.fullmatch(day)}
+
+    def _mark(self, table: str) -> Mark | None:
+        source = self._sources[table]
+        rows = self._count(source, "true")
+        # No row is numbered lower than how many there are; so the last one is found without a look at all of them.
+        found = self._connection.execute(f"SELECT max(rowid) FROM {source.table} WHERE rowid >= {rows - 1}").fetchall()[
+            0
+        ][0]
+        if not rows or found is None:
+            return None
+        symbol, timestamp, created_at = self._rows_at(source, found)[0]
+        return Mark(rows, found, symbol, timestamp, created_at)
+
+    def _is_continued(self, table: str, mark: Mark) -> bool:
+        """Whether what was there when the mark was set still is, untouched, and everything new stands behind it."""
+        source = self._sources.get(table)
+        if source is None or self._rows_at(source, mark.rowid) != [(mark.symbol, mark.timestamp, mark.created_at)]:
+            return False
+        return self._count(source, "true") == mark.rows + self._count(source, f"rowid > {mark.rowid}")
+
+    def _rows_at(self, source: _Source, rowid: int) -> list[tuple[str, str, str | None]]:
+        every = source._replace(condition="true")
+        return self._connection.execute(_ROW.format(bars=f"({every.rows(f'rowid = {rowid}')})")).fetchall()
+
+    def _count(self, source: _Source, where: str) -> int:
+        return int(self._connection.execute(f"SELECT count(*) FROM {source.table} WHERE {where}").fetchall()[0][0])
+
+    def _refuse_other(self, mark: Mark, lake: str) -> None:
+        """Return where the marked bar is in the store, appended when it was: the table was only written anew."""
+        at = [mark.symbol, mark.timestamp]
+        found = self._connection.execute(_AT.format(bars=self._bars()), at).fetchall() if self._sources else []
+        if found == [(mark.created_at,)]:
+            return
+        bar, hint = f"{mark.symbol} {mark.timestamp}", _other_hint(lake)
+        if not found:
+            raise LakeUnusable(
+                f"{lake} is ahead of the store, or another store's: it has {bar}, the store has not", hint=hint
+            )
+        raise LakeUnusable(
+            f"{lake} is another store's: {bar} was stored at {mark.created_at} there, here at {found[0][0]}", hint=hint
+        )
+
+    def _revisions(self) -> dict[str, int]:
+        """How often a bar of each day was changed; nothing where the audit table's name is another table's."""
+        with suppress(StoreUnusable):
+            if revisions.is_there(self._connection):
+                return dict(self._connection.execute(_REVISED, [str(self._interval)]).fetchall())
+        return {}
+
+
+DISK_HINT = "see to the disk that it is on; the next pass writes what is missing"
+
+
+def _other_hint(lake: str) -> str:
+    return (
+        "give each store a lake of its own: --lake; if this store takes the place of the one that the lake was written"
+        f" from, take {lake} away: the next pass writes it anew"
+    )
+
+
+def _sources(connection: Session, interval: Interval) -> Iterator[tuple[str, _Source]]:
+    market, own = MarketTable(connection, interval), []
+    for series in place.alone(connection):
+        seen = shape.look(connection, series.table) if series.interval is interval else None
+        # What cannot be read as bars is none of them, and every command that is asked for it says so.
+        if seen and not seen.mistyped:
+            own.append(f"'{series.symbol}'")
+            select = place.stamped(connection, place.own(series), f"'{series.symbol}' AS symbol")
+            yield series.table, _Source(place.own(series).table, select)
+    if market.exists:
+        name = place.market_table(interval)
+        there = place.Place(f"store.main.{name}")
+        condition = f"symbol NOT IN ({', '.join(own)})" if own else "true"
+        yield name, _Source(there.table, place.stamped(connection, there, "symbol"), condition)

@@ -1,0 +1,164 @@
+"""What a lake says of itself: `_manifest.json`, from which the next pass sees what is to be written. Pure.
+
+A lake's table is `kind=ohlcv/interval=1h/`; below it stands one file a UTC day, `date=2026-11-26/bars.parquet`.
+"""
+
+import re
+
+import msgspec
+
+from barfeed import __version__
+from barfeed.domain.errors import LakeUnusable
+
+NAME = "_manifest.json"
+FILE = "bars.parquet"
+KIND = "ohlcv"
+# Raised when a key changes its meaning, when a column of the files does.
+MANIFEST_VERSION = 1
+SCHEMA_VERSION = 1
+
+DATE = re.compile(r"\d{4}-\d\d-\d\d")
+
+_FOR_PEOPLE = {
+    "symbol": "VARCHAR",
+    "timestamp": "TIMESTAMP, the bar's open time, UTC without a zone",
+    **dict.fromkeys(("open", "high", "low", "close", "volume"), "DOUBLE"),
+    "created_at": "TIMESTAMP, when it was stored, UTC without a zone",
+}
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """What tells one version of a day from the next: it is written again where the store's is another.
+
+    `created_at` is the newest of its rows, NULL where none has any; `revisions` how often one of them was changed.
+    """
+
+    rows: int
+    created_at: str | None
+    revisions: int
+
+
+class File(msgspec.Struct, frozen=True):
+    """A day's file: its bytes, the first and the last open time in it, and of which version of the day it is."""
+
+    rows: int
+    first: str
+    last: str
+    bytes: int
+    sha256: str
+    created_at: str | None
+    revisions: int
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def stamp(self) -> Stamp:
+        """Of which version of the day it is."""
+        return Stamp(self.rows, self.created_at, self.revisions)
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """How far a table of the store was written: its rows, and the newest of them by DuckDB's own number."""
+
+    rows: int
+    rowid: int
+    symbol: str
+    timestamp: str
+    created_at: str | None
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """A lake's table: its files by day, up to where the store was looked through, and the days that are still due."""
+
+    kind: str
+    interval: str
+    files: dict[str, File] = {}
+    marks: dict[str, Mark] = {}
+    due: list[str] = []
+    columns: dict[str, str] = msgspec.field(default_factory=lambda: dict(_FOR_PEOPLE))
+    barfeed: str = __version__
+    manifest_version: int = MANIFEST_VERSION
+
+    def revisions_of(self, date: str) -> int:
+        """How often bars of a day had been changed when it was written."""
+        return self.files[date].revisions if date in self.files else 0
+
+    @property
+    def rows(self) -> int:
+        """How many bars its files hold."""
+        return sum(file.rows for file in self.files.values())
+
+
+def table_folder(interval: str) -> str:
+    """Where a lake keeps the bars of an interval, `kind=ohlcv/interval=1h`."""
+    return f"kind={KIND}/interval={interval}"
+
+
+def partition(date: str) -> str:
+    """The folder of a day below that, `date=2026-11-26`."""
+    return f"date={date}"
+
+
+def file_name(date: str) -> str:
+    """A day's file below that."""
+    return f"{partition(date)}/{FILE}"
+
+
+def date_of(folder: str) -> str | None:
+    """The day whose folder has this name; None for any other folder."""
+    date = folder.removeprefix("date=")
+    return date if date != folder and DATE.fullmatch(date) else None
+
+
+def encoded(manifest: Manifest) -> bytes:
+    """The manifest as JSON, a line a file: people look at it, too. Each stands under its path."""
+    told = msgspec.to_builtins(manifest)
+    told["files"] = {file_name(date): told["files"][date] for date in sorted(manifest.files)}
+    return msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n"
+
+
+def decoded(content: bytes, where: str, interval: str) -> Manifest:
+    """The manifest of a lake's table; `LakeUnusable`, with `where` it stands, for what is none of this interval."""
+    try:
+        told = msgspec.json.decode(content, type=_Written)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise LakeUnusable(f"{where} is no manifest of a lake: {_begins(content)}", hint=_anew(where)) from None
+    if told.manifest_version > MANIFEST_VERSION:
+        raise LakeUnusable(
+            f"{where} was written by a newer barfeed, {told.barfeed}: manifest version {told.manifest_version}",
+            hint="upgrade barfeed: pip install --upgrade barfeed",
+        )
+    if (told.kind, told.interval) != (KIND, interval):
+        raise LakeUnusable(
+            f"{where} is of kind {told.kind!r}, interval {told.interval!r}, expected {KIND!r}, {interval!r}",
+            hint="the folder was moved or copied: put it back, or point --lake at an empty one",
+        )
+    files = {_date(name, where): file for name, file in told.files.items()}
+    return Manifest(told.kind, told.interval, files, told.marks, [day for day in told.due if DATE.fullmatch(day)])
+
+
+class _Written(msgspec.Struct):
+    """As it stands in the file: each by its path."""
+
+    manifest_version: int
+    kind: str
+    interval: str
+    files: dict[str, File]
+    marks: dict[str, Mark]
+    due: list[str]
+    barfeed: str = ""
+
+
+def _date(name: str, where: str) -> str:
+    date = date_of(name.partition("/")[0])
+    if date is None or name != file_name(date):
+        raise LakeUnusable(f"{where} names a file that is none of a lake's: {name[:80]!r}", hint=_anew(where))
+    return date
+
+
+def _begins(content: bytes) -> str:
+    return f"it begins {content[:40]!r}" if content else "it is empty"
+
+
+def _anew(where: str) -> str:
+    folder = where.rpartition("/")[0]
+    return f"if the lake is this store's, take {folder} away: the next pass writes it anew; else point --lake elsewhere"
