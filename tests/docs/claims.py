@@ -29,6 +29,8 @@ BY_PAGE = {
     ("docs/cli.md", "text"): "test_docs_generated.py",
     ("docs/doctor.md", "text"): "test_doctor.py",
     ("docs/inference.md", "text"): "test_docs_stated.py",
+    ("docs/lake.md", "python"): "test_engines.py",
+    ("docs/lake.md", "sql"): "test_engines.py",
     ("docs/logs.md", "json"): "test_logs.py",
     ("docs/monitoring.md", "json"): "test_metering_deploy.py",
     ("docs/operating.md", "text"): "test_docs_messages.py",

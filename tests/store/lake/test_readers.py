@@ -1,0 +1,107 @@
+"""Readers in a loop while passes write: each look is the store as it stood after one pass, never anything between."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from barfeed.domain.bars import HOUR_MS
+from store.lake.lakes import END_MS, SYMBOLS, StoreAndLake
+from waiting import LONGEST_SEC, until
+from world import hours
+
+# A reader says what it sees whenever it is told to look: how many bars, how many different ones, the newest hour.
+READER = """
+import sys
+import duckdb
+glob = sys.argv[1] + "/**/*.parquet"
+for _ in sys.stdin:
+    {look}
+    print(*seen, flush=True)
+"""
+LOOKS = {
+    "duckdb": """seen = duckdb.execute(
+        "SELECT count(*), count(DISTINCT (symbol, timestamp)), epoch_ms(max(timestamp)) FROM read_parquet(?)", [glob]
+    ).fetchall()[0]""",
+    "polars": """import polars
+    bars = polars.scan_parquet(glob).select("symbol", "timestamp").collect()
+    seen = bars.height, bars.unique().height, int(bars["timestamp"].max().timestamp() * 1000)""",
+    "pyarrow": """import pyarrow.dataset as ds
+    bars = ds.dataset(sys.argv[1] + "/kind=ohlcv/interval=1h", partitioning="hive").to_table(["symbol", "timestamp"])
+    keys = list(zip(*bars.to_pydict().values()))
+    seen = len(keys), len(set(keys)), int(max(keys, key=lambda key: key[1])[1].timestamp() * 1000)""",
+    "pandas": """import pandas
+    bars = pandas.read_parquet(sys.argv[1] + "/kind=ohlcv/interval=1h", columns=["symbol", "timestamp"])
+    seen = len(bars), len(bars.drop_duplicates()), bars["timestamp"].max().value // 10**6""",
+}
+
+
+class Reader:
+    """A process of its own that looks again as soon as it has looked, and all that it saw."""
+
+    def __init__(self, engine: str, address: str) -> None:
+        self.seen: list[tuple[int, ...]] = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", READER.format(look=LOOKS[engine]), address],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={"TZ": "UTC", "POLARS_MAX_THREADS": "1"},
+        )  # fmt: skip
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._is_over = threading.Event()
+        self._thread.start()
+
+    def _look(self) -> None:
+        assert self.process.stdin
+        assert self.process.stdout
+        while not self._is_over.is_set():
+            self.process.stdin.write("look\n")
+            self.process.stdin.flush()
+            if not (line := self.process.stdout.readline()):
+                return
+            self.seen.append(tuple(map(int, line.split())))
+        self.process.stdin.close()
+
+    def end(self) -> int:
+        """Its exit code, after one more look."""
+        self._is_over.set()
+        self._thread.join(LONGEST_SEC)
+        assert self.process.stdout
+        self.process.stdout.close()
+        return self.process.wait(LONGEST_SEC)
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Iterator[StoreAndLake]:
+    one = StoreAndLake(tmp_path)
+    one.append(48)
+    one.export()
+    return one
+
+
+def prove_never_torn(both: StoreAndLake, engines: list[str], passes: int) -> int:
+    """Every look of every reader is whole, and none goes back; how many looks there were."""
+    readers = [Reader(each, both.address) for each in engines]
+    until(lambda: all(reader.seen or reader.process.poll() is not None for reader in readers))
+    for hour in range(1, passes + 1):
+        both.append(1, END_MS + hours(hour))
+        assert both.export().written == 1
+    assert [reader.end() for reader in readers] == [0] * len(readers)
+    for reader in readers:
+        for bars, different, newest_ms in reader.seen:
+            assert bars == different
+            assert bars == len(SYMBOLS) * (48 + (newest_ms - END_MS) // HOUR_MS)
+        assert reader.seen == sorted(reader.seen)
+    assert both.read() == both.stored()
+    return sum(len(reader.seen) for reader in readers)
+
+
+def test_readers_never_see_a_torn_state(both: StoreAndLake) -> None:
+    assert prove_never_torn(both, ["duckdb"], 10) > 1
+
+
+@pytest.mark.proof
+def test_twenty_readers_through_five_hundred_passes_never_see_a_torn_state(both: StoreAndLake) -> None:
+    engines = [each for each in LOOKS if each == "duckdb" or pytest.importorskip(each)]
+    assert prove_never_torn(both, (engines * 20)[:20], 500) > 20
