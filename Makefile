@@ -25,9 +25,9 @@ help: ## this list
 
 .venv/installed-inference: EXTRAS := [inference,market,web]
 .venv/installed-inference: WITH := installed
-.venv/installed-dev: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,web]
+.venv/installed-dev: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,s3,web]
 .venv/installed-dev: WITH := installed installed-inference
-.venv/installed-peers: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,web,peers,bench,recipes]
+.venv/installed-peers: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,s3,web,peers,bench,recipes]
 .venv/installed-peers: WITH := installed installed-inference installed-dev
 
 demo: .venv/installed-inference ## a few hours of the feed, a prediction and a market, against its own exchange: no network, some seconds (WEB=1: its page)

@@ -31,6 +31,7 @@ _EXTRAS = {
     "market": ("aiohttp",),
     "metrics": ("prometheus-client",),
     "feather": ("pyarrow",),
+    "s3": ("obstore",),
     "inference": ("lightgbm", "matplotlib", "numpy"),
     "socks": ("aiohttp-socks", "PySocks", "python-socks"),
     "web": ("starlette", "uvicorn"),
