@@ -21,7 +21,7 @@ from barfeed.store.troubles import refusal
 # Parquet's first version of pages is what old engines read, too.
 _COPY = f"""
 COPY (SELECT symbol, {", ".join(COLUMNS)}, created_at FROM {{bars}} ORDER BY timestamp, symbol) TO '{{path}}' (
-  FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v1, ROW_GROUP_SIZE 122880, KV_METADATA {{{{
+  FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v1, ROW_GROUP_SIZE 122880, USE_TMP_FILE false, KV_METADATA {{{{
     barfeed: 'closed bars, schema version {SCHEMA_VERSION}; timestamp and created_at are UTC, without a zone'
   }}}}
 )
