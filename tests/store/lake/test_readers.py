@@ -28,13 +28,15 @@ for _ in sys.stdin:
 """
 LOOKS = {
     "duckdb": """seen = duckdb.execute(
-            "SELECT count(*), count(DISTINCT (symbol, timestamp)), epoch_ms(max(timestamp)) FROM read_parquet(?)", [glob]
+            "SELECT count(*), count(DISTINCT (symbol, timestamp)), epoch_ms(max(timestamp)) FROM read_parquet(?)",
+            [glob],
         ).fetchall()[0]""",
     "polars": """import polars
         bars = polars.scan_parquet(glob).select("symbol", "timestamp").collect()
         seen = bars.height, bars.unique().height, int(bars["timestamp"].max().timestamp() * 1000)""",
     "pyarrow": """import pyarrow.dataset as ds
-        bars = ds.dataset(sys.argv[1] + "/kind=ohlcv/interval=1h", partitioning="hive").to_table(["symbol", "timestamp"])
+        there = ds.dataset(sys.argv[1] + "/kind=ohlcv/interval=1h", partitioning="hive")
+        bars = there.to_table(["symbol", "timestamp"])
         keys = list(zip(*bars.to_pydict().values()))
         seen = len(keys), len(set(keys)), int(max(keys, key=lambda key: key[1])[1].timestamp() * 1000)""",
     "pandas": """import pandas
@@ -109,7 +111,7 @@ def prove_never_torn(both: StoreAndLake, engines: list[str], passes: int) -> int
         assert reader.seen == sorted(reader.seen)
     assert both.read() == both.stored()
     for reader in readers:
-        print(reader.engine, len(reader.seen), "looks,", len(reader.again), "again", *reader.again[:1])
+        sys.stdout.write(f"{reader.engine}: {len(reader.seen)} looks, {len(reader.again)} again {reader.again[:1]}\n")
     return sum(len(reader.seen) for reader in readers)
 
 
