@@ -2,11 +2,12 @@
 
 import shutil
 import sys
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from barfeed.cli.terminal import remark
 from barfeed.domain import grid
-from barfeed.domain.bars import Series
 from barfeed.domain.sources import Note
 from barfeed.machine.clock import Clock
 from barfeed.operate.logs import is_json, printable
@@ -14,11 +15,16 @@ from barfeed.operate.logs import is_json, printable
 _LINE_EVERY_SEC = 5.0
 
 
+# Of what is slow, the slowest are named.
+_SLOW_NAMED = 3
+
+
 class Lines:
     """A line every some seconds on stderr, and one for each note at once."""
 
-    def __init__(self, series: Series, clock: Clock) -> None:
-        self._series = series
+    def __init__(self, title: str, clock: Clock) -> None:
+        self._title = title
+        self._slow = ""
         self._clock = clock
         self._total = 0
         self._done = 0
@@ -41,6 +47,10 @@ class Lines:
         """Something that the user should know."""
         remark(f"{note}")
 
+    def slow(self, symbols: Sequence[tuple[str, int]]) -> None:
+        """These are asked for again just now, so many times; said with the next line."""
+        self._slow = _slow(symbols)
+
     def close(self) -> None:
         """No more of it."""
 
@@ -49,21 +59,23 @@ class Lines:
         of = f" of {self._total:,}" if self._total else ""
         left = f", {max(0, self._total - self._done) / rate:.0f} s left" if self._total and rate else ""
         return (
-            f"{self._series}: {self._done:,}{of} bars, up to {grid.text(at_ms)}, {rate:,.0f} bars/s{left},"
-            f" weight {used_weight}"
+            f"{self._title}: {self._done:,}{of} bars, up to {grid.text(at_ms)}, {rate:,.0f} bars/s{left},"
+            f" weight {used_weight}" + (f"; {self._slow}" if self._slow else "")
         )
 
 
 class Meter:
-    """A bar that stays in its line."""
+    """A bar that stays in its line, and below it, where there is any, what is slow."""
 
-    def __init__(self, series: Series) -> None:
+    def __init__(self, title: str) -> None:
         # Imported here: who is not on a terminal does not need it.
         from tqdm import tqdm  # noqa: PLC0415
 
         # Not tqdm's own look at the terminal: where that says 0 columns, it would show nothing.
         columns = shutil.get_terminal_size().columns - 1
-        self._bar: Any = tqdm(desc=str(series), unit="bar", unit_scale=True, file=sys.stderr, ncols=columns, nrows=20)
+        self._bar: Any = tqdm(desc=title, unit="bar", unit_scale=True, file=sys.stderr, ncols=columns, nrows=20)
+        self._slow: Any = None
+        self._below = partial(tqdm, bar_format="{desc}", position=1, leave=False, file=sys.stderr, ncols=columns)
 
     def start(self, bars: int) -> None:
         """So many bars are missing; 0 where nobody knows."""
@@ -78,11 +90,26 @@ class Meter:
         """Something that the user should know."""
         self._bar.write(printable(str(note)), file=sys.stderr)
 
+    def slow(self, symbols: Sequence[tuple[str, int]]) -> None:
+        """These are asked for again just now, so many times."""
+        if symbols and self._slow is None:
+            self._slow = self._below()
+        if self._slow is not None:
+            self._slow.set_description_str(_slow(symbols))
+
     def close(self) -> None:
         """Leave the terminal as it was."""
+        if self._slow is not None:
+            self._slow.close()
         self._bar.close()
 
 
-def shown(series: Series, clock: Clock) -> "Lines | Meter":
+def _slow(symbols: Sequence[tuple[str, int]]) -> str:
+    named = ", ".join(f"{symbol} ({times})" for symbol, times in symbols[:_SLOW_NAMED])
+    more = f" and {len(symbols) - _SLOW_NAMED} more" if len(symbols) > _SLOW_NAMED else ""
+    return f"slow, asked again: {named}{more}" if symbols else ""
+
+
+def shown(title: str, clock: Clock) -> "Lines | Meter":
     """What fits where stderr leads to."""
-    return Meter(series) if sys.stderr.isatty() and not is_json() else Lines(series, clock)
+    return Meter(title) if sys.stderr.isatty() and not is_json() else Lines(title, clock)

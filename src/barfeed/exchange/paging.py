@@ -172,7 +172,11 @@ def _refuse_outside(series: Series, span: Gap, opens_ms: Sequence[int]) -> None:
 
 
 def _read_weight_limit(answer: Answer, _sent_sec: float) -> int:
-    limit = wire.read_weight_limit(answer.body)
+    return told_limit(wire.read_weight_limit(answer.body))
+
+
+def told_limit(limit: int | None) -> int:
+    """The weight that the exchange allows in a minute; `ContractBroken` where it tells none."""
     if limit is None:
         raise ContractBroken(
             "/fapi/v1/exchangeInfo does not tell the request weight of a minute",

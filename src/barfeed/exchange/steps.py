@@ -57,7 +57,7 @@ class AskEach(Protocol):
     No more of a crowd is begun while as many answers of it again wait to be taken.
     """
 
-    def __call__(self, *crowds: Crowd[_Value]) -> Iterator[_Value | None]:
+    def __call__(self, *crowds: Crowd[_Value]) -> Generator[_Value | None, None, None]:
         """What each comes to, as it comes; None where nothing came for about a second. Raises what one raises."""
         ...
 

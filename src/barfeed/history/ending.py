@@ -58,17 +58,9 @@ class Ending:
 
         `stored_ms` is the store's newest open_time.
         """
-        if self._now is None or self._now.stage == "trading":
+        if self._now is None:
             return ""
-        if self._end_ms is None:
-            return str(self._now)
-        last_ms = life.last_bar(self._end_ms, self._step_ms)
-        said = [f"{self._now}: its last bar is {grid.text(last_ms)}"]
-        if self._left_out:
-            said.append(f"what comes after it was not traded and is left out, {_count(self._left_out)}")
-        if stored_ms is not None and stored_ms > last_ms:
-            said.append(life.stored_after(stored_ms))
-        return "; ".join(said)
+        return said(self._now, self._end_ms, self._left_out, stored_ms, self._step_ms)
 
     def _ask(self, flat_ms: int) -> None:
         """Learn where it ended, if it has; `flat_ms` is the first open_time after the last trade."""
@@ -78,6 +70,21 @@ class Ending:
     @property
     def _step_ms(self) -> int:
         return self._series.interval.ms
+
+
+def said(now: Life, end_ms: int | None, left_out: int, stored_ms: int | None, step_ms: int) -> str:
+    """What there is to tell of a symbol that ends, if it does, at `end_ms`, after which so many bars were left out."""
+    if now.stage == "trading":
+        return ""
+    if end_ms is None:
+        return str(now)
+    last_ms = life.last_bar(end_ms, step_ms)
+    told = [f"{now}: its last bar is {grid.text(last_ms)}"]
+    if left_out:
+        told.append(f"what comes after it was not traded and is left out, {_count(left_out)}")
+    if stored_ms is not None and stored_ms > last_ms:
+        told.append(life.stored_after(stored_ms))
+    return "; ".join(told)
 
 
 def _count(bars: int) -> str:

@@ -1,7 +1,7 @@
 """A market's passes put together from the settings: which series, which folders, who asks."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from barfeed.domain.market.members import Reach
 from barfeed.domain.market.selection import Selection
 from barfeed.domain.verdict import Remedies
 from barfeed.exchange.rest import Rest
-from barfeed.exchange.steps import AskAll
+from barfeed.exchange.steps import AskAll, AskEach
 from barfeed.feed.market.order import SERIES_WAIT_SEC, WATCHED_WAIT_SEC, Market, MarketOrder
 from barfeed.feed.order import Feed
 from barfeed.machine.clock import Bell, Clock, SystemClock
@@ -88,11 +88,24 @@ def wire_streams(settings: Settings, clock: Clock) -> "tuple[MarketStream, Strea
 
 def asking(settings: Settings, rest: Rest) -> AbstractContextManager[AskAll]:
     """What asks the exchange of the settings many questions at once; `UsageError` where its library is missing."""
-    try:
+    with _library():
         # Imported only here: it takes longer than an hour's work of one series.
         from barfeed.exchange.transport.together import asking_together  # noqa: PLC0415
+    return asking_together(settings.base_url, rest.clock)
+
+
+def asking_each(base_urls: Sequence[str], in_flight: int) -> AbstractContextManager[AskEach]:
+    """What asks these servers questions whose answers are taken as they come; `UsageError` likewise."""
+    with _library():
+        from barfeed.exchange.transport import each  # noqa: PLC0415 - as above
+    return each.asking_each(base_urls, SystemClock(), in_flight)
+
+
+@contextmanager
+def _library() -> Iterator[None]:
+    try:
+        yield
     except ModuleNotFoundError as missing:
         raise UsageError(
             f"--symbols needs a library that is not installed: {missing.name}", hint="pip install 'barfeed[market]'"
         ) from None
-    return asking_together(settings.base_url, rest.clock)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from barfeed.domain import grid, life, verdict
 from barfeed.domain.bars import Interval, Series
-from barfeed.domain.errors import BarfeedError, BarLate, SymbolNotTrading
+from barfeed.domain.errors import BarfeedError, BarLate, StoreUnusable, SymbolNotTrading
 from barfeed.domain.grid import Gap
 from barfeed.domain.life import Life, Listing, Seen
 from barfeed.domain.market import membership
@@ -141,3 +141,11 @@ def explained(member: Member, trouble: BarfeedError, *, is_refused: bool, is_nam
     seen = Seen(member.newest_ms, backfill, str(trouble) if is_refused else "")
     why = life.why_no_bar(member.asked.series, member.now, seen)
     return Explained(why, is_trouble=is_named and member.now.stage != "settled")
+
+
+def stands_elsewhere(series: Series) -> StoreUnusable:
+    """Why a series is not kept in a market's table: it has one of its own."""
+    return StoreUnusable(
+        f"{series}: the store has a table of its own for it, {series.table}: no series is kept twice",
+        hint="keep the market in a file of its own: --duckdb; or leave the symbol out: --symbols 'all,!...'",
+    )

@@ -1,7 +1,7 @@
 """Ever more questions, to several servers, whose answers are taken as they come."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -40,7 +40,7 @@ def asking_each(base_urls: Sequence[str], clock: Clock, in_flight: int = IN_FLIG
 
 def _as_they_come(
     loop: asyncio.AbstractEventLoop, lines: Mapping[str, Line], clock: Clock, *crowds: Crowd[Any]
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     answers = _Answers()
     asked = asyncio.run_coroutine_threadsafe(_Stream(lines, clock, answers).ask(crowds), loop)
     try:

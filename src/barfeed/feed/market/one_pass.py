@@ -167,7 +167,7 @@ class _Pass:
         }
         for each in due:
             if each.asked.series.table in stored.elsewhere:
-                self._outcome(each).fail(_stands_elsewhere(each.asked.series))
+                self._outcome(each).fail(members.stands_elsewhere(each.asked.series))
         return [each for each in due if not self._outcome(each).failure]
 
     def _pull(self, due: Sequence[Member], pulled: Pulls) -> dict[Member, Answered | BarfeedError]:
@@ -373,13 +373,6 @@ class _Pass:
     def _warn(self, text: str) -> None:
         self._record.warnings.append(text)
         _log.warning("%s", text)
-
-
-def _stands_elsewhere(series: Series) -> StoreUnusable:
-    return StoreUnusable(
-        f"{series}: the store has a table of its own for it, {series.table}: no series is kept twice",
-        hint="keep the market in a file of its own: --duckdb; or leave the symbol out: --symbols 'all,!...'",
-    )
 
 
 def _pulls(block: Sequence[Member], pulled: Pulls) -> dict[Member, Pull]:

@@ -93,10 +93,10 @@ class Broken(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """Of each symbol: how many bars both sides have, and which of them differ."""
+    """How many bars of each symbol both sides have; and which of them differ, by the part that says so."""
 
     shared: Mapping[str, int]
-    differences: Mapping[str, list[Difference]]
+    differences: Mapping[int, list[Difference]]
 
 
 class Klines:
@@ -130,6 +130,12 @@ class Klines:
         self._one.clear()
         self._one.put(data)
         self._connection.execute(_TAKE.format(lines=f"SELECT {number} AS part, * FROM temp.incoming"))
+
+    def opens_ms(self, data: Csv) -> list[int]:
+        """When the bars of a file that is not plain text open. Raises `SourceUnreadable`."""
+        self._one.clear()
+        self._one.put(data)
+        return [at_ms for (at_ms,) in self._ask("SELECT epoch_ms(timestamp) FROM temp.incoming")]
 
     def _keep(self, pieces: Sequence[Piece]) -> None:
         rows = [(each.number, each.symbol, span.first_ms, span.last_ms) for each in pieces for span in each.spans]
@@ -185,8 +191,8 @@ class Klines:
         return Compared(
             {symbol: shared for symbol, shared, _ in counted},
             {
-                symbol: [Difference(_bar(at_ms, values[:5]), _bar(at_ms, values[5:])) for _, at_ms, *values in each]
-                for symbol, each in groupby(rows, itemgetter(0))
+                part: [Difference(_bar(at_ms, values[:5]), _bar(at_ms, values[5:])) for _, at_ms, *values in each]
+                for part, each in groupby(rows, itemgetter(0))
             },
         )
 

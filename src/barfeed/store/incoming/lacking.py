@@ -2,7 +2,7 @@
 
 # ruff: noqa: S608 - tables and columns are named here
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -15,8 +15,7 @@ from barfeed.store.duckdb import Coverage
 from barfeed.store.place import market_table
 
 _COVERAGE = """
-SELECT symbol, count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)) FROM {table}
-WHERE symbol IN (SELECT unnest(?::VARCHAR[])) GROUP BY symbol
+SELECT symbol, count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)) FROM {table} GROUP BY symbol
 """
 _WANTED = """
 (SELECT unnest(?::VARCHAR[]) AS symbol, make_timestamp_ms(unnest(?::BIGINT[])) AS first,
@@ -37,6 +36,13 @@ SELECT symbol, at_ms, next_ms FROM (
   )
 ) WHERE next_ms > at_ms + {{step_ms}} ORDER BY symbol, at_ms
 """
+_TRADED = """
+SELECT epoch_ms(timestamp) FROM {table} AS bar
+JOIN (SELECT unnest(?::BIGINT[]) AS first, unnest(?::BIGINT[]) AS last) AS span
+  ON epoch_ms(bar.timestamp) BETWEEN span.first AND span.last
+WHERE symbol = ? AND volume > 0 ORDER BY timestamp
+"""
+_LAST_TRADED = "SELECT epoch_ms(max(timestamp)) FROM {table} WHERE symbol = ? AND volume > 0"
 
 
 class Lacking:
@@ -47,9 +53,9 @@ class Lacking:
         self._step_ms = interval.ms
         self._table = f"store.main.{market_table(interval)}"
 
-    def coverage(self, symbols: Iterable[str]) -> dict[str, Coverage]:
-        """What it holds of each of these, as far as there is anything."""
-        return {symbol: Coverage(*facts) for symbol, *facts in self._ask(_COVERAGE, [list(symbols)])}
+    def coverage(self) -> dict[str, Coverage]:
+        """What it holds of each symbol."""
+        return {symbol: Coverage(*facts) for symbol, *facts in self._ask(_COVERAGE, [])}
 
     def gaps(self, wanted: Mapping[str, Gap]) -> dict[str, list[Gap]]:
         """The open_times that each symbol's span lacks, as maximal runs; what is whole is left out."""
@@ -57,6 +63,16 @@ class Lacking:
         torn = {symbol: span for symbol, span in wanted.items() if 0 < counts.get(symbol, 0) < span.bars}
         nothing = {symbol: [span] for symbol, span in wanted.items() if not counts.get(symbol)}
         return nothing | self._torn(torn)
+
+    def traded(self, symbol: str, spans: Sequence[Gap]) -> list[int]:
+        """When the symbol's bars of these spans open in which something was traded, ascending."""
+        bounds = [[span.first_ms for span in spans], [span.last_ms for span in spans]]
+        return [at_ms for (at_ms,) in self._ask(_TRADED, [*bounds, symbol])]
+
+    def last_traded(self, symbol: str) -> int | None:
+        """When the symbol's last bar opens in which something was traded."""
+        at_ms: int | None = self._ask(_LAST_TRADED, [symbol])[0][0]
+        return at_ms
 
     def _torn(self, wanted: Mapping[str, Gap]) -> dict[str, list[Gap]]:
         # Looked at one by one: most of them are whole, or empty.

@@ -9,6 +9,7 @@ import click
 
 from barfeed.cli.examples import examples
 from barfeed.cli.hints import sister
+from barfeed.cli.market.choice import choice
 from barfeed.cli.moments import MOMENT
 from barfeed.cli.paths import MeantFile, MeantPath
 from barfeed.cli.progress import shown
@@ -33,6 +34,7 @@ Exit codes:
   70  a bug in barfeed
 """
 _MISMATCHES_SHOWN = 20
+_CONNECTIONS = 4
 # The sources that are files, and how they are given.
 _OF_FILES = {"csv": "csv FILE...", "table": "table OTHER.duckdb[:schema.table]"}
 
@@ -43,6 +45,7 @@ _OF_FILES = {"csv": "csv FILE...", "table": "table OTHER.duckdb[:schema.table]"}
         "barfeed backfill --from 2020-01-01 --source archive",
         "barfeed backfill --source csv bars.csv.gz",
         "barfeed backfill --source table other.duckdb:candles",
+        "barfeed backfill --symbols all --from 2026-01-01",
     )
     + EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -65,7 +68,10 @@ _OF_FILES = {"csv": "csv FILE...", "table": "table OTHER.duckdb[:schema.table]"}
     help="Request weight a minute.  [default: half of what the exchange allows]",
 )
 @click.option(
-    "--connections", type=click.IntRange(1, 16), default=4, show_default=True, help="Requests in flight at once."
+    "--connections",
+    type=click.IntRange(1, 16),
+    default=None,
+    help="Requests in flight at once.  [default: 4; with --symbols as many as pay]",
 )
 @click.option("--archive-url", default="https://data.binance.vision", show_default=True, help="The public archive.")
 @click.option(
@@ -77,9 +83,11 @@ _OF_FILES = {"csv": "csv FILE...", "table": "table OTHER.duckdb[:schema.table]"}
     "duckdb",
     "symbol",
     "interval",
+    "intervals",
     "base_url",
     "lock_timeout_sec",
     "debug",
+    symbols="Many symbols at once, as barfeed run feeds them: all, or names and patterns.  [instead of --symbol]",
     max_wait_sec="How long to wait for one answer of the exchange or the archive in total.",
     json="Print the summary as one line of JSON instead.",
 )
@@ -93,11 +101,17 @@ def backfill(**values: Any) -> int:
     own = {name: values.pop(name) for name in _OWN}
     settings = Settings(**values)
     log_to_stderr(settings)
+    if many := choice(settings):
+        # Imported here: one series goes by without it.
+        from barfeed.cli.market.backfill import backfill_market  # noqa: PLC0415
+
+        _check(own)
+        return backfill_market(settings, many, own)
     # Imported here: it takes longer than --help may.
     from barfeed.cli.wiring import told_by_its_life  # noqa: PLC0415
 
     work, tools = _prepared(settings, own)
-    meter = shown(settings.series(), tools.clock)
+    meter = shown(str(settings.series()), tools.clock)
     work.watch(meter)
     try:
         with told_by_its_life(settings, sister("backfill")):
@@ -126,16 +140,14 @@ def _prepared(settings: Settings, own: dict[str, Any]) -> "tuple[Backfill, Tools
 
     order = _order(settings, own)._replace(repair=sister("repair"))
     check_address("--archive-url", own["archive_url"])
-    tools = history_tools(settings, own["connections"], own["archive_url"], own["cache_dir"])
+    tools = history_tools(settings, own["connections"] or _CONNECTIONS, own["archive_url"], own["cache_dir"])
     return Backfill(order, tools), tools
 
 
 def _order(settings: Settings, own: dict[str, Any]) -> "Order":
     from barfeed.history.backfill import Order  # noqa: PLC0415
 
-    begin_ms, end_ms = own["begin"], own["end"]
-    if begin_ms is not None and end_ms is not None and begin_ms >= end_ms:
-        raise UsageError(f"--from {grid.text(begin_ms)} is not before --to {grid.text(end_ms)}")
+    _check(own)
     source, files = own["source"], own["files"]
     if source in _OF_FILES and not files:
         raise UsageError(f"--source {source} needs a FILE", hint=f"--source {_OF_FILES[source]}")
@@ -147,7 +159,13 @@ def _order(settings: Settings, own: dict[str, Any]) -> "Order":
     if own["force_name"] and not files:
         raise UsageError("--force-name is about a FILE's name, and there is none", hint="--source csv FILE...")
     given = tuple(_own_file(path, is_table=source == "table") for path in files)
-    return Order(settings.series(), source, begin_ms, end_ms, given, own["weight_budget"], own["force_name"])
+    return Order(settings.series(), source, own["begin"], own["end"], given, own["weight_budget"], own["force_name"])
+
+
+def _check(own: dict[str, Any]) -> None:
+    begin_ms, end_ms = own["begin"], own["end"]
+    if begin_ms is not None and end_ms is not None and begin_ms >= end_ms:
+        raise UsageError(f"--from {grid.text(begin_ms)} is not before --to {grid.text(end_ms)}")
 
 
 def _own_file(path: Path, *, is_table: bool) -> "OwnFile":
