@@ -1,13 +1,13 @@
 """Many questions at once without a socket: by a plain transport, and a clock that moves when it is slept on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Any, TypeVar
 
 from barfeed.domain.errors import BarfeedError
-from barfeed.exchange.steps import Pause, Step, Steps
+from barfeed.exchange.steps import Crowd, Pause, Step, Steps
 from barfeed.exchange.transport.single import Transport
 from barfeed.machine.clock import Clock
 
@@ -47,3 +47,30 @@ class InTurn:
             except Exception as fault:
                 resume = partial(steps.throw, fault)
         return step.sec
+
+
+class EachInTurn(InTurn):
+    """An `AskEach` in the same way: of each crowd so many are begun, and the next when one of them is answered."""
+
+    def __call__(self, *crowds: Crowd[_Value]) -> Generator[_Value | None, None, None]:  # type: ignore[override]
+        numbers = count()
+        waiting: list[tuple[float, int, Crowd[_Value], Steps[_Value]]] = []
+
+        def begin(crowd: Crowd[_Value]) -> None:
+            if (steps := next(crowd.questions, None)) is not None:
+                heappush(waiting, (self._clock.steady_sec(), next(numbers), crowd, steps))
+
+        for crowd in crowds:
+            for _ in range(crowd.at_once):
+                begin(crowd)
+        while waiting:
+            at_sec, _, crowd, steps = heappop(waiting)
+            if at_sec > self._clock.steady_sec():
+                yield None
+                self._clock.sleep(at_sec - self._clock.steady_sec())
+            try:
+                pause_sec = self._until_pause(steps)
+                heappush(waiting, (self._clock.steady_sec() + pause_sec, next(numbers), crowd, steps))
+            except StopIteration as end:
+                yield end.value
+                begin(crowd)

@@ -20,7 +20,9 @@ EFFECTS = {
 # What a command imports when it is called is imported before anything is counted.
 IMPORTED_FIRST = (
     "artifacts.retention",
+    "cli.market.backfill",
     "cli.wiring",
+    "exchange.transport.each",
     "feed.cycle",
     "history.export",
     "history.mending.repair",

@@ -29,8 +29,9 @@ from barfeed.domain.errors import BarfeedError, ExchangeBlocked, ExchangeRefused
 from barfeed.domain.rules import Asked
 from barfeed.exchange.market import Branch
 from barfeed.exchange.rest import Conversation, Rest
-from barfeed.exchange.steps import Get, Pause, Steps
+from barfeed.exchange.steps import Crowd, Get, Pause, Steps
 from barfeed.exchange.transport import together
+from barfeed.exchange.transport.each import asking_each
 from barfeed.exchange.transport.single import open_transport
 from barfeed.exchange.transport.together import FOREIGN, IN_FLIGHT, asking_together
 from barfeed.exchange.weight import Budget
@@ -479,3 +480,71 @@ def test_an_hour_of_one_series_loads_none_of_it() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
+
+
+def test_answers_are_taken_as_they_come_and_a_pause_of_one_crowd_holds_up_no_other() -> None:
+    symbols = names(40)
+    with replayed(symbols) as exchange, replayed(symbols) as other:
+        one, two = market(exchange.server.url), market(other.server.url)
+        one.ask_time()
+        two.ask_time()
+        is_over = threading.Event()
+
+        def waiting() -> Steps[str]:
+            while not is_over.is_set():
+                yield Pause(0.01)
+            return "waited"
+
+        def named(whole: Conversation, symbol: str) -> Steps[str]:
+            yield from Branch(whole).steps_of_closed_bars(Asked(Series.of(symbol, "1h"), 6, NOW_MS))
+            return symbol
+
+        def ask() -> list[str]:
+            came: list[str] = []
+            slow = Crowd(iter([waiting(), *(named(one, each) for each in symbols)]), 1)
+            quick = Crowd((named(two, each) for each in symbols), 3)
+            with asking_each([one.base_url, two.base_url], SystemClock()) as ask_each:
+                for each in ask_each(slow, quick):
+                    came += [each] if each else []
+                    if len(came) == len(symbols):
+                        # All of the one crowd, and nothing of the other.
+                        assert not exchange.symbols
+                        is_over.set()
+            return came
+
+        came = in_time(ask)
+    assert sorted(came[:40]) == symbols
+    assert came[40:] == ["waited", *symbols]
+
+
+def test_no_more_are_begun_than_are_taken() -> None:
+    begun: list[int] = []
+
+    def counted(number: int) -> Steps[int]:
+        begun.append(number)
+        yield Pause(0)
+        return number
+
+    def ask() -> None:
+        with asking_each(["http://exchange.invalid"], SystemClock()) as ask_each:
+            answers = ask_each(Crowd((counted(number) for number in range(1000)), 4))
+            assert next(answers) is not None
+            until(lambda: len(begun) >= 8)
+            # Those that wait to be taken, and the next of each worker that waits for room.
+            assert len(begun) <= 9
+            answers.close()
+
+    in_time(ask)
+
+
+def test_a_bug_in_one_of_ever_more_is_raised() -> None:
+    def bug() -> Steps[None]:
+        yield Pause(0)
+        raise ZeroDivisionError
+
+    def ask() -> None:
+        with asking_each(["http://exchange.invalid"], SystemClock()) as ask_each:
+            list(ask_each(Crowd(iter([bug(), bug()]), 2)))
+
+    with pytest.raises(ZeroDivisionError):
+        in_time(ask)

@@ -1,9 +1,11 @@
 import csv
 import json
+import re
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,8 +13,9 @@ from hypothesis import strategies as st
 from barfeed.domain.bars import Bar, Pull, Turnover
 from barfeed.domain.errors import ContractBroken
 from barfeed.domain.life import Listing
+from barfeed.domain.sources import Lines
 from barfeed.exchange import wire
-from world import shared
+from world import hours, ms, shared
 
 # As captured: fapi.binance.com, 2026-10-07, limit=2; the second row was still forming.
 CAPTURED = (
@@ -345,3 +348,59 @@ def test_a_real_list_tells_the_tick_of_every_symbol_and_the_weight_of_a_minute()
 )
 def test_a_weight_that_is_not_told_is_none(limits: list[dict[str, Any]]) -> None:
     assert wire.read_weight_limit(json.dumps({"rateLimits": limits, "symbols": []}).encode()) is None
+
+
+def plain_answer(rows: int) -> bytes:
+    return msgspec.json.encode(
+        [
+            [ms(2024, 1, 15, 13) + hours(each), "1.5", "2", "1", "1.25", "10", ms(2024, 1, 15, 14) + hours(each) - 1,
+             "15.5", 7, "4", "6.5", "0"]
+            for each in range(rows)
+        ]
+    )  # fmt: skip
+
+
+def test_a_plain_answer_is_text_with_the_open_times_that_it_has_as_bars() -> None:
+    body = plain_answer(3)
+    lines, pull = wire.read_lines(body), wire.read_klines(body)
+    assert isinstance(lines, Lines)
+    assert lines.opens_ms == pull.opens_ms
+    cells = [line.replace(b'"', b"").split(b",") for line in lines.text.split(b"\n")]
+    assert [tuple(map(float, each[1:6])) for each in cells] == [bar.values for bar in pull.bars]
+
+
+@pytest.mark.parametrize(
+    ("part", "odd"),
+    [
+        (b'"1.5"', b'"-1.5"'), (b'"1.5"', b'"1.5e0"'), (b'"1.5"', b'"01.5"'), (b",7,", b", 7,"), (b",7,", b",7e2,"),
+        (b",7,", b",-7,"), (b'"1.5"', b'1.5'), (b'"1.5"', b'"1,5"'), (b'"1.5"', b'"NaN"'), (b'"0"]', b'"0",1]'),
+        (b'"0"]', b'null]'), (b"[[", b" [["), (b"]]", b"]"), (b"]]", b"],[]]"),
+    ],
+)  # fmt: skip
+def test_what_is_odd_in_an_answer_is_read_as_ever(part: bytes, odd: bytes) -> None:
+    body = plain_answer(2).replace(part, odd, 1)
+    for text in (body, plain_answer(0)):
+        try:
+            expected: object = wire.read_klines(text)
+        except (ContractBroken, wire.NotJson) as refusal:
+            with pytest.raises(type(refusal), match=re.escape(str(refusal))):
+                wire.read_lines(text)
+        else:
+            read = wire.read_lines(text)
+            # A zero in front makes no other number of it.
+            assert read == expected or (isinstance(read, Lines) and odd == b'"01.5"')
+
+
+def test_more_rows_than_an_answer_can_have_are_refused_as_ever() -> None:
+    with pytest.raises(ContractBroken, match="answered 1501 rows"):
+        wire.read_lines(plain_answer(1501))
+
+
+def test_a_file_is_text_with_and_without_its_header_and_none_where_it_is_odd() -> None:
+    lines = wire.read_lines(plain_answer(3))
+    assert isinstance(lines, Lines)
+    rows = lines.text.replace(b'"', b"") + b"\n"
+    for content in (rows, wire._HEADER + rows):
+        assert wire.file_lines(content) == Lines(rows[:-1], lines.opens_ms)
+    for odd in (b"", wire._HEADER, rows[:-1], b"\n" + rows, rows.replace(b"1.5,", b"n/a,", 1), b"open,high\n" + rows):
+        assert wire.file_lines(odd) is None

@@ -184,9 +184,7 @@ class Klines:
         both = _BOTH.format(table=self._table)
         counted = self._ask(f"SELECT symbol, count(*), count(*) FILTER ({_DIFFERENT}) {both} GROUP BY symbol")
         columns = ", ".join(f"{side}.{name}" for side in ("ours", "theirs") for name in VALUE_COLUMNS)
-        differing = (
-            f"SELECT symbol, epoch_ms(timestamp), {columns} {both} AND ({_DIFFERENT}) ORDER BY symbol, timestamp"
-        )
+        differing = f"SELECT part, epoch_ms(timestamp), {columns} {both} AND ({_DIFFERENT}) ORDER BY part, timestamp"
         rows = self._ask(differing) if any(different for _, _, different in counted) else []
         return Compared(
             {symbol: shared for symbol, shared, _ in counted},
