@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from barfeed.domain.bars import Series
-from barfeed.domain.errors import ContractBroken, ExchangeBlocked, ExchangeRefused, ExchangeUnavailable, SymbolGone
+from barfeed.domain.errors import (
+    BarfeedError,
+    ContractBroken,
+    ExchangeBlocked,
+    ExchangeRefused,
+    ExchangeUnavailable,
+    SymbolGone,
+)
 from barfeed.history.backfill_report import difference_finding
 from barfeed.store import revisions
 from barfeed.store.duckdb import Store
@@ -82,7 +89,7 @@ def test_a_gap_is_filled_and_what_a_page_has_beside_it_is_compared(tmp_path: Pat
 
 def test_what_a_symbol_never_had_is_told_as_a_hole_and_not_asked_for_again(tmp_path: Path) -> None:
     holed = [bar for bar in HOURS if not ms(2024, 1, 5, 2) <= bar.open_time_ms <= ms(2024, 1, 5, 4)]
-    market = FilledMarket(tmp_path, TAPES | {ETH: holed})
+    market = FilledMarket(tmp_path, {**TAPES, ETH: holed})
     assert [str(hole) for hole in of(market.run(), ETH).report.holes] == ["2024-01-05 02:00..2024-01-05 04:00 (3 bars)"]
     market.klines()
     again = of(market.run(), ETH).report
@@ -111,13 +118,13 @@ SILENT = '[[fault]]\nkind = "reset"\nsymbol = "ETHUSDT"\n'
         (SILENT, ExchangeUnavailable, "did not answer /fapi/v1/klines in 100 s"),
     ],
 )
-def test_one_series_trouble_touches_no_other(tmp_path: Path, fault: str, kind: type, says: str) -> None:
+def test_one_series_trouble_touches_no_other(tmp_path: Path, fault: str, kind: type[BarfeedError], says: str) -> None:
     market = FilledMarket(tmp_path)
     work = market.run(fault=fault)
     failure = of(work, ETH).failure
     assert isinstance(failure, kind)
     assert says in str(failure)
-    assert work.report.exit_code == kind.exit_code  # type: ignore[attr-defined]
+    assert work.report.exit_code == kind.exit_code
     assert work.report.line().startswith(f"failed={failure.status} exit={failure.exit_code} series=3 ")
     held = market.held()
     assert {symbol: held[symbol] for symbol in (BTC, YOUNG)} == {
@@ -219,8 +226,7 @@ def test_of_a_symbol_that_ended_nobody_tells_when_the_archive_is_taken_up_to_its
         for bar in HOURS[last + 1 :]
     ]
     market = FilledMarket(tmp_path, {BTC: HOURS}, {BTC: HOURS, "GONEUSDT": [*HOURS[: last + 1], *still]})
-    span = {"from_ms": ms(2023, 12, 1), "to_ms": ms(2024, 2, 1)}
-    work = market.run("archive", symbols="BTCUSDT,GONEUSDT", **span)
+    work = market.run("archive", symbols="BTCUSDT,GONEUSDT", from_ms=ms(2023, 12, 1), to_ms=ms(2024, 2, 1))
     gone = of(work, "GONEUSDT")
     # Its flat hours are asked of REST, which refuses the symbol: what the archive says of its trades is stored.
     assert [bar.open_time_ms for bar in market.held()["GONEUSDT"]][-1] == HOURS[last].open_time_ms
