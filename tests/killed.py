@@ -25,6 +25,7 @@ IMPORTED_FIRST = (
     "exchange.transport.each",
     "feed.cycle",
     "history.export",
+    "history.market.migration",
     "history.mending.repair",
     "store.revisions",
 )

@@ -32,6 +32,7 @@ ENDS = {
     "status": ([], 0),
     "doctor": (["--metrics-file", "/nowhere/feed.prom"], 1),
     "export": (["out.csv"], 0),
+    "migrate": (["--dry-run"], 0),
     "prune": (["--keep-days", "3"], 0),
     "alert": (["test"], 2),
     "web": (["--listen", "0.0.0.0:0"], 2),

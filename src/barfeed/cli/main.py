@@ -31,6 +31,7 @@ COMMANDS = {
         "status": "operate.status",
         "doctor": "operate.doctor",
         "export": "history.export",
+        "migrate": "history.migrate",
         "prune": "operate.prune",
         "alert": "feed.alert",
         "web": "operate.web",

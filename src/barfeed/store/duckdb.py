@@ -34,13 +34,6 @@ _ATTACHED_TIMES_MAX = 200
 _FIRST_LOCK_PAUSE_SEC = 0.01
 _LONGEST_LOCK_PAUSE_SEC = 0.25
 
-_CREATE = """
-CREATE TABLE IF NOT EXISTS {table} (
-  timestamp TIMESTAMP PRIMARY KEY,
-  open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume DOUBLE,
-  created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP
-)
-"""
 # A NULL would not be a float: as NaN it is one that the rules refuse.
 _SELECT = """
 SELECT epoch_ms(timestamp), coalesce(open, 'NaN'), coalesce(high, 'NaN'), coalesce(low, 'NaN'),
@@ -114,7 +107,7 @@ class Table:
     def append(self, bars: Sequence[Bar]) -> int:
         """Insert those of `bars` whose open_time is not there yet; how many were."""
         if not self.exists:
-            self._connection.execute(_CREATE.format(table=self._place.table))
+            self._connection.execute(self._place.creating())
             self.exists = True
         self._expect(_NEW.format(table=self._place.rows), bars)
         insert = self._place.inserting(_BARS) + _ONCE.format(key=self._place.key)
@@ -257,9 +250,10 @@ class Store:
         Raises `StoreUnusable` where its rows cannot even be read as bars.
         """
         seen = shape.look(connection, series.table)
-        place = in_market(connection, series) if seen is None else None
+        # A view is no table of its own: what it shows may well be what the market's table has.
+        place = in_market(connection, series) if seen is None or seen.is_view else None
         table = Table(connection, series, exists=seen is not None or place is not None, place=place)
-        if seen is None or not seen.wrong:
+        if seen is None or place or not seen.wrong:
             return table, None
         said = f"{self.path}: table {seen.table} has another shape: {seen.wrong}"
         trouble = StoreUnusable(said, hint=seen.remedy)

@@ -33,6 +33,11 @@ CREATE TABLE {{table}} (
   created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (symbol, timestamp)
 )
 """
+# For who reads one series: a view a symbol would cost each opening of the file more than the hour itself.
+_CREATE_READER = """
+CREATE OR REPLACE MACRO store.main.{table}_of(of_symbol) AS TABLE
+SELECT * EXCLUDE (symbol) FROM {table} WHERE symbol = upper(of_symbol) ORDER BY timestamp
+"""
 # A NULL would not be a float: as NaN it is one that the rules refuse.
 _VALUES = ", ".join(f"coalesce({name}, 'NaN')" for name in VALUE_COLUMNS)
 # From when on each symbol's bars are asked for: one list a column, as everywhere.
@@ -221,6 +226,7 @@ class MarketTable:
         """Insert those that are not there yet; how many were inserted of each symbol."""
         if not self.exists:
             self.connection.execute(_CREATE.format(table=self.relation))
+            self.connection.execute(_CREATE_READER.format(table=market_table(self._interval)))
             self.exists = True
         rows = [(symbol, *bar) for symbol, each in bars.items() for bar in each]
         appended = dict.fromkeys(bars, 0)

@@ -55,6 +55,15 @@ SymbolBars = Mapping[str, Sequence[Bar]]
 NO_BARS: SymbolBars = MappingProxyType({})
 
 
+_CREATE = """
+CREATE TABLE IF NOT EXISTS {table} (
+  timestamp TIMESTAMP PRIMARY KEY,
+  open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume DOUBLE,
+  created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP
+)
+"""
+
+
 class Place(NamedTuple):
     """A table as SQL names it, and the symbol whose rows of it are the series'; empty where all are."""
 
@@ -80,6 +89,10 @@ class Place(NamedTuple):
     def key(self) -> str:
         """What a row is unique by."""
         return "symbol, timestamp" if self.symbol else "timestamp"
+
+    def creating(self) -> str:
+        """The statement that makes a table of the series' own."""
+        return _CREATE.format(table=self.table)
 
     def inserting(self, bars: str) -> str:
         """The statement that inserts `bars`, a SELECT of `COLUMNS`."""

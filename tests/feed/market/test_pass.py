@@ -219,7 +219,7 @@ def test_no_series_is_kept_twice_in_one_file(lived: MarketWorld) -> None:
     assert record.complaints == [
         (
             "ETHUSDT 1h: the store has a table of its own for it, ohlcv_ethusdt_1h: no series is kept twice",
-            "keep the market in a file of its own: --duckdb; or leave the symbol out: --symbols 'all,!...'",
+            "move it to the others: barfeed migrate --symbols ETHUSDT; or leave it out: --symbols 'all,!ETHUSDT'",
         )
     ]
     assert [each.appended for each in record.outcomes.values()] == [1, 1, 0, 1, 1]

@@ -147,5 +147,6 @@ def stands_elsewhere(series: Series) -> StoreUnusable:
     """Why a series is not kept in a market's table: it has one of its own."""
     return StoreUnusable(
         f"{series}: the store has a table of its own for it, {series.table}: no series is kept twice",
-        hint="keep the market in a file of its own: --duckdb; or leave the symbol out: --symbols 'all,!...'",
+        hint=f"move it to the others: barfeed migrate --symbols {series.symbol}; or leave it out: --symbols"
+        f" 'all,!{series.symbol}'",
     )
