@@ -182,7 +182,5 @@ def test_a_killed_migration_leaves_the_one_or_the_other(tmp_path: Path, words: t
 
 @pytest.mark.proof
 @pytest.mark.parametrize("words", [(), ("--apart",)])
-def test_a_migration_killed_at_any_step_leaves_the_one_or_the_other(
-    tmp_path: Path, words: tuple[str, ...]
-) -> None:
+def test_a_migration_killed_at_any_step_leaves_the_one_or_the_other(tmp_path: Path, words: tuple[str, ...]) -> None:
     assert live_killed_migrations(tmp_path, 1, *words) > 20
