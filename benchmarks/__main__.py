@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import backfill, cold, inference, plots, python, rows, stream, verify, watch
+from benchmarks import backfill, cold, inference, page, plots, python, rows, stream, verify, watch
 from benchmarks.ground import ROOT
 from benchmarks.market import cold as market_cold
 from benchmarks.market import minutes as market_minutes
@@ -32,6 +32,7 @@ PARTS: dict[str, tuple[Callable[[Path, int], Section], int, int]] = {
     "market-stream": (market_stream.measure, 20, 2),
     "market-rows": (market_rows.measure, 9, 3),
     "python": (python.measure, 15, 3),
+    "page": (page.measure, 9, 2),
 }
 
 

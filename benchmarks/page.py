@@ -1,0 +1,153 @@
+"""Six years of hours, from the address to the pixels: `barfeed web` against streamlit and plotly; and what it weighs.
+
+Both are servers of their own over one store, and one real browser goes to each in turn, with nothing kept from before.
+streamlit and plotly draw all 46,591 candles, as their users do; the page draws what a screen can show of them.
+"""
+
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from barfeed.domain.bars import HOUR_MS, Interval
+from barfeed.replay.tapes.generator import generate
+from benchmarks.ground import ROOT
+from benchmarks.report import Bound, Ratio, Section, Timing
+
+BARS = 46_591
+FIRST_MS = 1_567_962_000_000
+SERIES = 540
+WINDOW = 726
+MEGABYTES_MAX = 150
+_CEILING_MS = 300_000
+_PAUSE_SEC = 0.05
+
+
+def measure(work: Path, rounds: int) -> Section:
+    """Each server in turn; then the memory of a page on a market."""
+    sys.path[:0] = [str(ROOT / "tests")]
+    from operate.web.browser import browser  # noqa: PLC0415 - the tests' own, found by the line above
+
+    store = work / "years.duckdb"
+    _fill(store, _years())
+    mine: list[float] = []
+    others: list[float] = []
+    with barfeed_web(store) as (url, _), streamlit(store) as rival, browser() as made:
+        for _ in range(rounds):
+            mine.append(_seconds(made, f"{url}#/chart?symbol=BTCUSDT", _draw_all))
+            others.append(_seconds(made, rival, _drawn))
+    ours, theirs = Timing("barfeed web", mine), Timing("streamlit and plotly", others)
+    megabytes = _megabytes(work / "market.duckdb")
+    verdict = "met" if megabytes <= MEGABYTES_MAX else "missed"
+    note = (
+        f"The server of a page on {SERIES} series of {WINDOW} bars, every view asked for: {megabytes:.0f} MB of memory"
+        f" (bound: {MEGABYTES_MAX} MB, {verdict})."
+    )
+    ratio = Ratio(theirs, ours, Bound("at least", 10))
+    return Section(f"Six years of hours to pixels, {rounds} rounds", [ours, theirs], [ratio], note)
+
+
+def _seconds(made: Any, url: str, drawn: Any) -> float:
+    page = made.new_page(viewport={"width": 1280, "height": 800})
+    page.set_default_timeout(_CEILING_MS)
+    begin = time.perf_counter()
+    page.goto(url)
+    drawn(page)
+    seconds = time.perf_counter() - begin
+    page.close()
+    return seconds
+
+
+def _draw_all(page: Any) -> None:
+    page.wait_for_selector(".chart[data-step]")
+    page.click("text=All")
+    page.wait_for_selector(".chart[data-step='604800000']")
+    page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+
+
+def _drawn(page: Any) -> None:
+    page.wait_for_selector(".js-plotly-plot .boxlayer path", state="attached")
+    page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+
+
+@contextmanager
+def barfeed_web(store: Path) -> Iterator[tuple[str, int]]:
+    """Its address, and its process."""
+    flags = ["--listen", "127.0.0.1:0", "--duckdb", str(store), "--persist-dir", str(store.parent / "feed")]
+    command = [sys.executable, "-m", "barfeed", "web", *flags]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        yield server.stdout.readline().strip(), server.pid
+        server.terminate()
+
+
+@contextmanager
+def streamlit(store: Path) -> Iterator[str]:
+    """Its address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    flags = ["--server.headless", "true", "--server.address", "127.0.0.1", "--server.port", str(port)]
+    flags += ["--browser.gatherUsageStats", "false"]
+    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "benchmarks" / "streamlit_page.py"), *flags]
+    with subprocess.Popen([*command, "--", str(store)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        while not _answers(port):
+            time.sleep(_PAUSE_SEC)
+        yield f"http://127.0.0.1:{port}"
+        server.terminate()
+
+
+def _answers(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
+
+
+def _megabytes(store: Path) -> float:
+    """The most that the server ever had, once each view was asked for."""
+    import urllib.request  # noqa: PLC0415 - only here
+
+    _fill_market(store)
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with barfeed_web(store) as (url, pid):
+        views = ["market", "runs", "now"]
+        views += [
+            f"{view}?symbol=S{number:03d}USDT" for number in range(0, SERIES, 20) for view in ("candles", "marks")
+        ]
+        for view in views:
+            direct.open(f"{url}api/{view}", timeout=300).read()
+        status = Path(f"/proc/{pid}/status").read_text("utf-8")
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1000
+
+
+def _years() -> str:
+    bars = generate("BTCUSDT", Interval.ONE_HOUR, FIRST_MS, BARS, seed=1).bars
+    rows = ",".join(f"(make_timestamp_ms({bar.open_time_ms}),{','.join(map(repr, bar.values))})" for bar in bars)
+    return (
+        "CREATE TABLE ohlcv_btcusdt_1h (timestamp TIMESTAMP PRIMARY KEY, open DOUBLE, high DOUBLE, low DOUBLE,"
+        " close DOUBLE, volume DOUBLE, created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP);"
+        f" INSERT INTO ohlcv_btcusdt_1h (timestamp, open, high, low, close, volume) VALUES {rows}"
+    )
+
+
+def _fill_market(store: Path) -> None:
+    _fill(
+        store,
+        "CREATE TABLE ohlcv_1h (symbol VARCHAR, timestamp TIMESTAMP, open DOUBLE, high DOUBLE, low DOUBLE,"
+        " close DOUBLE, volume DOUBLE, created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP,"
+        " PRIMARY KEY (symbol, timestamp));"
+        " INSERT INTO ohlcv_1h (symbol, timestamp, open, high, low, close, volume)"
+        f" SELECT format('S{{:03d}}USDT', series), make_timestamp_ms({FIRST_MS} + hour * {HOUR_MS}), 2, 3, 1, 2, hour"
+        f" FROM range({WINDOW}) hours(hour), range({SERIES}) all_series(series)",
+    )
+
+
+def _fill(store: Path, statements: str) -> None:
+    with duckdb.connect(str(store)) as connection:
+        connection.execute(statements)
