@@ -7,7 +7,7 @@ import click
 import pytest
 
 from barfeed.cli.commands.history.backfill import backfill
-from barfeed.cli.paths import MeantBars, MeantFile
+from barfeed.cli.values.paths import MeantBars, MeantFile
 from commands import call, make_store
 from history.backfill.own_files_world import HEADER, lines, written
 from process import machine

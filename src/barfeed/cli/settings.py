@@ -11,11 +11,11 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
 
 import click
 
-from barfeed.cli.paths import Lake, MeantLake, MeantPath, stray_ends
+from barfeed.cli.values.addresses import check_address, is_binance, is_server
+from barfeed.cli.values.paths import Lake, MeantLake, MeantPath, stray_ends
 from barfeed.domain import grid
 from barfeed.domain.bars import Series
 from barfeed.domain.errors import UsageError
@@ -23,12 +23,8 @@ from barfeed.domain.errors import UsageError
 BASE_URL = "https://fapi.binance.com"
 STREAM_URL = "wss://fstream.binance.com/market"
 
-# A name of labels, or an IPv6 address as urlsplit gives it.
-_HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?|[0-9a-f:.]*:[0-9a-f:.]*")
 # What stands before :// is told in messages, what follows is not.
 _CHANNEL = re.compile(r"[a-z][a-z0-9]{1,19}://\S+", re.IGNORECASE)
-
-_VISIBLE = re.compile(r"[!-~]+")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -155,7 +151,7 @@ class Settings:
             raise UsageError(f"--metrics-file {name!r} does not end in .prom: node_exporter reads no other")
         check_address("--base-url", self.base_url)
         check_address("--stream-url", self.stream_url, STREAM_URL)
-        if self.stream and self.stream_url == STREAM_URL and not _is_binance(self.base_url):
+        if self.stream and self.stream_url == STREAM_URL and not is_binance(self.base_url):
             raise UsageError(
                 f"--stream-url {self.stream_url} is not the stream of --base-url {self.base_url}: bars close at another"
                 " time there",
@@ -170,7 +166,7 @@ class Settings:
                 raise UsageError(
                     f"--alert: address {number} (not shown) is not like ntfy://topic", hint="see docs/alerts.md"
                 )
-        if self.heartbeat_url and not _is_server(self.heartbeat_url, {"http", "https"}):
+        if self.heartbeat_url and not is_server(self.heartbeat_url, {"http", "https"}):
             raise UsageError("--heartbeat-url (not shown) is not an address like https://hc.example.org/ping/feed")
 
 
@@ -194,34 +190,6 @@ def _is_text(value: str) -> bool:
         return b"\0" not in value.encode()
     except UnicodeEncodeError:
         return False
-
-
-def check_address(flag: str, text: str, like: str = BASE_URL) -> None:
-    """Return for the address of a server of the same kind as `like`; `UsageError` names the flag."""
-    if "@" in text:
-        # It may hold a password: it is not repeated, neither here nor in any manifest.
-        raise UsageError(f"{flag} holds a '@': an address with a name or password in it is not taken")
-    secure = urlsplit(like).scheme
-    if not _is_address(text, {secure, secure.removesuffix("s")}):
-        raise UsageError(f"{flag} {text[:120]!r} is not an address like {like}")
-
-
-def _is_binance(url: str) -> bool:
-    return f".{urlsplit(url).hostname}".endswith(".binance.com")
-
-
-def _is_address(text: str, schemes: set[str]) -> bool:
-    return _is_server(text, schemes) and not (urlsplit(text).query or urlsplit(text).fragment)
-
-
-def _is_server(text: str, schemes: set[str]) -> bool:
-    try:
-        url = urlsplit(text)
-        host, port = url.hostname or "", url.port
-    except ValueError:
-        return False
-    # urlsplit overlooks line breaks and blanks, a log and a request do not.
-    return url.scheme in schemes and bool(_VISIBLE.fullmatch(text)) and port != 0 and bool(_HOST.fullmatch(host))
 
 
 def variable(name: str) -> str:

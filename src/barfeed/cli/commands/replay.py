@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from barfeed.cli.examples import examples
-from barfeed.cli.paths import MeantBars, MeantFile
 from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr
+from barfeed.cli.values.paths import MeantBars, MeantFile
 from barfeed.machine.signals import Stopped, stop_on_signals
 
 

@@ -8,8 +8,9 @@ from barfeed.cli.hints import sister
 from barfeed.cli.market.choice import Choice
 from barfeed.cli.market.wiring import asking_each
 from barfeed.cli.progress import shown
-from barfeed.cli.settings import Settings, check_address
+from barfeed.cli.settings import Settings
 from barfeed.cli.terminal import complain, say
+from barfeed.cli.values.addresses import check_address
 from barfeed.cli.wiring import open_rest, open_store
 from barfeed.domain.bars import Interval
 from barfeed.domain.errors import BarfeedError, UsageError

@@ -10,11 +10,12 @@ import click
 from barfeed.cli.examples import examples
 from barfeed.cli.hints import sister
 from barfeed.cli.market.choice import choice
-from barfeed.cli.moments import MOMENT
-from barfeed.cli.paths import MeantFile, MeantPath
 from barfeed.cli.progress import shown
-from barfeed.cli.settings import Settings, check_address, options_of
+from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import complain, log_to_stderr, say
+from barfeed.cli.values.addresses import check_address
+from barfeed.cli.values.moments import MOMENT
+from barfeed.cli.values.paths import MeantFile, MeantPath
 from barfeed.domain import grid
 from barfeed.domain.errors import BarfeedError, UsageError
 

@@ -9,9 +9,9 @@ import click
 from barfeed.cli.examples import examples
 from barfeed.cli.hints import sister
 from barfeed.cli.market.choice import choice
-from barfeed.cli.moments import MOMENT
 from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, say
+from barfeed.cli.values.moments import MOMENT
 from barfeed.domain import grid
 from barfeed.domain.acceptance import values
 from barfeed.domain.errors import StoreEmpty, Unrepaired, UsageError

@@ -14,8 +14,9 @@ from barfeed import __version__
 from barfeed.cli.examples import examples
 from barfeed.cli.hints import sister
 from barfeed.cli.market.choice import choice
-from barfeed.cli.settings import Settings, check_address, options_of
+from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, say
+from barfeed.cli.values.addresses import check_address
 from barfeed.domain import grid
 from barfeed.domain.errors import UsageError
 

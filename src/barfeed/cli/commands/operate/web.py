@@ -6,9 +6,9 @@ from typing import Any
 import click
 
 from barfeed.cli.examples import examples
-from barfeed.cli.paths import MeantPath
 from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, say
+from barfeed.cli.values.paths import MeantPath
 
 # A look must not keep a page waiting long for another process at the store.
 _WAIT_SEC = 3.0
