@@ -342,17 +342,10 @@ def pending_text(bars: int) -> str:
 def failure_of(error: BaseException) -> Failure:
     """How what ends with this error ended; one that is not ours is a bug, or a signal to stop."""
     if not isinstance(error, BarfeedError):
-        said = f"{type(error).__name__}: {error}"
-        return Failure("interrupted", INTERRUPTED_EXIT_CODE, said, "run it again", (), None)
-    return Failure(
-        error.status,
-        error.exit_code,
-        str(error),
-        error.hint,
-        error.findings,
-        error.retry_after_sec,
-        error.last_bar_ms,
-    )
+        bug = f"{type(error).__name__}: {error}"
+        return Failure("interrupted", INTERRUPTED_EXIT_CODE, bug, "run it again", (), None)
+    said = (error.status, error.exit_code, str(error), error.hint)
+    return Failure(*said, error.findings, error.retry_after_sec, error.last_bar_ms)
 
 
 def exchange_told(talk: Conversation, now_ms: int | None) -> dict[str, Any]:
