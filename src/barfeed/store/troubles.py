@@ -4,7 +4,8 @@ import codecs
 import errno
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -140,6 +141,21 @@ def _text(head: bytes) -> str:
 def _older(writer: "re.Match[str] | None") -> str:
     install = f"pip install duckdb=={writer[1]}" if writer else "the one that wrote it"
     return f"bring it over: EXPORT DATABASE with that DuckDB ({install}), IMPORT DATABASE into a new file with this one"
+
+
+@contextmanager
+def reading_lake(folder: Path) -> Iterator[None]:
+    """What DuckDB says of a lake's Parquet, told in words of our own."""
+    try:
+        yield
+    except duckdb.InterruptException:
+        raise KeyboardInterrupt from None
+    except duckdb.Error as problem:
+        reason = refusal(problem) or f"DuckDB failed ({type(problem).__name__})"
+        raise StoreUnusable(
+            f"{folder} cannot be read as a lake: {reason}",
+            hint="prove it against the store, which tells the file: barfeed verify --lake",
+        ) from problem
 
 
 def refusal(problem: object) -> str:

@@ -12,6 +12,7 @@ from barfeed.domain import grid, rules, verdict
 from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Bar, Interval, Series
 from barfeed.domain.errors import BarfeedError, UsageError
 from barfeed.history.reading import questions
+from barfeed.history.reading.lake import LakeFolder
 from barfeed.history.reading.moments import Moment, ms_of
 from barfeed.history.reading.rows import BarRow, CandleRow, CoverageRow, GapRow, ListingRow, RevisionRow, SymbolBarRow
 from barfeed.history.reading.source import Source, StoreFile
@@ -27,13 +28,14 @@ _FLAGS = {"--lock-timeout-sec": "lock_timeout_sec=", "point --duckdb at": "open"
 
 
 def open_reader(path: str | os.PathLike[str], *, lock_timeout_sec: float = LOCK_TIMEOUT_SEC) -> "Reader":
-    """Open a store, the DuckDB file at `path`, to read what it holds.
+    """Open a store, the DuckDB file at `path`, or a lake, the folder, to read what it holds.
 
     The file itself is opened late and closed early, within each call that reads: the feed is never kept from it for
     longer than that, and a call waits up to `lock_timeout_sec` seconds for the feed. Raises `StoreUnusable`.
     """
     with _told_in_python():
-        return Reader(StoreFile(Path(path), lock_timeout_sec))
+        where = Path(path)
+        return Reader(LakeFolder(where) if where.is_dir() else StoreFile(where, lock_timeout_sec))
 
 
 class Reader:

@@ -2,7 +2,7 @@
 
 import shlex
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import Lock
@@ -56,6 +56,14 @@ class Source(Protocol):
         ...
 
 
+def nothing_of(source: object, symbols: Sequence[str], interval: Interval) -> StoreEmpty:
+    """The error where nothing is held of these symbols."""
+    return StoreEmpty(
+        f"{source} holds no bar of {', '.join(symbols)} {interval}",
+        hint="see what it holds: coverage() of what barfeed.open gives",
+    )
+
+
 class StoreFile:
     """A DuckDB file, whichever tables it has."""
 
@@ -79,10 +87,7 @@ class StoreFile:
         """Raises `StoreUnusable`, too, for a table that cannot be read as bars."""
         absent = self._absent(connection, span)
         if absent:
-            raise StoreEmpty(
-                f"{self} holds no bar of {', '.join(absent)} {span.interval}",
-                hint="see what it holds: coverage() of what barfeed.open gives",
-            )
+            raise nothing_of(self, absent, span.interval)
         return relation(connection, span)
 
     def _absent(self, connection: Session, span: Span) -> list[str]:

@@ -34,7 +34,12 @@ def relation(connection: Session, span: Span) -> str:
     bars = f"SELECT {columns}, true AS is_known FROM {rows_of_all(connection, span.symbols, span.interval)}"
     if span.as_of_ms is not None:
         bars = as_of_query(connection, span.symbols, span.interval, span.as_of_ms)
+    return f"(SELECT {columns}, is_known FROM ({bars}) WHERE {within(span)})"
+
+
+def within(span: Span) -> str:
+    """Which bars open in the span, as a condition."""
     bounds = [(">=", span.from_ms), ("<", span.to_ms)]
     kept = [f"timestamp {sign} make_timestamp_ms({ms})" for sign, ms in bounds if ms is not None]
     # A row without a moment is no bar; `barfeed verify` finds it.
-    return f"(SELECT {columns}, is_known FROM ({bars}) WHERE {' AND '.join(['isfinite(timestamp)', *kept])})"
+    return " AND ".join(["isfinite(timestamp)", *kept])
