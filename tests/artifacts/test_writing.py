@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from barfeed.artifacts import writing
@@ -156,9 +156,12 @@ def test_a_pull_without_bars_is_evidence_too(tmp_path: Path) -> None:
     assert (tmp_path / f"{NAME}_api_pull.csv").read_text() == "timestamp,open,high,low,close,volume\n"
 
 
+# How long it takes to think of numbers says how busy the machine is.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 doubles = st.floats(allow_nan=False, allow_infinity=False)
 
 
+@UNHURRIED
 @given(st.lists(st.tuples(doubles, doubles, doubles, doubles, doubles), max_size=20))
 def test_the_numbers_of_a_csv_read_back_as_the_very_same_doubles(
     values: list[tuple[float, float, float, float, float]],
@@ -168,6 +171,7 @@ def test_the_numbers_of_a_csv_read_back_as_the_very_same_doubles(
     assert [[float(text).hex() for text in row[1:]] for row in rows] == [[each.hex() for each in row] for row in values]
 
 
+@UNHURRIED
 @given(st.lists(st.tuples(doubles, doubles, doubles, doubles, doubles), max_size=20))
 def test_plain_decimals_have_no_exponent_and_read_back_as_the_very_same_doubles(
     values: list[tuple[float, float, float, float, float]],

@@ -12,6 +12,7 @@ def family(root: type[BarfeedError]) -> list[type[BarfeedError]]:
 
 # The design's table: by whose move is next.
 EXIT_CODES = {
+    "LakeUnusable": 4,
     "ValidationFailed": 1,
     "StoreEmpty": 1,
     "MissedBars": 1,

@@ -122,7 +122,7 @@ def test_the_manifest_vouches_for_both_files(started: World) -> None:
     assert told["series"] == {"symbol": "BTCUSDT", "interval": "1h"}
     assert (told["dataset"], told["inference_source"], told["dry_run"]) == ("BINANCE_BTCUSDT.P, 60", "db", False)
     assert (started.feed.folder / ".series").read_text() == "BTCUSDT 1h\n"
-    assert told["counts"] == {"pulled": 6, "validated": 5, "appended": 1, "would_append": 0}
+    assert told["counts"] == {"pulled": 6, "validated": 5, "appended": 1, "pending": 0, "would_append": 0}
     assert told["coverage"] == {"rows": 727, "first": "2024-01-11 07:00", "last": TARGET}
     for kind, rows in (("api_pull", 6), ("for_inference", 726)):
         file = told["files"][kind]

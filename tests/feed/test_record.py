@@ -114,7 +114,7 @@ def test_the_manifest_keeps_every_fact() -> None:
         "retries": {},
         "used_weight": 2,
     }
-    assert seen["counts"] == {"pulled": 6, "validated": 5, "appended": 1, "would_append": 0}
+    assert seen["counts"] == {"pulled": 6, "validated": 5, "appended": 1, "pending": 0, "would_append": 0}
     assert seen["coverage"] == {"rows": 38805, "first": "2019-09-08 17:00", "last": "2024-02-10 13:00"}
     assert seen["files"] == {
         "api_pull": {"file": "pull.csv", "sha256": "aa", "rows": 6},

@@ -37,6 +37,7 @@ from world import hours
 
 LATEST = f"feed/{SLUG}/latest_for_inference.csv"
 Harm = Callable[[Path], object]
+_NOBODY = 65534
 
 
 def store_file(disk: Path) -> Path:
@@ -564,13 +565,23 @@ def test_what_a_killed_writer_left_is_swept_whatever_file_is_written_next(tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mine", ".young.zip.4712.unfinished", "b.zip"]
 
 
-def test_what_may_not_be_taken_away_keeps_nobody_from_writing(tmp_path: Path) -> None:
-    # As another user's is, in a folder with the sticky bit; a folder cannot be unlinked even by root.
+def test_what_may_not_be_taken_away_keeps_nobody_from_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid():
+        pytest.skip("only root can be another user")
+    # Another user's, in a folder with the sticky bit.
     left = tmp_path / ".x.prom.4242.unfinished"
-    left.mkdir()
+    left.touch()
     os.utime(left, (time.time() - 48 * 3600,) * 2)
-    with whole_file(tmp_path / "feed.prom") as unfinished:
-        unfinished.write_bytes(b"whole")
+    tmp_path.chmod(0o1777)
+    # By a path that needs nothing of the folders above.
+    monkeypatch.chdir(tmp_path)
+    writer = os.fork()
+    if writer == 0:
+        os.setuid(_NOBODY)
+        with whole_file(Path("feed.prom")) as unfinished:
+            unfinished.write_bytes(b"whole")
+        os._exit(0)
+    assert os.waitpid(writer, 0)[1] == 0
     assert (tmp_path / "feed.prom").read_bytes() == b"whole"
     assert left.exists()
 

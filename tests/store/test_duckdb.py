@@ -535,7 +535,14 @@ def test_a_timestamp_of_infinity_does_not_make_a_table_look_empty(path: Path) ->
 
 
 def test_only_the_store_has_statements_and_none_rewrites_a_row() -> None:
-    text = "".join(Path(str(each.__file__)).read_text("utf-8").upper() for each in (store_module, place))
+    lines = [
+        line.upper()
+        for each in (store_module, place)
+        for line in Path(str(each.__file__)).read_text("utf-8").splitlines()
+        # What is in memory for a look is no store.
+        if "TEMP TABLE" not in line and "temp.main." not in line
+    ]
+    text = "\n".join(lines)
     assert "INSERT INTO" in text
     assert not [word for word in ("UPDATE ", "DELETE ", "DO UPDATE", "OR REPLACE", "DROP ", "TRUNCATE") if word in text]
 

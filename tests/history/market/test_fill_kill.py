@@ -136,7 +136,7 @@ def test_a_trouble_of_one_series_is_told_with_its_hint(market: Machine) -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--source", "csv", "bars.csv"), "--symbols takes no FILE: one is of one series"),
+        (("--source", "csv", "bars.csv"), "--source csv does not go with --symbols: a FILE is of one series"),
         (("--from", "2024-02-10", "--to", "2024-02-09"), "--from 2024-02-10 00:00 is not before --to 2024-02-09 00:00"),
         (("--symbol", "BTCUSDT"), "--symbol does not go with --symbols"),
     ],

@@ -132,7 +132,7 @@ async def _answered(answer: Callable[[], bytes]) -> Response:
     except UsageError as problem:
         return _json(_told(problem), _BAD)
     except Missing as problem:
-        return _json(_told(problem), _ABSENT)
+        return _json(msgspec.json.encode({"error": str(problem), "hint": ""}), _ABSENT)
     except BarfeedError as problem:
         return _json(_told(problem), _UNAVAILABLE)
 
@@ -197,7 +197,7 @@ def _file(sources: Sources) -> Endpoint:
         folder, run, name = (query.get(each, "") for each in ("folder", "run", "file"))
         try:
             content = await run_in_threadpool(runs.content, sources, folder, run, name)
-        except BarfeedError as problem:
+        except (Missing, BarfeedError) as problem:
             return PlainTextResponse(f"404 {problem}\n", _ABSENT)
         kind = _KINDS.get(name.rpartition(".")[2], "application/octet-stream")
         return Response(content, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})

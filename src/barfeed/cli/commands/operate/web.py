@@ -21,8 +21,16 @@ _WAIT_SEC = 3.0
 @click.option("--listen", default="127.0.0.1:8787", show_default=True, help="Where to serve the page.")
 @click.option("--token", default="", envvar="BARFEED_TOKEN", help="What a request must know; the address has it.")
 @click.option("--proxy-header", default="", help="Header that a reverse proxy sets for those it lets in.")
-@click.option("--predictions", type=MeantPath(), help="Predictions store to show, as lgbm_inference keeps it.")
-@click.option("--log", type=MeantPath(), help="File that the feed's log goes to; its last line is shown.")
+@click.option(
+    "--predictions",
+    type=MeantPath(path_type=Path, readable=False),
+    help="Predictions store to show, as lgbm_inference keeps it.",
+)
+@click.option(
+    "--log",
+    type=MeantPath(path_type=Path, readable=False),
+    help="File that the feed's log goes to; its last line is shown.",
+)
 @options_of("duckdb", "persist_dir", "debug")
 def web(listen: str, token: str, proxy_header: str, predictions: Path | None, log: Path | None, **values: Any) -> None:
     """Serve a page of the store and of the runs; it only reads, and holds the store for a query at most.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from barfeed.domain.bars import HOUR_MS, Series
-from barfeed.domain.errors import BarfeedError, UsageError
+from barfeed.domain.errors import UsageError
 from barfeed.domain.grid import Gap
 from barfeed.history.reading.moments import ms_of
 from barfeed.history.reading.rows import CandleRow, CoverageRow, RevisionRow
@@ -19,7 +19,7 @@ from barfeed.operate.web.manifests import DAY_MS, Manifests, Run
 _AHEAD_MS = 400 * DAY_MS
 
 
-class Missing(BarfeedError):
+class Missing(Exception):
     """What was asked for is not there."""
 
 
