@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS := $(shell expr 1 + `getconf _NPROCESSORS_ONLN`)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint types unit docs site long proof model soak twenty month page pictures kills kills-syscalls fuzz mutants sabotage audit peers bench wheel image clean
+.PHONY: help demo run test lint types unit docs site long proof model soak twenty month page pictures recipes kills kills-syscalls fuzz mutants sabotage audit peers bench wheel image clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
@@ -18,7 +18,7 @@ help: ## this list
 	@touch $@
 
 # Each by itself, not one on another: whoever needs many extras installs once, and has what needs fewer.
-.venv/installed .venv/installed-inference .venv/installed-dev .venv/installed-peers: .venv/made
+.venv/installed .venv/installed-inference .venv/installed-dev .venv/installed-peers .venv/installed-recipes: .venv/made
 	@echo "setting up .venv ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(EXTRAS)'
 	@touch $@ $(WITH:%=.venv/%)
@@ -27,8 +27,10 @@ help: ## this list
 .venv/installed-inference: WITH := installed
 .venv/installed-dev: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,s3,web]
 .venv/installed-dev: WITH := installed installed-inference
-.venv/installed-peers: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,s3,web,peers,bench,recipes]
+.venv/installed-peers: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,s3,web,peers,bench]
 .venv/installed-peers: WITH := installed installed-inference installed-dev
+.venv/installed-recipes: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,s3,web,recipes]
+.venv/installed-recipes: WITH := installed installed-inference installed-dev
 
 demo: .venv/installed-inference ## a few hours of the feed, a prediction and a market, against its own exchange: no network, some seconds (WEB=1: its page)
 	@$(BIN)/python run/demo.py
@@ -89,8 +91,11 @@ sabotage: .venv/installed-dev ## each fault that was once found, put back: a tes
 audit: .venv/installed-dev ## known weaknesses of what is installed; says so where there is no network
 	@$(BIN)/python tests/proof/audit.py
 
-peers: .venv/installed-peers ## the replay exchange under ccxt, python-binance and Binance's own SDK; the recipes, each with its library
-	@$(BIN)/pytest -m peers
+peers: .venv/installed-peers ## the replay exchange under ccxt, python-binance and Binance's own SDK
+	@$(BIN)/pytest -m peers --ignore tests/peers/test_recipes.py
+
+recipes: .venv/installed-recipes ## docs/recipes.md, each with its library: minutes
+	@$(BIN)/pytest -m peers tests/peers/test_recipes.py
 
 bench: .venv/installed-peers ## speed, as ratios against named rivals
 	@$(BIN)/python -m benchmarks
