@@ -78,6 +78,7 @@ proof: .venv/installed-dev ## every attack, whole, with the reports in docs/proo
 	@$(MAKE) kills kills-syscalls
 	@$(MAKE) soak twenty ARGS=--write
 	@$(MAKE) twenty ARGS='--market --write'
+	@$(MAKE) recipes
 
 fuzz: .venv/installed-dev ## a hostile exchange for as long as you like (FUZZ=examples)
 	@BARFEED_FUZZ_EXAMPLES=$(or $(FUZZ),20000) $(BIN)/pytest tests/proof/test_hostile_exchange.py -m 'not long and not proof'

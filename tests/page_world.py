@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import duckdb
@@ -31,6 +32,7 @@ DATASET = "BINANCE_BTCUSDT.P, 60"
 PREDICTED = 200
 
 
+@lru_cache(maxsize=1)
 def real_tape() -> Tape | None:
     """Real bars where they are there."""
     path = SHARED_DATA / "rest" / "BTCUSDT-1h.parquet"

@@ -190,6 +190,7 @@ def test_a_store_that_is_held_is_told_with_what_helps(past: Path) -> None:
         assert page.ask("runs")["runs"]
 
 
+@pytest.mark.long
 def test_the_same_bytes_are_not_read_twice(page: Page) -> None:
     first = page.ask("candles", symbol="BTCUSDT")
     reads = page.sources.looks.reads
