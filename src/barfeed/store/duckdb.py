@@ -346,8 +346,9 @@ def _connect() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "threads": "1"})
     # CURRENT_TIMESTAMP becomes a TIMESTAMP in the session's zone, which is the machine's unless told.
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
-    # It would be drawn into a command's own output.
-    connection.execute("SET enable_progress_bar = false")
+    # It would be drawn into a command's own output; a notebook without ipywidgets has none, not even to switch off.
+    with suppress(duckdb.InvalidInputException):
+        connection.execute("SET enable_progress_bar = false")
     return connection
 
 
