@@ -422,6 +422,7 @@ def test_every_negative_value_is_named() -> None:
         # Two of the same, a step back and one beside the grid are no hole: each breaks a rule of its own.
         ([1, 1, 0, 1], []),
         ([1, 2.5, 4.5], ["2024-01-15 15:30"]),
+        ([1.25, 3.25], ["2024-01-15 14:15"]),
     ],
 )
 def test_what_an_answer_leaves_out_between_its_bars(opens: list[float], holes: list[str]) -> None:
