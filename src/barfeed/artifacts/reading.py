@@ -91,12 +91,12 @@ class Manifest(msgspec.Struct, frozen=True):
     @property
     def target_ms(self) -> int | None:
         """The target in ms; None where there is none."""
-        return _moment_ms(self.target)
+        return moment_ms(self.target)
 
     @property
     def last_bar_ms(self) -> int | None:
         """The settled symbol's last bar in ms; None where there is none."""
-        return _moment_ms(self.last_bar)
+        return moment_ms(self.last_bar)
 
     @property
     def made_do_with(self) -> ShortWindow | None:
@@ -292,7 +292,8 @@ def unreadable(path: Path, problem: Exception) -> ArtifactsUnusable:
     )
 
 
-def _moment_ms(text: str | None) -> int | None:
+def moment_ms(text: str | None) -> int | None:
+    """`2024-02-10 13:00` in ms since 1970-01-01 UTC; None where it is none."""
     # Somebody may have written into the file.
     with suppress(ValueError):
         return calendar.timegm(time.strptime(text or "", "%Y-%m-%d %H:%M")) * 1000

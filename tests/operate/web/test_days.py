@@ -1,6 +1,7 @@
 from barfeed.domain.bars import HOUR_MS
+from barfeed.operate.web.answers import Day
 from barfeed.operate.web.manifests import DAY_MS
-from barfeed.operate.web.views.days import Day, Refused, days
+from barfeed.operate.web.views.days import Refused, days
 from world import ms
 
 FIRST = ms(2024, 2, 9, 6)

@@ -85,7 +85,7 @@ class Marks(msgspec.Struct):
 
 
 class Day(msgspec.Struct):
-    """One UTC day; `state` is gap, revised, refused, late, whole or none: the first that is true."""
+    """One UTC day, `bars` of `due` stored; `state` is gap, revised, refused, late or whole: the first that is true."""
 
     day_ms: int
     state: str

@@ -1,10 +1,8 @@
 """The runs of every feed under a root, by their manifests: read once, and kept in few words."""
 
-import calendar
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, islice
 from os import SEEK_END
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,13 +97,11 @@ class Manifests:
 
     def newest(self, count: int, before_ms: int) -> list[Run]:
         """The newest runs that began before a moment, newest first."""
-        named = [(age, folder, run) for folder in self.folders() for age, run in self._named(folder) if age < before_ms]
-        found: list[Run] = []
-        for _, folder, run in sorted(named, reverse=True):
-            if len(found) >= count:
-                break
-            found += [each] if (each := self.find(folder, run)) else []
-        return found
+        there = {(folder, run): place for folder in self.folders() for run, place in self._places(folder).items()}
+        aged = sorted(((_at_ms(run), folder, run) for folder, run in there), reverse=True)
+        old = (key for at_ms, *key in aged if at_ms < before_ms)
+        found = (self._summary(folder, there[folder, run]) for folder, run in old)
+        return list(islice(filter(None, found), count))
 
     def find(self, folder: str, run: str) -> Run | None:
         """One run; None where it is absent or its manifest is none."""
@@ -125,16 +121,21 @@ class Manifests:
                     return Place(shelf, run)
         return None
 
-    def _named(self, folder: str) -> Iterator[tuple[int, str]]:
+    def _places(self, folder: str) -> dict[str, Place]:
+        """Every run of a folder, which is listed once for all of them."""
+        found: dict[str, Place] = {}
         with suppress(ArtifactsUnusable):
             here = Folder(self._root / folder)
             shelves: Iterator[Folder | Zip] = chain([here], map(Zip, reading.zips(here)))
             for shelf in shelves:
-                yield from ((age.ms, run) for run in reading.named(shelf) if (age := reading.age(run)))
+                for run in reading.named(shelf):
+                    if reading.age(run):
+                        found.setdefault(run, Place(shelf, run))
+        return found
 
     def _of(self, folder: str, first_ms: int, last_ms: int) -> Iterator[Run]:
-        for at_ms, run in self._named(folder):
-            if first_ms <= at_ms <= last_ms and (found := self.find(folder, run)):
+        for run, place in self._places(folder).items():
+            if first_ms <= _at_ms(run) <= last_ms and (found := self._summary(folder, place)):
                 yield found
 
     def _summary(self, folder: str, place: Place) -> Run | None:
@@ -196,7 +197,6 @@ class _Manifest(msgspec.Struct):
 def summary(folder: str, run: str, told: dict[str, Any]) -> Run:
     """A manifest in few words; `msgspec.ValidationError` where it is none."""
     whole = msgspec.convert(told, _Manifest)
-    age = reading.age(run)
     outcomes = whole.outcomes
     counts = whole.counts or {
         "pulled": sum(each.pulled for each in outcomes),
@@ -207,12 +207,12 @@ def summary(folder: str, run: str, told: dict[str, Any]) -> Run:
     return Run(
         folder=folder,
         run=run,
-        at_ms=age.ms if age else 0,
+        at_ms=_at_ms(run),
         series=whole.series.get("symbol") or whole.series.get("symbols", ""),
         interval=whole.series["interval"],
         status=whole.status,
         exit_code=whole.exit_code,
-        target_ms=moment_ms(whole.target),
+        target_ms=reading.moment_ms(whole.target),
         message=whole.message or next((each.message for each in _failed(outcomes)), ""),
         hint=whole.hint or next((each.hint for each in _failed(outcomes)), ""),
         pulled=counts.get("pulled", 0),
@@ -237,8 +237,7 @@ def _names(files: dict[str, Told | None]) -> list[str]:
     return [kind for kind, told in files.items() if told]
 
 
-def moment_ms(text: str | None) -> int | None:
-    """`2024-02-10 13:00` in ms since 1970-01-01 UTC; None where it is none."""
-    with suppress(ValueError):
-        return calendar.timegm(time.strptime(text or "", "%Y-%m-%d %H:%M")) * 1000
-    return None
+def _at_ms(run: str) -> int:
+    """When a run began, by its name."""
+    age = reading.age(run)
+    return age.ms if age else 0

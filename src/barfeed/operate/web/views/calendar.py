@@ -20,4 +20,4 @@ def calendar(sources: Sources, series: Series, first_ms: int, last_ms: int) -> a
     refused = [days.Refused(each.at_ms, each.status) for each in sources.refusals(series, first_ms, last_ms)]
     revised = [at_ms for each in sources.revisions(series) if first_ms <= (at_ms := ms(each.timestamp)) <= last_ms]
     found = days.days((first_ms, last_ms), series.interval.ms, stored, revised, refused)
-    return answers.Calendar(series.symbol, str(series.interval), [answers.Day(*each) for each in found])
+    return answers.Calendar(series.symbol, str(series.interval), found)

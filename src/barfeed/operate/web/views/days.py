@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from barfeed.domain import grid
+from barfeed.operate.web.answers import Day
+from barfeed.operate.web.manifests import DAY_MS
 
-_DAY_MS = 86_400_000
 _LATE = "bar_late"
 
 # What a day is coloured by: the first of these that is true of it.
@@ -18,18 +19,6 @@ class Refused(NamedTuple):
 
     target_ms: int
     status: str
-
-
-class Day(NamedTuple):
-    """One UTC day: `bars` of `due` are stored; how many were revised, refused, late."""
-
-    day_ms: int
-    state: str
-    bars: int
-    due: int
-    revised: int
-    refused: int
-    late: int
 
 
 def days(
@@ -45,8 +34,8 @@ def days(
     late = _by_day(each.target_ms for each in refused if each.status == _LATE)
     others = _by_day(each.target_ms for each in refused if each.status != _LATE)
     found = []
-    for day_ms in range(grid.floor(first_ms, _DAY_MS), last_ms + 1, _DAY_MS):
-        begin_ms, end_ms = max(first_ms, day_ms), min(last_ms, day_ms + _DAY_MS - 1)
+    for day_ms in range(grid.floor(first_ms, DAY_MS), last_ms + 1, DAY_MS):
+        begin_ms, end_ms = max(first_ms, day_ms), min(last_ms, day_ms + DAY_MS - 1)
         due = (end_ms - begin_ms) // step_ms + 1
         counts = (stored.get(day_ms, 0), due, revised[day_ms], others[day_ms], late[day_ms])
         found.append(Day(day_ms, _state(*counts), *counts))
@@ -60,4 +49,4 @@ def _state(bars: int, due: int, revised: int, refused: int, late: int) -> str:
 
 def _by_day(moments_ms: Iterable[int]) -> Counter[int]:
     """How many different ones there are of each day."""
-    return Counter(grid.floor(at_ms, _DAY_MS) for at_ms in set(moments_ms))
+    return Counter(grid.floor(at_ms, DAY_MS) for at_ms in set(moments_ms))

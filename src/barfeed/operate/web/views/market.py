@@ -8,7 +8,7 @@ from barfeed.domain.errors import BarfeedError
 from barfeed.history.reading.rows import CoverageRow
 from barfeed.operate.web import answers
 from barfeed.operate.web.looks import stamp_of
-from barfeed.operate.web.manifests import Trouble
+from barfeed.operate.web.manifests import Run, Trouble
 from barfeed.operate.web.views import standing
 from barfeed.operate.web.views.sources import Sources
 
@@ -17,9 +17,10 @@ _RECENT_RUNS = 500
 
 def market(sources: Sources) -> answers.Market:
     """Every series, worst first; why the store cannot be read where it cannot."""
-    now_ms, known, trouble, hint = sources.exchange_ms(), standing.NOTHING, "", ""
+    recent = sources.newest_runs(_RECENT_RUNS)
+    now_ms, known, trouble, hint = sources.exchange_ms(next(iter(recent), None)), standing.NOTHING, "", ""
     try:
-        known = _known(sources)
+        known = _known(sources, recent)
     except BarfeedError as problem:
         trouble, hint = str(problem), problem.hint
     path = sources.looks.path
@@ -27,7 +28,7 @@ def market(sources: Sources) -> answers.Market:
     return answers.Market(now_ms, path.name, size, trouble, hint, standing.rows(known, now_ms))
 
 
-def _known(sources: Sources) -> standing.Known:
+def _known(sources: Sources, recent: Sequence[Run]) -> standing.Known:
     held = sources.holdings()
     gaps = sources.looks.look("all gaps", lambda reader: list(reader.gaps()))
     revised = sources.looks.look("all revisions", lambda reader: list(reader.revisions()))
@@ -40,13 +41,13 @@ def _known(sources: Sources) -> standing.Known:
         missing,
         Counter(Series.of(each.symbol, each.interval) for each in revised),
         {each.symbol: each for each in listed},
-        _troubles(sources, held),
+        _troubles(recent, held),
     )
 
 
-def _troubles(sources: Sources, held: Sequence[CoverageRow]) -> Mapping[Series, Trouble]:
+def _troubles(recent: Sequence[Run], held: Sequence[CoverageRow]) -> Mapping[Series, Trouble]:
     """By each feed's newest run."""
-    newest = {run.folder: run for run in reversed(sources.newest_runs(_RECENT_RUNS))}
+    newest = {run.folder: run for run in reversed(recent)}
     troubles: dict[Series, Trouble] = {}
     for run in newest.values():
         concerned = [each for each in held if run.concerns(each.symbol, each.interval)]

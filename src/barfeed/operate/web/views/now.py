@@ -16,7 +16,7 @@ def now(sources: Sources) -> answers.Now:
     newest = next(iter(sources.newest_runs(1)), None)
     skew_sec = newest.skew_sec if newest else None
     interval_ms = Interval(newest.interval).ms if newest else HOUR_MS
-    return answers.Now(sources.exchange_ms(), skew_sec, newest, last_line(sources.log), interval_ms, __version__)
+    return answers.Now(sources.exchange_ms(newest), skew_sec, newest, last_line(sources.log), interval_ms, __version__)
 
 
 def last_line(path: Path | None) -> str:

@@ -69,14 +69,9 @@ class Sources(NamedTuple):
         ahead_ms = self.clock.utc_ms() + _AHEAD_MS
         return self.manifests.newest(count, ahead_ms if before_ms is None else before_ms)
 
-    def exchange_ms(self) -> int:
+    def exchange_ms(self, newest: Run | None) -> int:
         """The exchange's clock, as far off the machine's as the newest run saw it."""
-        return self.clock.utc_ms() - round((self.skew_sec() or 0.0) * 1000)
-
-    def skew_sec(self) -> float | None:
-        """How far the machine's clock was ahead at the newest run; None where none tells."""
-        newest = next(iter(self.newest_runs(1)), None)
-        return newest.skew_sec if newest else None
+        return self.clock.utc_ms() - round(((newest.skew_sec if newest else None) or 0.0) * 1000)
 
     def refusals(self, series: Series, first_ms: int, last_ms: int) -> list[answers.Refusal]:
         """The hours between two moments that a run had no bar of."""
