@@ -15,7 +15,7 @@ from barfeed.feed.follow_up import run_command
 from barfeed.machine import signals
 from barfeed.machine.clock import SystemClock
 from barfeed.store.duckdb import Store, transaction
-from barfeed.store.staging import Staging
+from barfeed.store.incoming.staging import Staging
 from history.backfill.backfill_world import History
 from world import BTCUSDT_1H, ms
 

@@ -21,8 +21,8 @@ from barfeed.domain.sources import Rows
 from barfeed.machine.clock import SystemClock
 from barfeed.store import revisions
 from barfeed.store.duckdb import Store
+from barfeed.store.incoming.staging import Staging
 from barfeed.store.revisions import Why
-from barfeed.store.staging import Staging
 from storage import opened
 
 HOUR = 3_600_000

@@ -5,7 +5,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from barfeed.store import disk
+from barfeed.store.troubles import disk
 
 STORE = Path("/srv/x.duckdb")
 SAID = 'IO Error: Could not set lock on file "/srv/x.duckdb": {}. See also https://duckdb.org/docs/current/connect/concurrency'

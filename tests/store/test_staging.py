@@ -14,8 +14,8 @@ from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Asked
 from barfeed.domain.sources import Csv, Rows
 from barfeed.store.incoming.foreign import SourceUnreadable
-from barfeed.store.sql_rules import STORED_RULES, broken
-from barfeed.store.staging import Staging, gaps
+from barfeed.store.incoming.sql_rules import STORED_RULES, broken
+from barfeed.store.incoming.staging import Staging, gaps
 
 SERIES = Series.of("BTCUSDT", "1h")
 NOON = 1_705_320_000_000  # 2024-01-15 12:00

@@ -15,7 +15,7 @@ from barfeed.domain.bars import Bar, Series
 from barfeed.domain.errors import StoreUnusable
 from barfeed.machine.clock import SystemClock
 from barfeed.store.duckdb import Store
-from barfeed.store.troubles import unusable
+from barfeed.store.troubles.file import unusable
 from storage import of_version
 
 SERIES = Series.of("BTCUSDT", "1h")

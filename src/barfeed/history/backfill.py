@@ -28,8 +28,8 @@ from barfeed.machine.clock import Clock
 from barfeed.store import revisions
 from barfeed.store.duckdb import Store, heard, transaction
 from barfeed.store.incoming.foreign import SourceUnreadable
+from barfeed.store.incoming.staging import Staging, gaps, neighbours
 from barfeed.store.place import rows_of
-from barfeed.store.staging import Staging, gaps, neighbours
 
 # How long what has come may wait to be stored.
 KEEP_AFTER_SEC = 1.0

@@ -12,7 +12,7 @@ from barfeed.domain.rules import Finding
 from barfeed.domain.sources import Note
 from barfeed.machine.clock import Clock
 from barfeed.store.duckdb import Coverage
-from barfeed.store.staging import Difference
+from barfeed.store.incoming.staging import Difference
 
 
 class Progress(Protocol):

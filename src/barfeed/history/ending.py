@@ -13,7 +13,7 @@ from barfeed.domain.grid import Gap
 from barfeed.domain.life import Life
 from barfeed.domain.sources import Rows
 from barfeed.exchange.paging import RestHistory
-from barfeed.store.staging import Staging
+from barfeed.store.incoming.staging import Staging
 
 
 class Ending:

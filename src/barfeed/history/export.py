@@ -14,7 +14,7 @@ from barfeed.domain.errors import ArtifactsUnusable, StoreEmpty, StoreUnusable, 
 from barfeed.history.reading.span import Span, relation
 from barfeed.machine.atomic import Unflushed, whole_file
 from barfeed.store.duckdb import Session, Store
-from barfeed.store.troubles import refusal
+from barfeed.store.troubles.file import refusal
 
 # How DuckDB is to write each; no second temporary file of its own beside ours.
 FORMATS = {

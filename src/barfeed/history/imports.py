@@ -16,7 +16,7 @@ from barfeed.history.backfill_report import difference_finding
 from barfeed.history.own_files import Member, MemberUnreadable, OwnFile, expect_duckdb, opened, within
 from barfeed.store.incoming.columns import HEADERLESS
 from barfeed.store.incoming.foreign import SourceUnreadable
-from barfeed.store.staging import Break, Difference, Staging, Taken
+from barfeed.store.incoming.staging import Break, Difference, Staging, Taken
 
 INSIST = "give the --symbol and --interval of its bars, or insist with --force-name"
 NOTHING = "nothing of this file was stored"

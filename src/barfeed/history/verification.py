@@ -20,13 +20,13 @@ from barfeed.domain.errors import ArtifactsUnusable, StoreEmpty
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Finding
 from barfeed.domain.sources import Note, Part, Source, bars_in, between, cut, named, span
-from barfeed.store import staging
 from barfeed.store.duckdb import Session, Store
+from barfeed.store.incoming import staging
 from barfeed.store.incoming.foreign import SourceUnreadable
+from barfeed.store.incoming.sql_rules import MESSAGES, STORED_RULES, broken
+from barfeed.store.incoming.staging import Staging
 from barfeed.store.place import rows_of
 from barfeed.store.revisions import let_pass
-from barfeed.store.sql_rules import MESSAGES, STORED_RULES, broken
-from barfeed.store.staging import Staging
 
 # What is closed, only an exchange can say; a bar it does not have yet shows against it.
 _RULES = {name: predicate for name, predicate in STORED_RULES.items() if name != "closed"}

@@ -13,8 +13,9 @@ from barfeed.domain.bars import MINUTE_MS, Interval, Series
 from barfeed.domain.errors import ArtifactsUnusable, StoreUnusable, UsageError
 from barfeed.domain.grid import Gap
 from barfeed.domain.sources import between
-from barfeed.store import revisions, staging
+from barfeed.store import revisions
 from barfeed.store.duckdb import Coverage, Session, Store
+from barfeed.store.incoming import staging
 from barfeed.store.place import rows_of
 
 # A feed needs some time for an hour that has just closed; until then the hour before is the newest it can hold.

@@ -19,10 +19,10 @@ from barfeed.domain.grid import Gap
 from barfeed.machine import signals
 from barfeed.machine.atomic import new_file, sweep
 from barfeed.machine.clock import Clock
-from barfeed.store import disk
 from barfeed.store.own import catalog, shape
 from barfeed.store.place import Place, in_market, own
-from barfeed.store.troubles import unusable
+from barfeed.store.troubles import disk
+from barfeed.store.troubles.file import unusable
 
 # A file made so can be read by DuckDB 1.1: users' own tools may be older. Only for a new file: the
 # version of an existing one cannot be lowered, and asking for it is an error.

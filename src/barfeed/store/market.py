@@ -20,9 +20,9 @@ from barfeed.domain.errors import StoreUnusable
 from barfeed.domain.grid import Gap
 from barfeed.domain.life import Listing
 from barfeed.domain.market.membership import Seen
-from barfeed.store import disk
 from barfeed.store.duckdb import Session, Store, transaction
 from barfeed.store.place import NO_BARS, SymbolBars, as_if_stored, market_table
+from barfeed.store.troubles import disk
 
 MEMBERSHIP = "symbols"
 

@@ -16,7 +16,7 @@ from barfeed.domain.errors import (
 from barfeed.history.backfill_report import difference_finding
 from barfeed.store import revisions
 from barfeed.store.duckdb import Store
-from barfeed.store.staging import Difference
+from barfeed.store.incoming.staging import Difference
 from history.backfill.backfill_world import History, hourly
 from history.market.fill_world import BTC, ETH, HOURS, TAPES, YOUNG, FilledMarket, notes, of
 from world import hours, ms

@@ -15,7 +15,7 @@ from barfeed.history.reading.source import Stock, nothing_of
 from barfeed.history.reading.span import SYMBOL_COLUMNS, Span, within
 from barfeed.machine.clock import SystemClock
 from barfeed.store.duckdb import Session, Store
-from barfeed.store.troubles import reading_lake
+from barfeed.store.troubles.file import reading_lake
 
 _TABLES = "kind=ohlcv"
 

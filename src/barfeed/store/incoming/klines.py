@@ -19,9 +19,9 @@ from barfeed.domain.rules import Finding
 from barfeed.domain.sources import Csv, Lines, Rows
 from barfeed.store.incoming.csv_text import as_file
 from barfeed.store.incoming.foreign import unreadable
+from barfeed.store.incoming.sql_rules import FLAT, INCOMING_RULES, MESSAGES, broken
+from barfeed.store.incoming.staging import Difference, Staging
 from barfeed.store.place import market_table
-from barfeed.store.sql_rules import FLAT, INCOMING_RULES, MESSAGES, broken
-from barfeed.store.staging import Difference, Staging
 
 _STAGED = "temp.klines"
 _VALUES = ", ".join(VALUE_COLUMNS)

@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 
 from barfeed.domain.bars import VALUE_COLUMNS, Bar, Pull, Turnover
-from barfeed.store import disk
+from barfeed.store.troubles import disk
 
 # As it came, all columns of a kline but the last, which means nothing.
 _COLUMNS = {

@@ -16,7 +16,7 @@ from barfeed.store.duckdb import Session, heard
 from barfeed.store.lake.manifest import DATE, SCHEMA_VERSION, Manifest, Mark, Stamp
 from barfeed.store.market import MarketTable
 from barfeed.store.own import shape
-from barfeed.store.troubles import refusal
+from barfeed.store.troubles.file import refusal
 
 # Parquet's first version of pages is what old engines read, too.
 _COPY = f"""

@@ -21,9 +21,9 @@ from barfeed.store.incoming import cells
 from barfeed.store.incoming.columns import Column, Label, Layout, layout, quoted
 from barfeed.store.incoming.csv_text import as_file, csv_layout
 from barfeed.store.incoming.foreign import SourceUnreadable, known, one_table, other_database, unreadable
+from barfeed.store.incoming.sql_rules import FLAT, INCOMING_RULES, MESSAGES, broken
 from barfeed.store.own import catalog, shape
 from barfeed.store.place import place_of, rows_of
-from barfeed.store.sql_rules import FLAT, INCOMING_RULES, MESSAGES, broken
 
 _VALUES = ", ".join(VALUE_COLUMNS)
 _INCOMING = "temp.incoming"

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 
 from barfeed.domain.errors import StoreUnusable
-from barfeed.store import disk
+from barfeed.store.troubles import disk
 
 _BACKUP = "restore it from a backup; without one, move it aside and fetch the history anew: barfeed backfill"
 _OTHER_FILE = "point --duckdb at the store, or move that file away"
