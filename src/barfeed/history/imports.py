@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from barfeed.domain import file_names, grid
+from barfeed.domain import grid
 from barfeed.domain.bars import VALUE_COLUMNS, Bar, Series
 from barfeed.domain.errors import UsageError
 from barfeed.domain.grid import Gap
+from barfeed.domain.kinds import file_names
 from barfeed.domain.sources import Note
 from barfeed.history.backfill_report import difference_finding
 from barfeed.history.own_files import Member, MemberUnreadable, OwnFile, expect_duckdb, opened, within

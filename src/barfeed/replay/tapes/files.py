@@ -17,7 +17,7 @@ import duckdb
 from barfeed.domain import grid
 from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import UsageError
-from barfeed.domain.file_names import named, named_table
+from barfeed.domain.kinds.file_names import named, named_table
 from barfeed.replay.tapes import markets
 from barfeed.replay.tapes.klines import Columns, Contract
 

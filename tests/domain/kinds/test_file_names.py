@@ -1,7 +1,7 @@
 import pytest
 
 from barfeed.domain.bars import Series
-from barfeed.domain.file_names import contradiction, is_other_interval, is_other_symbol, named, named_table
+from barfeed.domain.kinds.file_names import contradiction, is_other_interval, is_other_symbol, named, named_table
 
 BTCUSDT_1H = Series.of("BTCUSDT", "1h")
 
