@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 
 from barfeed.machine.clock import SystemClock
-from barfeed.store.duckdb import Store
+from barfeed.store.embedded import Embedded
 from page_world import PageWorld, real_tape
 
 world = PageWorld(Path(sys.argv[1]), real_tape())
 world.one.clock.go_to(int(sys.argv[2]))
 # The hour's clock is a made-up one; a store that somebody reads is waited for by the machine's.
-world.one.feed = world.one.feed._replace(store=Store(world.duckdb, SystemClock(), 60.0))
+world.one.feed = world.one.feed._replace(store=Embedded(world.duckdb, SystemClock(), 60.0))
 sys.stdout.write(f"{world.one.run(catch_up=True).status}\n")

@@ -23,7 +23,7 @@ from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.messages import Drip, Hang, Reply
 from barfeed.replay.tapes.generator import generate
 from barfeed.replay.tapes.tape import Tape
-from barfeed.store.duckdb import Store
+from barfeed.store.embedded import Embedded
 from storage import opened
 
 BTCUSDT_1H = Series.of("BTCUSDT", "1h")
@@ -94,7 +94,8 @@ class World:
         self.exchange = ReplayExchange(self.tapes, self.clock.exchange_ms)
         self.rest = Rest("http://replay", self._transport, self.clock, jitter=lambda: 0.5)
         self.duckdb = folder / "ohlcv.duckdb"
-        self.feed = Feed(Store(self.duckdb, self.clock, 0.0), folder / "feed", self.clock)
+        self.store = Embedded(self.duckdb, self.clock, 0.0)
+        self.feed = Feed(self.store, folder / "feed", self.clock)
         self.order = Order(
             series=BTCUSDT_1H,
             dataset="BINANCE_BTCUSDT.P, 60",

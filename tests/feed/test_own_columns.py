@@ -34,7 +34,7 @@ def manifest(record: Record) -> dict[str, Any]:
 
 def let_pass(world: World, fault: str, open_time_ms: int = TARGET_MS) -> None:
     world.run(fault)
-    work = LetPass(world.feed.store, world.rest, BTCUSDT_1H, 60.0)
+    work = LetPass(world.store, world.rest, BTCUSDT_1H, 60.0)
     seen = work.look(open_time_ms)
     assert work.says_it_again(seen, 1.0)
     work.note(seen, "looked at")
@@ -97,7 +97,7 @@ def test_only_the_bar_with_those_very_values_was_let_pass(started: World) -> Non
 def test_it_is_noted_beside_the_revisions_and_changes_no_export_of_the_past(started: World) -> None:
     let_pass(started, DEARER)
     started.run(DEARER)
-    with started.feed.store.session(write=False) as connection:
+    with started.store.session(write=False) as connection:
         (noted,) = revisions.listed(connection, BTCUSDT_1H)
         assert revisions.let_pass(connection, BTCUSDT_1H) == [started.taped()[TARGET_MS]]
         assert (noted.is_let_pass, noted.reason) == (True, "looked at (mean_price)")
@@ -109,13 +109,13 @@ def test_it_is_noted_beside_the_revisions_and_changes_no_export_of_the_past(star
 
 def test_a_good_hour_opens_the_store_no_more_often_than_before(started: World, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
-    session = type(started.feed.store).session
+    session = type(started.store).session
 
     def counted(store: Any, *, write: bool) -> Any:
         opened.append(write)
         return session(store, write=write)
 
-    monkeypatch.setattr(type(started.feed.store), "session", counted)
+    monkeypatch.setattr(type(started.store), "session", counted)
     assert started.run().status == "appended"
     assert opened == [True]
 

@@ -29,7 +29,7 @@ from barfeed.machine.clock import SystemClock
 from barfeed.replay.faults.script import Fault, parse_faults
 from barfeed.replay.tapes.tape import Tape
 from barfeed.store import revisions  # noqa: F401
-from barfeed.store.duckdb import Store
+from barfeed.store.embedded import Embedded
 from in_turn import InTurn
 from market_world import MarketWorld
 from world import BTCUSDT_1H, SteppingClock, World, hours, made_up_bars, ms
@@ -154,9 +154,9 @@ class Ground:
             retention.prune(self.folder, self.clock.utc_ms(), retention.Keep(days, discard))
         return Ended(0, "pruned")
 
-    def _store(self) -> Store:
+    def _store(self) -> Embedded:
         # Another process that holds the store does so in real time.
-        return Store(self.duckdb, SystemClock(), LOCK_TIMEOUT_SEC)
+        return Embedded(self.duckdb, SystemClock(), LOCK_TIMEOUT_SEC)
 
 
 class MarketGround(Ground):

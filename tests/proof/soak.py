@@ -129,7 +129,7 @@ class Soak:
     def _repair(self, symbol: str) -> None:
         world = self.world
         world.exchange.requests.clear()
-        repair = Repair(world.feed.store, world.rest, Series.of(symbol, "1h"), 120.0)
+        repair = Repair(world.store, world.rest, Series.of(symbol, "1h"), 120.0)
         try:
             survey = repair.survey(Wanted(None, None, world.order.window_bars))
             mended = repair.apply(survey, repair.confirmed(survey, 5.0), "the operator")
@@ -201,7 +201,7 @@ class Soak:
 
     def _compare_symbol(self, symbol: str) -> None:
         world = self.world
-        repair = Repair(world.feed.store, world.rest, Series.of(symbol, "1h"), 120.0)
+        repair = Repair(world.store, world.rest, Series.of(symbol, "1h"), 120.0)
         survey = repair.survey(Wanted(0, None, 1))
         assert not survey.of_kind(*self.never_left), survey.differences[:3]
         self.report.repaired += len(repair.apply(survey, repair.confirmed(survey, 5.0), "the soak's end").revised)

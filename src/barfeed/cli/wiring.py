@@ -25,7 +25,7 @@ from barfeed.feed.cycle_log import log_cycle
 from barfeed.feed.order import Feed, Order
 from barfeed.feed.record import Lived, Record
 from barfeed.machine.clock import Bell, Clock, SystemClock
-from barfeed.store.duckdb import Store
+from barfeed.store.embedded import Embedded
 
 if TYPE_CHECKING:
     from barfeed.exchange.stream.follower import Stream
@@ -181,9 +181,9 @@ def terms(settings: Settings) -> Terms | None:
     return Terms(settings.accept_within, settings.accept_volume_within, settings.pause_sec)
 
 
-def open_store(settings: Settings, clock: Clock) -> Store:
+def open_store(settings: Settings, clock: Clock) -> Embedded:
     """The store that the settings name."""
-    return Store(settings.duckdb, clock, settings.lock_timeout_sec)
+    return Embedded(settings.duckdb, clock, settings.lock_timeout_sec)
 
 
 def open_lake(settings: Settings, clock: Clock) -> "Lake | None":
@@ -213,7 +213,8 @@ def alerts(settings: Settings, feed: Feed) -> list[Hear[Lived]]:
     # A watch waits for no channel; and for a series of many it does not wait, but asks again.
     wait_sec, patience_sec = (0.0, settings.max_wait_sec) if settings.watch else (ALERT_WAIT_SEC, 0.0)
     # The store's disk may be another than the files', and the user's home another again.
-    spares = spare_paths(feed.folder, (feed.store.path.parent, Path(click.get_app_dir("barfeed"))))
+    beside = [feed.store.file.path.parent] if feed.store.file else []
+    spares = spare_paths(feed.folder, (*beside, Path(click.get_app_dir("barfeed"))))
     ledger = LedgerFile(feed.folder, spares)
     to = channels(settings.alert)
     return [Alerts(to, ledger, feed.clock, settings.max_skew_sec, wait_sec, patience_sec=patience_sec)]
@@ -249,7 +250,8 @@ def meter(
             hint="pip install 'barfeed[metrics]'",
         ) from None
     followed = stream.followed if stream else None
-    collector = Collector(feeds, feed.clock, feed.store.path, settings.metrics_file, followed, of_many=of_many)
+    path = feed.store.file.path if feed.store.file else None
+    collector = Collector(feeds, feed.clock, path, settings.metrics_file, followed, of_many=of_many)
     if settings.listen:
         _listen(settings.listen, collector, feed)
     return collector

@@ -27,10 +27,10 @@ from barfeed.feed.hour import Hour, Overtaken
 from barfeed.feed.order import Feed, Order
 from barfeed.feed.record import Record, pending_text
 from barfeed.feed.settling import Settling
-from barfeed.store.duckdb import Table
 
 if TYPE_CHECKING:
     from barfeed.feed.inquiry import Inquiry
+    from barfeed.store.port import SeriesBars
 
 _log = logging.getLogger(__name__)
 
@@ -267,7 +267,7 @@ class _Cycle:
             _log.warning("%s: %s", plan.asked.series, text)
         return window
 
-    def _as_if(self, table: Table, append: Sequence[Bar], asked: Asked) -> list[Bar]:
+    def _as_if(self, table: "SeriesBars", append: Sequence[Bar], asked: Asked) -> list[Bar]:
         start_ms = self._start_ms(asked)
         return [bar for bar in (*table.bars(start_ms), *append) if bar.open_time_ms >= start_ms]
 
@@ -275,24 +275,26 @@ class _Cycle:
         return grid.window_start(asked.target_ms, self._order.window_bars, asked.step_ms)
 
     def _warn_of_second_start(self) -> None:
-        folder, path = self._feed.folder, self._feed.store.path
+        folder, store = self._feed.folder, self._feed.store
         if has_published(folder, but=self._record.run_time or ""):
-            warning = f"a new history is started in {path}, though {folder.absolute()} holds earlier runs of the series"
+            warning = (
+                f"a new history is started in {store.name}, though {folder.absolute()} holds earlier runs of the series"
+            )
             self._record.warnings.append(warning)
             _log.warning("%s; if the old one is elsewhere, point --duckdb there", warning)
 
-    def _open_store(self, changes: Sequence[Change], seen_at_ms: int) -> AbstractContextManager[Table]:
+    def _open_store(self, changes: Sequence[Change], seen_at_ms: int) -> AbstractContextManager["SeriesBars"]:
         if changes:
             # Imported only here: most hours accept nothing.
-            from barfeed.store.revisions import Why, revised  # noqa: PLC0415
+            from barfeed.store.revisions import Why  # noqa: PLC0415
 
             why = Why(seen_at_ms, "--on-mismatch accept", self._record.run_time or "")
-            return revised(self._feed.store, self._order.series, changes, why, dry_run=self._order.dry_run)
+            return self._feed.store.revising(self._order.series, changes, why, dry_run=self._order.dry_run)
         if self._order.dry_run:
             return self._feed.store.reading(self._order.series)
         return self._feed.store.appending(self._order.series, create=self._order.catch_up)
 
-    def _judge(self, table: Table, plan: _Plan, pull: Pull, changes: Sequence[Change]) -> Sequence[Bar]:
+    def _judge(self, table: "SeriesBars", plan: _Plan, pull: Pull, changes: Sequence[Change]) -> Sequence[Bar]:
         order, coverage = self._order, table.coverage()
         self._record.coverage = coverage
         self._hour.refuse_overtaken(plan.asked.target_ms, coverage.last_ms)

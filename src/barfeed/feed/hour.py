@@ -16,6 +16,7 @@ from barfeed.feed.settling import Settling
 if TYPE_CHECKING:
     # Only for the types: one series goes by without it.
     from barfeed.feed.market.order import MarketOrder
+    from barfeed.store.duckdb import Store
     from barfeed.store.lake.lake import Lake
 
 _log = logging.getLogger(__name__)
@@ -97,18 +98,19 @@ class Hour:
 
     def _export(self, run: Run) -> None:
         """The lake made what the store is, last of all: the model has its window, and no trouble here is the hour's."""
-        if self._feed.lake is None or self._order.dry_run:
+        lake, file = self._feed.lake, self._feed.store.file
+        if lake is None or file is None or self._order.dry_run:
             return
         with self._record.step("lake"):
-            self._record.lake = left = self._exported(self._feed.lake)
+            self._record.lake = left = self._exported(lake, file)
         if left.failure:
             self._record.warnings.append(f"the lake was not written: {left.failure.message}")
             _log.warning("the lake was not written: %s; %s", left.failure.message, left.failure.hint)
         self._save_manifest_again(run)
 
-    def _exported(self, lake: "Lake") -> LakeLeft:
+    def _exported(self, lake: "Lake", store: "Store") -> LakeLeft:
         try:
-            return LakeLeft(lake.address, *lake.export(self._feed.store, self._settling.interval))
+            return LakeLeft(lake.address, *lake.export(store, self._settling.interval))
         except BarfeedError as trouble:
             _log.debug("the lake failed", exc_info=True)
             return LakeLeft(lake.address, failure=failure_of(trouble))

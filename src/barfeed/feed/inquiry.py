@@ -15,11 +15,10 @@ from barfeed.domain.window import Answer, Asked, Shortage, Told
 from barfeed.exchange.refusals import SYMBOL_CODES, UNKNOWN_SYMBOL
 from barfeed.exchange.rest import Conversation
 from barfeed.feed.record import Record
-from barfeed.store.revisions import let_pass
 
 if TYPE_CHECKING:
     from barfeed.feed.order import Feed, Order
-    from barfeed.store.duckdb import Store
+    from barfeed.store.port import History
 
 # What a cycle that has failed still waits to be told why: its own patience may be used up.
 _WAIT_SEC = 10.0
@@ -67,8 +66,8 @@ class Inquiry:
 
     def _let_pass(self, pull: Pull) -> Sequence[Bar]:
         if rules.contradictions(pull):
-            with suppress(StoreUnusable), self._feed.store.session(write=False) as connection:
-                return let_pass(connection, self._order.series)
+            with suppress(StoreUnusable):
+                return self._feed.store.let_pass(self._order.series)
         return ()
 
     def _holes(self, pull: Pull, judged_from_ms: int) -> Sequence[Gap]:
@@ -118,7 +117,7 @@ def is_stored(hole: Gap, stored_ms: Set[int], step_ms: int) -> bool:
 
 
 def explained(
-    refusal: ExchangeRefused, series: Series, store: "Store", talk: Conversation, backfill: str
+    refusal: ExchangeRefused, series: Series, store: "History", talk: Conversation, backfill: str
 ) -> BarfeedError:
     """A refusal of the symbol by what the exchange's list says of it; any other refusal as it is.
 
@@ -132,7 +131,7 @@ def _named(trouble: BarLate | ExchangeRefused) -> str:
     return f"{trouble.status} {trouble.code}" if isinstance(trouble, ExchangeRefused) else trouble.status
 
 
-def _of_a_refusal(refusal: ExchangeRefused, series: Series, now: Life, store: "Store", backfill: str) -> BarfeedError:
+def _of_a_refusal(refusal: ExchangeRefused, series: Series, now: Life, store: "History", backfill: str) -> BarfeedError:
     if now.stage == "trading":
         return refusal if refusal.code == UNKNOWN_SYMBOL else _contradicted(refusal)
     # What is refused by REST the archive may have kept.
@@ -143,7 +142,7 @@ def _of_a_refusal(refusal: ExchangeRefused, series: Series, now: Life, store: "S
     return life.why_no_bar(series, now, seen._replace(refused=str(refusal)))
 
 
-def _seen(store: "Store", series: Series, backfill: str) -> Seen:
+def _seen(store: "History", series: Series, backfill: str) -> Seen:
     stored_ms = None
     # A store in trouble is not this hour's trouble.
     with suppress(BarfeedError), store.reading(series) as table:

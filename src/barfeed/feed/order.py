@@ -7,11 +7,11 @@ from barfeed.domain.acceptance import Terms
 from barfeed.domain.bars import Series
 from barfeed.domain.verdict import Remedies
 from barfeed.machine.clock import Clock
-from barfeed.store.duckdb import Store
 
 if TYPE_CHECKING:
-    # Only for the types: most feeds have no lake.
+    # Only for the types: most feeds have no lake, and the port imports what only a market needs.
     from barfeed.store.lake.lake import Lake
+    from barfeed.store.port import History
 
 Source = Literal["db", "api", "db,api"]
 
@@ -45,7 +45,7 @@ class Order(NamedTuple):
 class Feed(NamedTuple):
     """What a cycle works with: the store, the folder of its files, the machine's clock, the lake where there is one."""
 
-    store: Store
+    store: "History"
     folder: Path
     clock: Clock
     lake: "Lake | None" = None

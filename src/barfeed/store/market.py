@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from barfeed.domain.bars import COLUMNS, PRICE_COLUMNS, VALUE_COLUMNS, Bar, Interval
+from barfeed.domain.acceptance import Change
+from barfeed.domain.bars import COLUMNS, PRICE_COLUMNS, VALUE_COLUMNS, Bar, Interval, Series
 from barfeed.domain.errors import StoreUnusable
 from barfeed.domain.grid import Gap
 from barfeed.domain.life import Listing
 from barfeed.domain.market.membership import Seen
+from barfeed.store import revisions
 from barfeed.store.duckdb import Session, Store, transaction
 from barfeed.store.place import NO_BARS, SymbolBars, as_if_stored, market_table
 from barfeed.store.troubles import disk
@@ -299,6 +301,18 @@ class MarketTable:
         symbols, spans = zip(*gaps, strict=True)
         bounds = _columns(spans, ("first_ms", "last_ms"))
         self.connection.execute(_NOTE_GAPS, [list(symbols), str(self._interval), *bounds, seen_at_ms])
+
+    def let_pass(self, symbol: str) -> list[Bar]:
+        """The bars of a symbol that somebody let pass though their own columns contradict each other."""
+        return revisions.let_pass(self.connection, Series(symbol, self._interval))
+
+    def expect_audit(self) -> None:
+        """Return where bars can be changed; `StoreUnusable` where the audit table's name is another table's."""
+        revisions.is_there(self.connection)
+
+    def revise(self, symbol: str, changes: Sequence[Change], why: revisions.Why) -> int:
+        """Put new versions in place of old ones, and both into the audit table; how many were what `old` says."""
+        return revisions.revise(self.connection, Series(symbol, self._interval), changes, why)
 
     def end_of(self, path: Path) -> int | None:
         """The last open_time of a Parquet file of windows; None where it is no such file."""

@@ -27,7 +27,7 @@ def lived(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture
 def work(lived: World) -> Repair:
     """A repair of that store."""
-    return Repair(lived.feed.store, lived.rest, BTCUSDT_1H, 60.0)
+    return Repair(lived.store, lived.rest, BTCUSDT_1H, 60.0)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def volume_times(world: World, hour: int, factor: float, more: str = "") -> str:
 
 
 def listed(world: World) -> list[Revision]:
-    with world.feed.store.session(write=False) as connection:
+    with world.store.session(write=False) as connection:
         return revisions.listed(connection, BTCUSDT_1H)
 
 

@@ -31,7 +31,7 @@ def mend(lived: World, work: Repair, fault: str = "", wanted: Wanted = WINDOW, s
 
 
 def listed(lived: World) -> list[Revision]:
-    with lived.feed.store.session(write=False) as connection:
+    with lived.store.session(write=False) as connection:
         return revisions.listed(connection, BTCUSDT_1H)
 
 
@@ -217,7 +217,7 @@ def test_a_long_span_waits_for_a_new_minute_before_the_weight_is_used_up(
     work.survey(Wanted(None, None, 500))
     assert lived.clock.now_ms == now_ms
     # 14:00:30: the next minute is 30 s off, and only the second page has to wait for it.
-    Repair(lived.feed.store, lived.rest, BTCUSDT_1H, 60.0).survey(Wanted(None, None, 501))
+    Repair(lived.store, lived.rest, BTCUSDT_1H, 60.0).survey(Wanted(None, None, 501))
     assert lived.clock.now_ms == TARGET_MS + hours(1) + 60_000
 
 

@@ -10,8 +10,7 @@ from barfeed.exchange.rest import Conversation
 from barfeed.exchange.wire import ExchangeInfo
 from barfeed.feed.market.order import MarketOrder
 from barfeed.feed.order import Feed
-from barfeed.store import market
-from barfeed.store.market import MarketTable
+from barfeed.store.port import MarketBars
 
 _log = logging.getLogger(__name__)
 
@@ -24,14 +23,14 @@ def relist(feed: Feed, order: MarketOrder, talk: Conversation) -> ExchangeInfo:
     talk.ask_time()
     info = talk.exchange_info()
     if not order.dry_run:
-        with market.writing(feed.store, order.interval) as table:
+        with feed.store.writing_market(order.interval) as table:
             events = noted(table, order, info.listings, talk.now_ms)
         for each in events:
             _log.warning("%s", each)
     return info
 
 
-def noted(table: MarketTable, order: MarketOrder, listed: Mapping[str, Listing], now_ms: int) -> list[Event]:
+def noted(table: MarketBars, order: MarketOrder, listed: Mapping[str, Listing], now_ms: int) -> list[Event]:
     """Note what is listed otherwise than before; what that means to who feeds it."""
     before = membership.latest(table.membership())
     changed = membership.changes(before, listed)

@@ -30,10 +30,9 @@ from barfeed.feed.market.twice import Contested, Revision, Twice, contested
 from barfeed.feed.order import Feed
 from barfeed.feed.record import pending_text
 from barfeed.feed.settling import Settling
-from barfeed.store import market
 from barfeed.store.incoming.pulls import Pulls, pulls
-from barfeed.store.market import MarketTable
-from barfeed.store.revisions import let_pass
+from barfeed.store.market import BEGINNING_MS
+from barfeed.store.port import MarketBars
 
 _WEIGHT_LIMIT = 2400
 
@@ -236,7 +235,7 @@ class _Pass:
         """What is odd and no news: somebody let it pass, the store has it so, or the symbol was seen not to trade."""
         with self._reading() as table:
             held = table.bars({member.symbol: pull.bars[0].open_time_ms for member, pull in odd.items()})
-            passed = {member: let_pass(table.connection, member.asked.series) for member in odd}
+            passed = {member: table.let_pass(member.symbol) for member in odd}
         return {
             member: Known(passed[member], [
                 hole
@@ -328,12 +327,12 @@ class _Pass:
         for event in events:
             self._warn(str(event))
 
-    def _insert(self, table: MarketTable, new: Mapping[str, Sequence[Bar]]) -> dict[str, int]:
+    def _insert(self, table: MarketBars, new: Mapping[str, Sequence[Bar]]) -> dict[str, int]:
         if self._order.dry_run:
             return {symbol: len(bars) for symbol, bars in new.items()}
         return table.append(new)
 
-    def _judge(self, table: MarketTable, accepted: Mapping[Member, Pull]) -> dict[str, Sequence[Bar]]:
+    def _judge(self, table: MarketBars, accepted: Mapping[Member, Pull]) -> dict[str, Sequence[Bar]]:
         """What to append of each series; why nothing of the others, is noted."""
         begins_ms = {member.symbol: verdict.judged_from(member.asked, pull.bars) for member, pull in accepted.items()}
         held = table.bars(begins_ms)
@@ -361,11 +360,11 @@ class _Pass:
             except Mismatch as beyond:
                 self._outcome(member).fail(beyond)
 
-    def _reading(self) -> AbstractContextManager[MarketTable]:
-        return market.reading(self._feed.store, self._order.interval)
+    def _reading(self) -> AbstractContextManager[MarketBars]:
+        return self._feed.store.reading_market(self._order.interval)
 
-    def _writing(self) -> AbstractContextManager[MarketTable]:
-        return self._reading() if self._order.dry_run else market.writing(self._feed.store, self._order.interval)
+    def _writing(self) -> AbstractContextManager[MarketBars]:
+        return self._reading() if self._order.dry_run else self._feed.store.writing_market(self._order.interval)
 
     def _outcome(self, member: Member) -> Outcome:
         return self._record.outcomes[member.symbol]
@@ -383,7 +382,7 @@ def _pulls(block: Sequence[Member], pulled: Pulls) -> dict[Member, Pull]:
 def _nothing_before(answers: Answers) -> list[tuple[str, Gap]]:
     """What the exchange showed now to have none of: everything before the first bar of a young symbol."""
     return [
-        (member.symbol, Gap(market.BEGINNING_MS, first_ms - step_ms, (first_ms - step_ms) // step_ms + 1))
+        (member.symbol, Gap(BEGINNING_MS, first_ms - step_ms, (first_ms - step_ms) // step_ms + 1))
         for member, each in answers.items()
         if isinstance(each, Answered) and each.is_all and each.first_ms != member.first_ms
         for first_ms, step_ms in [(each.first_ms, member.asked.step_ms)]

@@ -15,15 +15,16 @@ from barfeed.exchange.steps import AskAll
 from barfeed.feed.market.order import MarketOrder
 from barfeed.feed.market.record import MarketRecord
 from barfeed.feed.market.windows import Lacking
-from barfeed.store import market
-from barfeed.store.duckdb import Store
-from barfeed.store.market import MarketTable, Window
+from barfeed.store.market import Window
+from barfeed.store.port import History, MarketBars
 
 
 class Publication:
     """What one pass publishes once its bars are appended."""
 
-    def __init__(self, store: Store, order: MarketOrder, talk: Conversation, ask: AskAll, record: MarketRecord) -> None:
+    def __init__(
+        self, store: History, order: MarketOrder, talk: Conversation, ask: AskAll, record: MarketRecord
+    ) -> None:
         self._store = store
         self._order = order
         self._talk = talk
@@ -54,8 +55,8 @@ class Publication:
         for symbol in begins_ms:
             self._record.outcomes[symbol].is_published = True
 
-    def _reading(self) -> AbstractContextManager[MarketTable]:
-        return market.reading(self._store, self._order.interval, self._record.pending)
+    def _reading(self) -> AbstractContextManager[MarketBars]:
+        return self._store.reading_market(self._order.interval, self._record.pending)
 
     def _is_well(self, member: Member) -> bool:
         outcome = self._record.outcomes[member.symbol]
@@ -79,7 +80,7 @@ class Publication:
                 begins_ms[outcome.symbol] = told.first_ms
         return begins_ms
 
-    def _lacking(self, table: MarketTable, lacking: Sequence[Member]) -> list[Lacking]:
+    def _lacking(self, table: MarketBars, lacking: Sequence[Member]) -> list[Lacking]:
         held = table.bars({each.symbol: self._start_ms for each in lacking})
         gaps = table.exchange_gaps([each.symbol for each in lacking])
         return [
@@ -112,5 +113,5 @@ class Publication:
         # What has to wait for the store is asked once more by the next pass.
         if not absent or self._record.pending:
             return
-        with market.writing(self._store, self._order.interval) as table:
+        with self._store.writing_market(self._order.interval) as table:
             table.note_exchange_gaps(absent, self._talk.now_ms)

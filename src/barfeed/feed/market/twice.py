@@ -22,8 +22,8 @@ from barfeed.feed.market.order import MarketOrder
 from barfeed.feed.market.record import MarketRecord
 from barfeed.machine.clock import Patience
 from barfeed.store.incoming.pulls import Pulls
-from barfeed.store.market import MarketTable
-from barfeed.store.revisions import Why, is_there, revise
+from barfeed.store.port import MarketBars
+from barfeed.store.revisions import Why
 
 # So many changes are logged; all of them are in the manifest.
 _LOGGED_MAX = 20
@@ -122,10 +122,10 @@ class Revision:
         self._record = record
         self._why = Why(seen_at_ms, "--on-mismatch accept", record.run_time or "")
 
-    def make(self, opened: AbstractContextManager[MarketTable], some: Sequence[Contested]) -> None:
+    def make(self, opened: AbstractContextManager[MarketBars], some: Sequence[Contested]) -> None:
         """Change the bars of these series, and append what is new of each; why not, is noted of a series."""
         with opened as table:
-            is_there(table.connection)
+            table.expect_audit()
             decided = list(self._decided(table, some))
             appended = self._write(table, decided)
         # Only here, behind the commit, is it true.
@@ -133,12 +133,12 @@ class Revision:
             self._note(each, appended[each.symbol])
         _tell([(each.of.member.asked.series, change) for each in decided for change in each.changes])
 
-    def _write(self, table: MarketTable, decided: Sequence[_Decided]) -> dict[str, int]:
+    def _write(self, table: MarketBars, decided: Sequence[_Decided]) -> dict[str, int]:
         new = {each.symbol: each.verdict.append for each in decided}
         if self._order.dry_run:
             return {symbol: len(bars) for symbol, bars in new.items()}
         for each in decided:
-            revise(table.connection, each.of.member.asked.series, each.changes, self._why)
+            table.revise(each.symbol, each.changes, self._why)
         return table.append(new)
 
     def _note(self, decided: _Decided, appended: int) -> None:
@@ -147,7 +147,7 @@ class Revision:
         outcome.flat = rules.flat_runs(decided.of.pull.bars, self._order.interval.ms)
         outcome.has_all(appended, dry_run=self._order.dry_run)
 
-    def _decided(self, table: MarketTable, some: Sequence[Contested]) -> Iterator[_Decided]:
+    def _decided(self, table: MarketBars, some: Sequence[Contested]) -> Iterator[_Decided]:
         begins_ms = {each.member.symbol: verdict.judged_from(each.member.asked, each.pull.bars) for each in some}
         held = table.bars(begins_ms)
         for each in some:

@@ -45,7 +45,7 @@ class Collector:
         self,
         feeds: Sequence[Series],
         clock: Clock,
-        store: Path,
+        store: Path | None,
         file: Path | None = None,
         followed: Callable[[], Followed] | None = None,
         *,
@@ -130,8 +130,8 @@ class Collector:
             _log.warning("--metrics-file %s cannot be written: %s", file, problem.strerror)
 
 
-def _size(path: Path) -> int | None:
+def _size(path: Path | None) -> int | None:
     try:
-        return path.stat().st_size
+        return path.stat().st_size if path else None
     except OSError:
         return None
