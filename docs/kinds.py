@@ -28,10 +28,11 @@ it, stores it, plays it and proves it is made from that row.
 
 Who joins kinds for a model joins by `known_at`, never by `timestamp`: `open_interest_1h` of 13:00 is what was open at 14:00.
 
-- What can be had as soon as its period closes, as klines can, is known at that close where it was there within a minute of it.
-- What is published later is known from when a feed that waited for it had it.
-- What a pass finds that is older than two periods, and what `backfill` fetches, is known from the earliest honest bound: the
-  end of its period and the time that the exchange takes to publish it, by the table below."""
+- It is the end of the row's period and the time that the exchange takes to publish it, by the table below: nothing for what
+  can be had as soon as its period closes, as klines can. Where that time is not documented, it is told as late as is honest.
+- What was due and a pass ended without, because the exchange was late, or could not be asked, is known from when a later
+  pass had it: no model could have been given it before.
+- So `backfill` tells the earliest honest bound, and whether a row was there in time is in `known_at` only of what was fed."""
 
 _TRAP = """\
 ## The changed label of `metrics`
@@ -158,7 +159,7 @@ def _stamp(stamp: Stamp) -> str:
 
 
 def _known(kind: Kind) -> str:
-    return f"{_minutes(kind.published_ms)} after {'it' if kind.stamp is Stamp.MOMENT else 'its period'}, or when seen" if (
+    return f"{_minutes(kind.published_ms)} after {'it' if kind.stamp is Stamp.MOMENT else 'its period'}" if (
         kind.published_ms
     ) else "at its close"  # fmt: skip
 

@@ -23,10 +23,10 @@ from barfeed.domain.bars import HOUR_MS, Series
 from barfeed.domain.errors import ArtifactsUnusable
 from barfeed.domain.grid import Gap
 from barfeed.domain.sources import Csv, Note, Part
-from barfeed.exchange.parallel import in_order
 from barfeed.exchange.refusals import Answer, check_status
 from barfeed.exchange.rest import Conversation, Rest
 from barfeed.exchange.steps import Steps, drive
+from barfeed.exchange.transport.parallel import in_order
 from barfeed.machine.atomic import Unflushed, whole_file
 
 DAY_MS = 24 * HOUR_MS

@@ -12,10 +12,10 @@ from barfeed.domain.rules import Asked
 from barfeed.domain.sources import Lines, Part, Rows
 from barfeed.domain.verdict import trust_clock
 from barfeed.exchange import wire
-from barfeed.exchange.parallel import in_order
 from barfeed.exchange.refusals import Answer
 from barfeed.exchange.rest import Conversation, Query, Rest
 from barfeed.exchange.steps import Steps
+from barfeed.exchange.transport.parallel import in_order
 from barfeed.exchange.weight import Budget
 from barfeed.machine.clock import Patience
 

@@ -36,35 +36,38 @@ def test_a_label_and_the_start_of_its_period_are_each_other_s_inverse(kind: Kind
 
 @by_kind
 @given(late_ms=st.one_of(st.none(), st.integers(min_value=0, max_value=100 * HOUR_MS)))
-def test_nothing_is_known_before_it_is_over_nor_after_it_was_seen(kind: Kind, late_ms: int | None) -> None:
-    interval = Interval.ONE_HOUR
-    over_ms = kind.end_ms(T0_MS, interval)
-    seen_ms = None if late_ms is None else over_ms + late_ms
-    known_ms = kind.known_at_ms(T0_MS, interval, seen_ms)
-    assert known_ms >= over_ms
-    assert seen_ms is None or known_ms <= max(seen_ms, over_ms + kind.published_ms)
+def test_nothing_is_known_before_it_is_over_nor_before_a_feed_had_it(kind: Kind, late_ms: int | None) -> None:
+    over_ms = kind.end_ms(T0_MS, Interval.ONE_HOUR)
+    had_ms = None if late_ms is None else over_ms + late_ms
+    assert kind.known_at_ms(T0_MS, Interval.ONE_HOUR, had_ms) >= max(over_ms, had_ms or 0)
+
+
+@by_kind
+@given(late_ms=st.integers(min_value=0, max_value=100 * HOUR_MS))
+def test_what_is_due_can_be_had_and_what_is_after_it_can_not(kind: Kind, late_ms: int) -> None:
+    due_ms = kind.newest_due_ms(T0_MS + late_ms, Interval.ONE_HOUR)
+    following_ms = due_ms + (1 if kind.stamp is Stamp.MOMENT else HOUR_MS)
+    assert kind.known_at_ms(due_ms, Interval.ONE_HOUR) <= T0_MS + late_ms
+    assert kind.known_at_ms(following_ms, Interval.ONE_HOUR) > T0_MS + late_ms
 
 
 @pytest.mark.parametrize(
     ("name", "late_ms", "known_ms"),
     [
-        # what can be had at the close, is known at the close, unless it was late
-        ("premium_index", 4_000, 0),
-        ("premium_index", 2 * MINUTE_MS, 2 * MINUTE_MS),
+        # what can be had at the close is known at the close, and what is published later when it is
         ("premium_index", None, 0),
-        # what is published later is known from when it was seen
-        ("open_interest", 4_000, 4_000),
-        ("open_interest", 100 * MINUTE_MS, 100 * MINUTE_MS),
-        ("open_interest", 119 * MINUTE_MS, 119 * MINUTE_MS),
-        # who asks for it hours later was not waiting for it: it is told as early as it may have been
-        ("open_interest", 120 * MINUTE_MS, 5 * MINUTE_MS),
         ("open_interest", None, 5 * MINUTE_MS),
+        # unless a feed was without it then
+        ("premium_index", 2 * MINUTE_MS, 2 * MINUTE_MS),
+        ("open_interest", 100 * MINUTE_MS, 100 * MINUTE_MS),
+        # and however the clocks differ, never before
+        ("open_interest", 4_000, 5 * MINUTE_MS),
     ],
 )
 def test_when_a_row_was_known(name: str, late_ms: int | None, known_ms: int) -> None:
     close_ms = T0_MS + HOUR_MS
-    seen_ms = None if late_ms is None else close_ms + late_ms
-    assert KINDS[name].known_at_ms(T0_MS, Interval.ONE_HOUR, seen_ms) == close_ms + known_ms
+    had_ms = None if late_ms is None else close_ms + late_ms
+    assert KINDS[name].known_at_ms(T0_MS, Interval.ONE_HOUR, had_ms) == close_ms + known_ms
 
 
 def test_funding_is_of_its_moment() -> None:

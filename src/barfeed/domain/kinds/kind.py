@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from barfeed.domain.bars import MINUTE_MS, Interval
+from barfeed.domain import grid
+from barfeed.domain.bars import Interval
 
 # A delivery has its day in its name; what it stands on, its pair, has none.
 _DELIVERY = re.compile(r"(?P<pair>.+)_\d{6}", re.ASCII)
@@ -184,28 +185,22 @@ class Kind(NamedTuple):
         """When what a row says was over."""
         return timestamp_ms if self.stamp is Stamp.MOMENT else timestamp_ms + interval.ms
 
-    def known_at_ms(self, timestamp_ms: int, interval: Interval, seen_ms: int | None = None) -> int:
-        """The first moment at which a feed could have had a row.
+    def newest_due_ms(self, now_ms: int, interval: Interval) -> int:
+        """The newest `timestamp` that can be had at `now_ms`: a period that is over and published, or the moment."""
+        by_then_ms = now_ms - self.published_ms
+        return by_then_ms if self.stamp is Stamp.MOMENT else grid.last_closed(by_then_ms, interval.ms)
 
-        `seen_ms` is when one had it that was waiting for it; without, of what was caught up or filled later, it is the
-        earliest honest bound: the end of its period and what the exchange takes to publish it. What can be had at its
-        very end, as bars can, is known then, if it was there within a minute of it.
+    def known_at_ms(self, timestamp_ms: int, interval: Interval, late_ms: int | None = None) -> int:
+        """The first moment at which a feed could have had a row: the end of its period and what publishing it takes.
+
+        `late_ms` is when a feed had it that had been without it before, though it was due.
         """
         bound_ms = self.end_ms(timestamp_ms, interval) + self.published_ms
-        if seen_ms is None or not 0 <= seen_ms - bound_ms + self.published_ms < _WATCHED_STEPS * interval.ms:
-            return bound_ms
-        is_prompt = not self.published_ms and seen_ms - bound_ms < _PROMPT_MS
-        return bound_ms if is_prompt else seen_ms
+        return bound_ms if late_ms is None else max(bound_ms, late_ms)
 
     def forgotten_ms(self, timestamp_ms: int, interval: Interval) -> int | None:
         """When the exchange forgets a row; None where it never does."""
         return None if self.remembered_ms is None else self.end_ms(timestamp_ms, interval) + self.remembered_ms
-
-
-# A pass has it by then, or is the next one.
-_PROMPT_MS = MINUTE_MS
-# What a pass finds so many periods after its end it was waiting for, or the pass before it was.
-_WATCHED_STEPS = 2
 
 
 def pair(symbol: str) -> str:
