@@ -44,7 +44,7 @@ GROUPS = {
         ("tests/domain/test_rules.py", "tests/domain/test_grid.py", "tests/domain/test_verdict.py"),
     ),
     "acceptance": Group(
-        ("domain/acceptance", "feed/confirmation"),
+        ("domain/acceptance", "feed/asking/confirmation"),
         (
             "tests/history/repair/test_repair_plan.py",
             "tests/history/repair/test_repair_accept.py",

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from barfeed.artifacts import writing
 from barfeed.domain import grid, rules, verdict
-from barfeed.feed.settling import Settling
+from barfeed.feed.asking.settling import Settling
 from barfeed.replay.tapes.tape import Tape
 from barfeed.store import revisions
 from barfeed.store.market import MarketTable, Window

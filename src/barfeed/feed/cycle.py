@@ -22,11 +22,11 @@ from barfeed.domain.rules import NOTHING_KNOWN, Asked, Known
 from barfeed.domain.verdict import Held
 from barfeed.exchange.rest import Conversation
 from barfeed.feed import cycle_log
-from barfeed.feed.confirmation import Confirmed, confirm
+from barfeed.feed.asking.confirmation import Confirmed, confirm
+from barfeed.feed.asking.settling import Settling
 from barfeed.feed.hour import Hour, Overtaken
 from barfeed.feed.order import Feed, Order
 from barfeed.feed.record import Record, pending_text
-from barfeed.feed.settling import Settling
 
 if TYPE_CHECKING:
     from barfeed.feed.inquiry import Inquiry

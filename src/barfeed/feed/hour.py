@@ -9,9 +9,9 @@ from barfeed.artifacts.writing import Run, keep_for, run_files
 from barfeed.domain import grid
 from barfeed.domain.errors import ArtifactsUnusable, BarfeedError
 from barfeed.exchange.rest import Conversation
+from barfeed.feed.asking.settling import Settling
 from barfeed.feed.order import Feed, Order
 from barfeed.feed.record import LakeLeft, Lived, failure_of
-from barfeed.feed.settling import Settling
 
 if TYPE_CHECKING:
     # Only for the types: one series goes by without it.

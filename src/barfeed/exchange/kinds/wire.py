@@ -7,6 +7,7 @@ says that it may be lacking.
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from barfeed.domain.errors import ContractBroken
@@ -18,6 +19,7 @@ from barfeed.exchange.wire import quote, read_json
 _LAST_MS = 253_402_300_799_999
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 _KLINE_FIELDS = 12
+_ABSURD_DIGITS = 20
 _TIMES = {"period": "timestamp", "": "fundingTime"}
 
 
@@ -78,18 +80,25 @@ def _object(kind: Kind, row: Any) -> Told:
 
 def _time(value: Any, name: str) -> int:
     # Documents of some kinds have it as text.
-    number = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+    is_text = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < _ABSURD_DIGITS
+    number = int(value) if is_text else value
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= _LAST_MS:
         raise _Unreadable(f"has {name} {value!a:.40}, expected ms since 1970")
     return number
 
 
 def _value(column: Column, value: Any) -> float | None:
-    if column.may_lack and value in {None, ""}:
+    if column.may_lack and (value is None or value == ""):
         return None
-    is_text = isinstance(value, str) and _DECIMAL.fullmatch(value)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    number = float(value) if is_text or is_number else math.nan
+    number = _number(value)
     if not math.isfinite(number):
         raise _Unreadable(f"has {column.field} {value!a:.40}, expected a finite decimal number")
     return int(number) if column.is_count and number == int(number) else number
+
+
+def _number(value: Any) -> float:
+    is_text = isinstance(value, str) and _DECIMAL.fullmatch(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    with suppress(OverflowError):
+        return float(value) if is_text or is_number else math.nan
+    return math.inf

@@ -20,6 +20,7 @@ from barfeed.exchange.refusals import SYMBOL_CODES
 from barfeed.exchange.rest import Conversation
 from barfeed.exchange.steps import AskAll
 from barfeed.feed import cycle_log
+from barfeed.feed.asking.settling import Settling
 from barfeed.feed.hour import Hour, Overtaken
 from barfeed.feed.inquiry import is_stored
 from barfeed.feed.market.listings import noted
@@ -29,7 +30,6 @@ from barfeed.feed.market.record import MarketRecord, Outcome
 from barfeed.feed.market.twice import Contested, Revision, Twice, contested
 from barfeed.feed.order import Feed
 from barfeed.feed.record import pending_text
-from barfeed.feed.settling import Settling
 from barfeed.store.incoming.pulls import Pulls, pulls
 from barfeed.store.market import BEGINNING_MS
 from barfeed.store.port import MarketBars

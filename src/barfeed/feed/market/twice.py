@@ -17,7 +17,7 @@ from barfeed.domain.verdict import Held, Verdict
 from barfeed.exchange.market import Branch
 from barfeed.exchange.rest import Conversation
 from barfeed.exchange.steps import AskAll, Steps
-from barfeed.feed.confirmation import LEAST_PAUSE_SEC, unsettled
+from barfeed.feed.asking.confirmation import LEAST_PAUSE_SEC, unsettled
 from barfeed.feed.market.order import MarketOrder
 from barfeed.feed.market.record import MarketRecord
 from barfeed.machine.clock import Patience

@@ -1,0 +1,98 @@
+"""What to ask of a kind for each symbol, and what comes of the answer beside what is stored. Pure."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from barfeed.domain import grid
+from barfeed.domain.bars import HOUR_MS, Series
+from barfeed.domain.errors import Mismatch
+from barfeed.domain.kinds.kind import Kind, Row, Stamp, pair
+from barfeed.domain.rules import Finding
+
+
+class Subject(NamedTuple):
+    """A series whose kinds are fed, and the open_time of its last bar: after a symbol's end there is nothing."""
+
+    series: Series
+    last_ms: int
+
+    @property
+    def symbol(self) -> str:
+        """Its symbol."""
+        return self.series.symbol
+
+    def has(self, kind: Kind) -> bool:
+        """Whether there can be any: what a delivery stands on is another, or has none of its own."""
+        return not kind.of_perpetuals or pair(self.symbol) == self.symbol
+
+
+class Reach(NamedTuple):
+    """How far back is asked: the stored periods that are proven anew, and all of them where nothing is stored."""
+
+    n_recent: int
+    window: int
+
+
+def span(kind: Kind, subject: Subject, reach: Reach, newest_ms: int | None, now_ms: int) -> tuple[int, int] | None:
+    """The first and last `timestamp` to ask for; None where all that is due is stored."""
+    step_ms = subject.series.interval.ms
+    if kind.stamp is Stamp.MOMENT:
+        return _span_of_moments(kind, subject, reach, newest_ms, now_ms)
+    last_ms = min(kind.newest_due_ms(now_ms, subject.series.interval), subject.last_ms)
+    if newest_ms is not None and newest_ms >= last_ms:
+        return None
+    recent_ms = grid.window_start(last_ms, reach.n_recent, step_ms)
+    whole_ms = grid.window_start(last_ms, max(reach.window, reach.n_recent), step_ms)
+    first_ms = whole_ms if newest_ms is None else min(recent_ms, newest_ms + step_ms)
+    return max(first_ms, _remembered_from(kind, now_ms, step_ms)), last_ms
+
+
+def _span_of_moments(
+    kind: Kind, subject: Subject, reach: Reach, newest_ms: int | None, now_ms: int
+) -> tuple[int, int] | None:
+    """From the hour before the newest one on: what came late to it is found by the next pass."""
+    last_ms = min(kind.newest_due_ms(now_ms, subject.series.interval), subject.last_ms + subject.series.interval.ms)
+    whole_ms = last_ms - reach.window * subject.series.interval.ms
+    first_ms = grid.floor(whole_ms if newest_ms is None else min(newest_ms, last_ms - HOUR_MS), HOUR_MS)
+    return (first_ms, last_ms) if first_ms <= last_ms else None
+
+
+def _remembered_from(kind: Kind, now_ms: int, step_ms: int) -> int:
+    if kind.remembered_ms is None:
+        return 0
+    # One period less: what is forgotten while it is asked for would only look like a hole.
+    return grid.floor(now_ms - kind.remembered_ms, step_ms) + step_ms
+
+
+def new_rows(kind: Kind, series: Series, told: Sequence[Row], stored: Sequence[Row]) -> list[Row]:
+    """The rows that are not stored yet; `Mismatch` where the exchange contradicts one that is.
+
+    What either does not tell is no contradiction: the archive has fewer columns than REST.
+    """
+    held = {row.timestamp_ms: row for row in stored}
+    findings = [found for row in told if (found := _difference(kind, row, held.get(row.timestamp_ms)))]
+    if findings:
+        raise Mismatch(
+            f"{series} {kind.name}: {len(findings)} of {len(held)} stored rows differ from the exchange;"
+            f" first: {findings[0]}",
+            hint=f"nothing of {kind.name} was appended to it; the manifest has all of them",
+            findings=findings,
+        )
+    return [row for row in told if row.timestamp_ms not in held]
+
+
+def _difference(kind: Kind, told: Row, stored: Row | None) -> Finding | None:
+    if stored is None:
+        return None
+    differing = {
+        name: (old, new)
+        for name, old, new in zip(kind.names, stored.values, told.values, strict=True)
+        if old is not None and new is not None and old != new
+    }
+    if not differing:
+        return None
+    said = ", ".join(f"{name} stored {old}, exchange {new}" for name, (old, new) in differing.items())
+    return Finding(
+        "mismatch", told.timestamp_ms, said, {name: old for name, (old, _) in differing.items()},
+        {name: new for name, (_, new) in differing.items()},
+    )  # fmt: skip

@@ -1,0 +1,208 @@
+"""The rows of every kind, one table a kind and interval, keyed by symbol and timestamp; and which of them came late.
+
+`kinds_late` is append-only: what was due of a kind when a pass ended without it. Everything takes a connection of
+`Store.session`; times are ms since 1970-01-01 UTC.
+"""
+
+# ruff: noqa: S608 - tables and columns are of our own names only
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from barfeed.domain.bars import Interval, Series
+from barfeed.domain.errors import StoreUnusable
+from barfeed.domain.kinds.kind import Kind, Row
+from barfeed.store.duckdb import Session, Store, transaction
+
+LATE = "kinds_late"
+_FRAME = {"symbol": "VARCHAR", "timestamp": "TIMESTAMP", "known_at": "TIMESTAMP"}
+_LATE_TYPES = {
+    "kind": "VARCHAR", "interval": "VARCHAR", "symbol": "VARCHAR", "since": "TIMESTAMP", "until": "TIMESTAMP",
+    "seen_at": "TIMESTAMP",
+}  # fmt: skip
+# For who reads one series of a market: a view a symbol would cost each opening of the file more than the hour itself.
+_CREATE_READER = """
+CREATE OR REPLACE MACRO store.main.{name}_of(of_symbol) AS TABLE
+SELECT * EXCLUDE (symbol) FROM {name} WHERE symbol = upper(of_symbol) ORDER BY timestamp
+"""
+_CREATE_VIEW = """
+CREATE VIEW IF NOT EXISTS store.main."{view}" AS
+SELECT * EXCLUDE (symbol) FROM main.{name} WHERE symbol = '{symbol}'
+"""
+_COLUMNS = """
+SELECT column_name, data_type FROM duckdb_columns()
+WHERE database_name = 'store' AND schema_name = 'main' AND table_name = ? ORDER BY column_index
+"""
+_KEYS = """
+SELECT constraint_column_names FROM duckdb_constraints()
+WHERE database_name = 'store' AND schema_name = 'main' AND table_name = ? AND constraint_type = 'PRIMARY KEY'
+"""
+_NEWEST = """
+SELECT symbol, epoch_ms(max(timestamp)) FROM {table}
+WHERE timestamp >= make_timestamp_ms(?) AND symbol IN (SELECT unnest(?::VARCHAR[])) GROUP BY symbol
+"""
+# From when on each symbol's rows are asked for: one list a column, as everywhere.
+_HELD = """
+SELECT each.symbol, epoch_ms(timestamp), epoch_ms(known_at), {names}
+FROM {table} AS each
+JOIN (SELECT unnest(?::VARCHAR[]) AS symbol, make_timestamp_ms(unnest(?::BIGINT[])) AS begins) AS asked
+  ON asked.symbol = each.symbol
+WHERE timestamp >= make_timestamp_ms(?) AND timestamp >= asked.begins
+ORDER BY each.symbol, timestamp
+"""
+# Unnested of a row that holds them: lists that are parameters themselves are read anew for each part of them.
+_INSERT = """
+INSERT INTO {table} (symbol, timestamp, known_at, {names})
+SELECT unnest(symbol), make_timestamp_ms(unnest(timestamp_ms)), make_timestamp_ms(unnest(known_at_ms)), {unnested}
+FROM (SELECT ?::VARCHAR[] AS symbol, ?::BIGINT[] AS timestamp_ms, ?::BIGINT[] AS known_at_ms, {lists})
+ON CONFLICT (symbol, timestamp) DO NOTHING RETURNING symbol
+"""
+_NOTE_LATE = f"""
+INSERT INTO store.main.{LATE} ({", ".join(_LATE_TYPES)})
+SELECT ?, ?, unnest(?::VARCHAR[]), make_timestamp_ms(unnest(?::BIGINT[])), make_timestamp_ms(unnest(?::BIGINT[])),
+       make_timestamp_ms(?)
+"""
+_WAS_LATE = f"""
+SELECT symbol, epoch_ms(since), epoch_ms(until) FROM store.main.{LATE}
+WHERE kind = ? AND interval = ? AND until >= make_timestamp_ms(?) ORDER BY symbol
+"""
+
+
+class Late(NamedTuple):
+    """What a pass ended without: the rows of a symbol after `since_ms` and up to `until_ms`, which was due."""
+
+    symbol: str
+    since_ms: int
+    until_ms: int
+
+
+@contextmanager
+def reading(store: Store, kind: Kind, interval: Interval) -> Iterator["KindTable"]:
+    """The table, read-only: the file stays as it is, and a missing one missing."""
+    if not store.exists():
+        yield KindTable(store.beside(), kind, interval, is_new=True)
+        return
+    with store.session(write=False) as connection:
+        yield KindTable(connection, kind, interval)
+
+
+@contextmanager
+def writing(store: Store, kind: Kind, interval: Interval) -> Iterator["KindTable"]:
+    """The table in one transaction: committed at the end, rolled back by any exception; a missing file is made."""
+    with store.session(write=True) as connection:
+        table = KindTable(connection, kind, interval)
+        with transaction(connection):
+            yield table
+
+
+def types(kind: Kind) -> dict[str, str]:
+    """The columns of a kind's table and their types, in order; `created_at` is the last."""
+    return _FRAME | {each.name: each.type for each in kind.columns} | {"created_at": "TIMESTAMP"}
+
+
+class KindTable:
+    """The rows of one kind of every symbol at one interval while the store is open."""
+
+    def __init__(self, connection: Session, kind: Kind, interval: Interval, *, is_new: bool = False) -> None:
+        """`is_new` where there is no file yet. Raises `StoreUnusable` for a table of that name that is another's."""
+        self.connection = connection
+        self._kind = kind
+        self._interval = interval
+        self._name = kind.table(interval)
+        self._is_new = is_new
+        self.exists = self._has(self._name, types(kind), ["symbol", "timestamp"])
+        self._has_late = self._has(LATE, _LATE_TYPES, [])
+
+    def newest(self, symbols: Sequence[str], from_ms: int = 0) -> dict[str, int]:
+        """The newest `timestamp` of each of these symbols that has a row from `from_ms` on."""
+        return dict(self._query(_NEWEST, [from_ms, list(symbols)])) if symbols else {}
+
+    def rows(self, from_ms: Mapping[str, int]) -> dict[str, list[Row]]:
+        """Each symbol's rows from the moment given with it on, ascending."""
+        if not from_ms:
+            return {}
+        values = [list(from_ms), list(from_ms.values()), min(from_ms.values())]
+        return {
+            symbol: [Row(at_ms, known_ms, tuple(told)) for _, at_ms, known_ms, *told in each]
+            for symbol, each in groupby(self._query(_HELD, values), itemgetter(0))
+        }
+
+    def append(self, rows: Mapping[str, Sequence[Row]]) -> dict[str, int]:
+        """Insert those that are not there yet; how many were inserted of each symbol."""
+        appended = dict.fromkeys(rows, 0)
+        flat = [
+            (symbol, row.timestamp_ms, row.known_at_ms, *row.values) for symbol, each in rows.items() for row in each
+        ]
+        if flat:
+            self._create()
+            for (symbol,) in self._query(_INSERT, [list(column) for column in zip(*flat, strict=True)]):
+                appended[symbol] += 1
+        return appended
+
+    def was_late(self, from_ms: int) -> dict[str, list[Late]]:
+        """What passes ended without of each symbol, as far as it reaches to `from_ms` or later."""
+        if not self._has_late:
+            return {}
+        asked = [self._kind.name, str(self._interval), from_ms]
+        rows = self.connection.execute(_WAS_LATE, asked).fetchall()
+        return {symbol: [Late(*row) for row in each] for symbol, each in groupby(rows, itemgetter(0))}
+
+    def note_late(self, late: Sequence[Late], seen_at_ms: int) -> None:
+        """Note what this pass ends without."""
+        if not late:
+            return
+        if not self._has_late:
+            columns = ", ".join(f"{name} {type_}" for name, type_ in _LATE_TYPES.items())
+            self.connection.execute(f"CREATE TABLE store.main.{LATE} ({columns})")
+            self._has_late = True
+        symbols, since, until = (list(column) for column in zip(*late, strict=True))
+        self.connection.execute(_NOTE_LATE, [self._kind.name, str(self._interval), symbols, since, until, seen_at_ms])
+
+    def make_view(self, series: Series) -> None:
+        """For readers of one series: `open_interest_btcusdt_1h`, with the columns of a table of its own."""
+        if self.exists:
+            view = self._kind.view(series.symbol, series.interval)
+            self.connection.execute(_CREATE_VIEW.format(view=view, name=self._name, symbol=series.symbol))
+
+    def _create(self) -> None:
+        if self.exists:
+            return
+        columns = ", ".join(f"{name} {type_}" for name, type_ in types(self._kind).items())
+        self.connection.execute(
+            f"CREATE TABLE store.main.{self._name} ({columns} DEFAULT CURRENT_TIMESTAMP,"
+            " PRIMARY KEY (symbol, timestamp))"
+        )
+        self.connection.execute(_CREATE_READER.format(name=self._name))
+        self.exists = True
+
+    def _query(self, statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        if not self.exists:
+            return []
+        names = self._kind.names
+        filled = statement.format(
+            table=f"store.main.{self._name}",
+            names=", ".join(names),
+            unnested=", ".join(f"unnest({name})" for name in names),
+            lists=", ".join(f"?::{each.type}[] AS {each.name}" for each in self._kind.columns),
+        )
+        return self.connection.execute(filled, list(values)).fetchall()
+
+    def _has(self, name: str, expected: Mapping[str, str], key: list[str]) -> bool:
+        """Whether there is the table; `StoreUnusable` where it is another's."""
+        if self._is_new:
+            return False
+        found = dict(self.connection.execute(_COLUMNS, [name]).fetchall())
+        if not found:
+            return False
+        keys = [list(each) for (each,) in self.connection.execute(_KEYS, [name]).fetchall()]
+        if found != expected or (key and key not in keys):
+            said = ", ".join(f"{column} {type_}" for column, type_ in found.items())
+            wanted = ", ".join(f"{column} {type_}" for column, type_ in expected.items())
+            raise StoreUnusable(
+                f"table {name} has another shape: {said}" + (f", key {keys}" if key and key not in keys else ""),
+                hint=f"rename that table; {name} is made with {wanted}" + (f", key {', '.join(key)}" if key else ""),
+            )
+        return True
