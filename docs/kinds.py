@@ -64,9 +64,10 @@ _OHLC = Notes(
 _DATA = Notes(
     "Weight 0, 1000 requests in 5 minutes by address; 30 rows without a limit, 500 at most; the latest 30 days; without times the"
     " newest rows. The time is called the end of the period.",
-    "Times are whole periods. Rows come some minutes after their period.",
+    "Times are whole periods. Rows come some minutes after their period. A `startTime` of 35 days before is refused with -1130, one of"
+    " 30 is answered; of more rows than fit the newest come. Of 2026-03 the open interest of a row is worth the price of its time.",
     "How many minutes at most; whether the five of `/futures/data` share their limit (they are counted as if they did);"
-    " whether a row is ever changed; what is answered about days that are forgotten.",
+    " whether a row is ever changed; where the five minutes of the limit begin.",
 )
 _NOTES = {
     "klines": Notes(

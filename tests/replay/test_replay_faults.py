@@ -25,7 +25,7 @@ WRONG = [
     (HIDE + "requests = 'all'", ["requests = 'all'", '"3-5"']),
     ("[[fault]]\nkind='reset'\npath = '/fapi/v1/time'", ["path = '/fapi/v1/time'", '"time"', '"*"']),
     # Rows are of klines only; a whole answer may hold no series.
-    (HIDE + "path = 'time'", ["fault 1 (hide)", "no key 'path'", "series"]),
+    (HIDE + "path = 'time'", ["fault 1 (hide)", "path = 'time'", "about rows", "klines"]),
     ("[[fault]]\nkind='reset'\nseries='BTCUSDT-1h'", ["fault 1 (reset)", "no key 'series'", "path"]),
     ("[[fault]]\nkind='skew'\nms=5\npath='klines'", ["fault 1 (skew)", "no key 'path'"]),
     (HIDE + "series = 'BTCUSDT'", ["series = 'BTCUSDT'", "BTCUSDT-1h"]),
@@ -40,8 +40,8 @@ WRONG = [
     (HIDE + "share = 0", ["share = 0", "above 0"]),
     (HIDE + "seed = 'x'", ["seed = 'x'", "whole number"]),
     # Only a request for klines has a symbol.
-    ("[[fault]]\nkind='reset'\npath='time'\nsymbol='BTCUSDT'", ["path = 'time'", '"klines" with symbol']),
-    ("[[fault]]\nkind='reset'\npath='*'\nshare=0.5", ["path = '*'", '"klines" with share']),
+    ("[[fault]]\nkind='reset'\npath='time'\nsymbol='BTCUSDT'", ["path = 'time'", "symbol is chosen"]),
+    ("[[fault]]\nkind='reset'\npath='*'\nshare=0.5", ["path = '*'", "share is chosen"]),
     ("[[fault]]\nkind='skew'\nms=5\nshare=0.5", ["fault 1 (skew)", "no key 'share'"]),
     ("[fault]\nkind = 'reset'", ["[[fault]]"]),
     ("[[faults]]\nkind = 'reset'", ["faults", "[[fault]]"]),

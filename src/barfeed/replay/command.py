@@ -18,6 +18,7 @@ from barfeed.replay.faults.script import load_faults
 from barfeed.replay.server import Answering, ReplayServer
 from barfeed.replay.tapes.files import ALL
 from barfeed.replay.tapes.generator import generate
+from barfeed.replay.tapes.kinds import files
 from barfeed.replay.tapes.made_up import market
 from barfeed.replay.tapes.tape import Tape
 
@@ -48,7 +49,8 @@ def serve(
     """Serve until a signal raises; `UsageError` names the flag or file that cannot be used."""
     if not speed >= 0:
         raise UsageError(f"--speed {speed} is not in the range 0 to 100000")
-    tapes = Tape.load(data) if data else []
+    bars, further = files.parted(data)
+    tapes = Tape.load(bars) if bars else []
     start_ms = _start_ms(start, tapes)
     tapes += [tape for text in generated for tape in _made_up(text, start_ms, seed)]
     if not tapes:
@@ -56,7 +58,7 @@ def serve(
     clock = SystemClock()
     script = [fault for path in faults for fault in load_faults(path)]
     clock_ms = ReplayClock(start_ms, speed, clock).now_ms
-    exchange = ReplayExchange(tapes, clock_ms, script, weight_limit)
+    exchange = ReplayExchange(tapes, clock_ms, script, weight_limit, files.load(further))
     served: Answering = exchange
     if archive or archive_data or archive_faults:
         wrong = [fault for path in archive_faults for fault in load_archive_faults(path)]

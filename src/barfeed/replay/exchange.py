@@ -10,29 +10,31 @@ from http import HTTPStatus
 from threading import Lock
 
 from barfeed.domain.bars import Series
+from barfeed.domain.kinds.table import WEIGHT
 from barfeed.replay.faults import tampering
-from barfeed.replay.faults.script import STREAM, Fault
+from barfeed.replay.faults.script import OF_SYMBOLS, STREAM, Fault
 from barfeed.replay.faults.tampering import Case
 from barfeed.replay.messages import Reply, Request
 from barfeed.replay.refusals import refused
 from barfeed.replay.rest import query
 from barfeed.replay.rest.info import Listing
-from barfeed.replay.rest.limits import Limiter, Weighed, kline_weight
+from barfeed.replay.rest.limits import Weighed
 from barfeed.replay.rest.query import Ask
-from barfeed.replay.rest.venue import ENDPOINTS, Venue
+from barfeed.replay.rest.routes import NOWHERE, ROUTES, Route, limiters
+from barfeed.replay.rest.venue import Venue
 from barfeed.replay.rest.view import ABSENT, EDITS, View, concerns
 from barfeed.replay.stream import contracts
 from barfeed.replay.stream.channel import FRAME_MS, Channel
 from barfeed.replay.stream.contracts import Contracts
 from barfeed.replay.stream.session import Session, door
 from barfeed.replay.stream.timetable import Speaker
+from barfeed.replay.tapes.kinds.files import NOTHING, Recorded
 from barfeed.replay.tapes.tape import Tape
 
 __all__ = ["ReplayExchange", "Reply", "Request"]
 
 logger = logging.getLogger("barfeed.replay")
 
-PREFIX = "/fapi/v1/"
 GZIP_BITS, GZIP_MEMORY = 31, 5
 # How much later than those of the stream before it a stream's frames come, on one connection: never all at once.
 _PHASE_MS = 61
@@ -43,8 +45,8 @@ _ANY = {"klines": 1, "*": 1}
 class ReplayExchange:
     """Binance's public market data as far as tapes have it.
 
-    `now_ms` is asked once a request. `faults` may be set between requests; `requests` counts them by path,
-    `connections` those to the stream, `streams` what was subscribed to on them, one by one.
+    `now_ms` is asked once a request. `faults` may be set between requests; `requests` counts them by path, `limits`
+    what they used of each limit, `connections` those to the stream, `streams` what was subscribed to, one by one.
     """
 
     def __init__(
@@ -53,21 +55,23 @@ class ReplayExchange:
         now_ms: Callable[[], int],
         faults: Sequence[Fault] = (),
         weight_limit: int = 2400,
+        recorded: Recorded = NOTHING,
     ) -> None:
         self.faults = faults
         self.requests: Counter[str] = Counter()
-        self._of_symbols: Counter[str] = Counter()
+        self._of_symbols: Counter[tuple[str, str]] = Counter()
         self.connections = self.streams = 0
-        self._venue = Venue(tapes)
+        self._venue = Venue(tapes, recorded)
         self._now_ms = now_ms
-        self._limiter = Limiter(weight_limit)
+        self.limits = limiters(weight_limit)
         self._lock = Lock()
 
     def handle(self, request: Request) -> Reply:
         """What the exchange answers, and what the wire does to it."""
         case, verdict = self._admit(request)
         answer = _bent(tampering.BODIES, _answer(self._venue, request, case, verdict), case)
-        whole = _bent(tampering.WIRE, _with_headers(answer, request, case.now_ms, verdict.used), case)
+        used = verdict.used if _route(request).limit.is_weight else None
+        whole = _bent(tampering.WIRE, _with_headers(answer, request, case.now_ms, used), case)
         shown = f"{request.path}?{request.query}" if request.query else request.path
         logger.info("%s %s %d weight %d", request.method, shown, whole.status, verdict.used)
         return whole
@@ -101,7 +105,7 @@ class ReplayExchange:
         return [fault for fault in self.faults if fault.hits(now_ms, {STREAM: number})]
 
     def _refused(self, request: Request, struck: Fault | None, now_ms: int) -> Reply:
-        case = Case(now_ms, {}, (), self._limiter.limit)
+        case = Case(now_ms, {}, (), self.limits[WEIGHT.name].limit)
         answer = refused(404, until_ms=0, limit=case.weight_limit)
         return _with_headers(tampering.status(answer, struck, case) if struck else answer, request, now_ms, 0)
 
@@ -126,23 +130,25 @@ class ReplayExchange:
 
     def _admit(self, request: Request) -> tuple[Case, Weighed]:
         """Count the request and weigh it: all that requests share, and so under the lock."""
-        name = _name(request)
+        route = _route(request)
         sent = query.parameters(request.query)
+        limiter = self.limits[route.limit.name]
         with self._lock:
             now_ms = self._now_ms()
             self.requests[request.path] += 1
-            numbers = {name: self.requests[request.path], "*": self.requests.total()}
-            verdict = self._limiter.weigh(_weight(name, sent), now_ms)
-            if name == "klines":
-                faults = self._faults_of(sent.get("symbol", "").upper(), now_ms, numbers)
+            numbers = {route.name: self.requests[request.path], "*": self.requests.total()}
+            verdict = limiter.weigh(route.weight(sent), now_ms)
+            if route.name in OF_SYMBOLS:
+                symbol = sent.get("symbol", sent.get("pair", "")).upper()
+                faults = self._faults_of(route.name, symbol, now_ms, numbers)
             else:
                 faults = tuple(fault for fault in self.faults if fault.hits(now_ms, numbers))
-        return Case(now_ms, sent, faults, self._limiter.limit), verdict
+        return Case(now_ms, sent, faults, limiter.limit, limiter.span), verdict
 
-    def _faults_of(self, symbol: str, now_ms: int, numbers: Mapping[str, int]) -> tuple[Fault, ...]:
-        """What strikes a request for a symbol's klines: of a fault that chooses symbols, each has its own count."""
-        self._of_symbols[symbol] += 1
-        own = dict.fromkeys(numbers, self._of_symbols[symbol])
+    def _faults_of(self, name: str, symbol: str, now_ms: int, numbers: Mapping[str, int]) -> tuple[Fault, ...]:
+        """What strikes a request for a symbol's rows: of a fault that chooses symbols, each has its own count."""
+        self._of_symbols[name, symbol] += 1
+        own = dict.fromkeys(numbers, self._of_symbols[name, symbol])
         return tuple(
             fault
             for fault in self.faults
@@ -150,24 +156,16 @@ class ReplayExchange:
         )
 
 
-def _name(request: Request) -> str:
-    """The endpoint's name, empty where there is none."""
-    name = request.path.removeprefix(PREFIX)
-    return name if name in ENDPOINTS and request.path.startswith(PREFIX) else ""
-
-
-def _weight(name: str, sent: dict[str, str]) -> int:
-    return kline_weight(sent.get("limit", "")) if name == "klines" else 1
+def _route(request: Request) -> Route:
+    return ROUTES.get(request.path, NOWHERE)
 
 
 def _answer(venue: Venue, request: Request, case: Case, verdict: Weighed) -> Reply:
     """Refused for its weight, for its path, or answered."""
     if verdict.status != HTTPStatus.OK:
-        return refused(verdict.status, until_ms=verdict.until_ms, limit=case.weight_limit)
-    name = _name(request)
-    if not name or request.method != "GET":
-        return refused(404, until_ms=0, limit=case.weight_limit)
-    return ENDPOINTS[name](venue, case)
+        return refused(verdict.status, until_ms=verdict.until_ms, limit=case.weight_limit, span=case.span)
+    route = _route(request) if request.method == "GET" else NOWHERE
+    return route.answer(venue, case)
 
 
 def _bent(changes: dict[str, tampering.Change], answer: Reply, case: Case) -> Reply:
@@ -188,7 +186,7 @@ def _date(now_sec: int) -> str:
     return formatdate(now_sec, usegmt=True)
 
 
-def _with_headers(answer: Reply, request: Request, now_ms: int, used: int) -> Reply:
+def _with_headers(answer: Reply, request: Request, now_ms: int, used: int | None) -> Reply:
     """As it leaves the edge: packed where the client can unpack it, with what every answer says."""
     packed = "gzip" in request.headers.get("accept-encoding", "") and answer.body
     body = _gzipped(answer.body) if packed else answer.body
@@ -198,7 +196,7 @@ def _with_headers(answer: Reply, request: Request, now_ms: int, used: int) -> Re
         *answer.headers,
         ("Content-Length", str(len(body))),
         *((("Content-Encoding", "gzip"),) if packed else ()),
-        ("X-MBX-USED-WEIGHT-1M", str(used)),
+        *((("X-MBX-USED-WEIGHT-1M", str(used)),) if used is not None else ()),
         ("Cache-Control", "no-cache, no-store, must-revalidate"),
         ("Access-Control-Allow-Origin", "*"),
         ("X-Cache", "Miss from cloudfront"),

@@ -57,7 +57,7 @@ BY_STATUS = {
     ),
     429: Words(
         -1003,
-        "Too many requests; current limit of IP({ip}) is {limit} requests per minute. "
+        "Too many requests; current limit of IP({ip}) is {limit} requests per {span}. "
         "Please use the websocket for live updates to avoid polling the API.",
     ),
     451: Words(
@@ -82,10 +82,14 @@ BAD_SYMBOL = Words(-1121, "Invalid symbol.")
 BAD_STATUS = Words(-1122, "Invalid symbol status.")
 BAD_VALUE = Words(-1130, "Data sent for parameter '{name}' is not valid.")
 
+# How `/futures/data` says no, and spot of what it does not know.
+BAD_DATA = Words(-1130, "parameter '{name}' is invalid.")
+UNREAD = Words(-1104, "Not all sent parameters were read; read '{read}' parameter(s) but was sent '{sent}'.")
+
 ENDING = Words(-4108, "Symbol is on delivering or delivered or settling or closed or pre-trading.")
 CLOSED = Words(-4141, "Symbol is closed.")
 # Each word of the exchange's for a symbol that it does not serve.
-OF_SYMBOLS = {words.code: words for words in (BAD_SYMBOL, BAD_STATUS, ENDING, CLOSED)}
+REFUSING = {words.code: words for words in (BAD_SYMBOL, BAD_STATUS, ENDING, CLOSED)}
 
 
 def literal(text: str) -> str:
@@ -93,6 +97,6 @@ def literal(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
-def refused(status: int, *, until_ms: int, limit: int) -> Reply:
+def refused(status: int, *, until_ms: int, limit: int, span: str = "minute") -> Reply:
     """The exchange's own words for a status."""
-    return BY_STATUS[status].reply(status, ip=IP, until_ms=until_ms, limit=limit)
+    return BY_STATUS[status].reply(status, ip=IP, until_ms=until_ms, limit=limit, span=span)

@@ -26,7 +26,8 @@ from barfeed.machine.signals import Stopped, stop_on_signals
     multiple=True,
     type=MeantBars(),
     metavar="[SYMBOL-INTERVAL=]PATH",
-    help="Bars to serve: parquet, CSV, or a store; with a column symbol, a market. Repeatable.",
+    help="Bars to serve: parquet, CSV, or a store; with a column symbol, a market, or its funding or open interest."
+    " Repeatable.",
 )
 @click.option(
     "--generate",

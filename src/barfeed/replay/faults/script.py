@@ -12,11 +12,19 @@ from typing import Any, NamedTuple
 
 from barfeed.domain.bars import HOUR_MS, Series
 from barfeed.domain.errors import UsageError
-from barfeed.replay.refusals import BY_STATUS, OF_SYMBOLS
+from barfeed.replay.refusals import BY_STATUS, REFUSING
 
 # Which of a market's symbols are struck.
 CHOICE = ("symbol", "share", "seed")
-PATHS = ("klines", "time", "ping", "exchangeInfo", "*")
+# The paths that have rows of a symbol, of the futures host by their last word.
+OF_SYMBOLS = (
+    "klines", "markPriceKlines", "indexPriceKlines", "premiumIndexKlines", "fundingRate", "openInterestHist",
+    "globalLongShortAccountRatio", "topLongShortAccountRatio", "topLongShortPositionRatio", "takerlongshortRatio",
+    "spot/klines",
+)  # fmt: skip
+PATHS = (
+    *OF_SYMBOLS, "time", "ping", "exchangeInfo", "fundingInfo", "spot/time", "spot/ping", "spot/exchangeInfo", "*",
+)  # fmt: skip
 # No path of REST's: what is struck there is a connection.
 STREAM = "stream"
 HINT = "docs/replay.md has an example of every fault"
@@ -74,15 +82,15 @@ class Key(NamedTuple):
 class Kind(NamedTuple):
     """A kind of fault: what it does, the keys it needs and may have.
 
-    `scope` is the key that narrows what it strikes besides its time: `series` where it is about
-    rows, `path` where any answer can be struck; symbols can be chosen for both. `path` is the one it
-    strikes unless told.
+    `scope` are the keys that narrow what it strikes besides its time: `series` where it is about
+    rows, else any answer of a `path` can be struck; symbols can be chosen for both. `path` is the one
+    it strikes unless told.
     """
 
     does: str
     needs: tuple[str, ...] = ()
     may: tuple[str, ...] = ()
-    scope: tuple[str, ...] = ("series", *CHOICE)
+    scope: tuple[str, ...] = ("path", "series", *CHOICE)
     path: str = "klines"
 
     @property
@@ -204,7 +212,7 @@ KEYS = {
     "at": Key(_moment, A_MOMENT),
     "resume": Key(_moment, A_MOMENT),
     "listed": Key(_one_of(*STATUSES), "one of " + ", ".join(f'"{status}"' for status in STATUSES)),
-    "refusal": Key(_one_of(*OF_SYMBOLS), "one of " + ", ".join(map(str, OF_SYMBOLS))),
+    "refusal": Key(_one_of(*REFUSING), "one of " + ", ".join(map(str, REFUSING))),
     "open": Key(_a(NUMBER), "a number"),
     "high": Key(_a(NUMBER), "a number"),
     "low": Key(_a(NUMBER), "a number"),
@@ -230,6 +238,8 @@ KEYS = {
 }
 
 ANYWHERE = ("path", *CHOICE)
+# All of a symbol's series live and end together.
+LIFE = ("series", *CHOICE)
 VALUES = ("open", "high", "low", "close", "volume")
 
 KINDS = {
@@ -240,13 +250,13 @@ KINDS = {
     "flat": Kind("no trade from `bar` to `until_bar`: flat at the last close, volume 0", ("bar", "until_bar")),
     # What becomes of a symbol, by the exchange's clock: its bars, and what exchangeInfo lists it as.
     "pending": Kind(
-        "not trading before `at`: no bar, and refused with `refusal` (-1122)", ("at",), ("refusal",), path="*"
+        "not trading before `at`: no bar, and refused with `refusal` (-1122)", ("at",), ("refusal",), LIFE, "*"
     ),
-    "halt": Kind("no bar opens from `at` to before `resume` (never)", ("at",), ("resume", "listed"), path="*"),
+    "halt": Kind("no bar opens from `at` to before `resume` (never)", ("at",), ("resume", "listed"), LIFE, "*"),
     "settle": Kind(
-        "settled `at`: from then on flat, and after `until_bar` nothing", ("at",), ("until_bar", "listed"), path="*"
+        "settled `at`: from then on flat, and after `until_bar` nothing", ("at",), ("until_bar", "listed"), LIFE, "*"
     ),
-    "delist": Kind("not listed from `at` on, and refused with `refusal` (-1121)", ("at",), ("refusal",), path="*"),
+    "delist": Kind("not listed from `at` on, and refused with `refusal` (-1121)", ("at",), ("refusal",), LIFE, "*"),
     # What happens to the rows of an answer; where no `bar` is said, to the last one.
     "duplicate": Kind("a row comes twice", may=("bar",)),
     "disorder": Kind("a row changes places with the one before it", may=("bar",)),
@@ -318,8 +328,9 @@ def _fault(entry: dict[str, Any], where: str) -> Fault:
         if name not in given:
             raise _wrong(where, name, None, KEYS[name].allowed)
     chosen = next((name for name in CHOICE if name in given), None)
-    if chosen and given.get("path", "klines") != "klines":
-        raise _wrong(where, "path", given["path"], f'"klines" with {chosen}: no other path has a symbol')
+    if (chosen or "series" in spec.scope) and given.get("path", "klines") not in OF_SYMBOLS:
+        why = f"{chosen} is chosen" if chosen else "it is about rows"
+        raise _wrong(where, "path", given["path"], f"where {why}, one of {', '.join(OF_SYMBOLS)}")
     return Fault(
         kind,
         {name: value for name, value in given.items() if name in (*spec.needs, *spec.may)},

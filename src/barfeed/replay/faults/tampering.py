@@ -7,10 +7,12 @@ from barfeed.domain import grid
 from barfeed.replay import refusals
 from barfeed.replay.faults.script import Fault
 from barfeed.replay.messages import HTML, JSON, Drip, Effect, Hang, Reply, Reset, Truncate, reply
-from barfeed.replay.tapes.rows import cells, joined
+from barfeed.replay.tapes.rows import cells
 
 # How long a scripted 418 bans, unless told.
 BAN_SEC = 120
+# A whole number from here on, 2001, is a moment.
+EARLIEST_MS = 10**12
 PAGE = "<!DOCTYPE html><html><head><title>Maintenance</title></head><body>We will be back soon.</body></html>"
 
 
@@ -21,13 +23,16 @@ class Case(NamedTuple):
     sent: Mapping[str, str]
     faults: tuple[Fault, ...]
     weight_limit: int
+    span: str = "minute"
 
 
 def _at(rows: Sequence[str], fault: Fault) -> int | None:
     """Where the row is that the fault is about: its bar's, else the last."""
     if "bar" not in fault.args:
         return len(rows) - 1 if rows else None
-    return next((index for index, row in enumerate(rows) if row.startswith(f"[{fault.args['bar']},")), None)
+    # A kline's row begins with its time, any other has it as some member.
+    told = (f"[{fault.args['bar']},", f":{fault.args['bar']},", f":{fault.args['bar']}}}")
+    return next((at for at, row in enumerate(rows) if row.startswith(told[0]) or any(map(row.count, told[1:]))), None)
 
 
 def duplicate(rows: list[str], fault: Fault, _forming: str | None) -> list[str]:
@@ -51,17 +56,29 @@ def slip_in_forming(rows: list[str], _fault: Fault, forming: str | None) -> list
 
 def off_grid(row: list[str], fault: Fault) -> list[str]:
     """Opened and closed later."""
-    later = [*row]
     # Another fault may have made a time something else already.
-    for column in (each for each in (0, 6) if each < len(row) and row[each].isdigit()):
-        later[column] = str(int(row[column]) + fault.args["ms"])
-    return later
+    return [_later(cell, fault.args["ms"]) if _value(cell).isdigit() else cell for cell in row]
+
+
+def _later(cell: str, ms: int) -> str:
+    at_ms = int(_value(cell))
+    return f"{_name(cell)}{at_ms + ms}" if at_ms >= EARLIEST_MS else cell
+
+
+def _name(cell: str) -> str:
+    """What stands before a cell's value: nothing in a kline's row, `"name":` in an object."""
+    return cell[: len(cell) - len(_value(cell))]
+
+
+def _value(cell: str) -> str:
+    return cell.rpartition(":")[2]
 
 
 def text(row: list[str], fault: Fault) -> list[str]:
     """One cell replaced."""
     column = fault.args["column"]
-    return [*row[:column], fault.args["value"], *row[column + 1 :]]
+    named = [_name(cell) for cell in row[column : column + 1]]
+    return [*row[:column], *(f"{name}{fault.args['value']}" for name in named or [""]), *row[column + 1 :]]
 
 
 def missing_field(row: list[str], fault: Fault) -> list[str]:
@@ -73,7 +90,10 @@ def missing_field(row: list[str], fault: Fault) -> list[str]:
 def _in_one_row(change: Callable[[list[str], Fault], list[str]]) -> "RowsChange":
     def changed(rows: list[str], fault: Fault, _forming: str | None) -> list[str]:
         at = _at(rows, fault)
-        return rows if at is None else [*rows[:at], joined(change(cells(rows[at]), fault)), *rows[at + 1 :]]
+        if at is None:
+            return rows
+        row = rows[at]
+        return [*rows[:at], f"{row[0]}{','.join(change(cells(row), fault))}{row[-1]}", *rows[at + 1 :]]
 
     return changed
 
@@ -100,7 +120,7 @@ def status(_answer: Reply, fault: Fault, case: Case) -> Reply:
     if "retry_after" in said:
         words = words._replace(headers=(*words.headers, ("Retry-After", str(said["retry_after"]))))
     until_ms = case.now_ms + said.get("retry_after", BAN_SEC) * 1000
-    return words.reply(said["status"], ip=refusals.IP, until_ms=until_ms, limit=case.weight_limit)
+    return words.reply(said["status"], ip=refusals.IP, until_ms=until_ms, limit=case.weight_limit, span=case.span)
 
 
 def redirect(_answer: Reply, fault: Fault, _case: Case) -> Reply:

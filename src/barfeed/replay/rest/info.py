@@ -50,7 +50,7 @@ def by_clock(listing: Listing, now_ms: int) -> Listing | None:
 
 def exchange_info(listings: list[Listing], now_ms: int, weight_limit: int) -> str:
     """The whole answer as JSON, whatever symbol was asked for."""
-    margins = sorted({_assets(listing.symbol)[1] for listing in listings})
+    margins = sorted({assets(listing.symbol)[1] for listing in listings})
     info = {
         "timezone": "UTC",
         "serverTime": now_ms - STALE_MS,
@@ -83,7 +83,7 @@ def _limit(kind: str, interval: str, count: int, limit: int) -> dict[str, Any]:
 
 def listed_as(listing: Listing) -> dict[str, Any]:
     """The symbol as the list has it."""
-    base, quote = _assets(listing.symbol)
+    base, quote = assets(listing.symbol)
     quarterly = _QUARTERLY.fullmatch(listing.symbol)
     by_name = "CURRENT_QUARTER" if quarterly else "PERPETUAL"
     contract_type = by_name if listing.contract_type is None else listing.contract_type
@@ -129,7 +129,7 @@ def _filters(tick: str, step: str) -> list[dict[str, Any]]:
     ]
 
 
-def _assets(symbol: str) -> tuple[str, str]:
+def assets(symbol: str) -> tuple[str, str]:
     """What is traded and what it costs; a symbol that ends in no known asset is taken to cost USDT."""
     pair = symbol.partition("_")[0]
     quote = next((each for each in QUOTES if pair.endswith(each) and pair != each), None)

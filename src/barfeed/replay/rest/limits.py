@@ -1,5 +1,7 @@
 """What a request weighs, and what happens to who weighs too much."""
 
+from collections import deque
+from http import HTTPStatus
 from typing import NamedTuple
 
 from barfeed.domain import grid
@@ -10,6 +12,8 @@ KLINE_WEIGHTS = ((100, 1), (500, 2), (1000, 5))
 WEIGHT_ABOVE = 10
 WEIGHT_WITHOUT_LIMIT = 5
 LONGEST_NUMBER = 20
+
+ROLLING_MS = 5 * MINUTE_MS
 
 FIRST_BAN_MS = 2 * MINUTE_MS
 LONGEST_BAN_MS = 3 * 24 * 60 * MINUTE_MS
@@ -37,10 +41,16 @@ class Weighed(NamedTuple):
 
 
 class Limiter:
-    """One address's weight in the exchange's UTC minute, and its ladder: 429, then 418, each ban twice the last."""
+    """One address's weight in the exchange's UTC minute, and its ladder: 429, then 418, each ban twice the last.
+
+    `most` is the most that was ever used, `refused` how many requests were.
+    """
+
+    span = "minute"
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.most = self.refused = 0
         self._minute_ms = 0
         self._used = 0
         self._warned = False
@@ -49,16 +59,23 @@ class Limiter:
 
     def weigh(self, weight: int, now_ms: int) -> Weighed:
         """Count one request and say whether it may pass."""
-        self._turn(grid.floor(now_ms, MINUTE_MS))
+        self._count(weight, now_ms)
+        self.most = max(self.most, self._used)
+        verdict = self._verdict(now_ms)
+        self.refused += verdict.status != HTTPStatus.OK
+        return verdict
+
+    def _count(self, weight: int, now_ms: int) -> None:
+        minute_ms = grid.floor(now_ms, MINUTE_MS)
+        if minute_ms != self._minute_ms:
+            self._minute_ms, self._used, self._warned = minute_ms, 0, False
         self._used += weight
+
+    def _verdict(self, now_ms: int) -> Weighed:
         if now_ms >= self._banned_until_ms and self._used > self.limit:
             return self._over(now_ms)
         status = 418 if now_ms < self._banned_until_ms else 200
         return Weighed(status, self._used, self._banned_until_ms)
-
-    def _turn(self, minute_ms: int) -> None:
-        if minute_ms != self._minute_ms:
-            self._minute_ms, self._used, self._warned = minute_ms, 0, False
 
     def _over(self, now_ms: int) -> Weighed:
         if not self._warned:
@@ -67,3 +84,20 @@ class Limiter:
         self._banned_until_ms = now_ms + min(FIRST_BAN_MS << min(self._bans, ENOUGH_BANS), LONGEST_BAN_MS)
         self._bans += 1
         return Weighed(418, self._used, self._banned_until_ms)
+
+
+class Rolling(Limiter):
+    """Requests of any five minutes: nobody has told where the exchange's begin, so every five count."""
+
+    span = "5 minutes"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self._times_ms: deque[int] = deque()
+
+    def _count(self, weight: int, now_ms: int) -> None:
+        self._times_ms.extend([now_ms] * weight)
+        while self._times_ms[0] <= now_ms - ROLLING_MS:
+            self._times_ms.popleft()
+        self._used = len(self._times_ms)
+        self._warned &= self._used > self.limit

@@ -25,7 +25,7 @@ def refused(listing: Listing, faults: Sequence[Fault], now_ms: int) -> Reply | N
         if fault.kind in _REFUSALS and _is_of(fault, listing.symbol, now_ms):
             is_refused, code = _REFUSALS[fault.kind]
             if is_refused(fault, now_ms):
-                return refusals.OF_SYMBOLS[fault.args.get("refusal", code)].reply(400)
+                return refusals.REFUSING[fault.args.get("refusal", code)].reply(400)
     return None
 
 

@@ -1,6 +1,7 @@
 """What the exchange has to say, as far as tapes go: the answer of each endpoint, before anything bends it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
 from barfeed.domain import grid
 from barfeed.domain.bars import HOUR_MS, Series
@@ -9,11 +10,18 @@ from barfeed.replay.faults import tampering
 from barfeed.replay.faults.script import Fault
 from barfeed.replay.faults.tampering import Case
 from barfeed.replay.messages import Reply, reply
+from barfeed.replay.refusals import refused
 from barfeed.replay.rest import lives, query
 from barfeed.replay.rest.info import Listing, exchange_info
 from barfeed.replay.rest.view import Reel, View, concerns
 from barfeed.replay.stream import frames
+from barfeed.replay.tapes.kinds.files import NOTHING, Recorded
+from barfeed.replay.tapes.kinds.flows import Trades
+from barfeed.replay.tapes.kinds.funding import Funding
+from barfeed.replay.tapes.kinds.positions import Positions
+from barfeed.replay.tapes.kinds.prices import PRICES, SPOT, price_tape
 from barfeed.replay.tapes.klines import Decimals
+from barfeed.replay.tapes.rows import price_row, spot_row
 from barfeed.replay.tapes.tape import Tape
 
 # Finished rows kept as text, of all series together, and of each at least.
@@ -24,13 +32,21 @@ CACHED_ROWS_MIN = 64
 ANNOUNCED_BEFORE_MS = 24 * HOUR_MS
 # The longest pause that was seen between two frames of a stream.
 QUIETEST_MS = 10_000
+# How the rows are written that are no contract's trades.
+TEXTS = {**dict.fromkeys(PRICES, price_row), SPOT: spot_row}
 
 
 class Venue:
-    """The symbols and series that there are."""
+    """The symbols and series that there are; `recorded` is what was found of their funding and open interest."""
 
-    def __init__(self, tapes: Iterable[Tape]) -> None:
+    def __init__(self, tapes: Iterable[Tape], recorded: Recorded = NOTHING) -> None:
         by_symbol = _by_symbol(tapes)
+        self._recorded = recorded
+        # Each is put together when it is first asked for.
+        self._further: dict[tuple[str, str, str], Reel] = {}
+        self.trades = cache(self._trades)
+        self.positions = cache(self._positions)
+        self.funding = cache(self._funding)
         self.listings = {symbol: _listing(symbol, some) for symbol, some in by_symbol.items()}
         cached = max(CACHED_ROWS_MIN, CACHED_ROWS // max(1, sum(map(len, by_symbol.values()))))
         self.reels = {
@@ -38,7 +54,33 @@ class Venue:
             for symbol, tapes in by_symbol.items()
             for tape in tapes
         }
+        self.perpetuals = {symbol for symbol in by_symbol if "_" not in symbol}
+        self._by_symbol = by_symbol
         self.streams = {frames.name(reel.tape.series): reel.tape.series for reel in self.reels.values()}
+
+    def reel(self, name: str, symbol: str, interval: str) -> Reel | None:
+        """The tape behind an endpoint of klines."""
+        whole = self.reels.get((symbol, interval))
+        if whole is None or name == "klines":
+            return whole
+        key = (name, symbol, interval)
+        if key not in self._further:
+            self._further[key] = self._beside(name, whole)
+        return self._further[key]
+
+    def _beside(self, name: str, whole: Reel) -> Reel:
+        decimals = self.listings[whole.tape.series.symbol].decimals
+        tape, *finer = (price_tape(name, each, decimals) for each in (whole.tape, *whole.finer))
+        return Reel(tape, finer, tape.decimals, CACHED_ROWS_MIN, TEXTS[name])
+
+    def _trades(self, symbol: str) -> Trades:
+        return Trades(self._by_symbol[symbol], self.listings[symbol].decimals)
+
+    def _positions(self, symbol: str) -> Positions:
+        return Positions(self.trades(symbol), self._recorded.held.get(symbol, ()))
+
+    def _funding(self, symbol: str) -> Funding:
+        return Funding(self.trades(symbol), self._recorded.funding.get(symbol, ()))
 
     def listed(self, faults: Sequence[Fault], now_ms: int) -> dict[str, Listing]:
         """What is listed at a moment, and as what."""
@@ -55,6 +97,11 @@ class Venue:
 def ping(_venue: Venue, _case: Case) -> Reply:
     """`/fapi/v1/ping`."""
     return reply(200, "{}")
+
+
+def nothing() -> Reply:
+    """Where there is no such path."""
+    return refused(404, until_ms=0, limit=0)
 
 
 def time(_venue: Venue, case: Case) -> Reply:
@@ -74,21 +121,18 @@ def info(venue: Venue, case: Case) -> Reply:
 
 def klines(venue: Venue, case: Case) -> Reply:
     """`/fapi/v1/klines`."""
-    ask = query.read(case.sent, venue.listings)
+    return answered(venue, "klines", case.sent, case)
+
+
+def answered(venue: Venue, name: str, sent: Mapping[str, str], case: Case) -> Reply:
+    """What an endpoint of klines answers."""
+    ask = query.read(sent, venue.listings)
     if isinstance(ask, Reply):
         return ask
     if refusal := lives.refused(venue.listings[ask.symbol], case.faults, case.now_ms):
         return refusal
-    reel = venue.reels.get((ask.symbol, ask.interval))
+    reel = venue.reel(name, ask.symbol, ask.interval)
     return reply(200, f"[{','.join(_rows(reel, ask, case))}]" if reel else "[]")
-
-
-ENDPOINTS: dict[str, Callable[[Venue, Case], Reply]] = {
-    "ping": ping,
-    "time": time,
-    "exchangeInfo": info,
-    "klines": klines,
-}
 
 
 def _rows(reel: Reel, ask: query.Ask, case: Case) -> list[str]:

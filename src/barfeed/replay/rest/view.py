@@ -12,12 +12,16 @@ from barfeed.replay.tapes.klines import Decimals, Kline
 from barfeed.replay.tapes.rows import filled, row
 from barfeed.replay.tapes.tape import Tape
 
+# How a kline is written.
+Text = Callable[[Kline, int, Decimals], str]
+
 
 class Reel:
     """A tape, the finer tapes of its symbol to grow forming bars from, and its last finished rows as text."""
 
-    def __init__(self, tape: Tape, finer: Sequence[Tape], decimals: Decimals, cached: int) -> None:
+    def __init__(self, tape: Tape, finer: Sequence[Tape], decimals: Decimals, cached: int, text: Text = row) -> None:
         self.tape = tape
+        self.text = text
         self.finer = finer
         self.decimals = decimals
         self.step_ms = tape.series.interval.ms
@@ -28,7 +32,7 @@ class Reel:
         return filled(self.tape.kline(index), self.decimals)
 
     def _finished(self, index: int) -> str:
-        return row(self.kline(index), self.step_ms, self.decimals)
+        return self.text(self.kline(index), self.step_ms, self.decimals)
 
     def sofar(self, open_time_ms: int, now_ms: int) -> list[Kline]:
         """A forming bar's finer klines up to now, the last forming itself; none where the first is missing."""
@@ -89,7 +93,7 @@ class View:
         if is_forming:
             finer = reel.sofar(open_time, self._now_ms)
             kline = forming(kline, finer, self._now_ms, reel.step_ms, reel.decimals)
-        return row(kline, reel.step_ms, reel.decimals)
+        return reel.text(kline, reel.step_ms, reel.decimals)
 
 
 def _last_seen(fault: Fault, now_ms: int, step_ms: int) -> int:
@@ -98,6 +102,11 @@ def _last_seen(fault: Fault, now_ms: int, step_ms: int) -> int:
         return now_ms
     withheld = int(fault.args.get("rows", 1)) - 1
     return grid.floor(now_ms, step_ms) - 1 - withheld * step_ms
+
+
+def concerns_symbol(fault: Fault, symbol: str, now_ms: int) -> bool:
+    """Whether a symbol is struck, of which there is one series only."""
+    return (fault.series is None or fault.series.symbol == symbol) and fault.is_about(symbol, now_ms)
 
 
 def concerns(fault: Fault, series: Series, now_ms: int) -> bool:

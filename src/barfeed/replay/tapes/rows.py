@@ -8,6 +8,7 @@ from barfeed.replay.tapes.klines import Decimals, Kline
 
 # What an average trade is worth in the quote asset; BTCUSDT's was about this in 2026.
 TRADE_QUOTE = 2200
+SPOT_DECIMALS = 8
 
 
 def row(kline: Kline, step_ms: int, decimals: Decimals) -> str:
@@ -21,14 +22,26 @@ def row(kline: Kline, step_ms: int, decimals: Decimals) -> str:
     )
 
 
+def price_row(kline: Kline, step_ms: int, decimals: Decimals) -> str:
+    """A kline of mark, index or premium: no volume, and for the trades how often it was computed."""
+    prices = ",".join(f'"{price:.{decimals.price}f}"' for price in kline[1:5])
+    closes_ms = grid.close_time(kline.open_time_ms, step_ms)
+    return f'[{kline.open_time_ms},{prices},"0",{closes_ms},"0",{kline.trades:.0f},"0","0","0"]'
+
+
+def spot_row(kline: Kline, step_ms: int, decimals: Decimals) -> str:
+    """A kline as spot writes it: everything with eight decimals, or more where it needs them."""
+    digits = max(SPOT_DECIMALS, decimals.quote)
+    opened, high, low, closed, volume, quote, _, taker, taker_quote = (f'"{each:.{digits}f}"' for each in kline[1:])
+    return (
+        f"[{kline.open_time_ms},{opened},{high},{low},{closed},{volume},{grid.close_time(kline.open_time_ms, step_ms)},"
+        f'{quote},{kline.trades:.0f},{taker},{taker_quote},"0"]'
+    )
+
+
 def cells(row: str) -> list[str]:
-    """The twelve cells, each still its JSON text: no cell of a kline holds a comma."""
+    """The row's cells, each still its JSON text: no cell holds a comma."""
     return row[1:-1].split(",")
-
-
-def joined(cells: list[str]) -> str:
-    """Cells as one row again."""
-    return f"[{','.join(cells)}]"
 
 
 def filled(kline: Kline, decimals: Decimals) -> Kline:
