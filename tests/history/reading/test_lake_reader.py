@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 import barfeed
+from barfeed.domain.bars import Interval
+from barfeed.history.reading.lake import LakeSource
+from barfeed.history.reading.span import Span
 from commands import BARS, make_store
 from storage import opened
 
@@ -82,3 +85,18 @@ def test_a_file_that_is_cut_is_refused_in_words_of_ours(lake: Path) -> None:
     assert "barfeed verify --lake" in told.value.__notes__[0]
     day.unlink()
     assert len(feed.bars("BTCUSDT")) == len(BARS) - 14
+
+
+def test_a_day_that_is_replaced_while_one_reads_is_read_again(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    day = next(lake.rglob("date=2024-02-10/*.parquet"))
+    whole = day.read_bytes()
+    tables = iter([whole[:100], whole[:200], whole])
+
+    def replaced(source: LakeSource, interval: Interval, span: Span | None = None) -> str | None:
+        day.write_bytes(next(tables))
+        return relation(source, interval, span)
+
+    relation = LakeSource._relation
+    monkeypatch.setattr(LakeSource, "_relation", replaced)
+    assert len(barfeed.open(lake).bars("BTCUSDT")) == len(BARS)
+    assert next(tables, None) is None

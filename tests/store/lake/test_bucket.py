@@ -8,9 +8,11 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+import barfeed
 from barfeed.domain.bars import Interval
 from barfeed.domain.errors import LakeUnusable
 from barfeed.store.lake.exporter import Exported
+from barfeed.store.lake.files import Files
 from barfeed.store.lake.proof import Proven, prove
 from store.lake.lakes import END_MS, TABLE, StoreAndLake
 from world import hours
@@ -19,6 +21,7 @@ pytest.importorskip("obstore", reason="extra `s3`")
 moto = pytest.importorskip("moto.server", reason="extra `dev`")
 obstore = pytest.importorskip("obstore")
 
+from barfeed.history.reading import mirror  # noqa: E402 - not without its library
 from barfeed.store.lake import bucket  # noqa: E402 - not without its library
 from barfeed.store.lake.bucket import Bucket  # noqa: E402 - the same
 
@@ -93,6 +96,54 @@ def test_what_was_deleted_or_put_there_is_found(both: StoreAndLake) -> None:
     obstore.delete(store, "date=2026-03-08/copy.parquet")
     both.export()
     assert proven(both).findings == []
+
+
+class Reads:
+    """A bucket's reader, and which files it has fetched since one last asked."""
+
+    def __init__(self, both: StoreAndLake, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.fetched: list[str] = []
+        copied = mirror._copied
+        monkeypatch.setattr(mirror, "_copied", lambda *which: self._note(*which) and copied(*which))
+        self.feed = barfeed.open(both.address)
+
+    def _note(self, _files: Files, _table: Path, date: str) -> bool:
+        self.fetched.append(date)
+        return True
+
+    def dates(self) -> list[str]:
+        dates, self.fetched = sorted(self.fetched), []
+        return dates
+
+
+def test_it_is_read_as_the_store_is_and_each_day_is_fetched_once(
+    both: StoreAndLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both.export()
+    reads = Reads(both, monkeypatch)
+    stored = barfeed.open(both.store.path)
+    day = {"start": "2026-03-09", "end": "2026-03-09 12:00"}
+    assert list(reads.feed.bars("ETHUSDT", **day)) == list(stored.bars("ETHUSDT", **day))
+    assert reads.dates() == ["2026-03-09"]
+    assert list(reads.feed.bars(["BTCUSDT", "ETHUSDT"])) == list(stored.bars(["BTCUSDT", "ETHUSDT"]))
+    assert list(reads.feed.coverage()) == list(stored.coverage())
+    assert reads.dates() == ["2026-03-08", "2026-03-10"]
+    both.grow(1)
+    both.export()
+    assert list(reads.feed.bars("ETHUSDT")) == list(stored.bars("ETHUSDT"))
+    assert reads.dates() == ["2026-03-10"]
+    both.sql("DELETE FROM ohlcv_1h WHERE timestamp < TIMESTAMP '2026-03-09'")
+    both.export()
+    assert list(reads.feed.coverage()) == list(stored.coverage())
+    assert len(reads.feed.bars("ETHUSDT", end="2026-03-08 23:00")) == 0
+
+
+def test_what_a_reader_of_a_bucket_can_meet_is_told(both: StoreAndLake) -> None:
+    assert list(barfeed.open(both.address).coverage()) == []
+    with pytest.raises(barfeed.StoreEmpty, match=f"^{both.address} holds no bar of BTCUSDT 1h"):
+        len(barfeed.open(both.address).bars("BTCUSDT"))
+    with pytest.raises(LakeUnusable, match="there is no such bucket"):
+        len(barfeed.open("s3://no-such-bucket/lake").bars("BTCUSDT"))
 
 
 def test_another_stores_lake_is_left_alone(both: StoreAndLake, tmp_path: Path) -> None:

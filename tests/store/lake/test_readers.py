@@ -42,6 +42,9 @@ LOOKS = {
     "pandas": """import pandas
         bars = pandas.read_parquet(sys.argv[1] + "/kind=ohlcv/interval=1h", columns=["symbol", "timestamp"])
         seen = len(bars), len(bars.drop_duplicates()), bars["timestamp"].max().value // 10**6""",
+    "barfeed": """import barfeed
+        bars = list(barfeed.open(sys.argv[1]).bars(["BTCUSDT", "ETHUSDT", "DOGEUSDC"]))
+        seen = len(bars), len({bar[:2] for bar in bars}), int(bars[-1].timestamp.timestamp() * 1000)""",
 }
 
 

@@ -6,22 +6,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
+from typing import Protocol
 
-from barfeed.domain import grid
 from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import StoreUnusable, UsageError
 from barfeed.domain.verdict import Remedies
 from barfeed.history.reading.source import Stock, nothing_of
-from barfeed.history.reading.span import SYMBOL_COLUMNS, Span, within
+from barfeed.history.reading.span import SYMBOL_COLUMNS, Span, days_of, within
 from barfeed.machine.clock import SystemClock
 from barfeed.store.duckdb import Session, Store
+from barfeed.store.lake.manifest import KIND, table_folder
 from barfeed.store.troubles.file import reading_lake
 
-_TABLES = "kind=ohlcv"
+_TABLES = f"kind={KIND}"
 
 
-class LakeFolder:
-    """A folder of `barfeed run --lake`. It has each bar as it is now: what was changed, only the store can tell."""
+class Days(Protocol):
+    """Where a lake's files are to be read from, a folder of them an interval."""
+
+    def folder(self, interval: Interval, span: Span | None = None) -> Path | None:
+        """The folder with the days of an interval, of a span at least; None where the lake has no such interval."""
+        ...
+
+
+class FolderDays:
+    """The folder of a lake, read where it stands."""
 
     def __init__(self, folder: Path) -> None:
         """Raises `StoreUnusable` for a folder that is no lake."""
@@ -30,16 +39,31 @@ class LakeFolder:
             raise StoreUnusable(
                 f"{self} is a folder, and no lake: there is no {_TABLES} in it", hint="open a store's file, or a lake"
             )
-        self._memory = Store(self._folder, SystemClock(), 0)
-        self._turn = Lock()
 
     def __str__(self) -> str:
         return str(self._folder)
 
+    def folder(self, interval: Interval, span: Span | None = None) -> Path | None:  # noqa: ARG002 - all are there
+        """See `Days`."""
+        table = self._folder / table_folder(str(interval))
+        return table if any(table.glob("*/*.parquet")) else None
+
+
+class LakeSource:
+    """What `barfeed run --lake` writes. It has each bar as it is now: what was changed, only the store can tell."""
+
+    def __init__(self, days: Days) -> None:
+        self._days = days
+        self._memory = Store(Path(str(days)), SystemClock(), 0)
+        self._turn = Lock()
+
+    def __str__(self) -> str:
+        return str(self._days)
+
     @contextmanager
     def session(self) -> Iterator[Session]:
         """DuckDB with nothing attached; by one thread at a time."""
-        with self._turn, reading_lake(self._folder):
+        with self._turn, reading_lake(str(self)):
             connection = self._memory.beside()
             connection.execute("RESET threads")
             yield connection
@@ -48,18 +72,20 @@ class LakeFolder:
         """Raises `UsageError` where bars are wanted as of a moment."""
         if span.as_of_ms is not None:
             raise self._only_now("the bars as of a moment")
-        days = self._relation(span.interval) if span.interval in self._intervals() else None
-        held = f"SELECT DISTINCT symbol FROM {days}" if days else ""
-        there = {symbol for (symbol,) in connection.sql(held).fetchall()} if held else set()
-        if absent := [each for each in span.symbols if each not in there]:
-            raise nothing_of(self, absent, span.interval)
+        days = self._relation(span.interval, span)
+        if self._absent(connection, days, span):
+            # A symbol may have its bars in other days.
+            days = self._relation(span.interval)
+            if absent := self._absent(connection, days, span):
+                raise nothing_of(self, absent, span.interval)
         named = ", ".join(f"'{each}'" for each in span.symbols)
         columns = f"{', '.join(SYMBOL_COLUMNS)}, true AS is_known"
-        return f"(SELECT {columns} FROM {days} WHERE symbol IN ({named}) AND {within(span)}{_days(span)})"
+        return f"(SELECT {columns} FROM {days} WHERE symbol IN ({named}) AND {within(span)}{_dated(span)})"
 
     def stocks(self, connection: Session) -> list[Stock]:  # noqa: ARG002 - a store has to be asked
         """Each interval's days."""
-        return [Stock(each, self._relation(each)) for each in self._intervals()]
+        found = ((each, self._relation(each)) for each in Interval)
+        return [Stock(interval, relation) for interval, relation in found if relation]
 
     def revisions(self, connection: Session) -> str | None:  # noqa: ARG002 - likewise
         """Raises `UsageError`."""
@@ -76,21 +102,23 @@ class LakeFolder:
             f"barfeed run {of_series} --catch-up", f"barfeed repair {of_series}", f"barfeed backfill {of_series}"
         )
 
-    def _intervals(self) -> list[Interval]:
-        return [each for each in Interval if any(self._table(each).glob("*/*.parquet"))]
+    def _absent(self, connection: Session, days: str | None, span: Span) -> list[str]:
+        held = connection.sql(f"SELECT DISTINCT symbol FROM {days}").fetchall() if days else []
+        there = {symbol for (symbol,) in held}
+        return [each for each in span.symbols if each not in there]
 
-    def _table(self, interval: Interval) -> Path:
-        return self._folder / _TABLES / f"interval={interval}"
-
-    def _relation(self, interval: Interval) -> str:
-        quoted = str(self._table(interval) / "*" / "*.parquet").replace("'", "''")
+    def _relation(self, interval: Interval, span: Span | None = None) -> str | None:
+        folder = self._days.folder(interval, span)
+        if folder is None:
+            return None
+        quoted = str(folder / "*" / "*.parquet").replace("'", "''")
         return f"read_parquet('{quoted}', hive_partitioning = true)"
 
     def _only_now(self, what: str) -> UsageError:
         return UsageError(f"{self} is a lake, which does not tell {what}", hint="open the store that it is made of")
 
 
-def _days(span: Span) -> str:
+def _dated(span: Span) -> str:
     """The days that can hold any of it: the others are not opened."""
-    bounds = [(">=", span.from_ms), ("<=", span.to_ms)]
-    return "".join(f" AND date {sign} DATE '{grid.timestamp(ms)[:10]}'" for sign, ms in bounds if ms is not None)
+    bounds = zip((">=", "<="), days_of(span), strict=True)
+    return "".join(f" AND date {sign} DATE '{day}'" for sign, day in bounds if day is not None)

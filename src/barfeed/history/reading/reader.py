@@ -12,13 +12,15 @@ from barfeed.domain import grid, rules, verdict
 from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Bar, Interval, Series
 from barfeed.domain.errors import BarfeedError, UsageError
 from barfeed.history.reading import questions
-from barfeed.history.reading.lake import LakeFolder
+from barfeed.history.reading.lake import FolderDays, LakeSource
+from barfeed.history.reading.mirror import Mirror
 from barfeed.history.reading.moments import Moment, ms_of
 from barfeed.history.reading.rows import BarRow, CandleRow, CoverageRow, GapRow, ListingRow, RevisionRow, SymbolBarRow
 from barfeed.history.reading.source import Source, StoreFile
 from barfeed.history.reading.span import SYMBOL_COLUMNS, Span
-from barfeed.history.reading.table import Asked, Row, Table
+from barfeed.history.reading.table import Asked, Row, Table, looked
 from barfeed.store.duckdb import Session
+from barfeed.store.lake.lake import is_bucket
 
 LOCK_TIMEOUT_SEC = 30.0
 BUFFER_HOURS = 6
@@ -28,14 +30,14 @@ _FLAGS = {"--lock-timeout-sec": "lock_timeout_sec=", "point --duckdb at": "open"
 
 
 def open_reader(path: str | os.PathLike[str], *, lock_timeout_sec: float = LOCK_TIMEOUT_SEC) -> "Reader":
-    """Open a store, the DuckDB file at `path`, or a lake, the folder, to read what it holds.
+    """Open a store, the DuckDB file at `path`, or a lake, the folder or `s3://` address, to read what it holds.
 
     The file itself is opened late and closed early, within each call that reads: the feed is never kept from it for
-    longer than that, and a call waits up to `lock_timeout_sec` seconds for the feed. Raises `StoreUnusable`.
+    longer than that, and a call waits up to `lock_timeout_sec` seconds for the feed. Raises `StoreUnusable`;
+    `LakeUnusable` where a bucket does not answer.
     """
     with _told_in_python():
-        where = Path(path)
-        return Reader(LakeFolder(where) if where.is_dir() else StoreFile(where, lock_timeout_sec))
+        return Reader(_source(os.fspath(path), lock_timeout_sec))
 
 
 class Reader:
@@ -180,12 +182,15 @@ class Reader:
 
     def _newest(self, series: Series, bars: int) -> list[Bar]:
         """The bars of the window that ends at the newest one; a stored NULL comes as NaN."""
-        with self._source.session() as connection:
+
+        def read(connection: Session) -> list[Bar]:
             held = self._source.bars(connection, Span((series.symbol,), series.interval))
             values = ", ".join(f"coalesce({name}, 'NaN')" for name in VALUE_COLUMNS)
             start = f"(SELECT max(timestamp) FROM {held}) - INTERVAL {(bars - 1) * series.interval.ms} MILLISECOND"
             query = f"SELECT epoch_ms(timestamp), {values} FROM {held} WHERE timestamp >= {start} ORDER BY timestamp"
             return [Bar(*row) for row in connection.sql(query).fetchall()]
+
+        return looked(self._session, read)
 
     def _table(self, query: Callable[[Session], str], row: type[Row], name: str) -> Table[Row]:
         return Table(Asked(self._session, query, name), row)
@@ -194,6 +199,13 @@ class Reader:
     def _session(self) -> Iterator[Session]:
         with _told_in_python(), self._source.session() as connection:
             yield connection
+
+
+def _source(address: str, lock_timeout_sec: float) -> Source:
+    if is_bucket(address):
+        return LakeSource(Mirror(address))
+    path = Path(address)
+    return LakeSource(FolderDays(path)) if path.is_dir() else StoreFile(path, lock_timeout_sec)
 
 
 def _series(symbols: tuple[str, ...], interval: str) -> tuple[tuple[str, ...], Interval]:

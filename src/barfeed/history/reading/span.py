@@ -4,6 +4,7 @@
 
 from typing import NamedTuple
 
+from barfeed.domain import grid
 from barfeed.domain.bars import COLUMNS, Interval
 from barfeed.store.duckdb import Session
 from barfeed.store.place import rows_of_all
@@ -43,3 +44,9 @@ def within(span: Span) -> str:
     kept = [f"timestamp {sign} make_timestamp_ms({ms})" for sign, ms in bounds if ms is not None]
     # A row without a moment is no bar; `barfeed verify` finds it.
     return " AND ".join(["isfinite(timestamp)", *kept])
+
+
+def days_of(span: Span) -> tuple[str | None, str | None]:
+    """The first and the last UTC day that can hold any of it, `2026-11-26`; None is without bound."""
+    first, last = (None if ms is None else grid.timestamp(ms)[:10] for ms in (span.from_ms, span.to_ms))
+    return first, last

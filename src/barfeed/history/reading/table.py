@@ -4,11 +4,12 @@
 
 import importlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from barfeed.domain.errors import BarfeedError, UsageError
 from barfeed.store.duckdb import Session
+from barfeed.store.troubles.file import LakeTorn
 
 if TYPE_CHECKING:
     import numpy
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
     import pyarrow
 
 Row = TypeVar("Row", bound=tuple[Any, ...])
+Answer = TypeVar("Answer")
 
 _SHOWN = 5
+# A lake's newest day is replaced with each pass: hardly ever twice while one asks.
+_LOOKS = 3
 _NUMPY_TYPES = {"VARCHAR": "O", "TIMESTAMP": "datetime64[us]", "DOUBLE": "f8", "BIGINT": "i8"}
 
 
@@ -71,25 +75,24 @@ class Table(Generic[Row]):
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
     def __iter__(self) -> Iterator[Row]:
-        with self._asked.session() as connection:
-            rows = connection.sql(self._asked.query(connection)).fetchall()
+        rows = self._look(lambda connection: connection.sql(self._asked.query(connection)).fetchall())
         return map(self._row._make, rows)  # type: ignore[attr-defined]  # as above
 
     def __len__(self) -> int:
-        with self._asked.session() as connection:
-            return _length(connection, self._asked.query(connection))
+        return self._look(lambda connection: _length(connection, self._asked.query(connection)))
 
     def __repr__(self) -> str:
         try:
-            with self._asked.session() as connection:
-                return self._shown(connection)
+            return self._look(self._shown)
         except BarfeedError as problem:
             return f"{self._asked.name}: {problem}"
 
     def _made(self, library: str, make: Callable[[Any, Any], Any]) -> Any:
         module = _imported(library)
-        with self._asked.session() as connection:
-            return make(module, connection.sql(self._asked.query(connection)))
+        return self._look(lambda connection: make(module, connection.sql(self._asked.query(connection))))
+
+    def _look(self, read: Callable[[Session], Answer]) -> Answer:
+        return looked(self._asked.session, read)
 
     def _shown(self, connection: Session) -> str:
         query = self._asked.query(connection)
@@ -100,6 +103,15 @@ class Table(Generic[Row]):
         if rows > len(cells):
             cells.insert(_SHOWN, ["..."] * len(self.columns))
         return "\n".join([f"{self._asked.name}: {rows:,} rows", *_aligned([self.columns, *cells])])
+
+
+def looked(session: Callable[[], AbstractContextManager[Session]], read: Callable[[Session], Answer]) -> Answer:
+    """What `read` makes of one look at what is stored; of another one where a lake's day was replaced meanwhile."""
+    for _ in range(_LOOKS - 1):
+        with suppress(LakeTorn), session() as connection:
+            return read(connection)
+    with session() as connection:
+        return read(connection)
 
 
 def _length(connection: Session, query: str) -> int:

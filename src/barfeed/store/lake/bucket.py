@@ -28,9 +28,10 @@ _ABANDONED_AFTER = timedelta(minutes=15)
 _CONNECT, _REQUEST, _RETRY = timedelta(seconds=5), timedelta(seconds=30), timedelta(seconds=15)
 _RETRIES = 2
 
+_NO_BUCKET = "NoSuchBucket"
 # Words of the server's or the library's, and ours.
 _TOLD = (
-    ("NoSuchBucket", "there is no such bucket"),
+    (_NO_BUCKET, "there is no such bucket"),
     # Where no key is given, the machine's own is asked for at this address.
     ("169.254.169.254", "there are no credentials for it"),
     ("InvalidAccessKeyId", "it does not know these credentials"),
@@ -89,7 +90,9 @@ class Bucket:
         with self._told():
             try:
                 return bytes(obstore.get(self._store, name).bytes())
-            except FileNotFoundError:
+            except FileNotFoundError as missing:
+                if _NO_BUCKET in str(missing):
+                    raise
                 return None
 
     def save(self, name: str, content: bytes) -> None:

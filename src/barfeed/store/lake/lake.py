@@ -47,5 +47,5 @@ def _require_obstore() -> None:
         import obstore  # noqa: F401, PLC0415 - only looked for
     except ModuleNotFoundError:
         raise UsageError(
-            "--lake s3:// needs a library that is not installed: obstore", hint="pip install 'barfeed[s3]'"
+            "s3:// needs a library that is not installed: obstore", hint="pip install 'barfeed[s3]'"
         ) from None

@@ -86,6 +86,10 @@ _SYSTEM_HINT = "see to the disk that it is on; point --duckdb elsewhere if it is
 _UNKNOWN_HINT = "run it again with --debug, which tells what DuckDB says, and report it if it stays"
 
 
+class LakeTorn(StoreUnusable):
+    """DuckDB could not read a file: it opens one twice in a query, and the day may have been replaced in between."""
+
+
 def unusable(path: Path, problem: BaseException) -> StoreUnusable:
     """The error for what DuckDB or the system said of a store; its own words go to the debug log alone."""
     said = str(problem)
@@ -144,7 +148,7 @@ def _older(writer: "re.Match[str] | None") -> str:
 
 
 @contextmanager
-def reading_lake(folder: Path) -> Iterator[None]:
+def reading_lake(address: str) -> Iterator[None]:
     """What DuckDB says of a lake's Parquet, told in words of our own."""
     try:
         yield
@@ -152,8 +156,8 @@ def reading_lake(folder: Path) -> Iterator[None]:
         raise KeyboardInterrupt from None
     except duckdb.Error as problem:
         reason = refusal(problem) or f"DuckDB failed ({type(problem).__name__})"
-        raise StoreUnusable(
-            f"{folder} cannot be read as a lake: {reason}",
+        raise LakeTorn(
+            f"{address} cannot be read as a lake: {reason}",
             hint="prove it against the store, which tells the file: barfeed verify --lake",
         ) from problem
 
