@@ -6,16 +6,28 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from barfeed.domain.errors import BarfeedError, StoreEmpty, StoreUnusable, UsageError, WindowGap
+    from barfeed.domain.errors import BarfeedError, LakeUnusable, StoreEmpty, StoreUnusable, UsageError, WindowGap
     from barfeed.history.reading.reader import Reader
     from barfeed.history.reading.reader import open_reader as open  # noqa: A004 - as everybody calls it
     from barfeed.history.reading.table import Table
 
 __version__ = "0.1.0"
-__all__ = ["BarfeedError", "Reader", "StoreEmpty", "StoreUnusable", "Table", "UsageError", "WindowGap", "open"]
+__all__ = [
+    "BarfeedError",
+    "LakeUnusable",
+    "Reader",
+    "StoreEmpty",
+    "StoreUnusable",
+    "Table",
+    "UsageError",
+    "WindowGap",
+    "open",
+]
 
 _HOMES = {
-    **dict.fromkeys(["BarfeedError", "StoreEmpty", "StoreUnusable", "UsageError", "WindowGap"], "domain.errors"),
+    **dict.fromkeys(
+        ["BarfeedError", "LakeUnusable", "StoreEmpty", "StoreUnusable", "UsageError", "WindowGap"], "domain.errors"
+    ),
     "Reader": "history.reading.reader",
     "Table": "history.reading.table",
     "open": "history.reading.reader",

@@ -144,7 +144,14 @@ class ArtifactsUnusable(LocalError):
 
 
 class LakeUnusable(LocalError):
-    """The lake cannot be written or read, is cut, ahead of the store, or another store's."""
+    """The lake cannot be written or read, is cut, ahead of the store, or another store's.
+
+    `is_torn` where a file of it could not be read: one that is replaced meanwhile is whole at the next look.
+    """
+
+    def __init__(self, message: str, *, is_torn: bool = False, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.is_torn = is_torn
 
 
 class ExchangeRefused(BarfeedError):

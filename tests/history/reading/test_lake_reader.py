@@ -80,7 +80,7 @@ def test_a_file_that_is_cut_is_refused_in_words_of_ours(lake: Path) -> None:
     day = next(lake.rglob("date=2024-02-10/*.parquet"))
     day.write_bytes(day.read_bytes()[:100])
     feed = barfeed.open(lake)
-    with pytest.raises(barfeed.StoreUnusable, match="cannot be read as a lake") as told:
+    with pytest.raises(barfeed.LakeUnusable, match="cannot be read as a lake") as told:
         feed.bars("BTCUSDT").to_polars()
     assert "barfeed verify --lake" in told.value.__notes__[0]
     day.unlink()

@@ -4,12 +4,11 @@
 
 import importlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from barfeed.domain.errors import BarfeedError, UsageError
+from barfeed.domain.errors import BarfeedError, LakeUnusable, UsageError
 from barfeed.store.duckdb import Session
-from barfeed.store.troubles.file import LakeTorn
 
 if TYPE_CHECKING:
     import numpy
@@ -39,7 +38,7 @@ class Table(Generic[Row]):
 
     `timestamp` and every other moment is UTC without a zone, to the microsecond; a number is the very double that is
     stored. Every call may raise `StoreUnusable`, as where another process has the file for longer than was to be
-    waited, and `StoreEmpty` where nothing is stored of what was asked for.
+    waited, `StoreEmpty` where nothing is stored of what was asked for, and `LakeUnusable` where a lake cannot be read.
     """
 
     def __init__(self, asked: Asked, row: type[Row]) -> None:
@@ -108,8 +107,12 @@ class Table(Generic[Row]):
 def looked(session: Callable[[], AbstractContextManager[Session]], read: Callable[[Session], Answer]) -> Answer:
     """What `read` makes of one look at what is stored; of another one where a lake's day was replaced meanwhile."""
     for _ in range(_LOOKS - 1):
-        with suppress(LakeTorn), session() as connection:
-            return read(connection)
+        try:
+            with session() as connection:
+                return read(connection)
+        except LakeUnusable as problem:
+            if not problem.is_torn:
+                raise
     with session() as connection:
         return read(connection)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from barfeed.domain.errors import StoreUnusable
+from barfeed.domain.errors import LakeUnusable, StoreUnusable
 from barfeed.store.troubles import disk
 
 _BACKUP = "restore it from a backup; without one, move it aside and fetch the history anew: barfeed backfill"
@@ -86,10 +86,6 @@ _SYSTEM_HINT = "see to the disk that it is on; point --duckdb elsewhere if it is
 _UNKNOWN_HINT = "run it again with --debug, which tells what DuckDB says, and report it if it stays"
 
 
-class LakeTorn(StoreUnusable):
-    """DuckDB could not read a file: it opens one twice in a query, and the day may have been replaced in between."""
-
-
 def unusable(path: Path, problem: BaseException) -> StoreUnusable:
     """The error for what DuckDB or the system said of a store; its own words go to the debug log alone."""
     said = str(problem)
@@ -156,8 +152,9 @@ def reading_lake(address: str) -> Iterator[None]:
         raise KeyboardInterrupt from None
     except duckdb.Error as problem:
         reason = refusal(problem) or f"DuckDB failed ({type(problem).__name__})"
-        raise LakeTorn(
+        raise LakeUnusable(
             f"{address} cannot be read as a lake: {reason}",
+            is_torn=True,
             hint="prove it against the store, which tells the file: barfeed verify --lake",
         ) from problem
 
