@@ -25,11 +25,11 @@ help: ## this list
 
 .venv/installed-inference: EXTRAS := [inference,market,web]
 .venv/installed-inference: WITH := installed
-.venv/installed-dev: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,s3,web]
+.venv/installed-dev: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,postgres,s3,web]
 .venv/installed-dev: WITH := installed installed-inference
-.venv/installed-peers: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,s3,web,peers,bench]
+.venv/installed-peers: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,postgres,s3,web,peers,bench]
 .venv/installed-peers: WITH := installed installed-inference installed-dev
-.venv/installed-recipes: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,s3,web,recipes]
+.venv/installed-recipes: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,postgres,s3,web,recipes]
 .venv/installed-recipes: WITH := installed installed-inference installed-dev
 
 demo: .venv/installed-inference ## a few hours of the feed, a prediction and a market, against its own exchange: no network, some seconds (WEB=1: its page)

@@ -30,6 +30,7 @@ HOMES = {
     "click": "cli",
     "duckdb": "store",
     "obstore": "store/lake",
+    "psycopg": "store/postgres",
     "urllib3": "exchange/transport",
     "aiohttp": "exchange/transport",
     "websockets": "exchange/stream",

@@ -585,13 +585,13 @@ def test_a_store_lets_go_of_what_duckdb_keeps_of_each_attached_file(
     path = tmp_path / "ohlcv.duckdb"
     append(path, 0)
     connected: list[duckdb.DuckDBPyConnection] = []
-    connect = store_module._connect
+    connect = store_module.in_memory
 
     def counted() -> duckdb.DuckDBPyConnection:
         connected.append(connect())
         return connected[-1]
 
-    monkeypatch.setattr(store_module, "_connect", counted)
+    monkeypatch.setattr(store_module, "in_memory", counted)
     store = opened(path)
     for _ in range(401):
         with store.reading(SERIES) as table:

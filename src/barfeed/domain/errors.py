@@ -127,14 +127,15 @@ class LocalError(BarfeedError):
 
 
 class StoreUnusable(LocalError):
-    """The DuckDB file is locked, corrupt, read-only, newer than this DuckDB or of another shape.
+    """The DuckDB file is locked, corrupt, read-only, newer than this DuckDB or of another shape; or a server's trouble.
 
-    `is_held` where it is as good as ever, but another process has it.
+    `is_held` where it is as good as ever, but another process has it; `is_away` where a server is out of reach for now.
     """
 
-    def __init__(self, message: str, *, is_held: bool = False, **facts: Any) -> None:
+    def __init__(self, message: str, *, is_held: bool = False, is_away: bool = False, **facts: Any) -> None:
         super().__init__(message, **facts)
         self.is_held = is_held
+        self.is_away = is_away
 
 
 class ArtifactsUnusable(LocalError):

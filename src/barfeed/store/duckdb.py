@@ -295,7 +295,7 @@ class Store:
 
     def _memory(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
-            self._connection = _connect()
+            self._connection = in_memory()
         return self._connection
 
     def _detach(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -341,7 +341,8 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         raise
 
 
-def _connect() -> duckdb.DuckDBPyConnection:
+def in_memory() -> duckdb.DuckDBPyConnection:
+    """A DuckDB with no file."""
     # With more threads than one the main thread may wait inside DuckDB for the others, where no signal reaches it.
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "threads": "1"})
     # CURRENT_TIMESTAMP becomes a TIMESTAMP in the session's zone, which is the machine's unless told.

@@ -316,13 +316,7 @@ class MarketTable:
 
     def end_of(self, path: Path) -> int | None:
         """The last open_time of a Parquet file of windows; None where it is no such file."""
-        try:
-            quoted = str(path).replace("'", "''")
-            rows = self.connection.execute(f"SELECT epoch_ms(max(timestamp)) FROM read_parquet('{quoted}')").fetchall()
-        except duckdb.Error:
-            return None
-        end_ms: int | None = rows[0][0]
-        return end_ms
+        return end_of_windows(self.connection, path)
 
     def _has(self, name: str, types: Mapping[str, str], key: Sequence[str] = ()) -> bool:
         if name not in self._known:
@@ -333,6 +327,17 @@ class MarketTable:
         if not self.exists:
             return []
         return self.connection.execute(statement.format(table=self.relation), list(values)).fetchall()
+
+
+def end_of_windows(connection: Session, path: Path) -> int | None:
+    """The last open_time of a Parquet file of windows; None where it is no such file."""
+    try:
+        quoted = str(path).replace("'", "''")
+        rows = connection.execute(f"SELECT epoch_ms(max(timestamp)) FROM read_parquet('{quoted}')").fetchall()
+    except duckdb.Error:
+        return None
+    end_ms: int | None = rows[0][0]
+    return end_ms
 
 
 def _is_there(connection: Session, name: str, types: Mapping[str, str], key: Sequence[str] = ()) -> bool:

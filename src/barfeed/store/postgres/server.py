@@ -1,0 +1,110 @@
+"""A database as the feed uses it: one series or a market, in the same tables."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from barfeed.domain.acceptance import Change
+from barfeed.domain.bars import Bar, Interval, Series
+from barfeed.machine.clock import Clock
+from barfeed.store.duckdb import Session, in_memory
+from barfeed.store.place import NO_BARS, SymbolBars
+from barfeed.store.postgres import fence, schema
+from barfeed.store.postgres.connection import Connection, Sessions
+from barfeed.store.postgres.market import MarketTable
+from barfeed.store.postgres.series import SeriesTable
+from barfeed.store.revisions import Why, overtaken
+
+# Who listens hears of each pass that appended something, when it can be read: LISTEN barfeed.
+_TELL = "SELECT pg_notify('barfeed', %s)"
+
+
+def migrate(address: str, clock: Clock, wait_sec: float) -> int:
+    """Make the tables what this barfeed expects, in one transaction; the version that was there, 0 where none was."""
+    sessions = Sessions(address, clock, wait_sec)
+    with closing(sessions), sessions.session(write=True) as connection:
+        return schema.migrate(connection)
+
+
+class Server(Sessions):
+    """A database that many hosts may feed."""
+
+    file = None
+
+    def __init__(self, address: str, clock: Clock, wait_sec: float, remembered: Path | None = None) -> None:
+        """`wait_sec`: how long one that is away is waited for. `remembered`: which server it was, if it is to be kept.
+
+        Without it, one that can only be read will do.
+        """
+        super().__init__(address, clock, wait_sec, writes=remembered is not None)
+        self._fence = fence.Fence(remembered, address) if remembered else None
+        self._memory: Session | None = None
+
+    def greet(self, connection: Connection) -> None:
+        """Only tables of this version, on the server of before. Raises `StoreUnusable`."""
+        if self._fence:
+            self._fence.expect(fence.asked(connection))
+        schema.expect(connection, self.name)
+
+    def beside(self) -> Session:
+        """A DuckDB in memory: what is staged there outlasts every use of the store."""
+        if self._memory is None:
+            self._memory = in_memory()
+        return self._memory
+
+    @contextmanager
+    def reading(self, series: Series) -> Iterator[SeriesTable]:
+        """One series, to look at."""
+        with self.session(write=False) as connection:
+            yield self._series(connection, series)
+
+    @contextmanager
+    def appending(self, series: Series, *, create: bool) -> Iterator[SeriesTable]:  # noqa: ARG002 - it is there
+        """One series in one transaction."""
+        with self._writing(series.interval) as table:
+            yield SeriesTable(table, series)
+
+    @contextmanager
+    def revising(self, series: Series, changes: Sequence[Change], why: Why, *, dry_run: bool) -> Iterator[SeriesTable]:
+        """One series in a transaction in which `changes` are made and audited; `Unrepaired` where one is overtaken."""
+        if dry_run:
+            with self.reading(series) as looked_at:
+                yield looked_at
+            return
+        with self._writing(series.interval) as table:
+            if table.revise(series.symbol, changes, why) != len(changes):
+                raise overtaken(series)
+            yield SeriesTable(table, series)
+
+    def let_pass(self, series: Series) -> list[Bar]:
+        """The bars of the series that somebody let pass."""
+        with self.session(write=False) as connection:
+            return self._market(connection, series.interval).let_pass(series.symbol)
+
+    @contextmanager
+    def reading_market(self, interval: Interval, pending: SymbolBars = NO_BARS) -> Iterator[MarketTable]:
+        """A market, to look at, as of one moment."""
+        # What could not be appended stands beside the last windows, which are no database.
+        assert not pending
+        with self.session(write=False) as connection:
+            yield self._market(connection, interval)
+
+    @contextmanager
+    def writing_market(self, interval: Interval) -> Iterator[MarketTable]:
+        """A market in one transaction: committed at the end, rolled back by any exception."""
+        with self._writing(interval) as table:
+            yield table
+
+    @contextmanager
+    def _writing(self, interval: Interval) -> Iterator[MarketTable]:
+        with self.session(write=True) as connection:
+            table = self._market(connection, interval)
+            yield table
+            if table.appended:
+                connection.execute(_TELL, [f'{{"interval": "{interval}", "bars": {table.appended}}}'])
+
+    def _market(self, connection: Connection, interval: Interval) -> MarketTable:
+        return MarketTable(connection, interval, self.beside())
+
+    def _series(self, connection: Connection, series: Series) -> SeriesTable:
+        return SeriesTable(self._market(connection, series.interval), series)

@@ -1,0 +1,216 @@
+"""What every store must do, once for all of them: a DuckDB file, and a database on a real server."""
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from barfeed.domain.acceptance import Change
+from barfeed.domain.bars import Bar, Interval, Series
+from barfeed.domain.errors import Unrepaired
+from barfeed.domain.grid import Gap
+from barfeed.domain.life import Listing
+from barfeed.domain.market import membership
+from barfeed.machine.clock import SystemClock
+from barfeed.store.embedded import Embedded
+from barfeed.store.market import BEGINNING_MS, Window
+from barfeed.store.port import History
+from barfeed.store.postgres.server import Server
+from barfeed.store.revisions import Why
+from market_world import windows
+from pg_server import new_market
+from world import hours, made_up_bars, ms
+
+H1 = Interval.ONE_HOUR
+LAST_MS = ms(2026, 3, 10, 13)
+SYMBOLS = ("ADAUSDT", "BTCUSDT", "币安人生USDT")
+BARS = {symbol: made_up_bars(LAST_MS, 30, symbol) for symbol in SYMBOLS}
+FIRST_MS = LAST_MS - hours(29)
+BTC = Series("BTCUSDT", H1)
+WHY = Why(LAST_MS + 1, "because", "a run")
+# The doubles at the edges, and what is equal to SQL and is not the same.
+ODD = (5e-324, 1.7976931348623157e308, -0.0, 0.1 + 0.2, 2.2250738585072014e-308, 123456789.12345679)
+
+
+class Kept(NamedTuple):
+    store: History
+    # The same store, as another process has it.
+    other: Callable[[], History]
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kept]:
+    made: list[History] = []
+
+    def opened() -> History:
+        clock = SystemClock()
+        made.append(Embedded(path, clock, 5.0) if request.param == "duckdb" else Server(address, clock, 5.0, fence))
+        return made[-1]
+
+    path, fence = tmp_path / "market.duckdb", tmp_path / "server.json"
+    address = new_market() if request.param == "postgres" else ""
+    yield Kept(opened(), opened)
+    for each in made:
+        if isinstance(each, Server):
+            each.close()
+
+
+def filled(store: History) -> History:
+    with store.writing_market(H1) as table:
+        assert table.append(BARS) == dict.fromkeys(SYMBOLS, 30)
+    return store
+
+
+def test_what_was_appended_is_there_for_another_process(kept: Kept) -> None:
+    filled(kept.store)
+    with kept.other().reading_market(H1) as table:
+        assert table.bars(dict.fromkeys(SYMBOLS, FIRST_MS)) == {each: list(BARS[each]) for each in SYMBOLS}
+        assert table.bars({"BTCUSDT": LAST_MS, "NONEUSDT": 0}) == {"BTCUSDT": [BARS["BTCUSDT"][-1]]}
+        assert table.newest(FIRST_MS) == dict.fromkeys(SYMBOLS, LAST_MS)
+        assert table.newest(LAST_MS + 1) == {}
+        assert table.newest_of(["BTCUSDT", "NONEUSDT"]) == {"BTCUSDT": LAST_MS}
+        assert (table.bars({}), table.newest_of([]), table.elsewhere()) == ({}, {}, set())
+
+
+def test_nothing_is_there_of_an_empty_store(kept: Kept) -> None:
+    with kept.store.reading_market(H1) as table:
+        assert (table.newest(0), table.windows(0, LAST_MS), table.membership(), table.first_bars()) == ({}, {}, [], {})
+        assert (table.exchange_gaps(["BTCUSDT"]), table.let_pass("BTCUSDT")) == ({}, [])
+    with kept.store.reading(BTC) as series:
+        assert (series.coverage().rows, series.bars(0)) == (0, [])
+
+
+def test_every_double_comes_back_to_the_bit(kept: Kept) -> None:
+    chance = random.Random(7)
+    values = [*ODD, *(chance.uniform(-1, 1) * 10.0 ** chance.randint(-300, 300) for _ in range(500 - len(ODD)))]
+    bars = [Bar(FIRST_MS + hours(n), *values[n * 5 : n * 5 + 5]) for n in range(100)]
+    with kept.store.writing_market(H1) as table:
+        table.append({"BTCUSDT": bars})
+    with kept.store.reading_market(H1) as table:
+        assert list(map(repr, table.bars({"BTCUSDT": 0})["BTCUSDT"])) == list(map(repr, bars))
+
+
+def test_a_value_that_is_none_comes_as_nan(kept: Kept) -> None:
+    with kept.store.writing_market(H1) as table:
+        table.append({"BTCUSDT": [Bar(LAST_MS, math.nan, math.inf, -math.inf, 1.0, 2.0)]})
+    with kept.store.reading_market(H1) as table:
+        (bar,) = table.bars({"BTCUSDT": 0})["BTCUSDT"]
+        assert list(map(repr, bar.values)) == ["nan", "inf", "-inf", "1.0", "2.0"]
+        assert table.windows(LAST_MS, LAST_MS) == {"BTCUSDT": Window(1, is_sound=False)}
+
+
+def test_what_is_there_already_is_left_as_it_is(kept: Kept) -> None:
+    filled(kept.store)
+    dearer = {"BTCUSDT": [bar._replace(close=bar.close + 1) for bar in BARS["BTCUSDT"]]}
+    with kept.other().writing_market(H1) as table:
+        assert table.append(dearer) == {"BTCUSDT": 0}
+        assert table.append({}) == {}
+        assert table.bars({"BTCUSDT": 0})["BTCUSDT"] == list(BARS["BTCUSDT"])
+
+
+def test_a_transaction_is_whole_or_nothing(kept: Kept) -> None:
+    with suppress(ZeroDivisionError), kept.store.writing_market(H1) as table:
+        table.append(BARS)
+        table.note_membership([Listing("BTCUSDT", "TRADING", "PERPETUAL", 0, None)], LAST_MS)
+        raise ZeroDivisionError
+    with kept.store.reading_market(H1) as table:
+        assert (table.newest(0), table.membership()) == ({}, [])
+    filled(kept.store)
+
+
+def test_windows_count_what_is_sound_and_on_the_grid(kept: Kept) -> None:
+    with filled(kept.store).writing_market(H1) as table:
+        table.append({"ADAUSDT": [BARS["ADAUSDT"][-1]._replace(open_time_ms=LAST_MS - 1)]})
+        table.append({"ETHUSDT": [BARS["ADAUSDT"][-1]._replace(low=0.0)]})
+    with kept.store.reading_market(H1) as table:
+        found = table.windows(LAST_MS - hours(4), LAST_MS)
+        assert found == dict.fromkeys(SYMBOLS, Window(5, is_sound=True)) | {"ETHUSDT": Window(1, is_sound=False)}
+
+
+def test_the_models_parquet_has_each_window_from_its_own_beginning(kept: Kept, tmp_path: Path) -> None:
+    from_ms = {"币安人生USDT": LAST_MS - hours(2), "BTCUSDT": LAST_MS - hours(9)}
+    path = tmp_path / "latest_for_inference.parquet"
+    with filled(kept.store).reading_market(H1) as table:
+        assert table.write_windows(path, from_ms, LAST_MS - hours(1)) == 11
+        assert table.end_of(path) == LAST_MS - hours(1)
+        assert table.end_of(tmp_path / "none.parquet") is None
+    given = {"BTCUSDT": list(BARS["BTCUSDT"][-10:-1]), "币安人生USDT": list(BARS["币安人生USDT"][-3:-1])}
+    assert windows(tmp_path) == given
+    with kept.store.reading_market(H1) as table:
+        assert table.write_windows(path, {}, LAST_MS) == 0
+
+
+def test_listings_come_back_oldest_first_with_what_they_do_not_tell(kept: Kept) -> None:
+    first = Listing("BTCUSDT", "TRADING", "PERPETUAL", ms(2019, 9, 8), ms(2100, 12, 25), "USDT", 0.1)
+    new, gone = Listing("币安人生USDT", "TRADING", "", None, None), first._replace(status="SETTLING")
+    for seen_at_ms, listings in ((LAST_MS, [first, new]), (LAST_MS + 1, [gone]), (LAST_MS + 2, [])):
+        with kept.store.writing_market(H1) as table:
+            table.note_membership(listings, seen_at_ms)
+    with kept.other().reading_market(H1) as table:
+        rows = table.membership()
+        assert [(each.listing, each.seen_at_ms) for each in rows] == [
+            (first, LAST_MS), (new, LAST_MS), (gone, LAST_MS + 1),
+        ]  # fmt: skip
+        assert membership.latest(rows) == {"BTCUSDT": gone, "币安人生USDT": new}
+
+
+def test_what_the_exchange_has_none_of_is_remembered(kept: Kept) -> None:
+    gap = Gap(LAST_MS - hours(3), LAST_MS - hours(2), 2)
+    before = Gap(BEGINNING_MS, FIRST_MS - hours(1), FIRST_MS // hours(1))
+    with kept.store.writing_market(H1) as table:
+        table.note_exchange_gaps([("BTCUSDT", gap), ("ETHUSDT", before)], LAST_MS)
+        table.note_exchange_gaps([], LAST_MS)
+    with kept.other().reading_market(H1) as table:
+        assert table.exchange_gaps(["BTCUSDT", "ADAUSDT"]) == {"BTCUSDT": [gap]}
+        assert (table.first_bars(), table.exchange_gaps([])) == ({"ETHUSDT": FIRST_MS}, {})
+    with kept.store.reading_market(Interval.FOUR_HOURS) as table:
+        assert table.exchange_gaps(["BTCUSDT"]) == {}
+
+
+def test_a_bar_is_changed_with_both_versions_kept_and_only_where_it_is_the_old_one(kept: Kept) -> None:
+    filled(kept.store)
+    old = BARS["BTCUSDT"][-1]
+    new, other = old._replace(close=old.close + 1), old._replace(volume=old.volume + 1)
+    with kept.store.writing_market(H1) as table:
+        table.expect_audit()
+        assert table.revise("BTCUSDT", [Change(old, new)], WHY) == 1
+        assert table.revise("BTCUSDT", [Change(old, other)], WHY) == 0
+        assert table.revise("BTCUSDT", [], WHY) == 0
+    with kept.other().reading_market(H1) as table:
+        assert table.bars(dict.fromkeys(SYMBOLS, LAST_MS)) == {each: [BARS[each][-1]] for each in SYMBOLS} | {
+            "BTCUSDT": [new]
+        }
+        assert table.let_pass("BTCUSDT") == []
+
+
+def test_one_series_is_read_and_appended_to(kept: Kept) -> None:
+    bars = BARS["BTCUSDT"]
+    with kept.store.appending(BTC, create=True) as table:
+        assert (table.append(bars[:-1]), table.append([])) == (29, 0)
+    with kept.other().appending(BTC, create=False) as table:
+        assert table.would_take(bars[-1:]) == 1
+        assert table.append(bars[-2:]) == 1
+    with kept.store.reading(BTC) as table:
+        assert tuple(table.coverage()) == (30, FIRST_MS, LAST_MS)
+        assert table.bars(LAST_MS - hours(3)) == list(bars[-4:])
+    with kept.store.reading(Series("BTCUSDT", Interval.ONE_MINUTE)) as table:
+        assert table.coverage().rows == 0
+
+
+def test_one_series_is_revised_or_nothing_of_it_is_changed(kept: Kept) -> None:
+    old = BARS["BTCUSDT"][-1]
+    new = old._replace(high=old.high + 1)
+    with kept.store.appending(BTC, create=True) as table:
+        table.append([old])
+    with kept.store.revising(BTC, [Change(old, new)], WHY, dry_run=True) as table:
+        assert table.bars(0) == [old]
+    with kept.store.revising(BTC, [Change(old, new)], WHY, dry_run=False) as table:
+        assert table.bars(0) == [new]
+    overtaken = pytest.raises(Unrepaired, match="changed by another process")
+    with overtaken, kept.other().revising(BTC, [Change(old, new)], WHY, dry_run=False):
+        pass
+    assert kept.store.let_pass(BTC) == []
