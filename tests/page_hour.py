@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from barfeed.machine.clock import SystemClock
-from barfeed.store.embedded import Embedded
+from barfeed.store.port.embedded import Embedded
 from page_world import PageWorld, real_tape
 
 world = PageWorld(Path(sys.argv[1]), real_tape())

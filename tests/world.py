@@ -23,7 +23,7 @@ from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.messages import Drip, Hang, Reply
 from barfeed.replay.tapes.generator import generate
 from barfeed.replay.tapes.tape import Tape
-from barfeed.store.embedded import Embedded
+from barfeed.store.port.embedded import Embedded
 from storage import opened
 
 BTCUSDT_1H = Series.of("BTCUSDT", "1h")

@@ -29,7 +29,7 @@ from barfeed.machine.clock import SystemClock
 from barfeed.replay.faults.script import Fault, parse_faults
 from barfeed.replay.tapes.tape import Tape
 from barfeed.store import revisions  # noqa: F401
-from barfeed.store.embedded import Embedded
+from barfeed.store.port.embedded import Embedded
 from in_turn import InTurn
 from market_world import MarketWorld
 from world import BTCUSDT_1H, SteppingClock, World, hours, made_up_bars, ms

@@ -16,9 +16,9 @@ from barfeed.domain.grid import Gap
 from barfeed.domain.life import Listing
 from barfeed.domain.market import membership
 from barfeed.machine.clock import SystemClock
-from barfeed.store.embedded import Embedded
 from barfeed.store.market import BEGINNING_MS, Window
-from barfeed.store.port import History
+from barfeed.store.port.embedded import Embedded
+from barfeed.store.port.history import History
 from barfeed.store.postgres.server import Server
 from barfeed.store.revisions import Why
 from market_world import windows

@@ -25,7 +25,7 @@ from barfeed.feed.cycle_log import log_cycle
 from barfeed.feed.order import Feed, Order
 from barfeed.feed.record import Lived, Record
 from barfeed.machine.clock import Bell, Clock, SystemClock
-from barfeed.store.embedded import Embedded
+from barfeed.store.port.embedded import Embedded
 
 if TYPE_CHECKING:
     from barfeed.exchange.stream.follower import Stream

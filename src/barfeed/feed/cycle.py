@@ -30,7 +30,7 @@ from barfeed.feed.record import Record, pending_text
 
 if TYPE_CHECKING:
     from barfeed.feed.inquiry import Inquiry
-    from barfeed.store.port import SeriesBars
+    from barfeed.store.port.history import SeriesBars
 
 _log = logging.getLogger(__name__)
 

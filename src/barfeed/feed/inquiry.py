@@ -18,7 +18,7 @@ from barfeed.feed.record import Record
 
 if TYPE_CHECKING:
     from barfeed.feed.order import Feed, Order
-    from barfeed.store.port import History
+    from barfeed.store.port.history import History
 
 # What a cycle that has failed still waits to be told why: its own patience may be used up.
 _WAIT_SEC = 10.0

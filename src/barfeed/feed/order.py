@@ -11,7 +11,7 @@ from barfeed.machine.clock import Clock
 if TYPE_CHECKING:
     # Only for the types: most feeds have no lake, and the port imports what only a market needs.
     from barfeed.store.lake.lake import Lake
-    from barfeed.store.port import History
+    from barfeed.store.port.history import History
 
 Source = Literal["db", "api", "db,api"]
 

@@ -10,7 +10,7 @@ from barfeed.exchange.rest import Conversation
 from barfeed.exchange.wire import ExchangeInfo
 from barfeed.feed.market.order import MarketOrder
 from barfeed.feed.order import Feed
-from barfeed.store.port import MarketBars
+from barfeed.store.port.history import MarketBars
 
 _log = logging.getLogger(__name__)
 

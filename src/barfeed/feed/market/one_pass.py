@@ -32,7 +32,7 @@ from barfeed.feed.order import Feed
 from barfeed.feed.record import pending_text
 from barfeed.store.incoming.pulls import Pulls, pulls
 from barfeed.store.market import BEGINNING_MS
-from barfeed.store.port import MarketBars
+from barfeed.store.port.history import MarketBars
 
 _WEIGHT_LIMIT = 2400
 

@@ -16,7 +16,7 @@ from barfeed.feed.market.order import MarketOrder
 from barfeed.feed.market.record import MarketRecord
 from barfeed.feed.market.windows import Lacking
 from barfeed.store.market import Window
-from barfeed.store.port import History, MarketBars
+from barfeed.store.port.history import History, MarketBars
 
 
 class Publication:

@@ -22,7 +22,7 @@ from barfeed.feed.market.order import MarketOrder
 from barfeed.feed.market.record import MarketRecord
 from barfeed.machine.clock import Patience
 from barfeed.store.incoming.pulls import Pulls
-from barfeed.store.port import MarketBars
+from barfeed.store.port.history import MarketBars
 from barfeed.store.revisions import Why
 
 # So many changes are logged; all of them are in the manifest.
