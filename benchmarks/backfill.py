@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from barfeed.domain.bars import HOUR_MS
 from barfeed.machine.clock import SystemClock
-from barfeed.replay.archive import Far, ReplayArchive, WithArchive
+from barfeed.replay.archive.service import Far, ReplayArchive, WithArchive
 from barfeed.replay.clocks import ReplayClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.server import ReplayServer

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from barfeed.machine.clock import SystemClock
-from barfeed.replay.archive import Far
+from barfeed.replay.archive.service import Far
 from barfeed.replay.clocks import HandClock, ReplayClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.faults.script import parse_faults

@@ -17,7 +17,7 @@ import duckdb
 
 from barfeed.domain.bars import HOUR_MS, Interval, Series
 from barfeed.machine.clock import SystemClock
-from barfeed.replay.archive import ReplayArchive, WithArchive
+from barfeed.replay.archive.service import ReplayArchive, WithArchive
 from barfeed.replay.clocks import ReplayClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.messages import Reply, Request

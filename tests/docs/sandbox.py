@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from barfeed.replay.archive import ReplayArchive, WithArchive
+from barfeed.replay.archive.service import ReplayArchive, WithArchive
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.faults.archive import parse_archive_faults

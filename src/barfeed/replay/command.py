@@ -10,7 +10,7 @@ from barfeed.domain import grid
 from barfeed.domain.bars import HOUR_MS, Interval, Series
 from barfeed.domain.errors import UsageError
 from barfeed.machine.clock import SystemClock
-from barfeed.replay.archive import Far, ReplayArchive, WithArchive
+from barfeed.replay.archive.service import Far, ReplayArchive, WithArchive
 from barfeed.replay.clocks import ReplayClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.faults.archive import load_archive_faults
@@ -58,11 +58,12 @@ def serve(
     clock = SystemClock()
     script = [fault for path in faults for fault in load_faults(path)]
     clock_ms = ReplayClock(start_ms, speed, clock).now_ms
-    exchange = ReplayExchange(tapes, clock_ms, script, weight_limit, files.load(further))
+    found = files.load(further)
+    exchange = ReplayExchange(tapes, clock_ms, script, weight_limit, found)
     served: Answering = exchange
     if archive or archive_data or archive_faults:
         wrong = [fault for path in archive_faults for fault in load_archive_faults(path)]
-        served = WithArchive(exchange, ReplayArchive(_archive_tapes(archive_data, tapes), clock_ms, wrong))
+        served = WithArchive(exchange, ReplayArchive(_archive_tapes(archive_data, tapes), clock_ms, wrong, found))
     if latency_sec:
         served = Far(served, latency_sec)
     with _listening(served, exchange, host, port) as server:

@@ -11,7 +11,7 @@ from barfeed.exchange.paging import RestHistory
 from barfeed.exchange.refusals import Answer, TryAgain
 from barfeed.exchange.rest import Rest
 from barfeed.history.backfill import Backfill, Order, Tools
-from barfeed.replay.archive import Far, ReplayArchive, WithArchive
+from barfeed.replay.archive.service import Far, ReplayArchive, WithArchive
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.faults.archive import parse_archive_faults
 from barfeed.replay.faults.script import parse_faults

@@ -17,7 +17,7 @@ import duckdb
 import pytest
 
 from barfeed.domain.bars import Bar
-from barfeed.replay.archive import Far, ReplayArchive, WithArchive
+from barfeed.replay.archive.service import Far, ReplayArchive, WithArchive
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.faults.script import parse_faults

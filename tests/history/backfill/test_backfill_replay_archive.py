@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from barfeed.domain.errors import UsageError
-from barfeed.replay.archive import ReplayArchive
+from barfeed.replay.archive.service import ReplayArchive
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.faults.archive import ARCHIVE_KINDS, parse_archive_faults
 from barfeed.replay.messages import Reply, Request

@@ -13,7 +13,7 @@ from barfeed.exchange.rest import Rest
 from barfeed.history.market.asking import Asking
 from barfeed.history.market.fill import MarketBackfill, MarketTools
 from barfeed.history.market.jobs import Filled, MarketFill
-from barfeed.replay.archive import ReplayArchive, WithArchive
+from barfeed.replay.archive.service import ReplayArchive, WithArchive
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.faults.archive import parse_archive_faults
 from barfeed.replay.faults.script import parse_faults

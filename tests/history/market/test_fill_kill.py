@@ -14,7 +14,7 @@ import pytest
 import fork_server
 from barfeed.domain import grid, sources
 from barfeed.domain.bars import Bar, Series
-from barfeed.replay.archive import ReplayArchive, WithArchive
+from barfeed.replay.archive.service import ReplayArchive, WithArchive
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.faults.script import parse_faults

@@ -9,7 +9,7 @@ import pytest
 
 from barfeed.cli.commands.history.verify import verify
 from barfeed.domain.bars import Series
-from barfeed.replay.archive import ReplayArchive, WithArchive
+from barfeed.replay.archive.service import ReplayArchive, WithArchive
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.faults.script import parse_faults

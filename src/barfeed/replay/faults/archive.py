@@ -16,19 +16,26 @@ VALUES = ("open", "high", "low", "close", "volume")
 
 @dataclass(frozen=True)
 class ArchiveFault:
-    """One thing that is wrong with the files whose stem `file` (a glob) fits, and with their checksums."""
+    """One thing that is wrong with the files that `file` (a glob) fits, and with their checksums.
+
+    The glob is of a stem, `BTCUSDT-1h-2024-*`, or with its folder before it: `metrics/BTCUSDT-*`.
+    """
 
     kind: str
     file: str = "*"
     args: Mapping[str, Any] = field(default_factory=dict)
     requests: range = range(1, ENDLESS)
 
-    def hits(self, stem: str, number: int) -> bool:
+    def hits(self, folder: str, stem: str, number: int) -> bool:
         """Whether it strikes request `number` for a file, counted by path from 1."""
-        return fnmatchcase(stem, self.file) and number in self.requests
+        name = f"{folder}/{stem}" if "/" in self.file else stem
+        return fnmatchcase(name, self.file) and number in self.requests
 
     def touches(self, open_time_ms: int) -> bool:
-        """Whether it is about this bar: `bar` itself, or from it to `until_bar`."""
+        """Whether it is about this bar, or the row of another kind that is told at this time.
+
+        That is `bar` itself, or from it to `until_bar`.
+        """
         bar = int(self.args["bar"])
         return bar <= open_time_ms <= int(self.args.get("until_bar", bar))
 
@@ -47,6 +54,8 @@ ARCHIVE_KINDS = {
     "lacks": ArchiveKind("the file lacks `bar` to `until_bar`; its checksum fits", ("bar",), ("until_bar",)),
     "flat": ArchiveKind("nothing was traded from `bar` to `until_bar`", ("bar",), ("until_bar",)),
     "revise": ArchiveKind("`bar` has other values", ("bar",), VALUES),
+    "doubled": ArchiveKind("each row from `bar` to `until_bar` comes twice", ("bar",), ("until_bar",)),
+    "zero": ArchiveKind("`columns` are 0 from `bar` to `until_bar`", ("columns", "bar"), ("until_bar",)),
     "header": ArchiveKind("a header is `there`, or not", ("there",)),
     "microseconds": ArchiveKind("times are in microseconds"),
     "wrong_checksum": ArchiveKind("the CHECKSUM is of another file"),
@@ -64,6 +73,12 @@ def _a_text(value: Any) -> str:
     return value
 
 
+def _columns(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise TypeError
+    return tuple(map(_a_text, value))
+
+
 def _a_switch(value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError
@@ -78,9 +93,10 @@ def _a_status(value: Any) -> int:
 
 _READ: dict[str, Key] = {
     **{name: KEYS[name] for name in ("requests", "bar", "until_bar", *VALUES)},
-    "file": Key(_a_text, 'a glob of names without .zip, like "BTCUSDT-1h-2024-*"'),
+    "file": Key(_a_text, 'a glob of names without .zip, like "BTCUSDT-1h-2024-*" or "metrics/*"'),
     "there": Key(_a_switch, "true or false"),
     "value": Key(_a_text, "a text"),
+    "columns": Key(_columns, 'a list of the header\'s words, like ["sum_open_interest"]'),
     "status": Key(_a_status, "a status from 400 to 599"),
     "megabytes": KEYS["rows"],
 }
