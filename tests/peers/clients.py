@@ -28,6 +28,13 @@ class Told(NamedTuple):
     message: str
 
 
+class Timed(NamedTuple):
+    """A row: its time as the exchange tells it, and values."""
+
+    at_ms: int
+    values: tuple[float, ...]
+
+
 class Peer(Protocol):
     """A client of the exchange."""
 
@@ -37,6 +44,10 @@ class Peer(Protocol):
 
     def refusal(self, **asked: Any) -> Told:
         """The error that the client raises for klines that are refused."""
+        ...
+
+    def rows(self, kind: str, first_ms: int, last_ms: int) -> list[Timed]:
+        """A kind's rows of BTCUSDT whose own times are from first to last, as many of their values as it tells."""
         ...
 
     def server_time_ms(self) -> int:
@@ -59,7 +70,8 @@ class Ccxt:
         self._ccxt = pytest.importorskip("ccxt", reason="needs the extra `peers`: ccxt")
         self.exchange = self._ccxt.binanceusdm({"enableRateLimit": False})
         # Every address that it knows, so that nothing can leave the machine.
-        self.exchange.urls["api"] = dict.fromkeys(self.exchange.urls["api"], f"{url}/fapi/v1")
+        own = {"fapiData": f"{url}/futures/data", "public": f"{url}/api/v3"}
+        self.exchange.urls["api"] = dict.fromkeys(self.exchange.urls["api"], f"{url}/fapi/v1") | own
 
     def klines(self, **asked: Any) -> list[Bar]:
         asked.pop("symbol"), asked.pop("interval")
@@ -75,6 +87,26 @@ class Ccxt:
         # The body stands at the end of ccxt's own words.
         said = json.loads("{" + str(caught.value).partition("{")[2])
         return Told(type(caught.value).__name__, said["code"], said["msg"])
+
+    def rows(self, kind: str, first_ms: int, last_ms: int) -> list[Timed]:
+        name = "BTC/USDT:USDT"
+        until = {"until": last_ms}
+        if kind == "funding":
+            told = self.exchange.fetch_funding_rate_history(name, first_ms, 500, until)
+            return [Timed(each["timestamp"], (each["fundingRate"],)) for each in told]
+        if kind == "open_interest":
+            told = self.exchange.fetch_open_interest_history(name, "1h", first_ms, 500, until)
+            return [Timed(each["timestamp"], (each["openInterestAmount"], each["openInterestValue"])) for each in told]
+        if kind == "long_short_ratio":
+            told = self.exchange.fetch_long_short_ratio_history(name, "1h", first_ms, 500, until)
+            return [Timed(each["timestamp"], (each["longShortRatio"],)) for each in told]
+        if kind in CCXT_KLINES:
+            fetch = getattr(self.exchange, CCXT_KLINES[kind])
+            return [Timed(row[0], tuple(row[1:5])) for row in fetch(name, "1h", first_ms, 500, until)]
+        ends = {"startTime": first_ms, "endTime": last_ms, "limit": 500}
+        if kind == "spot_klines":
+            return _klines(self.exchange.publicGetKlines({**HOURLY, **ends}))
+        return _objects(kind, getattr(self.exchange, CCXT_RAW[kind])({**PERIOD, **ends}))
 
     def server_time_ms(self) -> int:
         return int(self.exchange.fetch_time())
@@ -97,6 +129,8 @@ class PythonBinance:
         asyncio.set_event_loop(self._loop)
         self.client = module.Client(ping=False)
         self.client.FUTURES_URL = f"{url}/fapi"
+        self.client.FUTURES_DATA_URL = f"{url}/futures/data"
+        self.client.API_URL = f"{url}/api"
 
     def klines(self, **asked: Any) -> list[Bar]:
         return [_bar(row) for row in self.client.futures_klines(**asked)]
@@ -105,6 +139,15 @@ class PythonBinance:
         with pytest.raises(self._error) as caught:
             self.client.futures_klines(**asked)
         return Told(f"HTTP {caught.value.status_code}", caught.value.code, caught.value.message)
+
+    def rows(self, kind: str, first_ms: int, last_ms: int) -> list[Timed]:
+        ends = {"startTime": first_ms, "endTime": last_ms, "limit": 500}
+        ask = getattr(self.client, PYTHON_BINANCE[kind])
+        if kind == "index_price":
+            return _klines(ask(pair="BTCUSDT", interval="1h", **ends))
+        if kind == "funding":
+            return _objects(kind, ask(symbol="BTCUSDT", **ends))
+        return _objects(kind, ask(**PERIOD, **ends)) if kind in OBJECTS else _klines(ask(**HOURLY, **ends))
 
     def server_time_ms(self) -> int:
         return int(self.client.futures_time()["serverTime"])
@@ -137,6 +180,17 @@ class BinanceSdk:
             self._ask(asked)
         return Told(type(caught.value).__name__, caught.value.status_code, caught.value.error_message)
 
+    def rows(self, kind: str, first_ms: int, last_ms: int) -> list[Timed]:
+        ask = getattr(self.client, SDK[kind])
+        if kind == "funding":
+            told = ask("BTCUSDT", first_ms, last_ms, 500).data()
+        elif kind in OBJECTS:
+            told = ask("BTCUSDT", "1h", 500, first_ms, last_ms).data()
+        else:
+            return _klines(ask("BTCUSDT", "1h", first_ms, last_ms, 500).data())
+        # Of some kinds it makes objects of its own, of some none.
+        return _objects(kind, [each if isinstance(each, dict) else each.to_dict() for each in told])
+
     def server_time_ms(self) -> int:
         return int(self.client.check_server_time().data().server_time)
 
@@ -150,6 +204,62 @@ class BinanceSdk:
     def _ask(self, asked: dict[str, Any]) -> Any:
         ends = (asked.get("startTime"), asked.get("endTime"))
         return self.client.kline_candlestick_data(asked["symbol"], asked["interval"], *ends, asked.get("limit"))
+
+
+HOURLY = {"symbol": "BTCUSDT", "interval": "1h"}
+PERIOD = {"symbol": "BTCUSDT", "period": "1h"}
+# What each client calls a kind; where ccxt has no call of its own, by its raw one.
+CCXT_KLINES = {
+    "mark_price": "fetch_mark_ohlcv",
+    "index_price": "fetch_index_ohlcv",
+    "premium_index": "fetch_premium_index_ohlcv",
+}
+CCXT_RAW = {
+    "top_long_short_accounts": "fapiDataGetTopLongShortAccountRatio",
+    "top_long_short_positions": "fapiDataGetTopLongShortPositionRatio",
+    "taker_volume": "fapiDataGetTakerlongshortRatio",
+}
+PYTHON_BINANCE = {
+    "mark_price": "futures_mark_price_klines",
+    "index_price": "futures_index_price_klines",
+    "premium_index": "futures_premium_index_klines",
+    "funding": "futures_funding_rate",
+    "open_interest": "futures_open_interest_hist",
+    "long_short_ratio": "futures_global_longshort_ratio",
+    "top_long_short_accounts": "futures_top_longshort_account_ratio",
+    "top_long_short_positions": "futures_top_longshort_position_ratio",
+    "taker_volume": "futures_taker_longshort_ratio",
+    "spot_klines": "get_klines",
+}
+SDK = {
+    "mark_price": "mark_price_kline_candlestick_data",
+    "index_price": "index_price_kline_candlestick_data",
+    "premium_index": "premium_index_kline_data",
+    "funding": "get_funding_rate_history",
+    "open_interest": "open_interest_statistics",
+    "long_short_ratio": "long_short_ratio",
+    "top_long_short_accounts": "top_trader_long_short_ratio_accounts",
+    "top_long_short_positions": "top_trader_long_short_ratio_positions",
+    "taker_volume": "taker_buy_sell_volume",
+}
+_RATIO = ("longShortRatio", "longAccount", "shortAccount")
+OBJECTS = {
+    "funding": ("fundingRate", "markPrice"),
+    "open_interest": ("sumOpenInterest", "sumOpenInterestValue"),
+    "long_short_ratio": _RATIO,
+    "top_long_short_accounts": _RATIO,
+    "top_long_short_positions": _RATIO,
+    "taker_volume": ("buySellRatio", "buyVol", "sellVol"),
+}
+
+
+def _klines(rows: list[list[Any]]) -> list[Timed]:
+    return [Timed(int(row[0]), tuple(map(float, row[1:5]))) for row in rows]
+
+
+def _objects(kind: str, rows: list[dict[str, Any]]) -> list[Timed]:
+    time = "fundingTime" if kind == "funding" else "timestamp"
+    return [Timed(int(row[time]), tuple(float(row[name]) for name in OBJECTS[kind])) for row in rows]
 
 
 def _bar(row: list[Any]) -> Bar:
