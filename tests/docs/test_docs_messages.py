@@ -9,6 +9,10 @@ import pytest
 from barfeed.domain import errors
 from barfeed.domain.acceptance import Terms
 from barfeed.domain.errors import BarfeedError
+from barfeed.domain.kinds.plan import Reach
+from barfeed.domain.kinds.table import KINDS
+from barfeed.exchange.kinds.asking import Limits
+from barfeed.feed.kinds.gathering import Kinds, KindsOrder
 from barfeed.feed.record import Record
 from barfeed.replay.tapes.tape import Tape
 from process import ROOT
@@ -120,6 +124,18 @@ def view_of_revisions(world: World) -> Record:
     return world.run(f"[[fault]]\n{REVISED}", accept=Terms(1.0, 1e9, 0.0))
 
 
+def late_kind(world: World) -> Record:
+    order = KindsOrder((KINDS["premium_index"],), Reach(6, 6), 15.0)
+    world.feed = world.feed._replace(kinds=Kinds(order, world.store, world.rest, Limits(world.clock)))
+    assert world.run().exit_code == 0
+    record = next_hour(world, 'kind = "empty"\npath = "premiumIndexKlines"')
+    assert record.kinds
+    assert record.kinds.worst
+    [(message, _)] = record.kinds.complaints
+    record.failure = record.kinds.worst._replace(message=message)
+    return record
+
+
 def file_for_a_folder(world: World) -> Record:
     moved = world.feed.folder.rename(world.feed.folder.with_name("moved"))
     world.feed.folder.write_text("")
@@ -151,6 +167,7 @@ SCENES: dict[str, tuple[Callable[[World], Record], str]] = {
     "a hole of the exchange's own": (hole_of_the_exchanges, "window_gap"),
     "an exchange that is down": (lambda world: next_hour(world, DOWN), "exchange_unavailable"),
     "a late bar": (lambda world: next_hour(world, 'kind = "late"\nsec = 3599\nrows = 2'), "bar_late"),
+    "another kind that is late": (late_kind, "kind_late"),
     "a halt": (lambda world: next_hour(world, HALTED), "symbol_not_trading"),
     "a symbol that is still to come": (lambda world: next_hour(world, TO_COME), "symbol_not_trading"),
     "a settled symbol": (lambda world: next_hour(world, SETTLED), "symbol_gone"),

@@ -23,6 +23,7 @@ EXIT_CODES = {
     "UsageError": 2,
     "ExchangeUnavailable": 3,
     "BarLate": 3,
+    "KindLate": 3,
     "SymbolNotTrading": 3,
     "ExchangeBlocked": 3,
     "LocalError": 4,

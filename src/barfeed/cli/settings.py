@@ -75,8 +75,13 @@ class Settings:
         at_least=0,
         at_most=100000,
     )
+    kinds: str = _setting(
+        "",
+        "Feed these kinds of series beside the bars, as klines,open_interest; klines: their other columns.",
+    )
     catch_up: bool = _setting(False, "Append every missed bar; start an empty store.")
     base_url: str = _setting(BASE_URL, "The exchange.")
+    spot_url: str = _setting("https://api.binance.com", "The exchange's spot market, for spot_klines.")
     max_wait_sec: float = _setting(
         120.0, "Everything a cycle may wait for the exchange in total.", at_least=1, at_most=3000
     )
@@ -150,6 +155,7 @@ class Settings:
             name = str(self.metrics_file)[:120]
             raise UsageError(f"--metrics-file {name!r} does not end in .prom: node_exporter reads no other")
         check_address("--base-url", self.base_url)
+        check_address("--spot-url", self.spot_url)
         check_address("--stream-url", self.stream_url, STREAM_URL)
         if self.stream and self.stream_url == STREAM_URL and not is_binance(self.base_url):
             raise UsageError(

@@ -5,7 +5,7 @@ What the hour does not need is imported where it is put together: the hourly com
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -16,7 +16,7 @@ from barfeed.artifacts.writing import slug
 from barfeed.cli.settings import Settings
 from barfeed.domain import grid
 from barfeed.domain.acceptance import Terms
-from barfeed.domain.bars import HOUR_MS, Series
+from barfeed.domain.bars import HOUR_MS, Interval, Series
 from barfeed.domain.errors import BarfeedError, ExchangeRefused, UsageError
 from barfeed.domain.verdict import Remedies
 from barfeed.exchange.rest import Conversation, Rest
@@ -30,6 +30,7 @@ from barfeed.store.port.embedded import Embedded
 if TYPE_CHECKING:
     from barfeed.exchange.stream.follower import Stream
     from barfeed.exchange.stream.market import MarketStream
+    from barfeed.feed.kinds.gathering import Kinds
     from barfeed.feed.watch import Listen
     from barfeed.history.backfill import Tools
     from barfeed.history.mending.let_pass import LetPass
@@ -50,7 +51,9 @@ def wire(settings: Settings, remedies: Remedies) -> tuple[Feed, Order, Rest]:
     order = _order(settings, remedies)
     clock = SystemClock()
     folder = settings.persist_dir / slug(order.dataset)
-    feed = Feed(open_store(settings, clock), folder, clock, open_lake(settings, clock))
+    store = open_store(settings, clock)
+    kinds = open_kinds(settings, {order.series.interval: order.window_bars}, store, clock)
+    feed = Feed(store, folder, clock, open_lake(settings, clock), kinds.get(order.series.interval))
     return feed, order, open_rest(settings, clock)
 
 
@@ -194,6 +197,33 @@ def open_lake(settings: Settings, clock: Clock) -> "Lake | None":
     from barfeed.store.lake.lake import Lake  # noqa: PLC0415
 
     return Lake(settings.lake, clock)
+
+
+def open_kinds(
+    settings: Settings, window_bars: Mapping[Interval, int], store: Embedded, clock: Clock, *, of_many: bool = False
+) -> "dict[Interval, Kinds]":
+    """The kinds that are fed beside the bars of each interval; `UsageError` for one that there is not."""
+    if not settings.kinds:
+        return {}
+    # Imported here: most feeds have bars alone.
+    from barfeed.domain.kinds.plan import Reach  # noqa: PLC0415
+    from barfeed.domain.kinds.table import kinds  # noqa: PLC0415
+    from barfeed.exchange.kinds.asking import Limits  # noqa: PLC0415
+    from barfeed.feed.kinds.gathering import Kinds, KindsOrder  # noqa: PLC0415
+    from barfeed.feed.market.order import SERIES_WAIT_SEC, WATCHED_WAIT_SEC  # noqa: PLC0415
+
+    order = KindsOrder(
+        kinds=kinds(settings.kinds, tuple(window_bars)),
+        reach=Reach(settings.n_recent, 0),
+        wait_sec=WATCHED_WAIT_SEC if settings.watch else SERIES_WAIT_SEC,
+        dry_run=settings.dry_run,
+        has_views=not of_many,
+    )
+    spot, limits = Rest(settings.spot_url, open_transport(settings.spot_url, clock), clock), Limits(clock)
+    return {
+        interval: Kinds(order._replace(reach=Reach(settings.n_recent, bars)), store, spot, limits)
+        for interval, bars in window_bars.items()
+    }
 
 
 def open_rest(settings: Settings, clock: Clock) -> Rest:

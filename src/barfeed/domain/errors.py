@@ -11,6 +11,7 @@ BarfeedError
 ├── UsageError            2  wrong flag or configuration
 ├── ExchangeUnavailable   3  not reached in time, or it limits us: try again later
 │   ├── BarLate              the exchange does not show the target yet
+│   ├── KindLate             nor what is due of another kind of series
 │   ├── SymbolNotTrading     halted, settling or not trading yet: no bar comes until that changes
 │   └── ExchangeBlocked      418 or 403: every call stops until it lifts the block
 ├── LocalError            4  this machine's disk
@@ -108,6 +109,12 @@ class BarLate(ExchangeUnavailable):
     """The exchange does not show the target yet."""
 
     default_hint = "run it again later, or wait longer with --max-wait-sec"
+
+
+class KindLate(ExchangeUnavailable):
+    """The exchange does not show yet what is due of a kind of series; the bars are as they are."""
+
+    default_hint = "the next pass asks for it again: it is late, not lost"
 
 
 class SymbolNotTrading(ExchangeUnavailable):

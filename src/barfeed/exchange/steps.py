@@ -75,6 +75,23 @@ def drive(steps: Steps[_Value], transport: Transport, clock: Clock) -> _Value:
             resume = _done(step, steps, transport, clock)
 
 
+class OneByOne(NamedTuple):
+    """An `AskAll` over one connection: for few questions, and without a library of its own."""
+
+    transport: Transport
+    clock: Clock
+
+    def __call__(self, questions: Sequence[Steps[_Value]], /) -> list[_Value | BarfeedError]:
+        """What each comes to, in their order."""
+        return [self._asked(each) for each in questions]
+
+    def _asked(self, steps: Steps[_Value]) -> _Value | BarfeedError:
+        try:
+            return drive(steps, self.transport, self.clock)
+        except BarfeedError as error:
+            return error
+
+
 def _done(step: Step, steps: Steps[Any], transport: Transport, clock: Clock) -> Callable[[], Step]:
     """How to go on: what the transport raises is raised where the steps asked."""
     if isinstance(step, Pause):

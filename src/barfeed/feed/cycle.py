@@ -10,6 +10,7 @@ from barfeed.domain import acceptance, grid, rules, verdict
 from barfeed.domain.acceptance import Change
 from barfeed.domain.bars import Bar, Pull
 from barfeed.domain.errors import (
+    ArtifactsUnusable,
     BarfeedError,
     BarLate,
     ExchangeRefused,
@@ -77,15 +78,44 @@ class _Cycle:
         self._settling = Settling(talk, order.series.interval, order.settle_sec, order.heard_ms)
         self._record = Record(order.series, order.dataset, order.inference_source, order.dry_run, feed.clock)
         self._hour = Hour(feed, order, talk, self._settling, self._record)
+        self._pulled: Pull | None = None
 
     def live(self) -> Record:
         with cycle_log.of_cycle(self._record):
             try:
-                self._hour.live(str(self._order.series), self._pull_and_explain)
+                self._hour.live(str(self._order.series), self._feed_all)
             except BarfeedError as error:
                 _log.debug("the cycle failed", exc_info=True)
                 self._record.fail(error)
         return self._record
+
+    def _feed_all(self, run: Run) -> None:
+        """The bars, then the other kinds: neither waits for what is wrong with the other."""
+        if self._feed.kinds is None:
+            self._pull_and_explain(run)
+            return
+        try:
+            if not self._is_fed():
+                self._pull_and_explain(run)
+        except (ValidationFailed, ArtifactsUnusable):
+            self._gather(is_well=False)
+            raise
+        self._gather(is_well=True)
+
+    def _is_fed(self) -> bool:
+        """Whether an earlier cycle has fed the bar, and only other kinds are left of it."""
+        now_ms = self._settling.wait_ms()
+        target_ms = grid.last_closed(now_ms, self._step_ms)
+        self._record.now_ms, self._record.target_ms = now_ms, target_ms
+        return target_ms == self._order.fed_ms
+
+    def _gather(self, *, is_well: bool) -> None:
+        # Imported only here: most feeds have bars alone.
+        from barfeed.feed.kinds.of_series import gathered  # noqa: PLC0415
+
+        with self._record.step("kinds"):
+            pulled, record = self._pulled, self._record
+            record.kinds = gathered(self._feed, self._order, self._talk, record, pulled, is_well=is_well)
 
     def _pull_and_explain(self, run: Run) -> None:
         try:
@@ -183,6 +213,7 @@ class _Cycle:
         return not self._talk.newest_bars(asked.series, pull.bars[0].open_time_ms - 1, 1).bars
 
     def _save_evidence(self, run: Run, pull: Pull) -> None:
+        self._pulled = pull
         with self._record.step("evidence"):
             self._record.pull = run.save_pull(pull.bars)
 

@@ -10,6 +10,7 @@ from barfeed.machine.clock import Clock
 
 if TYPE_CHECKING:
     # Only for the types: most feeds have no lake, and the port imports what only a market needs.
+    from barfeed.feed.kinds.gathering import Kinds
     from barfeed.store.lake.lake import Lake
     from barfeed.store.port.history import History
 
@@ -40,12 +41,18 @@ class Order(NamedTuple):
     heard_ms: int | None = None
     # The fewest bars that will do for a window where the exchange itself has no more; 0 where only the whole one does.
     window_bars_min: int = 0
+    # The bar (ms) that is fed already: of it only what is due of other kinds is left.
+    fed_ms: int | None = None
 
 
 class Feed(NamedTuple):
-    """What a cycle works with: the store, the folder of its files, the machine's clock, the lake where there is one."""
+    """What a cycle works with: the store, the folder of its files, the machine's clock.
+
+    The lake, and the kinds that are fed beside the bars, where there are any.
+    """
 
     store: "History"
     folder: Path
     clock: Clock
     lake: "Lake | None" = None
+    kinds: "Kinds | None" = None

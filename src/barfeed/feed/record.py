@@ -1,6 +1,5 @@
 """What one cycle did: the facts as they come, then the manifest and the exit line made of them."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from barfeed import __version__
+from barfeed.artifacts.told import file_told, finding_told, revision_told, span_told
 from barfeed.artifacts.writing import Written
 from barfeed.domain import grid, rules
-from barfeed.domain.acceptance import Change, values
+from barfeed.domain.acceptance import Change
 from barfeed.domain.bars import HOUR_MS, Bar, Series
 from barfeed.domain.errors import INTERRUPTED_EXIT_CODE, BarfeedError
 from barfeed.domain.grid import Gap
@@ -22,13 +22,15 @@ from barfeed.store.duckdb import Coverage
 
 if TYPE_CHECKING:
     from barfeed.domain.window import Shortage
+    from barfeed.feed.kinds.left import KindsLeft
 
 # Raised when a key changes its meaning, so that scripts can tell.
 MANIFEST_VERSION = 1
 
 # What a cycle does, and how long each took: keys of the manifest, and labels of a metric.
 Step = Literal[
-    "time", "membership", "pull", "confirm", "evidence", "store", "ask_again", "publish", "inquiry", "then", "lake"
+    "time", "membership", "pull", "confirm", "evidence", "store", "ask_again", "publish", "inquiry", "then", "lake",
+    "kinds",
 ]  # fmt: skip
 
 
@@ -113,6 +115,8 @@ class Lived(ABC):
     manifest_path: str | None
     # Whether it was before its bar had settled, and left something to the clock.
     is_early: bool = False
+    # How the kinds beside the bars were left; None where none is fed.
+    kinds: "KindsLeft | None" = None
 
     @property
     @abstractmethod
@@ -126,8 +130,8 @@ class Lived(ABC):
 
     @property
     def is_of_use(self) -> bool:
-        """Whether it did what it is for: a dead-man's switch hears of that."""
-        return self.exit_code == 0
+        """Whether it did what it is for: a dead-man's switch hears of that. Another kind's trouble is not the bars'."""
+        return not (self.failure and self.failure.exit_code)
 
     @property
     @abstractmethod
@@ -159,12 +163,25 @@ class Lived(ABC):
     @property
     def exit_code(self) -> int:
         """What the process ends with."""
-        return self.failure.exit_code if self.failure else 0
+        ended = self.failure or self.kinds_failure
+        return ended.exit_code if ended else 0
+
+    @property
+    def kinds_failure(self) -> Failure | None:
+        """What weighs most of what failed of the kinds beside the bars."""
+        return self.kinds.worst if self.kinds else None
 
     @property
     def trouble(self) -> str:
         """What there is to say of how it ended, with what helps; empty where it ended well."""
-        return f"{self.failure.message} ({self.failure.hint})" if self.failure else ""
+        if self.failure:
+            return f"{self.failure.message} ({self.failure.hint})"
+        return self.kinds.trouble if self.kinds else ""
+
+    @property
+    def again_ms(self) -> int | None:
+        """When there is more to be had of the same bar, in ms by the exchange's clock."""
+        return self.kinds.again_ms if self.kinds else None
 
     def pass_on(self, why: str) -> None:
         """Note that this hour is left to another process, and a newer one is lived instead."""
@@ -224,7 +241,7 @@ class Record(Lived):
     def measured(self) -> Measured:
         """What there is to count of it."""
         coverage, revised = self.coverage, 0 if self.dry_run else len(self.revised)
-        failures = [self.failure] if self.failure else []
+        failures = [self.failure] if self.failure else list(self.kinds.failures) if self.kinds else []
         if coverage is None:
             return Measured(None, self.appended, revised, failures)
         return Measured(coverage.last_ms, self.appended, revised, failures, coverage.rows)
@@ -232,8 +249,8 @@ class Record(Lived):
     @property
     def status(self) -> str:
         """`appended`, `pending`, `revised`, `up_to_date`, `dry_run`, or the error's name."""
-        if self.failure:
-            return self.failure.status
+        if failure := self.failure or self.kinds_failure:
+            return failure.status
         if self.dry_run:
             return "dry_run"
         if self.pending:
@@ -259,7 +276,8 @@ class Record(Lived):
 
     def line(self) -> str:
         """The exit line: a cycle in one breath."""
-        facts: dict[str, object] = {"failed": self.failure.status, "exit": self.exit_code} if self.failure else {}
+        failed = self.failure or self.kinds_failure
+        facts: dict[str, object] = {"failed": self.status, "exit": self.exit_code} if failed else {}
         facts |= {"pulled": self.pull.rows if self.pull else 0, "validated": self.validated}
         facts |= {"would_append": self.would_append} if self.dry_run else {"appended": self.appended}
         facts |= {"pending": self.pending} if self.pending else {}
@@ -268,6 +286,7 @@ class Record(Lived):
         if self.coverage and self.coverage.first_ms is not None and self.coverage.last_ms is not None:
             span = f"{grid.text(self.coverage.first_ms)}..{grid.text(self.coverage.last_ms)}"
             facts |= {"coverage": span, "rows": self.coverage.rows}
+        facts |= self.kinds.facts(dry_run=self.dry_run) if self.kinds else {}
         facts |= {"inference": self.inference.file if self.inference else "none"}
         return " ".join(f"{name}={value}" for name, value in facts.items()) + f" {self._total_sec():.2f} s"
 
@@ -309,6 +328,7 @@ class Record(Lived):
             "warnings": self.warnings,
             "then": self.then._asdict() if self.then else None,
             "lake": self.lake.told() if self.lake else None,
+            **(self.kinds.told() if self.kinds else {}),
             "durations_sec": self.durations_sec | {"total": round(self._total_sec(), 6)},
         }
 
@@ -360,35 +380,6 @@ def exchange_told(talk: Conversation, now_ms: int | None) -> dict[str, Any]:
     }
 
 
-def file_told(written: Written | None) -> dict[str, Any] | None:
-    """A file as a manifest tells it."""
-    return written._asdict() if written else None
-
-
 def _short(shortage: "Shortage") -> dict[str, Any]:
     first, whole = (None if each is None else grid.text(each) for each in (shortage.first_ms, shortage.whole_ms))
     return {"bars": shortage.bars, "asked": shortage.asked, "first": first, "whole_from": whole}
-
-
-def finding_told(finding: Finding) -> dict[str, Any]:
-    """A finding as a manifest tells it."""
-    bar = None if finding.open_time_ms is None else grid.text(finding.open_time_ms)
-    both = {name: _finite(each) for name, each in (("stored", finding.stored), ("exchange", finding.exchange))}
-    return {"bar": bar, "rule": finding.rule, "message": finding.message} | both
-
-
-def revision_told(change: Change) -> dict[str, Any]:
-    """A change as a manifest tells it."""
-    return {"bar": grid.text(change.open_time_ms), "stored": values(change.old), "exchange": values(change.new)}
-
-
-def span_told(run: Gap) -> dict[str, Any]:
-    """A run of bars as a manifest tells it."""
-    return {"first": grid.text(run.first_ms), "last": grid.text(run.last_ms), "bars": run.bars}
-
-
-def _finite(compared: dict[str, float] | None) -> dict[str, float | None] | None:
-    # JSON has no NaN.
-    if compared is None:
-        return None
-    return {name: value if math.isfinite(value) else None for name, value in compared.items()}

@@ -4,6 +4,7 @@ A closing frame of the stream only makes it earlier: that the bar has closed, th
 """
 
 import logging
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, NamedTuple, NoReturn, Protocol, TypeVar
@@ -67,21 +68,23 @@ class Work(Protocol[_Told_co]):
         ...
 
 
-class _Cycles(NamedTuple):
-    """One series' cycles."""
+class _Cycles:
+    """One series' cycles: where a bar is fed, and other kinds are not, those alone are asked for again."""
 
-    feed: Feed
-    order: Order
-
-    @property
-    def timing(self) -> Timing:
-        return Timing(self.order.series.interval, self.order.settle_sec, self.order.max_skew_sec)
+    def __init__(self, feed: Feed, order: Order) -> None:
+        self._feed = feed
+        self._order = order
+        self._fed_ms: int | None = None
+        self.timing = Timing(order.series.interval, order.settle_sec, order.max_skew_sec)
 
     def live(self, talk: Conversation, heard_ms: int | None) -> Record:
-        return run_cycle(self.feed, self.order._replace(heard_ms=heard_ms), talk)
+        record = run_cycle(self._feed, self._order._replace(heard_ms=heard_ms, fed_ms=self._fed_ms), talk)
+        if record.kinds and not record.failure:
+            self._fed_ms = record.target_ms
+        return record
 
     def record_of(self, bug: Exception) -> Record:
-        return record_of(bug, self.feed, self.order)
+        return record_of(bug, self._feed, self._order)
 
 
 class LeftAlone:
@@ -166,6 +169,8 @@ class Watcher(Generic[_Record]):
         self._time: ExchangeTime | None = None
         self._is_skewed = False
         self._done_ms: int | None = None
+        # When there is more to be had of the bar that is done, by the exchange's clock.
+        self._again_ms: int | None = None
         # The last bar whose closing frame was worth a look, and the last whose frame the exchange's clock agreed with.
         self._looked_ms: int | None = None
         self._heard_ms: int | None = None
@@ -254,7 +259,7 @@ class Watcher(Generic[_Record]):
         if record.trouble:
             return self._after_trouble(talk, record)
         self.failures, self._listed, self.is_down = 0, None, False
-        self._done_ms = record.target_ms
+        self._done_ms, self._again_ms = record.target_ms, record.again_ms
         return self._until_due_sec()
 
     def _after_trouble(self, talk: Conversation, record: Lived) -> float:
@@ -284,10 +289,17 @@ class Watcher(Generic[_Record]):
         return pause_sec
 
     def _is_due(self) -> bool:
-        return self._due_in_sec(self._heard_ms) <= 0
+        return min(self._due_in_sec(self._heard_ms), self._again_in_sec()) <= 0
 
     def _until_due_sec(self) -> float:
-        return min(self._due_in_sec(self._heard_ms) + _WAKE_AFTER_DUE_SEC, self._pace.sleep_sec)
+        due_sec = min(self._due_in_sec(self._heard_ms), self._again_in_sec())
+        return min(due_sec + _WAKE_AFTER_DUE_SEC, self._pace.sleep_sec)
+
+    def _again_in_sec(self) -> float:
+        """Until there is more to be had of the bar that is done."""
+        if self._again_ms is None or self._time is None:
+            return math.inf
+        return (self._again_ms - self._time.now_ms(self._clock)) / 1000
 
     def _due_in_sec(self, heard_ms: int | None) -> float:
         """Until a bar is due: settled, unless it is the one that was heard to have closed."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from barfeed.cli.market.choice import folder, intervals, label
 from barfeed.cli.settings import Settings
-from barfeed.cli.wiring import open_lake, open_rest, open_store, terms
+from barfeed.cli.wiring import open_kinds, open_lake, open_rest, open_store, terms
 from barfeed.domain import grid
 from barfeed.domain.bars import HOUR_MS, Interval, Series
 from barfeed.domain.errors import UsageError
@@ -32,7 +32,15 @@ def wire_market(settings: Settings, remedies: Callable[[str], Remedies]) -> tupl
     store = open_store(settings, clock)
     orders = [_order(settings, selection, each, remedies) for each in intervals(settings)]
     lake = open_lake(settings, clock)
-    markets = [Market(Feed(store, folder(settings, each.interval), clock, lake), each) for each in orders]
+    windows = {each.interval: each.reach.window_bars for each in orders}
+    kinds = open_kinds(settings, windows, store, clock, of_many=True)
+    if settings.watch and kinds:
+        shortest = min(windows, key=lambda each: each.ms)
+        orders = [each._replace(kinds_within=shortest) for each in orders]
+    markets = [
+        Market(Feed(store, folder(settings, each.interval), clock, lake, kinds.get(each.interval)), each)
+        for each in orders
+    ]
     return markets, open_rest(settings, clock)
 
 

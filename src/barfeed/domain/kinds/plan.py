@@ -7,14 +7,19 @@ from barfeed.domain import grid
 from barfeed.domain.bars import HOUR_MS, Series
 from barfeed.domain.errors import Mismatch
 from barfeed.domain.kinds.kind import Kind, Row, Stamp, pair
+from barfeed.domain.kinds.table import KLINES
 from barfeed.domain.rules import Finding
 
 
 class Subject(NamedTuple):
-    """A series whose kinds are fed, and the open_time of its last bar: after a symbol's end there is nothing."""
+    """A series whose kinds are fed, and the open_time of its last bar: after a symbol's end there is nothing.
+
+    `is_well`: that bar is stored, and what stands beside it in its row may be, too.
+    """
 
     series: Series
     last_ms: int
+    is_well: bool = True
 
     @property
     def symbol(self) -> str:
@@ -23,6 +28,8 @@ class Subject(NamedTuple):
 
     def has(self, kind: Kind) -> bool:
         """Whether there can be any: what a delivery stands on is another, or has none of its own."""
+        if kind is KLINES:
+            return self.is_well
         return not kind.of_perpetuals or pair(self.symbol) == self.symbol
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from barfeed.domain.bars import HOUR_MS, Series
 from barfeed.domain.errors import ContractBroken, ExchangeUnavailable
 from barfeed.domain.kinds.kind import Host, Kind, Limit, Row, Stamp
+from barfeed.domain.kinds.table import SPOT_WEIGHT
 from barfeed.exchange.kinds.limits import Requests
 from barfeed.exchange.kinds.wire import Told, read_rows
 from barfeed.exchange.market import Branch
@@ -59,11 +60,11 @@ class Hosts(NamedTuple):
         return KindBranch(whole, budget, self.until_ms, wait_sec)
 
 
-def spot_talk(rest: Rest, talk: Conversation, weight_max: int) -> Conversation:
-    """A conversation with the spot host, beside the one with the futures host: its clock is the same."""
+def spot_talk(rest: Rest, talk: Conversation) -> Conversation:
+    """A conversation with the spot host, beside the one with the futures host, at the same time; half of its limit."""
     spot = rest.conversation(talk.patience.total_sec)
     spot.time = talk.time
-    spot.budget = Budget(weight_max, lambda: spot.now_ms)
+    spot.budget = Budget(SPOT_WEIGHT.most // 2, lambda: spot.now_ms)
     return spot
 
 

@@ -3,13 +3,13 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from typing import TYPE_CHECKING
 
 from barfeed.artifacts.writing import Run
 from barfeed.domain import grid, rules, verdict
 from barfeed.domain.acceptance import Terms
 from barfeed.domain.bars import Bar, Pull, Series
 from barfeed.domain.errors import BarfeedError, ExchangeRefused, Mismatch, StoreEmpty, StoreUnusable
-from barfeed.domain.grid import Gap
 from barfeed.domain.life import Listing
 from barfeed.domain.market import members, membership
 from barfeed.domain.market.members import Member, Stored
@@ -24,21 +24,30 @@ from barfeed.feed.asking.settling import Settling
 from barfeed.feed.hour import Hour, Overtaken
 from barfeed.feed.inquiry import is_stored
 from barfeed.feed.market.listings import noted
-from barfeed.feed.market.order import EARLY_WAIT_SEC, Answered, Early, MarketOrder, Pulled, pulling
+from barfeed.feed.market.order import (
+    EARLY_WAIT_SEC,
+    Answered,
+    Answers,
+    Early,
+    MarketOrder,
+    Pulled,
+    nothing_before,
+    pulling,
+)
 from barfeed.feed.market.publication import Publication
 from barfeed.feed.market.record import MarketRecord, Outcome
 from barfeed.feed.market.twice import Contested, Revision, Twice, contested
 from barfeed.feed.order import Feed
 from barfeed.feed.record import pending_text
 from barfeed.store.incoming.pulls import Pulls, pulls
-from barfeed.store.market import BEGINNING_MS
 from barfeed.store.port.history import MarketBars
+
+if TYPE_CHECKING:
+    from barfeed.feed.kinds.gathering import Kinds
 
 _WEIGHT_LIMIT = 2400
 
 _log = logging.getLogger(__name__)
-
-Answers = Mapping[Member, Answered | BarfeedError]
 
 
 def run_pass(
@@ -126,9 +135,20 @@ class _Pass:
             accepted = self._accept(answers, pulled, stored)
             self._hour.refuse_overtaken(target_ms)
             self._keep(listed, answers, accepted, pulled)
-        if not order.dry_run:
-            with self._record.step("publish"):
-                Publication(self._feed.store, order, self._talk, self._ask, self._record).publish(run, due)
+            if not order.dry_run:
+                with self._record.step("publish"):
+                    Publication(self._feed.store, order, self._talk, self._ask, self._record).publish(run, due)
+            if self._feed.kinds and not self._early:
+                self._gather(self._feed.kinds, due, pulled)
+
+    def _gather(self, kinds: "Kinds", due: Sequence[Member], pulled: Pulls) -> None:
+        from barfeed.feed.kinds.of_market import gathered  # noqa: PLC0415 - most markets have bars alone
+
+        with self._record.step("kinds"):
+            self._record.kinds = gathered(
+                kinds, due, self._record,
+                talk=self._talk, ask=self._ask, pulls=pulled.of, within=self._order.kinds_within,
+            )  # fmt: skip
 
     def _listed(self) -> Mapping[str, Listing]:
         with self._record.step("membership"):
@@ -319,7 +339,7 @@ class _Pass:
             # What was listed some time ago is noted already, and may be so no more.
             events = [] if self._early else noted(table, self._order, listed, self._talk.now_ms)
             if not self._order.dry_run:
-                table.note_exchange_gaps(_nothing_before(answers), self._talk.now_ms)
+                table.note_exchange_gaps(nothing_before(answers), self._talk.now_ms)
         # Only here, behind the commit, is it true.
         for symbol, bars in appended.items():
             self._record.outcomes[symbol].has_all(bars, dry_run=self._order.dry_run)
@@ -377,13 +397,3 @@ class _Pass:
 def _pulls(block: Sequence[Member], pulled: Pulls) -> dict[Member, Pull]:
     pulls_of = pulled.of([each.symbol for each in block])
     return {each: pulls_of[each.symbol] for each in block}
-
-
-def _nothing_before(answers: Answers) -> list[tuple[str, Gap]]:
-    """What the exchange showed now to have none of: everything before the first bar of a young symbol."""
-    return [
-        (member.symbol, Gap(BEGINNING_MS, first_ms - step_ms, (first_ms - step_ms) // step_ms + 1))
-        for member, each in answers.items()
-        if isinstance(each, Answered) and each.is_all and each.first_ms != member.first_ms
-        for first_ms, step_ms in [(each.first_ms, member.asked.step_ms)]
-    ]

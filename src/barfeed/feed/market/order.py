@@ -1,10 +1,12 @@
 """What a pass is asked to do, and what it asks of each series."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from barfeed.domain.acceptance import Terms
 from barfeed.domain.bars import Interval, Pull
+from barfeed.domain.errors import BarfeedError
+from barfeed.domain.grid import Gap
 from barfeed.domain.market.members import Member, Reach
 from barfeed.domain.market.selection import Selection
 from barfeed.domain.rules import Asked
@@ -14,6 +16,7 @@ from barfeed.exchange.steps import Steps
 from barfeed.exchange.wire import ExchangeInfo
 from barfeed.feed.order import Feed
 from barfeed.machine.clock import Patience
+from barfeed.store.market import BEGINNING_MS
 
 # What one series may wait for: somebody of so many is late in most hours, and all the others wait for it.
 SERIES_WAIT_SEC = 15.0
@@ -46,6 +49,8 @@ class MarketOrder(NamedTuple):
     confirm_sec: float | None = None
     # On which terms its word is taken over the store's, None where never.
     accept: Terms | None = None
+    # A watch waits for the limits of other kinds until the next bar of this interval, a single pass waits them out.
+    kinds_within: Interval | None = None
 
     @property
     def interval(self) -> Interval:
@@ -85,6 +90,9 @@ class Answered(NamedTuple):
     is_all: bool
 
 
+Answers = Mapping[Member, Answered | BarfeedError]
+
+
 class Pulled(NamedTuple):
     """What the exchange answered for a series, and whether it has nothing older."""
 
@@ -120,3 +128,13 @@ def pulling(talk: Conversation, asked: Asked, first_ms: int | None, wait_sec: fl
         return Pulled(pull, is_all=True)
     older = yield from talk.steps_of_newest_bars(asked.series, pull.bars[0].open_time_ms - 1, 1)
     return Pulled(pull, is_all=not older.bars)
+
+
+def nothing_before(answers: Answers) -> list[tuple[str, Gap]]:
+    """What the exchange showed now to have none of: everything before the first bar of a young symbol."""
+    return [
+        (member.symbol, Gap(BEGINNING_MS, first_ms - step_ms, (first_ms - step_ms) // step_ms + 1))
+        for member, each in answers.items()
+        if isinstance(each, Answered) and each.is_all and each.first_ms != member.first_ms
+        for first_ms, step_ms in [(each.first_ms, member.asked.step_ms)]
+    ]

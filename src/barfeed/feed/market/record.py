@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from barfeed import __version__
+from barfeed.artifacts.told import file_told, finding_told, revision_told, span_told
 from barfeed.artifacts.writing import Written
 from barfeed.domain import grid, rules
 from barfeed.domain.acceptance import Change
@@ -27,10 +28,6 @@ from barfeed.feed.record import (
     Newest,
     exchange_told,
     failure_of,
-    file_told,
-    finding_told,
-    revision_told,
-    span_told,
 )
 from barfeed.machine.clock import Clock
 
@@ -183,7 +180,7 @@ class MarketRecord(Lived):
         """What there is to say of all that failed, worst first, with its hint; what is the same of many, once."""
         words = [Word(each.symbol, each.failure.message, each.failure.hint) for each in self.troubles if each.failure]
         own = [(self.failure.message, self.failure.hint)] if self.failure else []
-        return own + said_once(words)
+        return own + said_once(words) + (self.kinds.complaints if self.kinds else [])
 
     @property
     def trouble(self) -> str:
@@ -192,15 +189,14 @@ class MarketRecord(Lived):
             return super().trouble
         counts = Counter(each.status for each in self.troubles)
         counted = " ".join(f"{status}={count}" for status, count in counts.items())
-        return f"{len(self.troubles)} of {len(self.outcomes)} series failed: {counted}"
+        kinds = f"; {self.kinds.trouble}" if self.kinds and self.kinds.trouble else ""
+        return f"{len(self.troubles)} of {len(self.outcomes)} series failed: {counted}{kinds}"
 
     @property
     def status(self) -> str:
         """The pass's own error, or that of its worst series; `dry_run`, `pending`, `appended` or `up_to_date`."""
-        if self.failure:
-            return self.failure.status
-        if self.troubles:
-            return self.troubles[0].status
+        if failure := self.failure or next((each.failure for each in self.troubles), self.kinds_failure):
+            return failure.status
         if self.dry_run:
             return "dry_run"
         if self.pending:
@@ -219,7 +215,8 @@ class MarketRecord(Lived):
         """What the process ends with: the worst series' one."""
         if self.failure:
             return self.failure.exit_code
-        return next((each.failure.exit_code for each in self.troubles if each.failure), 0)
+        failures = [*(each.failure for each in self.troubles[:1]), self.kinds_failure]
+        return min((each.exit_code for each in failures if each), key=rank, default=0)
 
     @property
     def measured(self) -> Measured:
@@ -232,13 +229,14 @@ class MarketRecord(Lived):
         if self.failure or self.is_early:
             return Measured(newest_ms, appended, revised, [self.failure] if self.failure else [])
         failures = [each.failure for each in self.troubles if each.failure]
+        failures += self.kinds.failures if self.kinds else []
         ended, windows = Counter(each.status for each in outcomes), sum(each.is_published for each in outcomes)
         return Measured(newest_ms, appended, revised, failures, ended=ended, newest_of=newest_of, windows=windows)
 
     @property
     def is_of_use(self) -> bool:
         """Whether it ended well, or gave the models what is well: one series' trouble is not the market's."""
-        return super().is_of_use or bool(self.fresh)
+        return (super().is_of_use and not self.troubles) or bool(self.fresh)
 
     @property
     def fresh(self) -> list[str]:
@@ -273,6 +271,7 @@ class MarketRecord(Lived):
         facts |= self.counts
         facts |= {"interval": str(self.interval)} | ({"target": self.target} if self.target else {})
         facts |= {"windows": sum(each.is_published for each in self.outcomes.values())}
+        facts |= self.kinds.facts(dry_run=self.dry_run) if self.kinds else {}
         facts |= {"inference": self.inference.file if self.inference else "none"}
         return " ".join(f"{name}={value}" for name, value in facts.items()) + f" {self._total_sec():.2f} s"
 
@@ -315,5 +314,6 @@ class MarketRecord(Lived):
             "warnings": self.warnings,
             "then": self.then._asdict() if self.then else None,
             "lake": self.lake.told() if self.lake else None,
+            **(self.kinds.told() if self.kinds else {}),
             "durations_sec": self.durations_sec | {"total": round(self._total_sec(), 6)},
         }

@@ -112,6 +112,8 @@ def _once(settings: Settings) -> int:
         _say(settings, record, talk)
         if record.failure:
             complain(record.failure.message, record.failure.hint)
+        for said in record.kinds.complaints if record.kinds else ():
+            complain(*said)
         tell(hearers, record, talk)
         _retain(settings, feed, talk)
     except Stopped as stopped:

@@ -1,0 +1,301 @@
+"""The kinds of a pass, one after another: ask for what is due, judge it, append it in one transaction.
+
+What a pass ends without is noted, so that it is never told to have been known before it was there.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from itertools import islice
+from typing import NamedTuple
+
+from barfeed.domain import grid
+from barfeed.domain.bars import HOUR_MS, Interval, Pull
+from barfeed.domain.errors import BarfeedError, ContractBroken, ExchangeRefused, KindLate
+from barfeed.domain.kinds import plan
+from barfeed.domain.kinds.checks import Asked, check
+from barfeed.domain.kinds.kind import Host, Kind, Row, Stamp
+from barfeed.domain.kinds.plan import Reach, Subject
+from barfeed.domain.kinds.table import KLINES
+from barfeed.exchange.kinds.asking import Hosts, Limits, Question, rows, spot_talk
+from barfeed.exchange.refusals import SYMBOL_CODES
+from barfeed.exchange.rest import Conversation, Rest
+from barfeed.exchange.steps import AskAll
+from barfeed.feed.kinds.left import KindLeft, KindsLeft
+from barfeed.feed.record import failure_of
+from barfeed.store.duckdb import Store
+from barfeed.store.kinds import tables
+from barfeed.store.kinds.tables import KindTable, Late
+
+# So many rows are Python's own objects at once: some 20 MB.
+_BLOCK_ROWS = 40_000
+
+_log = logging.getLogger(__name__)
+
+Told = Mapping[str, "list[Row] | BarfeedError"]
+# The bars that this pass pulled of these symbols.
+PullsOf = Callable[[Sequence[str]], Mapping[str, Pull]]
+
+
+class KindsOrder(NamedTuple):
+    """Which kinds a feed has beside its bars, how far back it asks, and how long for one series of one kind.
+
+    `has_views`: readers of one series find a view.
+    """
+
+    kinds: tuple[Kind, ...]
+    reach: Reach
+    wait_sec: float
+    dry_run: bool = False
+    has_views: bool = False
+
+
+class Moment(NamedTuple):
+    """When a pass gathers kinds: at which interval, within which conversation, with which bars of its own at hand.
+
+    `until_ms` is until when limits are waited for, by the exchange's clock; None where they are waited out.
+    """
+
+    interval: Interval
+    talk: Conversation
+    ask: AskAll
+    pulls: PullsOf
+    until_ms: int | None = None
+
+
+class Due(NamedTuple):
+    """What is due of one series: its rows from `first_ms` to `last_ms`, and the newest that is stored."""
+
+    subject: Subject
+    first_ms: int
+    last_ms: int
+    newest_ms: int | None
+
+    @property
+    def symbol(self) -> str:
+        """Its symbol."""
+        return self.subject.symbol
+
+    @property
+    def rows(self) -> int:
+        """About how many rows these are."""
+        return (self.last_ms - self.first_ms) // self.subject.series.interval.ms + 1
+
+
+class Kinds:
+    """The kinds of a feed; `limits` counts what its process asks, at whatever interval."""
+
+    def __init__(self, order: KindsOrder, store: Store, spot: Rest, limits: Limits) -> None:
+        self.order = order
+        self._store = store
+        self._spot = spot
+        self._limits = limits
+
+    def gather(self, moment: Moment, subjects: Sequence[Subject]) -> KindsLeft:
+        """Bring every kind of these series up to date; how each was left."""
+        left = KindsLeft()
+        talks = {Host.FUTURES: moment.talk, Host.SPOT: spot_talk(self._spot, moment.talk)}
+        hosts = Hosts(talks, self._limits, moment.until_ms)
+        # What can be had at the close first; the others' limits may take minutes.
+        for kind in sorted(self.order.kinds, key=lambda each: not each.limit.is_weight):
+            work = _OneKind(kind, self.order, self._store, moment, hosts)
+            left.kinds.append(work.done([each for each in subjects if each.has(kind)]))
+        left.again_ms = self._again_ms(moment, max((each.last_ms for each in subjects), default=None))
+        for said in left.warnings:
+            _log.warning("%s", said)
+        return left
+
+    def _again_ms(self, moment: Moment, target_ms: int | None) -> int | None:
+        if target_ms is None:
+            return None
+        close_ms = target_ms + moment.interval.ms
+        later = [close_ms + kind.published_ms for kind in self.order.kinds]
+        return min((each for each in later if each > moment.talk.now_ms), default=None)
+
+
+class _OneKind:
+    """One kind of all series, block by block."""
+
+    def __init__(self, kind: Kind, order: KindsOrder, store: Store, moment: Moment, hosts: Hosts) -> None:
+        self._kind = kind
+        self._order = order
+        self._store = store
+        self._moment = moment
+        self._hosts = hosts
+        self._left = KindLeft(kind.name)
+
+    def done(self, subjects: Sequence[Subject]) -> KindLeft:
+        """Bring the kind up to date; how it was left."""
+        try:
+            due = self._due(subjects)
+            self._left.series = len(due)
+            for block in _blocks(due):
+                self._keep(block, self._told(block))
+        except BarfeedError as trouble:
+            _log.debug("%s failed", self._kind.name, exc_info=True)
+            self._left.failure = failure_of(trouble)
+        except Exception as bug:
+            # The bars are fed, and the other kinds may be.
+            _log.exception("this is a bug in barfeed; report it")
+            self._left.failure = failure_of(bug)
+        return self._left
+
+    def _due(self, subjects: Sequence[Subject]) -> list[Due]:
+        now_ms, reach = self._moment.talk.now_ms, self._order.reach
+        with self._reading() as table:
+            newest_ms = self._newest(table, subjects, now_ms)
+        if self._kind.is_of_all and newest_ms:
+            # One answer has everybody's: what is stored of one is stored of all.
+            newest_ms = dict.fromkeys(newest_ms, max(newest_ms.values()))
+        spans = [(each, plan.span(self._kind, each, reach, newest_ms.get(each.symbol), now_ms)) for each in subjects]
+        return [Due(each, *span, newest_ms.get(each.symbol)) for each, span in spans if span]
+
+    def _newest(self, table: KindTable, subjects: Sequence[Subject], now_ms: int) -> dict[str, int]:
+        symbols = [each.symbol for each in subjects]
+        recent_ms = now_ms - self._order.reach.window * self._moment.interval.ms
+        found = table.newest(symbols, recent_ms)
+        # The table has no order by which one symbol's newest would be found at once.
+        return found | table.newest([each for each in symbols if each not in found])
+
+    def _told(self, block: Sequence[Due]) -> Told:
+        at_hand = self._at_hand(block)
+        return at_hand | self._asked([each for each in block if each.symbol not in at_hand])
+
+    def _at_hand(self, block: Sequence[Due]) -> "dict[str, list[Row] | BarfeedError]":
+        """What came with the bars, of the same request, where that is all that is due."""
+        if self._kind is not KLINES:
+            return {}
+        pulled = self._moment.pulls([each.symbol for each in block])
+        covered = [(each, pulled[each.symbol]) for each in block if each.symbol in pulled]
+        return {
+            each.symbol: _turnovers(each, pull)
+            for each, pull in covered
+            if pull.bars and pull.bars[0].open_time_ms <= each.first_ms
+        }
+
+    def _asked(self, block: Sequence[Due]) -> "dict[str, list[Row] | BarfeedError]":
+        together = self._of_all(block)
+        alone = [each for each in block if each not in together]
+        questions = [self._question(each) for each in alone]
+        if together:
+            questions.append(self._question(together[0])._replace(of_all=True))
+        steps = [rows(self._hosts.branch(self._kind, self._order.wait_sec), each) for each in questions]
+        answers = self._moment.ask(steps) if steps else []
+        told = {each.symbol: _of_symbol(answer, each.symbol) for each, answer in zip(alone, answers, strict=False)}
+        return told | {each.symbol: _of_symbol(answers[-1], each.symbol) for each in together}
+
+    def _of_all(self, block: Sequence[Due]) -> list[Due]:
+        """Those that one question without a symbol is cheaper for: it is asked hour by hour."""
+        if not self._kind.is_of_all:
+            return []
+        fed = [each for each in block if each.newest_ms is not None]
+        hours = (fed[0].last_ms - fed[0].first_ms) // HOUR_MS + 1 if fed else 0
+        return fed if hours < len(fed) else []
+
+    def _question(self, due: Due) -> Question:
+        return Question(self._kind, due.subject.series, due.first_ms, due.last_ms)
+
+    def _keep(self, block: Sequence[Due], told: Told) -> None:
+        """Append what is good of each series, and note what this pass ends without."""
+        good = {each: accepted for each in block if (accepted := self._accepted(each, told[each.symbol])) is not None}
+        with self._writing() as table:
+            new = self._new(table, good)
+            appended = table.append(new) if not self._order.dry_run else {each: len(new[each]) for each in new}
+            if not self._order.dry_run:
+                table.note_late(list(self._late(table, block, good, new)), self._moment.talk.now_ms)
+                if self._order.has_views:
+                    table.make_view(block[0].subject.series)
+        self._left.appended += sum(appended.values())
+
+    def _accepted(self, due: Due, answer: "list[Row] | BarfeedError") -> "list[Row] | None":
+        """The rows that keep every rule by themselves; None where there are none, and why is noted."""
+        if isinstance(answer, BarfeedError):
+            is_none = isinstance(answer, ExchangeRefused) and answer.code in SYMBOL_CODES and due.newest_ms is None
+            if not is_none:
+                self._left.fail(due.symbol, answer)
+            return None
+        asked = Asked(self._kind, due.subject.series, due.first_ms, due.last_ms, self._moment.talk.now_ms)
+        refused, warned = check(answer, asked)
+        if warned:
+            self._left.warned[due.symbol] = warned
+        if refused:
+            said = f"{self._kind.name} breaks {len(refused)} rules; first: {refused[0].rule} {refused[0]}"
+            self._left.fail(due.symbol, ContractBroken(said, findings=refused))
+            return None
+        if self._is_late(due, answer):
+            self._left.fail(due.symbol, self._lateness(due))
+        return answer
+
+    def _is_late(self, due: Due, answer: Sequence[Row]) -> bool:
+        if self._kind.stamp is Stamp.MOMENT or (not answer and due.newest_ms is None):
+            # What never had a row has none: a kind is not of every symbol.
+            return False
+        return not answer or answer[-1].timestamp_ms < due.last_ms
+
+    def _lateness(self, due: Due) -> KindLate:
+        return KindLate(f"{self._kind.name} of {grid.text(due.last_ms)} is due, and the exchange does not show it yet")
+
+    def _new(self, table: KindTable, good: Mapping[Due, list[Row]]) -> dict[str, list[Row]]:
+        """What to append of each series, with when it was known; why nothing of the others is noted."""
+        first_ms = {each.symbol: answer[0].timestamp_ms for each, answer in good.items() if answer}
+        held = table.rows(first_ms)
+        was_late = table.was_late(min(first_ms.values(), default=0))
+        new: dict[str, list[Row]] = {}
+        for each, answer in good.items():
+            stored = held.get(each.symbol, [])
+            try:
+                fresh = plan.new_rows(self._kind, each.subject.series, answer, stored)
+            except BarfeedError as trouble:
+                self._left.fail(each.symbol, trouble)
+                continue
+            self._left.validated += len(answer) - len(fresh)
+            new[each.symbol] = [self._known(row, was_late.get(each.symbol, ())) for row in fresh]
+        return new
+
+    def _known(self, row: Row, late: Sequence[Late]) -> Row:
+        if not any(each.since_ms < row.timestamp_ms <= each.until_ms for each in late):
+            return row
+        now_ms = self._moment.talk.now_ms
+        return row._replace(known_at_ms=self._kind.known_at_ms(row.timestamp_ms, self._moment.interval, now_ms))
+
+    def _late(
+        self, table: KindTable, block: Sequence[Due], good: Mapping[Due, list[Row]], new: Mapping[str, list[Row]]
+    ) -> Iterator[Late]:
+        """What is due and not stored now, unless an earlier pass has noted it."""
+        noted = table.was_late(min(each.last_ms for each in block))
+        for each in block:
+            newest = [row.timestamp_ms for row in new.get(each.symbol, ())][-1:]
+            since_ms = max([*newest, each.newest_ms if each.newest_ms is not None else each.first_ms - 1])
+            has_none = each in good and not good[each] and each.newest_ms is None
+            if since_ms >= each.last_ms or has_none or (each in good and self._kind.stamp is Stamp.MOMENT):
+                continue
+            if not any(old.since_ms <= since_ms and each.last_ms <= old.until_ms for old in noted.get(each.symbol, ())):
+                yield Late(each.symbol, since_ms, each.last_ms)
+
+    def _reading(self) -> AbstractContextManager[KindTable]:
+        return tables.reading(self._store, self._kind, self._moment.interval)
+
+    def _writing(self) -> AbstractContextManager[KindTable]:
+        return (
+            self._reading() if self._order.dry_run else tables.writing(self._store, self._kind, self._moment.interval)
+        )
+
+
+def _of_symbol(answer: "dict[str, list[Row]] | BarfeedError", symbol: str) -> "list[Row] | BarfeedError":
+    return answer if isinstance(answer, BarfeedError) else answer.get(symbol, [])
+
+
+def _turnovers(due: Due, pull: Pull) -> "list[Row] | BarfeedError":
+    interval = due.subject.series.interval
+    return [
+        Row(bar.open_time_ms, KLINES.known_at_ms(bar.open_time_ms, interval), tuple(turnover))
+        for bar, turnover in zip(pull.bars, pull.turnovers, strict=True)
+        if due.first_ms <= bar.open_time_ms <= due.last_ms
+    ]
+
+
+def _blocks(due: Sequence[Due]) -> Iterator[list[Due]]:
+    """As many at once as memory has room for the rows of, one at least."""
+    rest = iter(due)
+    while block := list(islice(rest, max(1, _BLOCK_ROWS // max((each.rows for each in due), default=1)))):
+        yield block

@@ -1,0 +1,254 @@
+"""Kinds beside the bars of a market: each is fed as bars are, and no trouble of one is another's or the bars'."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from barfeed.domain.bars import HOUR_MS, MINUTE_MS, Interval
+from barfeed.domain.kinds.kind import Kind
+from barfeed.domain.kinds.plan import Reach
+from barfeed.domain.kinds.table import KINDS
+from barfeed.exchange.kinds.asking import Limits
+from barfeed.exchange.kinds.wire import read_rows
+from barfeed.feed.kinds.gathering import Kinds, KindsOrder
+from barfeed.feed.market.record import MarketRecord
+from barfeed.replay.exchange import Request
+from barfeed.replay.tapes.generator import generate
+from market_world import MarketWorld
+from storage import opened
+from world import ms
+
+TARGET_MS = ms(2026, 3, 10, 13)
+# Half a minute after the hour, in which nothing of /futures/data is published yet.
+NOW_MS = TARGET_MS + HOUR_MS + 30_000
+# By then all is.
+LATER_MS = 6 * MINUTE_MS
+SYMBOLS = ("1000PEPEUSDT", "BTCUSDT", "ETHUSDT")
+TAPES = [generate(symbol, "1h", TARGET_MS - 40 * 24 * HOUR_MS, 41 * 24, seed=5) for symbol in SYMBOLS]
+WINDOW = 48
+ONE_HOUR = Interval.ONE_HOUR
+LATE = '[[fault]]\nkind = "empty"\npath = "openInterestHist"\n'
+REFUSED = '[[fault]]\nkind = "status"\nstatus = 400\npath = "premiumIndexKlines"\n'
+
+
+class KindsWorld(MarketWorld):
+    """A market whose feed has every kind, or some."""
+
+    def __init__(self, folder: Path, now_ms: int = NOW_MS, *names: str) -> None:
+        super().__init__(folder, TAPES, now_ms)
+        self.with_kinds(*(names or KINDS))
+
+    def with_kinds(self, *names: str, dry_run: bool = False) -> None:
+        """Feed these."""
+        order = KindsOrder(tuple(KINDS[name] for name in names), Reach(6, WINDOW), 15.0, dry_run=dry_run)
+        self.feed = self.feed._replace(kinds=Kinds(order, self.store, self.rest, Limits(self.clock)))
+
+    def told(self, kind: Kind, symbol: str, first_ms: int, last_ms: int) -> list[tuple[Any, ...]]:
+        """What the exchange has of it: `timestamp` and values."""
+        query = kind.query(symbol, ONE_HOUR, first_ms, last_ms, kind.rows_max)
+        text = "&".join(f"{name}={value}" for name, value in query.items())
+        answer = self.exchange.handle(Request("GET", kind.path, text, {}))
+        rows = read_rows(kind, answer.body) if answer.status == 200 else []
+        return [(kind.stamp.start_ms(row.stamp_ms, HOUR_MS), *row.values) for row in rows]
+
+    def kept(self, kind: Kind, symbol: str) -> list[tuple[Any, ...]]:
+        """What the store has, read by nobody's code but DuckDB's."""
+        columns = ", ".join(kind.names)
+        query = f"SELECT epoch_ms(timestamp), {columns} FROM {kind.table(ONE_HOUR)} WHERE symbol = ? ORDER BY timestamp"
+        with opened(self.duckdb, read_only=True) as connection:
+            return connection.execute(query, [symbol]).fetchall()
+
+    def known(self, kind: Kind) -> dict[tuple[str, int], int]:
+        """When each row is said to have been known, by symbol and `timestamp`."""
+        query = f"SELECT symbol, epoch_ms(timestamp), epoch_ms(known_at) FROM {kind.table(ONE_HOUR)}"
+        with opened(self.duckdb, read_only=True) as connection:
+            return {(symbol, at_ms): known_ms for symbol, at_ms, known_ms in connection.execute(query).fetchall()}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> KindsWorld:
+    return KindsWorld(tmp_path)
+
+
+def left(record: MarketRecord) -> dict[str, str]:
+    assert record.kinds
+    return {each.kind: each.status for each in record.kinds.kinds}
+
+
+def pass_on(world: KindsWorld, fault: str = "") -> MarketRecord:
+    """One pass an hour later."""
+    world.clock.go_to(world.clock.now_ms + HOUR_MS)
+    world.exchange.requests.clear()
+    return world.run_pass(fault, catch_up=True)
+
+
+def test_a_first_pass_has_a_window_of_every_kind_as_the_exchange_tells_it(world: KindsWorld) -> None:
+    record = world.run_pass(catch_up=True)
+    assert (record.status, record.exit_code, set(left(record).values())) == ("appended", 0, {"appended"})
+    for kind in KINDS.values():
+        last_ms = min(kind.newest_due_ms(NOW_MS, ONE_HOUR), TARGET_MS + HOUR_MS)
+        first_ms = last_ms - (WINDOW - 1) * HOUR_MS if kind.length else last_ms // HOUR_MS * HOUR_MS - WINDOW * HOUR_MS
+        for symbol in SYMBOLS:
+            assert world.kept(kind, symbol) == world.told(kind, symbol, first_ms, last_ms), (kind.name, symbol)
+
+
+def test_the_other_columns_of_klines_come_of_the_same_request(world: KindsWorld) -> None:
+    world.with_kinds("klines")
+    world.run_pass(catch_up=True)
+    assert world.exchange.requests["/fapi/v1/klines"] == len(SYMBOLS)
+    pass_on(world)
+    assert world.exchange.requests["/fapi/v1/klines"] == len(SYMBOLS)
+    assert len(world.kept(KINDS["klines"], "BTCUSDT")) == WINDOW + 1
+
+
+def test_a_store_that_has_bars_already_gets_their_other_columns_by_itself(tmp_path: Path) -> None:
+    world = KindsWorld(tmp_path, NOW_MS, "klines")
+    with_kinds, world.feed = world.feed, world.feed._replace(kinds=None)
+    world.run_pass(catch_up=True)
+    world.feed = with_kinds
+    assert left(pass_on(world)) == {"klines": "appended"}
+    assert len(world.kept(KINDS["klines"], "BTCUSDT")) == WINDOW
+
+
+def test_who_names_no_kind_has_none(world: KindsWorld) -> None:
+    world.feed = world.feed._replace(kinds=None)
+    record = world.run_pass(catch_up=True)
+    assert record.kinds is None
+    assert "kinds" not in json.loads(Path(record.manifest_path or "").read_text())
+    assert world.exchange.requests == {"/fapi/v1/time": 1, "/fapi/v1/exchangeInfo": 1, "/fapi/v1/klines": 3}
+    with opened(world.duckdb, read_only=True) as connection:
+        tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    assert tables == {"ohlcv_1h", "symbols"}
+
+
+def test_what_is_published_later_is_had_by_a_later_look_at_the_same_bar(world: KindsWorld) -> None:
+    interest = KINDS["open_interest"]
+    first = world.run_pass(catch_up=True)
+    assert world.kept(interest, "BTCUSDT")[-1][0] == TARGET_MS - HOUR_MS
+    # of funding a minute later, of the others five
+    assert first.again_ms == TARGET_MS + HOUR_MS + MINUTE_MS
+    world.clock.go_to(NOW_MS + LATER_MS)
+    record = world.run_pass(catch_up=True)
+    assert record.again_ms is None
+    assert world.kept(interest, "BTCUSDT")[-1][0] == TARGET_MS
+    assert world.known(interest)["BTCUSDT", TARGET_MS] == TARGET_MS + HOUR_MS + 5 * MINUTE_MS
+
+
+def test_what_is_late_is_told_published_without_and_had_by_the_next_pass(world: KindsWorld) -> None:
+    interest = KINDS["open_interest"]
+    world.run_pass(catch_up=True)
+    record = pass_on(world, LATE)
+    assert (record.status, record.exit_code, len(record.fresh)) == ("kind_late", 3, 3)
+    assert {kind: status for kind, status in left(record).items() if status != "appended"} == {
+        "funding": left(record)["funding"], "open_interest": "kind_late",
+    }  # fmt: skip
+    [(message, hint)] = record.complaints
+    assert message == (
+        "3 series (1000PEPEUSDT, BTCUSDT, ETHUSDT): open_interest of 2026-03-10 13:00 is due,"
+        " and the exchange does not show it yet"
+    )
+    assert hint == "the next pass asks for it again: it is late, not lost"
+    assert " kinds=11 " in record.line()
+    assert " kinds_failed=open_interest " in record.line()
+    assert record.line().startswith("failed=kind_late exit=3 series=3 appended=3 ")
+    # It was there for nobody before this pass had it, whatever its period.
+    record = pass_on(world)
+    assert (record.exit_code, left(record)["open_interest"]) == (0, "appended")
+    had_ms = world.clock.now_ms
+    known = world.known(interest)
+    assert known["BTCUSDT", TARGET_MS] == had_ms
+    assert known["BTCUSDT", TARGET_MS + HOUR_MS] == TARGET_MS + 2 * HOUR_MS + 5 * MINUTE_MS
+    assert world.kept(interest, "BTCUSDT") == world.told(
+        interest, "BTCUSDT", TARGET_MS - WINDOW * HOUR_MS, TARGET_MS + HOUR_MS
+    )
+
+
+def test_one_kind_s_trouble_is_no_other_s(world: KindsWorld) -> None:
+    world.run_pass(catch_up=True)
+    record = pass_on(world, REFUSED)
+    statuses = left(record)
+    assert statuses.pop("premium_index") == "exchange_refused"
+    assert set(statuses.values()) <= {"appended", "up_to_date"}
+    assert (record.exit_code, record.is_of_use, len(record.fresh)) == (5, True, 3)
+    assert left(pass_on(world))["premium_index"] == "appended"
+    assert [at_ms for at_ms, *_ in world.kept(KINDS["premium_index"], "ETHUSDT")][-2:] == [
+        TARGET_MS + HOUR_MS, TARGET_MS + 2 * HOUR_MS,
+    ]  # fmt: skip
+
+
+def test_what_the_exchange_contradicts_is_not_appended_and_told_with_both_values(world: KindsWorld) -> None:
+    world.run_pass(catch_up=True)
+    with opened(world.duckdb) as connection:
+        connection.execute(
+            "UPDATE mark_price_1h SET close = close + 1 WHERE symbol = 'BTCUSDT' AND epoch_ms(timestamp) = ?",
+            [TARGET_MS],
+        )
+    record = pass_on(world)
+    assert (record.exit_code, left(record)["mark_price"]) == (1, "mismatch")
+    [(message, _)] = record.complaints
+    assert message.startswith(
+        "BTCUSDT 1h mark_price: 1 of 5 stored rows differ from the exchange; first: 2026-03-10 13:00"
+    )
+    assert world.kept(KINDS["mark_price"], "BTCUSDT")[-1][0] == TARGET_MS
+    assert world.kept(KINDS["mark_price"], "ETHUSDT")[-1][0] == TARGET_MS + HOUR_MS
+
+
+def test_a_dry_run_tells_what_would_be_appended_and_makes_nothing(world: KindsWorld) -> None:
+    world.run_pass(catch_up=True)
+    before = world.duckdb.read_bytes()
+    world.with_kinds("premium_index", "open_interest", dry_run=True)
+    world.clock.go_to(NOW_MS + HOUR_MS)
+    record = world.run_pass(catch_up=True, dry_run=True)
+    assert record.kinds
+    assert record.kinds.appended == 6
+    assert " would_append_rows=6 " in record.line()
+    assert world.duckdb.read_bytes() == before
+
+
+def test_the_same_pass_twice_appends_nothing(world: KindsWorld) -> None:
+    world.run_pass(catch_up=True)
+    world.clock.go_to(world.clock.now_ms + 5_000)
+    world.exchange.requests.clear()
+    record = world.run_pass(catch_up=True)
+    assert record.kinds
+    assert (record.exit_code, record.kinds.appended) == (0, 0)
+    # Whether funding was settled since nobody knows, nor whether there is a spot market by now.
+    assert world.exchange.requests == {
+        "/fapi/v1/time": 1, "/fapi/v1/exchangeInfo": 1, "/fapi/v1/klines": 3, "/fapi/v1/fundingRate": 2,
+        "/api/v3/klines": 1,
+    }  # fmt: skip
+
+
+def test_what_has_no_spot_market_is_nobody_s_trouble(world: KindsWorld) -> None:
+    assert world.run_pass(catch_up=True).exit_code == 0
+    assert world.kept(KINDS["spot_klines"], "1000PEPEUSDT") == []
+    assert len(world.kept(KINDS["spot_klines"], "BTCUSDT")) == WINDOW
+
+
+def test_the_manifest_has_each_kind(world: KindsWorld) -> None:
+    record = world.run_pass(LATE, catch_up=True)
+    told = json.loads(Path(record.manifest_path or "").read_text())
+    assert [each["kind"] for each in told["kinds"]][:2] == ["klines", "mark_price"]
+    assert told["kinds"][1] == {
+        "kind": "mark_price", "status": "appended", "series": 3, "validated": 0, "appended": 144, "message": "",
+        "hint": "", "failed": [], "warnings": [],
+    }  # fmt: skip
+    assert told["kinds_again"] == "2026-03-10 14:01"
+    assert told["durations_sec"]["kinds"] >= 0
+
+
+def test_a_watch_looks_again_when_there_is_more_to_be_had_of_a_bar(tmp_path: Path) -> None:
+    world = KindsWorld(tmp_path, NOW_MS - 20_000, "premium_index", "funding", "open_interest")
+    records = world.watch(4, kinds_within=ONE_HOUR)
+    assert [record.target_ms for record in records] == [TARGET_MS] * 3 + [TARGET_MS + HOUR_MS]
+    assert [record.exit_code for record in records] == [0] * 4
+    # The windows are given out once a bar.
+    assert [len(record.fresh) for record in records] == [3, 0, 0, 3]
+    assert world.known(KINDS["open_interest"])["BTCUSDT", TARGET_MS] == TARGET_MS + HOUR_MS + 5 * MINUTE_MS
+    with duckdb.connect(world.duckdb, read_only=True) as connection:
+        assert "kinds_late" not in {
+            name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+        }
