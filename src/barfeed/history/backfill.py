@@ -18,10 +18,10 @@ from barfeed.domain.rules import Finding
 from barfeed.domain.sources import Note, Part, Rows
 from barfeed.exchange.archive import Archive
 from barfeed.exchange.paging import RestHistory
-from barfeed.history import filling
-from barfeed.history.backfill_report import NOBODY, Progress, Report, difference_finding
-from barfeed.history.ending import Ending
-from barfeed.history.filling import KEEP_ROWS, SourceName
+from barfeed.history.filling import decisions
+from barfeed.history.filling.decisions import KEEP_ROWS, SourceName
+from barfeed.history.filling.ending import Ending
+from barfeed.history.filling.report import NOBODY, Progress, Report, difference_finding
 from barfeed.history.imports import LEVEL_BREAK, NOTHING, Import, level_note, refuse_stranger, seam_notes
 from barfeed.history.own_files import OwnFile
 from barfeed.machine.clock import Clock
@@ -106,7 +106,7 @@ class Backfill:
     def _wanted(self) -> Gap | None:
         """The bars that were asked for and are closed; None where there are none."""
         order = self._order
-        end_ms = filling.end_ms(order.to_ms, self._tools.rest.settled_ms, self._step_ms)
+        end_ms = decisions.end_ms(order.to_ms, self._tools.rest.settled_ms, self._step_ms)
         begin_ms = order.from_ms
         if begin_ms is None:
             begin_ms = 0 if order.is_own else self._first_ms()
@@ -115,7 +115,7 @@ class Backfill:
     def _first_ms(self) -> int:
         first = self._tools.rest.first_bar()
         if first is None:
-            raise filling.no_bar_yet(self._order.series)
+            raise decisions.no_bar_yet(self._order.series)
         return first.open_time_ms
 
     def _refuse_unread(self) -> None:
@@ -160,7 +160,7 @@ class Backfill:
             for own in self._order.files:
                 self._take_own(own, wanted)
             return
-        for source, spans in filling.plan(self._order.source, self._missing, self._tools.rest.now_ms, self._step_ms):
+        for source, spans in decisions.plan(self._order.source, self._missing, self._tools.rest.now_ms, self._step_ms):
             if source == "rest":
                 self._take_from_rest(spans)
             else:
@@ -213,9 +213,9 @@ class Backfill:
     def _broken(self, span: Gap) -> str:
         """What is wrong with the bars of a file that holds `span`, empty where nothing is."""
         if beside := self._staging.keep_only(span):
-            return filling.not_of_its_time(beside)
+            return decisions.not_of_its_time(beside)
         findings = self._findings()
-        return filling.broken_file(findings, self._count()) if findings else ""
+        return decisions.broken_file(findings, self._count()) if findings else ""
 
     def _findings(self) -> list[Finding]:
         """What of what is staged breaks a rule, the first of it."""
@@ -232,13 +232,13 @@ class Backfill:
         # Only from here on may it be stored, should Ctrl-C come.
         self._staged = self._staging.rows()
         if lacking:
-            self._tell(filling.lacking(part.name, lacking))
+            self._tell(decisions.lacking(part.name, lacking))
         spans = sorted([*lacking, *flat])
         for page in self._tools.rest.fetch(spans) if spans else ():
             self._put_rows(page, only=spans)
         if flat:
             traded = len([bar for bar in self._staging.bars(flat) if bar.volume > 0])
-            self._tell(filling.flat(part.name, flat, traded))
+            self._tell(decisions.flat(part.name, flat, traded))
 
     def _flat_ms(self, spans: Sequence[Gap]) -> list[int]:
         """The open_times in `spans` of what is staged and was not traded."""
@@ -249,7 +249,7 @@ class Backfill:
         users = Import(self._staging, self._order.series, self._order.force_name)
         self._tell(*users.stage(own, wanted))
         if findings := self._findings():
-            broken = filling.broken_file(findings, self._count())
+            broken = decisions.broken_file(findings, self._count())
             self._staging.clear()
             raise UsageError(
                 f"{own}: {broken}",
@@ -314,7 +314,7 @@ class Backfill:
         if findings := self._findings():
             rules = self._count()
             self._forget()
-            raise filling.broken_answer(
+            raise decisions.broken_answer(
                 self._order.series, findings, rules, self._order.repair, is_begun=self.report.appended > 0
             )
 
@@ -336,7 +336,7 @@ class Backfill:
         self.report.coverage = coverage
         self.report.holes = self._ending.before(holes, wanted)
         ended = self._ending.said(coverage.last_ms)
-        self._tell(*filling.last_notes(self._order.series, ended, self._not_traded_ms))
+        self._tell(*decisions.last_notes(self._order.series, ended, self._not_traded_ms))
 
     def _tell(self, *notes: Note) -> None:
         for note in notes:

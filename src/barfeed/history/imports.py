@@ -13,7 +13,7 @@ from barfeed.domain.errors import UsageError
 from barfeed.domain.grid import Gap
 from barfeed.domain.kinds import file_names
 from barfeed.domain.sources import Note
-from barfeed.history.backfill_report import difference_finding
+from barfeed.history.filling.report import difference_finding
 from barfeed.history.own_files import Member, MemberUnreadable, OwnFile, expect_duckdb, opened, within
 from barfeed.store.incoming.columns import HEADERLESS
 from barfeed.store.incoming.foreign import SourceUnreadable

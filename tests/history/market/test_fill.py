@@ -13,7 +13,7 @@ from barfeed.domain.errors import (
     ExchangeUnavailable,
     SymbolGone,
 )
-from barfeed.history.backfill_report import difference_finding
+from barfeed.history.filling.report import difference_finding
 from barfeed.store import revisions
 from barfeed.store.duckdb import Store
 from barfeed.store.incoming.staging import Difference

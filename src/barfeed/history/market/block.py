@@ -7,8 +7,8 @@ from barfeed.domain.bars import Interval
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import TURNOVER_RULES, Finding
 from barfeed.domain.sources import Csv, Lines, Note, Rows
-from barfeed.history import filling
-from barfeed.history.backfill_report import difference_finding
+from barfeed.history.filling import decisions
+from barfeed.history.filling.report import difference_finding
 from barfeed.history.market import jobs
 from barfeed.history.market.asking import File, Page
 from barfeed.history.market.jobs import Filled
@@ -64,7 +64,7 @@ class Block:
             each.unfiled += asked
             return 0
         if lacking := jobs.absent(asked, opens_ms, self._interval.ms):
-            self._tell(each, filling.lacking(file.part.name, lacking))
+            self._tell(each, decisions.lacking(file.part.name, lacking))
             each.unsound += lacking
         return self._add(file, file.data, opens_ms, (each.wanted,))
 
@@ -77,7 +77,7 @@ class Block:
             return None
         span = file.part.span
         if beside := sum(not span.first_ms <= at_ms <= span.last_ms for at_ms in opens_ms):
-            self._refuse_file(file, filling.not_of_its_time(beside))
+            self._refuse_file(file, decisions.not_of_its_time(beside))
             return None
         return opens_ms
 
@@ -126,14 +126,14 @@ class Block:
     def _is_refused(self, number: int, its: Broken) -> bool:
         came = self._came[number]
         if isinstance(came, File):
-            self._refuse_file(came, filling.broken_file(its.findings, its.rules))
+            self._refuse_file(came, decisions.broken_file(its.findings, its.rules))
             came.job.of.unfiled += self._asked(came)
             return True
         each, findings = came.job.of, self._not_let_pass(came.job.of, number, its.findings)
         rules = its.rules - len(its.findings) + len(findings)
         if rules:
             repair, is_begun = self._repair(each.symbol), each.report.appended > 0
-            each.failure = each.failure or filling.broken_answer(
+            each.failure = each.failure or decisions.broken_answer(
                 each.series, findings or its.findings, rules, repair, is_begun=is_begun
             )
         return rules > 0

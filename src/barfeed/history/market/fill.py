@@ -17,8 +17,8 @@ from barfeed.domain.sources import Note, Rows
 from barfeed.exchange import paging
 from barfeed.exchange.paging import WEIGHT_BUDGET_MIN
 from barfeed.exchange.steps import AskEach, Crowd
-from barfeed.history import ending, filling
-from barfeed.history.filling import KEEP_ROWS
+from barfeed.history.filling import decisions, ending
+from barfeed.history.filling.decisions import KEEP_ROWS
 from barfeed.history.market import jobs
 from barfeed.history.market.asking import Answer, Asking, First, Page, Trouble
 from barfeed.history.market.block import Block
@@ -167,7 +167,7 @@ class MarketBackfill:
         if answer.bar:
             self._block.begins(answer.of, answer.bar.open_time_ms)
         else:
-            answer.of.failure = filling.no_bar_yet(answer.of.series)
+            answer.of.failure = decisions.no_bar_yet(answer.of.series)
 
     def _reached(self, bars: int, at_ms: int) -> None:
         self._progress.reached(bars, at_ms, self._asking.used_weight)
@@ -236,7 +236,7 @@ class MarketBackfill:
             if not (each.failure or each.is_quiet):
                 each.report.holes = jobs.holes(each, gaps.get(each.symbol, ()))
             for name, spans in each.flat:
-                self._tell(each, filling.flat(name, spans, traded[each.symbol, name]))
+                self._tell(each, decisions.flat(name, spans, traded[each.symbol, name]))
             self._tell_its_end(each)
 
     def _tell_its_end(self, each: Filled) -> None:
@@ -244,7 +244,7 @@ class MarketBackfill:
         has_news = each.report.appended or each.left_out
         stored_ms = each.report.coverage.last_ms if each.report.coverage else None
         said = ending.said(each.now, ends_ms, each.left_out, stored_ms, self._step_ms) if has_news else ""
-        for note in filling.last_notes(each.series, said, each.not_traded_ms):
+        for note in decisions.last_notes(each.series, said, each.not_traded_ms):
             self._tell(each, note)
 
     def _tell(self, each: Filled, note: Note) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from barfeed.domain.bars import Interval
 from barfeed.domain.market.telling import Word, rank
 from barfeed.domain.sources import Note
-from barfeed.history.backfill_report import Progress
+from barfeed.history.filling.report import Progress
 from barfeed.history.market.jobs import Filled
 from barfeed.machine.clock import Clock
 

@@ -18,9 +18,9 @@ from barfeed.exchange import archive
 from barfeed.exchange.archive import Period
 from barfeed.exchange.paging import PAGE_ROWS
 from barfeed.exchange.refusals import SYMBOL_CODES
-from barfeed.history import filling
-from barfeed.history.backfill_report import Report
-from barfeed.history.filling import SourceName
+from barfeed.history.filling import decisions
+from barfeed.history.filling.decisions import SourceName
+from barfeed.history.filling.report import Report
 from barfeed.store.market import BEGINNING_MS
 
 # Nothing trades in these any more, or yet.
@@ -131,7 +131,7 @@ def wanted(order: MarketFill, each: Filled, settled_ms: int) -> Gap | None:
     """The bars of one series that are asked for, closed, and its own; None where there are none."""
     if each.failure or each.is_quiet or each.now.stage in _NOT_BEGUN:
         return None
-    end_ms = filling.end_ms(order.to_ms, settled_ms, each.step_ms)
+    end_ms = decisions.end_ms(order.to_ms, settled_ms, each.step_ms)
     if (its_end_ms := end_of(each)) is not None:
         # One that opens then is none, though the exchange goes on showing flat ones.
         end_ms = min(end_ms, life.last_bar(its_end_ms, each.step_ms) + each.step_ms)
@@ -179,7 +179,7 @@ def planned(order: MarketFill, series: Iterable[Filled], now_ms: int) -> Jobs:
     """All that is missing of all series."""
     pages, files = [], []
     for each in series:
-        plan = filling.plan(order.source, each.missing, now_ms, each.step_ms)
+        plan = decisions.plan(order.source, each.missing, now_ms, each.step_ms)
         by_name: dict[str, list[Gap]] = {"rest": [], "archive": []}
         for name, spans in plan:
             by_name[name] += spans

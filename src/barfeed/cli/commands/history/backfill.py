@@ -21,7 +21,7 @@ from barfeed.domain.errors import BarfeedError, UsageError
 
 if TYPE_CHECKING:
     from barfeed.history.backfill import Backfill, Order, Tools
-    from barfeed.history.backfill_report import Report
+    from barfeed.history.filling.report import Report
     from barfeed.history.own_files import OwnFile
 
 EXIT_CODES = """\b
