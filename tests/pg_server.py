@@ -1,7 +1,6 @@
 """A PostgreSQL server of the tests' own: started once a process, stopped at its end, a new database for each test."""
 
 import atexit
-import getpass
 import os
 import shutil
 import signal
@@ -74,16 +73,20 @@ class PostgresServer:
         if self._process is None:
             return
         if number == signal.SIGKILL:
-            os.killpg(self._process.pid, number)
+            self.signal(number)
         else:
             self._process.send_signal(number)
         self._process.wait(30)
         self._process = None
 
     def signal(self, number: int) -> None:
-        """A signal for all its processes."""
+        """A signal for all its processes, the one that would start others first."""
         assert self._process
-        os.killpg(self._process.pid, number)
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for each in (pid, *map(int, children)):
+            with suppress(ProcessLookupError):
+                os.kill(each, number)
 
     @contextmanager
     def connected(self, database: str = "postgres", **how: Any) -> Iterator[psycopg.Connection[Any]]:
@@ -121,7 +124,7 @@ def new_folder() -> Path:
 
 def _user() -> dict[str, Any]:
     """PostgreSQL does not run as root."""
-    return {"user": "nobody", "group": "nogroup", "extra_groups": []} if getpass.getuser() == "root" else {}
+    return {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.getuid() == 0 else {}
 
 
 def _free_port() -> int:

@@ -30,7 +30,7 @@ HOMES = {
     "click": "cli",
     "duckdb": "store",
     "obstore": "store/lake",
-    "psycopg": "store/postgres",
+    "psycopg": "store/postgres/link",
     "urllib3": "exchange/transport",
     "aiohttp": "exchange/transport",
     "websockets": "exchange/stream",

@@ -63,6 +63,7 @@ def test_the_defaults_are_the_documented_ones(ask: Ask) -> None:
     assert dataclasses.asdict(ask()) == {
         "n_recent": 6,
         "duckdb": Path("data/ohlcv.duckdb"),
+        "store": "",
         "persist_dir": Path("data/feed"),
         "dataset": "",
         "buffer_hours": 6,
@@ -113,6 +114,7 @@ def test_the_defaults_are_the_documented_ones(ask: Ask) -> None:
 EVERY = {
     "n_recent": ("9", "9", 9),
     "duckdb": ("x/y.duckdb", "'x/y.duckdb'", Path("x/y.duckdb")),
+    "store": ("postgresql://db/market", "'postgresql://db/market'", "postgresql://db/market"),
     "persist_dir": ("feed", "'feed'", Path("feed")),
     "dataset": ("MINE, 60", "'MINE, 60'", "MINE, 60"),
     "buffer_hours": ("0", "0", 0),

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 _SERIES = ("symbol", "interval", "symbols", "intervals")
-_KNOWN_TO_MOST = ("config", "duckdb", *_SERIES, "base_url")
+_KNOWN_TO_MOST = ("config", "duckdb", "store", *_SERIES, "base_url")
 _KNOWN = {
     "backfill": ("config", "duckdb", "symbol", "interval", "base_url"),
     "prune": ("config", "persist_dir", "dataset", *_SERIES),

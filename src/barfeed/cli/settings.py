@@ -16,6 +16,7 @@ import click
 
 from barfeed.cli.values.addresses import check_address, is_binance, is_server
 from barfeed.cli.values.paths import Lake, MeantLake, MeantPath, stray_ends
+from barfeed.cli.values.stores import Database, MeantDatabase, no_database
 from barfeed.domain import grid
 from barfeed.domain.bars import Series
 from barfeed.domain.errors import UsageError
@@ -42,6 +43,9 @@ class Settings:
 
     n_recent: int = _setting(6, "Closed bars to pull and validate with.", at_least=2, at_most=1500)
     duckdb: Path = _setting(Path("data/ohlcv.duckdb"), "The store, a DuckDB file.")
+    store: Database = _setting(
+        Database(""), "The store, a PostgreSQL database, as postgresql://feeder@db/market.  [instead of --duckdb]"
+    )
     persist_dir: Path = _setting(Path("data/feed"), "Root of the artifacts.")
     dataset: str = _setting(
         "", "Label whose slug names the artifact folder.  [default: the series, as BINANCE_BTCUSDT.P, 60]"
@@ -88,7 +92,7 @@ class Settings:
     settle_sec: float = _setting(10.0, "Do not pull earlier than this after the close.", at_least=0, at_most=600)
     max_skew_sec: float = _setting(5.0, "Warn when the machine's clock is further off.", at_least=0, at_most=1e10)
     lock_timeout_sec: float = _setting(
-        30.0, "Wait for another process to let go of the store.", at_least=0, at_most=3000
+        30.0, "Wait for who has the store, or for a database that is away.", at_least=0, at_most=3000
     )
     then: str = _setting("", "Shell command to run after each published inference CSV.")
     then_timeout_sec: float = _setting(600.0, "How long that command may take.", at_least=1, at_most=3000)
@@ -228,6 +232,8 @@ def options_of(*names: str, **says: str) -> Callable[[_Command], _Command]:
         for field in reversed(dataclasses.fields(Settings)):
             if field.name in wanted:
                 command = _option(field, _TYPES[field.name], says.get(field.name))(command)
+        if "duckdb" in wanted and "store" not in wanted:
+            command = no_database(command)
         return _config_option(command)
 
     return decorate
@@ -372,7 +378,7 @@ def _fits(value: object, kind: Any) -> bool:
 
 
 _MANY = tuple[str, ...]
-_CLICK_TYPES = {_MANY: str, Lake: MeantLake()}
+_CLICK_TYPES = {_MANY: str, Lake: MeantLake(), Database: MeantDatabase()}
 _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", _MANY: "a list of texts"}
 _TYPES = typing.get_type_hints(Settings)
 _NAMES = frozenset(_TYPES)

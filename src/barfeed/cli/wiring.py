@@ -14,6 +14,7 @@ import click
 
 from barfeed.artifacts.writing import slug
 from barfeed.cli.settings import Settings
+from barfeed.cli.values.stores import meant_database
 from barfeed.domain import grid
 from barfeed.domain.acceptance import Terms
 from barfeed.domain.bars import HOUR_MS, Interval, Series
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from barfeed.history.mending.repair import Repair
     from barfeed.operate.metrics.collector import Collector
     from barfeed.store.lake.lake import Lake
+    from barfeed.store.port.history import History
+    from barfeed.store.postgres.server import Server
 
 
 # Cycles are heard of, passes, or both.
@@ -51,7 +54,7 @@ def wire(settings: Settings, remedies: Remedies) -> tuple[Feed, Order, Rest]:
     order = _order(settings, remedies)
     clock = SystemClock()
     folder = settings.persist_dir / slug(order.dataset)
-    store = open_store(settings, clock)
+    store = open_history(settings, clock)
     kinds = open_kinds(settings, {order.series.interval: order.window_bars}, store, clock)
     feed = Feed(store, folder, clock, open_lake(settings, clock), kinds.get(order.series.interval))
     return feed, order, open_rest(settings, clock)
@@ -184,8 +187,42 @@ def terms(settings: Settings) -> Terms | None:
     return Terms(settings.accept_within, settings.accept_volume_within, settings.pause_sec)
 
 
+def open_history(settings: Settings, clock: Clock) -> "History":
+    """The store that the settings name, to feed; nothing is asked or opened yet."""
+    address = meant_database(settings.store)
+    return open_database(settings, address, clock) if address else open_store(settings, clock)
+
+
+def open_database(settings: Settings, address: str, clock: Clock) -> "Server":
+    """The database at an address, to write to; nothing is asked or opened yet."""
+    if settings.lake:
+        raise UsageError(
+            "--lake does not go with --store: it is made of a DuckDB file", hint="leave one of the two out"
+        )
+    if settings.kinds:
+        raise UsageError(
+            "--kinds does not go with --store: they are kept in a DuckDB file", hint="leave one of the two out"
+        )
+    with needs_postgres():
+        # Imported here: most feeds have a file.
+        from barfeed.store.postgres.server import Server  # noqa: PLC0415
+    return Server(address, clock, settings.lock_timeout_sec, settings.persist_dir / "servers.json")
+
+
+@contextmanager
+def needs_postgres() -> Iterator[None]:
+    """`UsageError` where the library that speaks to a database is not installed."""
+    try:
+        yield
+    except ImportError as missing:
+        raise UsageError(
+            f"--store needs a library that is not installed: {missing.name or 'libpq'}",
+            hint="pip install 'barfeed[postgres]'",
+        ) from None
+
+
 def open_store(settings: Settings, clock: Clock) -> Embedded:
-    """The store that the settings name."""
+    """The DuckDB file that the settings name."""
     return Embedded(settings.duckdb, clock, settings.lock_timeout_sec)
 
 
@@ -200,10 +237,10 @@ def open_lake(settings: Settings, clock: Clock) -> "Lake | None":
 
 
 def open_kinds(
-    settings: Settings, window_bars: Mapping[Interval, int], store: Embedded, clock: Clock, *, of_many: bool = False
+    settings: Settings, window_bars: Mapping[Interval, int], store: "History", clock: Clock, *, of_many: bool = False
 ) -> "dict[Interval, Kinds]":
     """The kinds that are fed beside the bars of each interval; `UsageError` for one that there is not."""
-    if not settings.kinds:
+    if not settings.kinds or store.file is None:
         return {}
     # Imported here: most feeds have bars alone.
     from barfeed.domain.kinds.plan import Reach  # noqa: PLC0415
@@ -221,7 +258,7 @@ def open_kinds(
     )
     spot, limits = Rest(settings.spot_url, open_transport(settings.spot_url, clock), clock), Limits(clock)
     return {
-        interval: Kinds(order._replace(reach=Reach(settings.n_recent, bars)), store, spot, limits)
+        interval: Kinds(order._replace(reach=Reach(settings.n_recent, bars)), store.file, spot, limits)
         for interval, bars in window_bars.items()
     }
 

@@ -199,6 +199,19 @@ def _refuse_mismatches(
         )
 
 
+def same_to_the_bit(series: Series, bars: Sequence[Bar], stored: Sequence[Bar], remedies: Remedies) -> None:
+    """Return where what another feeder stored first is the same to the bit: -0.0 is not 0.0. Raises `Mismatch`."""
+    theirs = {bar.open_time_ms: bar for bar in stored}
+    other = [bar for bar in bars if repr(theirs.get(bar.open_time_ms)) != repr(bar)]
+    if other:
+        first = theirs.get(other[0].open_time_ms)
+        raise Mismatch(
+            f"{series}: another feeder stored {grid.text(other[0].open_time_ms)} meanwhile with other values:"
+            f" {first and first.values}, the exchange says {other[0].values}",
+            hint=f"see both versions, and take the exchange's if it is right: {remedies.repair}",
+        )
+
+
 def _unknown(pulled: Sequence[Bar], stored: Sequence[Bar]) -> list[Finding]:
     theirs = {bar.open_time_ms for bar in pulled}
     return [

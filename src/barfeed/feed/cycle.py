@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from barfeed.artifacts.writing import Run, has_published
@@ -25,7 +26,7 @@ from barfeed.exchange.rest import Conversation
 from barfeed.feed import cycle_log
 from barfeed.feed.asking.confirmation import Confirmed, confirm
 from barfeed.feed.asking.settling import Settling
-from barfeed.feed.hour import Hour, Overtaken
+from barfeed.feed.hour import Hour, Overtaken, but_once_more
 from barfeed.feed.order import Feed, Order
 from barfeed.feed.record import Record, pending_text
 
@@ -77,6 +78,7 @@ class _Cycle:
         self._talk = talk
         self._settling = Settling(talk, order.series.interval, order.settle_sec, order.heard_ms)
         self._record = Record(order.series, order.dataset, order.inference_source, order.dry_run, feed.clock)
+        self._is_standing_in = False
         self._hour = Hour(feed, order, talk, self._settling, self._record)
         self._pulled: Pull | None = None
 
@@ -194,7 +196,7 @@ class _Cycle:
     def _newest_stored(self) -> int | None:
         # With the API as the source, a store in trouble is told after the CSV is out, not before.
         patient = suppress(StoreUnusable) if "api" in self._order.inference_source else nullcontext()
-        with patient, self._feed.store.reading(self._order.series) as table:
+        with patient, self._reading() as table:
             return table.coverage().last_ms
         return None
 
@@ -256,10 +258,11 @@ class _Cycle:
     def _keep(self, plan: _Plan, pull: Pull, changes: Sequence[Change] = (), seen_at_ms: int = 0) -> list[Bar]:
         with self._record.step("store"):
             try:
-                return self._append(plan, pull, changes, seen_at_ms)
+                # Whether a COMMIT that broke was made after all, no reading tells: what is inserted again is compared.
+                return but_once_more(partial(self._append, plan, pull, changes, seen_at_ms))
             except StoreUnusable as trouble:
                 # Only reading goes beside another's reading: what was to be changed is not.
-                if changes or not trouble.is_held:
+                if changes or not (trouble.is_held or trouble.is_away):
                     raise
                 return self._give_way(plan, pull, trouble)
 
@@ -270,6 +273,10 @@ class _Cycle:
                 self._record.would_append = table.would_take(append)
                 return self._as_if(table, append, plan.asked)
             appended = table.append(append)
+            if appended < len(append):
+                # Another feeder was first.
+                theirs = table.bars(append[0].open_time_ms)
+                verdict.same_to_the_bit(self._order.series, append, theirs, self._order.remedies)
             window = table.bars(self._start_ms(plan.asked))
         # Only here, behind the commit, is it true.
         self._record.appended = appended
@@ -283,20 +290,44 @@ class _Cycle:
 
         Judged by the store itself, which can be read beside whoever reads it.
         """
-        if not self._order.catch_up:
-            # Without, the next cycle would have to be told of what this one could not append.
-            told = f"{held.hint}; or let the model have its window meanwhile: {self._order.remedies.catch_up}"
-            raise StoreUnusable(str(held), hint=told, is_held=True) from held
-        with self._feed.store.reading(self._order.series) as table:
+        self._expect_catch_up(held)
+        self._stand_in(held)
+        with self._reading() as table:
             append = self._judge(table, plan, pull, ())
             table.would_take(append)
             window = self._as_if(table, append, plan.asked)
         self._record.pending = len(append)
         if append:
-            text = f"{held}: {pending_text(len(append))}"
+            text = f"{held}: {pending_text(len(append), is_away=held.is_away)}"
             self._record.warnings.append(text)
             _log.warning("%s: %s", plan.asked.series, text)
         return window
+
+    def _expect_catch_up(self, trouble: StoreUnusable) -> None:
+        """Return where the next cycle appends what this one cannot; without, it would have to be told of it."""
+        if not self._order.catch_up:
+            told = f"{trouble.hint}; or let the model have its window meanwhile: {self._order.remedies.catch_up}"
+            raise StoreUnusable(str(trouble), hint=told, is_held=True) from trouble
+
+    @contextmanager
+    def _reading(self) -> Iterator["SeriesBars"]:
+        """The store, or what stands in for it while it is away, to look at."""
+        with ExitStack() as opened:
+            try:
+                table = opened.enter_context(self._feed.store.reading(self._order.series))
+            except StoreUnusable as away:
+                if not away.is_away:
+                    raise
+                self._expect_catch_up(away)
+                self._stand_in(away)
+                table = opened.enter_context(self._feed.store.reading(self._order.series))
+            yield table
+
+    def _stand_in(self, away: StoreUnusable) -> None:
+        """Go on with what the model was last given, where the store itself cannot be asked."""
+        if away.is_away and not self._is_standing_in:
+            self._feed = self._feed._replace(store=self._feed.store.stand_in(self._feed.folder, away))
+            self._is_standing_in = True
 
     def _as_if(self, table: "SeriesBars", append: Sequence[Bar], asked: Asked) -> list[Bar]:
         start_ms = self._start_ms(asked)
@@ -322,7 +353,7 @@ class _Cycle:
             why = Why(seen_at_ms, "--on-mismatch accept", self._record.run_time or "")
             return self._feed.store.revising(self._order.series, changes, why, dry_run=self._order.dry_run)
         if self._order.dry_run:
-            return self._feed.store.reading(self._order.series)
+            return self._reading()
         return self._feed.store.appending(self._order.series, create=self._order.catch_up)
 
     def _judge(self, table: "SeriesBars", plan: _Plan, pull: Pull, changes: Sequence[Change]) -> Sequence[Bar]:

@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from barfeed.artifacts.writing import Run, keep_for, run_files
 from barfeed.domain import grid
-from barfeed.domain.errors import ArtifactsUnusable, BarfeedError
+from barfeed.domain.errors import ArtifactsUnusable, BarfeedError, StoreUnusable
 from barfeed.exchange.rest import Conversation
 from barfeed.feed.asking.settling import Settling
 from barfeed.feed.order import Feed, Order
@@ -19,7 +19,19 @@ if TYPE_CHECKING:
     from barfeed.store.duckdb import Store
     from barfeed.store.lake.lake import Lake
 
+_Done = TypeVar("_Done")
+
 _log = logging.getLogger(__name__)
+
+
+def but_once_more(do: Callable[[], _Done]) -> _Done:
+    """What it gives; once more where a database was lost in the middle: it is back, or something stands in for it."""
+    try:
+        return do()
+    except StoreUnusable as lost:
+        if not lost.is_away:
+            raise
+        return do()
 
 
 class Overtaken(Exception):

@@ -353,10 +353,11 @@ class Record(Lived):
         return {"rows": self.coverage.rows, "first": first, "last": last}
 
 
-def pending_text(bars: int) -> str:
-    """What there is to say of bars that a window has and the store has not, for another process had it."""
+def pending_text(bars: int, *, is_away: bool = False) -> str:
+    """What there is to say of bars that a window has and the store has not, for another had it, or it was away."""
     one, it = ("bar is", "it") if bars == 1 else ("bars are", "them")
-    return f"{bars} {one} in the window and not stored yet; the next cycle that gets the file appends {it}"
+    gets = "reaches the database" if is_away else "gets the file"
+    return f"{bars} {one} in the window and not stored yet; the next cycle that {gets} appends {it}"
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from barfeed.cli.market.choice import folder, intervals, label
 from barfeed.cli.settings import Settings
-from barfeed.cli.wiring import open_kinds, open_lake, open_rest, open_store, terms
+from barfeed.cli.wiring import open_history, open_kinds, open_lake, open_rest, terms
 from barfeed.domain import grid
 from barfeed.domain.bars import HOUR_MS, Interval, Series
 from barfeed.domain.errors import UsageError
@@ -29,7 +29,7 @@ def wire_market(settings: Settings, remedies: Callable[[str], Remedies]) -> tupl
     """Each interval's pass, and whom all of them ask; `UsageError` names a wrong setting."""
     selection = Selection.of(settings.symbols)
     clock = SystemClock()
-    store = open_store(settings, clock)
+    store = open_history(settings, clock)
     orders = [_order(settings, selection, each, remedies) for each in intervals(settings)]
     lake = open_lake(settings, clock)
     windows = {each.interval: each.reach.window_bars for each in orders}

@@ -2,45 +2,33 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from barfeed.artifacts.writing import Run
 from barfeed.domain import grid, rules, verdict
-from barfeed.domain.acceptance import Terms
-from barfeed.domain.bars import Bar, Pull, Series
-from barfeed.domain.errors import BarfeedError, ExchangeRefused, Mismatch, StoreEmpty, StoreUnusable
+from barfeed.domain.bars import Pull, Series
+from barfeed.domain.errors import BarfeedError, ExchangeRefused, StoreEmpty
 from barfeed.domain.life import Listing
 from barfeed.domain.market import members, membership
 from barfeed.domain.market.members import Member, Stored
 from barfeed.domain.rules import NOTHING_KNOWN, Asked, Known
-from barfeed.domain.verdict import Held
 from barfeed.exchange.market import Branch
 from barfeed.exchange.refusals import SYMBOL_CODES
 from barfeed.exchange.rest import Conversation
 from barfeed.exchange.steps import AskAll
 from barfeed.feed import cycle_log
 from barfeed.feed.asking.settling import Settling
-from barfeed.feed.hour import Hour, Overtaken
+from barfeed.feed.hour import Hour, Overtaken, but_once_more
 from barfeed.feed.inquiry import is_stored
-from barfeed.feed.market.listings import noted
-from barfeed.feed.market.order import (
-    EARLY_WAIT_SEC,
-    Answered,
-    Answers,
-    Early,
-    MarketOrder,
-    Pulled,
-    nothing_before,
-    pulling,
-)
+from barfeed.feed.market.keeping import Keeping, pulls_of_block
+from barfeed.feed.market.order import EARLY_WAIT_SEC, Answered, Answers, Early, MarketOrder, Pulled, pulling
 from barfeed.feed.market.publication import Publication
 from barfeed.feed.market.record import MarketRecord, Outcome
-from barfeed.feed.market.twice import Contested, Revision, Twice, contested
+from barfeed.feed.market.twice import Twice
 from barfeed.feed.order import Feed
-from barfeed.feed.record import pending_text
 from barfeed.store.incoming.pulls import Pulls, pulls
-from barfeed.store.port.history import MarketBars
 
 if TYPE_CHECKING:
     from barfeed.feed.kinds.gathering import Kinds
@@ -106,7 +94,7 @@ class _Pass:
         self._record.is_early = self._early is not None
         self._hour = Hour(feed, order, talk, self._settling, self._record)
         self._twice = Twice(order, talk, ask)
-        self._contested: list[Contested] = []
+        self._keeping = Keeping(feed, order, talk, self._twice, record=self._record, hour=self._hour)
 
     def live(self) -> MarketRecord:
         with cycle_log.of_cycle(self._record):
@@ -124,7 +112,7 @@ class _Pass:
         target_ms = grid.last_closed(now_ms, self._step_ms)
         self._record.now_ms, self._record.target_ms = now_ms, target_ms
         self._record.carry(self._before)
-        stored = self._stored(target_ms)
+        stored = but_once_more(partial(self._stored, target_ms))
         due = self._due(listed, stored, now_ms)
         with pulls(self._feed.store.beside()) as pulled:
             answers = self._pull([each for each in due if each.symbol not in self._record.carried], pulled)
@@ -134,10 +122,11 @@ class _Pass:
             verdict.trust_clock(everything, now_ms, self._talk.dated_ms, self._settling.needed_sec(now_ms))
             accepted = self._accept(answers, pulled, stored)
             self._hour.refuse_overtaken(target_ms)
-            self._keep(listed, answers, accepted, pulled)
+            self._keeping.keep(listed, answers, accepted, pulled)
             if not order.dry_run:
                 with self._record.step("publish"):
-                    Publication(self._feed.store, order, self._talk, self._ask, self._record).publish(run, due)
+                    publication = Publication(self._keeping, order, self._talk, self._ask, self._record)
+                    but_once_more(partial(publication.publish, run, due))
             if self._feed.kinds and not self._early:
                 self._gather(self._feed.kinds, due, pulled)
 
@@ -160,7 +149,7 @@ class _Pass:
 
     def _stored(self, target_ms: int) -> Stored:
         start_ms = grid.window_start(target_ms, self._order.reach.window_bars, self._step_ms)
-        with self._record.step("store"), self._reading() as table:
+        with self._record.step("store"), self._keeping.reading() as table:
             newest_ms, listed = table.newest(start_ms), membership.by_symbol(table.membership())
             behind = [each for each in listed if each not in newest_ms and self._order.selection.includes(each)]
             newest_ms |= table.newest_of(behind)
@@ -230,7 +219,7 @@ class _Pass:
         return accepted
 
     def _accepted(self, block: Sequence[Member], answers: Answers, pulled: Pulls, stored: Stored) -> Iterator[Member]:
-        pulls_of = _pulls([each for each in block if isinstance(answers[each], Answered)], pulled)
+        pulls_of = pulls_of_block([each for each in block if isinstance(answers[each], Answered)], pulled)
         odd = {member: pull for member, pull in pulls_of.items() if rules.is_odd(pull, self._step_ms)}
         known = self._known(odd, stored) if odd else {}
         for member in block:
@@ -253,7 +242,7 @@ class _Pass:
 
     def _known(self, odd: Mapping[Member, Pull], stored: Stored) -> dict[Member, Known]:
         """What is odd and no news: somebody let it pass, the store has it so, or the symbol was seen not to trade."""
-        with self._reading() as table:
+        with self._keeping.reading() as table:
             held = table.bars({member.symbol: pull.bars[0].open_time_ms for member, pull in odd.items()})
             passed = {member: table.let_pass(member.symbol) for member in odd}
         return {
@@ -279,121 +268,5 @@ class _Pass:
         else:
             self._outcome(member).quiet = str(told.why)
 
-    def _keep(self, listed: Mapping[str, Listing], answers: Answers, accepted: Sequence[Member], pulled: Pulls) -> None:
-        """Compare every series, append what is good of each, note what is listed; or leave that to the next pass."""
-        with self._record.step("store"):
-            try:
-                self._append(listed, answers, accepted, pulled)
-            except StoreUnusable as trouble:
-                if not trouble.is_held:
-                    raise
-                self._give_way(accepted, pulled, trouble)
-        if self._order.accept and self._contested:
-            self._take_its_word(self._order.accept)
-
-    def _take_its_word(self, terms: Terms) -> None:
-        """Ask again about what the exchange contradicts; where it says the same, its word is taken over the store's."""
-        seen_at_ms, agreed = self._feed.clock.utc_ms(), []
-        with self._record.step("ask_again"):
-            for each, trouble in self._twice.said_again(self._contested, terms.pause_sec):
-                if trouble:
-                    self._outcome(each.member).fail(trouble)
-                else:
-                    agreed.append(each)
-        if not agreed:
-            return
-        try:
-            with self._record.step("store"):
-                Revision(self._order, self._record, seen_at_ms).make(self._writing(), agreed)
-        except StoreUnusable as trouble:
-            # The others are appended already.
-            for each in agreed:
-                self._outcome(each.member).fail(trouble)
-
-    def _give_way(self, accepted: Sequence[Member], pulled: Pulls, held: StoreUnusable) -> None:
-        """Judge by the store, which can be read beside whoever reads it, what the next pass that gets it appends."""
-        if not self._order.reach.catch_up:
-            # Without, the next pass would have to be told of what this one could not append.
-            told = f"{held.hint}; or let the models have their windows meanwhile: {self._order.remedies('').catch_up}"
-            raise StoreUnusable(str(held), hint=told, is_held=True) from held
-        new: dict[str, Sequence[Bar]] = {}
-        with self._reading() as table:
-            for block in members.blocks(accepted):
-                new |= self._judge(table, _pulls(block, pulled))
-        self._record.pending = {symbol: bars for symbol, bars in new.items() if bars}
-        for symbol, bars in self._record.pending.items():
-            self._record.outcomes[symbol].pending = len(bars)
-        # Another time: nothing can be changed now.
-        self._contested.clear()
-        if self._record.pending:
-            self._warn(f"{held}: {pending_text(sum(map(len, self._record.pending.values())))}")
-
-    def _append(
-        self, listed: Mapping[str, Listing], answers: Answers, accepted: Sequence[Member], pulled: Pulls
-    ) -> None:
-        """All of it in one transaction."""
-        appended: dict[str, int] = {}
-        with self._writing() as table:
-            for block in members.blocks(accepted):
-                appended |= self._insert(table, self._judge(table, _pulls(block, pulled)))
-            # What was listed some time ago is noted already, and may be so no more.
-            events = [] if self._early else noted(table, self._order, listed, self._talk.now_ms)
-            if not self._order.dry_run:
-                table.note_exchange_gaps(nothing_before(answers), self._talk.now_ms)
-        # Only here, behind the commit, is it true.
-        for symbol, bars in appended.items():
-            self._record.outcomes[symbol].has_all(bars, dry_run=self._order.dry_run)
-        self._record.events = events
-        for event in events:
-            self._warn(str(event))
-
-    def _insert(self, table: MarketBars, new: Mapping[str, Sequence[Bar]]) -> dict[str, int]:
-        if self._order.dry_run:
-            return {symbol: len(bars) for symbol, bars in new.items()}
-        return table.append(new)
-
-    def _judge(self, table: MarketBars, accepted: Mapping[Member, Pull]) -> dict[str, Sequence[Bar]]:
-        """What to append of each series; why nothing of the others, is noted."""
-        begins_ms = {member.symbol: verdict.judged_from(member.asked, pull.bars) for member, pull in accepted.items()}
-        held = table.bars(begins_ms)
-        newest_ms = {symbol: bars[-1].open_time_ms for symbol, bars in held.items()}
-        self._hour.refuse_overtaken(self._record.target_ms or 0, max(newest_ms.values(), default=None))
-        new: dict[str, Sequence[Bar]] = {}
-        for member, pull in accepted.items():
-            its = Held(held.get(member.symbol, ()), newest_ms.get(member.symbol, member.newest_ms))
-            remedies = self._order.remedies(member.symbol)
-            try:
-                decided = verdict.judge(member.asked, pull.bars, its, catch_up=member.catch_up, remedies=remedies)
-            except BarfeedError as trouble:
-                self._refuse(member, pull, trouble)
-                continue
-            self._outcome(member).validated = decided.validated
-            self._outcome(member).flat = rules.flat_runs(pull.bars, self._step_ms)
-            new[member.symbol] = decided.append
-        return new
-
-    def _refuse(self, member: Member, pull: Pull, trouble: BarfeedError) -> None:
-        self._outcome(member).fail(trouble)
-        if isinstance(trouble, Mismatch) and self._order.accept:
-            try:
-                self._contested.append(contested(member, pull, trouble, self._order.accept))
-            except Mismatch as beyond:
-                self._outcome(member).fail(beyond)
-
-    def _reading(self) -> AbstractContextManager[MarketBars]:
-        return self._feed.store.reading_market(self._order.interval)
-
-    def _writing(self) -> AbstractContextManager[MarketBars]:
-        return self._reading() if self._order.dry_run else self._feed.store.writing_market(self._order.interval)
-
     def _outcome(self, member: Member) -> Outcome:
         return self._record.outcomes[member.symbol]
-
-    def _warn(self, text: str) -> None:
-        self._record.warnings.append(text)
-        _log.warning("%s", text)
-
-
-def _pulls(block: Sequence[Member], pulled: Pulls) -> dict[Member, Pull]:
-    pulls_of = pulled.of([each.symbol for each in block])
-    return {each: pulls_of[each.symbol] for each in block}

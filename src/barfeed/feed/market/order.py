@@ -90,6 +90,7 @@ class Answered(NamedTuple):
     is_all: bool
 
 
+# What the exchange answered for each series, or why it did not.
 Answers = Mapping[Member, Answered | BarfeedError]
 
 

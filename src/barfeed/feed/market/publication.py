@@ -1,7 +1,6 @@
 """The table of every series' window, for the models: what goes into it, and why not, series by series."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 
 from barfeed.artifacts.writing import Run
 from barfeed.domain import grid, window
@@ -12,20 +11,21 @@ from barfeed.domain.window import Shortage
 from barfeed.exchange.market import Branch
 from barfeed.exchange.rest import Conversation
 from barfeed.exchange.steps import AskAll
+from barfeed.feed.market.keeping import Keeping
 from barfeed.feed.market.order import MarketOrder
 from barfeed.feed.market.record import MarketRecord
 from barfeed.feed.market.windows import Lacking
 from barfeed.store.market import Window
-from barfeed.store.port.history import History, MarketBars
+from barfeed.store.port.history import MarketBars
 
 
 class Publication:
     """What one pass publishes once its bars are appended."""
 
     def __init__(
-        self, store: History, order: MarketOrder, talk: Conversation, ask: AskAll, record: MarketRecord
+        self, keeping: Keeping, order: MarketOrder, talk: Conversation, ask: AskAll, record: MarketRecord
     ) -> None:
-        self._store = store
+        self._keeping = keeping
         self._order = order
         self._talk = talk
         self._ask = ask
@@ -40,7 +40,7 @@ class Publication:
             # Nothing at all, or nothing more than there is.
             return
         newest_ms = grid.last_closed(self._talk.now_ms, self._order.interval.ms)
-        with self._reading() as table:
+        with self._keeping.reading() as table:
             self._record.inference = run.replace_latest_windows(
                 lambda path: table.write_windows(path, begins_ms, self._target_ms),
                 self._target_ms,
@@ -55,9 +55,6 @@ class Publication:
         for symbol in begins_ms:
             self._record.outcomes[symbol].is_published = True
 
-    def _reading(self) -> AbstractContextManager[MarketBars]:
-        return self._store.reading_market(self._order.interval, self._record.pending)
-
     def _is_well(self, member: Member) -> bool:
         outcome = self._record.outcomes[member.symbol]
         return not (outcome.failure or outcome.quiet) and member.asked.target_ms == self._target_ms
@@ -65,7 +62,7 @@ class Publication:
     def _usable(self, well: Sequence[Member]) -> dict[str, int]:
         """From where on each window is given to the models."""
         whole = Window(self._order.reach.window_bars, is_sound=True)
-        with self._reading() as table:
+        with self._keeping.reading() as table:
             windows = table.windows(self._start_ms, self._target_ms)
             lacking = [each for each in well if windows.get(each.symbol) != whole]
             short = self._lacking(table, lacking)
@@ -110,8 +107,4 @@ class Publication:
 
     def _remember(self, first_ms: dict[str, dict[Gap, int | None]]) -> None:
         absent = [(symbol, gap) for symbol, told in first_ms.items() for gap, found in told.items() if found is None]
-        # What has to wait for the store is asked once more by the next pass.
-        if not absent or self._record.pending:
-            return
-        with self._store.writing_market(self._order.interval) as table:
-            table.note_exchange_gaps(absent, self._talk.now_ms)
+        self._keeping.remember(absent)

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from barfeed.domain.acceptance import Change
 from barfeed.domain.bars import Bar, Interval, Series
+from barfeed.domain.errors import StoreUnusable
 from barfeed.store.duckdb import Store, Table
 from barfeed.store.place import NO_BARS, SymbolBars
 
@@ -27,6 +29,10 @@ class Embedded(Store):
     def file(self) -> Store:
         """Itself."""
         return self
+
+    def stand_in(self, folder: Path, away: StoreUnusable) -> "Embedded":  # noqa: ARG002 - the port's
+        """A file is never away: who has it lets it be read, or does not."""
+        raise away
 
     def revising(
         self, series: Series, changes: Sequence[Change], why: "Why", *, dry_run: bool

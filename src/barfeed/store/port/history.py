@@ -10,6 +10,7 @@ from typing import Protocol
 
 from barfeed.domain.acceptance import Change
 from barfeed.domain.bars import Bar, Interval, Series
+from barfeed.domain.errors import StoreUnusable
 from barfeed.domain.grid import Gap
 from barfeed.domain.life import Listing
 from barfeed.domain.market.membership import Seen
@@ -122,6 +123,10 @@ class History(Protocol):
     @property
     def file(self) -> Store | None:
         """The DuckDB file that it is, None where it is none."""
+        ...
+
+    def stand_in(self, folder: Path, away: StoreUnusable) -> "History":
+        """What is judged by while it is `away`: what a feed last gave out. Raises `away` where nothing stands in."""
         ...
 
     def beside(self) -> Session:

@@ -3,27 +3,39 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from barfeed.domain.acceptance import Change
 from barfeed.domain.bars import Bar, Interval, Series
+from barfeed.domain.errors import StoreUnusable
 from barfeed.machine.clock import Clock
 from barfeed.store.duckdb import Session, in_memory
 from barfeed.store.place import NO_BARS, SymbolBars
-from barfeed.store.postgres import fence, schema
-from barfeed.store.postgres.connection import Connection, Sessions
-from barfeed.store.postgres.market import MarketTable
-from barfeed.store.postgres.series import SeriesTable
+from barfeed.store.postgres.last_windows import LastWindows
+from barfeed.store.postgres.link import fence
+from barfeed.store.postgres.link.connection import Connection, Sessions
+from barfeed.store.postgres.tables import schema
+from barfeed.store.postgres.tables.market import MarketTable
+from barfeed.store.postgres.tables.series import SeriesTable
 from barfeed.store.revisions import Why, overtaken
 
 # Who listens hears of each pass that appended something, when it can be read: LISTEN barfeed.
 _TELL = "SELECT pg_notify('barfeed', %s)"
 
 
-def migrate(address: str, clock: Clock, wait_sec: float) -> int:
-    """Make the tables what this barfeed expects, in one transaction; the version that was there, 0 where none was."""
+class Migrated(NamedTuple):
+    """From which version of the tables, 0 where there were none, to which."""
+
+    since: int
+    to: int
+
+
+def migrate(address: str, clock: Clock, wait_sec: float, *, dry_run: bool = False) -> Migrated:
+    """Make the tables what this barfeed expects, in one transaction. Raises `StoreUnusable`."""
     sessions = Sessions(address, clock, wait_sec)
     with closing(sessions), sessions.session(write=True) as connection:
-        return schema.migrate(connection)
+        since = schema.version(connection) if dry_run else schema.migrate(connection)
+    return Migrated(since, schema.VERSION)
 
 
 class Server(Sessions):
@@ -45,6 +57,10 @@ class Server(Sessions):
         if self._fence:
             self._fence.expect(fence.asked(connection))
         schema.expect(connection, self.name)
+
+    def stand_in(self, folder: Path, away: StoreUnusable) -> LastWindows:
+        """The windows that were last given to the models. Raises `away` where there are none."""
+        return LastWindows(folder, self.name, self.beside(), away)
 
     def beside(self) -> Session:
         """A DuckDB in memory: what is staged there outlasts every use of the store."""

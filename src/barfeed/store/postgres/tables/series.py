@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from barfeed.domain.bars import Bar, Series
 from barfeed.store.duckdb import Coverage
-from barfeed.store.postgres.market import MarketTable
+from barfeed.store.postgres.tables.market import MarketTable
 
 
 class SeriesTable:

@@ -13,8 +13,8 @@ import numpy as np
 
 from barfeed.domain.bars import VALUE_COLUMNS
 from barfeed.store.duckdb import Session
-from barfeed.store.postgres.connection import Connection
-from barfeed.store.postgres.words import MS, VALUES
+from barfeed.store.postgres.link.connection import Connection
+from barfeed.store.postgres.tables.words import MS, VALUES
 from barfeed.store.troubles import disk
 
 _COPY = f"""

@@ -9,7 +9,7 @@ from psycopg import errors
 
 from barfeed.domain.errors import StoreUnusable
 from barfeed.machine.atomic import whole_file
-from barfeed.store.postgres.connection import Connection
+from barfeed.store.postgres.link.connection import Connection
 
 # The timeline of what it writes now: what its control file says is of the last checkpoint.
 _ASKED = """

@@ -4,7 +4,7 @@
 
 from barfeed.domain.bars import VALUE_COLUMNS, Interval
 from barfeed.domain.errors import StoreUnusable
-from barfeed.store.postgres.connection import Connection
+from barfeed.store.postgres.link.connection import Connection
 
 SCHEMA = "barfeed"
 _NOW = "(now() AT TIME ZONE 'UTC')"

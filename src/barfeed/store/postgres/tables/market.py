@@ -17,10 +17,10 @@ from barfeed.domain.market.membership import Seen
 from barfeed.store.duckdb import Coverage, Session
 from barfeed.store.market import BEGINNING_MS, Window, end_of_windows
 from barfeed.store.place import market_table
-from barfeed.store.postgres import revisions, windows
-from barfeed.store.postgres.connection import Connection
-from barfeed.store.postgres.schema import SCHEMA
-from barfeed.store.postgres.words import MS, VALUES, ms_of
+from barfeed.store.postgres.link.connection import Connection
+from barfeed.store.postgres.tables import revisions, windows
+from barfeed.store.postgres.tables.schema import SCHEMA
+from barfeed.store.postgres.tables.words import MS, VALUES, ms_of
 from barfeed.store.revisions import Why
 
 _ASKED = "unnest(%s::text[], %s::bigint[]) AS asked(symbol, begins_ms)"

@@ -10,7 +10,7 @@ from psycopg import errors
 from psycopg.abc import PQGen
 
 from barfeed.machine.clock import Clock
-from barfeed.store.postgres.troubles import NoAnswer, NotReplicated, is_lost, unusable
+from barfeed.store.postgres.link.troubles import NoAnswer, NotReplicated, is_lost, unusable
 
 # Who is there says so within milliseconds.
 CONNECT_SEC = 5
@@ -73,10 +73,14 @@ class Sessions:
             connection = self._begun(_WRITE if write else _READ)
             try:
                 yield connection
-                self._commit(connection)
+                if write:
+                    self._commit(connection)
             except BaseException:
                 self._roll_back(connection)
                 raise
+            if not write:
+                # What was read is read, though the server be lost by now.
+                self._roll_back(connection)
 
     @contextmanager
     def free(self) -> Iterator[Connection]:

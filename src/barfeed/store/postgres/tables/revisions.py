@@ -7,9 +7,9 @@ from typing import Any
 
 from barfeed.domain.acceptance import Change
 from barfeed.domain.bars import VALUE_COLUMNS, Bar, Interval, Series
-from barfeed.store.postgres.connection import Connection
-from barfeed.store.postgres.schema import SCHEMA
-from barfeed.store.postgres.words import MS, ms_of
+from barfeed.store.postgres.link.connection import Connection
+from barfeed.store.postgres.tables.schema import SCHEMA
+from barfeed.store.postgres.tables.words import MS, ms_of
 from barfeed.store.revisions import Revision, Why
 
 _TABLE = f"{SCHEMA}.ohlcv_revisions"

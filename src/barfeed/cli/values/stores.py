@@ -1,0 +1,48 @@
+"""Which store is meant: a DuckDB file by its path, or a database by its address."""
+
+from collections.abc import Callable
+from typing import Any, NewType, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from barfeed.domain.errors import UsageError
+from barfeed.store.postgres.link.address import checked
+
+Database = NewType("Database", str)
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class MeantDatabase(click.ParamType[str]):
+    """An address like `postgresql://feeder@db.example.org/market`; none is repeated that may hold a password."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002 - click's signature
+        """The same, or wrong usage."""
+        return checked("--store", str(value)) if value else ""
+
+
+def meant_database(database: str) -> str:
+    """The address, empty where it is that of the environment or the file and a DuckDB file is typed."""
+    source = click.get_current_context().get_parameter_source
+    is_typed, is_file_typed = (source(name) is ParameterSource.COMMANDLINE for name in ("store", "duckdb"))
+    if database and is_typed and is_file_typed:
+        raise UsageError("--store does not go with --duckdb", hint="leave one of the two out")
+    return "" if is_file_typed else database
+
+
+def no_database(command: _Command) -> _Command:
+    """Give a click command that works on a file a hidden `--store`: none is looked at in silence beside a database."""
+    return click.option(
+        "--store", type=MeantDatabase(), envvar="BARFEED_STORE", hidden=True, expose_value=False, callback=_refuse
+    )(command)
+
+
+def _refuse(context: click.Context, _option: click.Parameter, database: str | None) -> None:
+    is_file_typed = context.get_parameter_source("duckdb") is ParameterSource.COMMANDLINE
+    if not database or (is_file_typed and context.get_parameter_source("store") is not ParameterSource.COMMANDLINE):
+        return
+    raise UsageError(
+        f"{context.command_path} works on a DuckDB file, not on --store {database}", hint="name the file: --duckdb"
+    )

@@ -1,0 +1,113 @@
+"""`--store`: which commands take a database, and what is never said of one."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from market_world import MarketMachine, market_machine, small_market
+from pg_server import looked_at, shared_server
+from process import BARFEED, Ran
+from world import hours, ms
+
+TARGET_MS = ms(2026, 3, 10, 13)
+SECRET = "hunter2"
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MarketMachine]:
+    folder = tmp_path_factory.mktemp("machine")
+    with market_machine(folder, small_market(TARGET_MS + hours(5), 800), TARGET_MS + hours(1) + 30_000) as machine:
+        yield machine
+
+
+def fed(machine: MarketMachine, *flags: str, **environment: str) -> Ran:
+    places = ("--persist-dir", str(machine.folder / "feed"), "--max-skew-sec", "1e10", "--window-hours", "48")
+    return machine.call([str(BARFEED), "run", "--symbols", "all", *places, *flags], **environment)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"postgresql://feeder:{SECRET}@db/market",
+        f"postgresql://db/market?password={SECRET}",
+        f"postgres://db/market?sslpassword={SECRET}",
+        f"postgresql://[::1/{SECRET}",
+    ],
+)
+@pytest.mark.parametrize("by", ["flag", "variable", "file"])
+def test_an_address_with_a_password_is_refused_and_not_repeated(
+    machine: MarketMachine, tmp_path: Path, address: str, by: str
+) -> None:
+    (tmp_path / "barfeed.toml").write_text(f"store = '{address}'\n")
+    flags = {"flag": ["--store", address], "file": ["--config", str(tmp_path / "barfeed.toml")]}.get(by, [])
+    ran = fed(machine, *flags, "--debug", **({"BARFEED_STORE": address} if by == "variable" else {}))
+    assert ran.code == 2
+    assert "holds a password" in ran.err
+    assert "~/.pgpass" in ran.err
+    assert SECRET not in ran.out + ran.err
+
+
+@pytest.mark.parametrize("address", ["market.duckdb", "mysql://db/market", "postgresql://db/mar ket"])
+def test_what_is_no_address_is_wrong_usage(machine: MarketMachine, address: str) -> None:
+    ran = fed(machine, "--store", address)
+    assert (ran.code, "is not an address like postgresql://" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--lake", "lake"], "--lake does not go with --store"),
+        (["--kinds", "premium_index"], "--kinds does not go with --store"),
+        (["--duckdb", "x.duckdb"], "--store does not go with --duckdb"),
+    ],
+)
+def test_what_does_not_go_with_a_database(machine: MarketMachine, flags: list[str], said: str) -> None:
+    ran = fed(machine, "--store", "postgresql://db/market", *flags)
+    assert (ran.code, said in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "command", ["verify", "repair", "backfill", "revisions", "export x.csv", "doctor", "status", "web"]
+)
+def test_a_command_on_a_file_is_refused_where_the_environment_names_a_database(
+    machine: MarketMachine, command: str
+) -> None:
+    words = command.split()
+    ran = machine.call([str(BARFEED), *words], BARFEED_STORE="postgresql://db/market")
+    assert ran.code == 2
+    assert f"barfeed {words[0]} works on a DuckDB file, not on --store postgresql://db/market" in ran.err
+
+
+def test_a_file_that_is_typed_is_meant_whatever_the_environment_names(machine: MarketMachine, tmp_path: Path) -> None:
+    ran = machine.call(
+        [str(BARFEED), "revisions", "--duckdb", str(tmp_path / "none.duckdb")], BARFEED_STORE="postgresql://db/market"
+    )
+    assert (ran.code, "none.duckdb does not exist" in ran.err) == (4, True)
+
+
+def test_tables_are_made_and_a_pass_fills_them(machine: MarketMachine) -> None:
+    server = shared_server()
+    address = server.address(server.new_database())
+    made, again, told = (
+        machine.call([str(BARFEED), "migrate", *flags], BARFEED_STORE=address) for flags in ([], [], ["--dry-run"])
+    )
+    assert (made.code, made.out) == (0, "migrated=1 since=0 to=1\n")
+    assert (again.out, told.out) == ("migrated=0 since=1 to=1\n", "would_migrate=0 since=1 to=1\n")
+    wrong = machine.call([str(BARFEED), "migrate", "--apart"], BARFEED_STORE=address)
+    assert (wrong.code, "there all series are in one table" in wrong.err) == (2, True)
+    ran = fed(machine, "--catch-up", "--store", address)
+    assert (ran.code, ran.err) == (0, "")
+    with looked_at(address) as connection:
+        assert connection.execute("SELECT count(*) FROM barfeed.ohlcv_1h").fetchall() == [(5 * 48,)]
+
+
+def test_an_hour_in_a_file_imports_no_library_of_a_database() -> None:
+    code = (
+        "import sys, barfeed.cli.commands.feed.run, barfeed.cli.wiring, barfeed.cli.market.wiring, barfeed.feed.cycle\n"
+        "import barfeed.feed.market.one_pass; print(sorted({'psycopg', 'numpy'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
