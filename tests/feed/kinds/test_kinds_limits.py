@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.feed.kinds.test_kinds_pass import NOW_MS, SYMBOLS, TARGET_MS, KindsWorld
+from feed.kinds.test_kinds_pass import NOW_MS, SYMBOLS, TARGET_MS, KindsWorld
 
 from barfeed.domain.bars import HOUR_MS, MINUTE_MS, Interval
 from barfeed.domain.kinds.kind import Limit
