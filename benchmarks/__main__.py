@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks import backfill, cold, inference, page, plots, python, rows, stream, verify, watch
 from benchmarks.ground import ROOT
+from benchmarks.market import backfill as market_backfill
 from benchmarks.market import cold as market_cold
 from benchmarks.market import minutes as market_minutes
 from benchmarks.market import rows as market_rows
@@ -31,6 +32,7 @@ PARTS: dict[str, tuple[Callable[[Path, int], Section], int, int]] = {
     "market-cold": (market_cold.measure, 9, 3),
     "market-stream": (market_stream.measure, 20, 2),
     "market-rows": (market_rows.measure, 9, 3),
+    "market-backfill": (market_backfill.measure, 3, 1),
     "python": (python.measure, 15, 3),
     "page": (page.measure, 9, 2),
 }

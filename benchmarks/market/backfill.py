@@ -88,7 +88,7 @@ def _barfeed(source: str) -> tuple[str, ...]:
 
 
 def _bare(source: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "benchmarks.market_bare_loop", "{url}", "{store}", str(FROM_MS), "{to}", source)
+    return (sys.executable, "-m", "benchmarks.market.bare_loop", "{url}", "{store}", str(FROM_MS), "{to}", source)
 
 
 class Counting:
@@ -128,7 +128,7 @@ class Exchange:
 def serving() -> Iterator[Exchange]:
     """The exchange and the archive in a process of their own."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.market_backfill"],
+        [sys.executable, "-m", "benchmarks.market.backfill"],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:

@@ -1,6 +1,6 @@
 """A market's history as a bare loop: asyncio, aiohttp, json and duckdb.
 
-    python -m benchmarks.market_bare_loop BASE_URL STORE FROM_MS TO_MS rest|archive
+    python -m benchmarks.market.bare_loop BASE_URL STORE FROM_MS TO_MS rest|archive
 
 It asks for the same pages or files as barfeed, takes each on its word, and inserts a hundred thousand rows with one
 statement. What it leaves out, and barfeed has to pay for: first bars, every rule, the comparison with what is stored,
