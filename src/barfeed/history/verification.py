@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from barfeed.artifacts import reading
 from barfeed.artifacts.reading import Folder, Shelf, Told, Zip
-from barfeed.artifacts.writing import LATEST_NAME
+from barfeed.artifacts.writing import LATEST_NAME, LATEST_WINDOWS_NAME
 from barfeed.domain import grid
 from barfeed.domain.bars import VALUE_COLUMNS, Bar, Series
 from barfeed.domain.errors import ArtifactsUnusable, StoreEmpty
@@ -156,7 +156,7 @@ def _check_runs(path: Path) -> Proven:
         for run in reading.runs(shelf):
             checked, found = _check_run(shelf, run, shelves)
             manifests, files, findings = manifests + 1, files + checked, findings + found
-    return Proven(manifests, files, [*findings, *_check_latest(path)])
+    return Proven(manifests, files, [*findings, *_check_latest(path), *_check_latest_windows(folder, everywhere)])
 
 
 class Comparison:
@@ -339,6 +339,28 @@ def _check_latest(path: Path) -> list[Finding]:
     if any(reading.sha256(folder, name) == latest for name in published):
         return []
     return [Finding("file", None, f"{path / LATEST_NAME} is not what any run published")]
+
+
+def _check_latest_windows(folder: Folder, everywhere: Sequence[Shelf]) -> list[Finding]:
+    """The windows that consumers of a market read are those of some pass, as its manifest says."""
+    path = folder.path / LATEST_WINDOWS_NAME
+    if not path.exists():
+        return []
+    seen = reading.sha256(folder, LATEST_WINDOWS_NAME)
+    newest_first = [(shelf, run) for shelf in everywhere for run in reversed(reading.runs(shelf))]
+    killed = max((run for run, _ in reading.without_manifest(folder)), default="")
+    # What a pass had published when it was killed, no manifest tells; the next pass does.
+    if any(run < killed or _windows_of(shelf, run) == seen for shelf, run in newest_first):
+        return []
+    return [Finding("file", None, f"{path} is not what any pass published")]
+
+
+def _windows_of(shelf: Shelf, run: str) -> str | None:
+    try:
+        windows = reading.read_manifest(shelf, run).windows
+    except ArtifactsUnusable:
+        return None
+    return windows.sha256 if windows else None
 
 
 def asked_span(held: Held, series: Series, from_ms: int | None, to_ms: int | None) -> Gap | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from barfeed.artifacts.retention import Keep, prune
 from barfeed.cli.commands.history.verify import verify
 from barfeed.domain.bars import Series
 from barfeed.replay.archive.service import ReplayArchive, WithArchive
@@ -17,7 +18,8 @@ from barfeed.replay.server import ReplayServer
 from barfeed.replay.tapes.tape import Tape
 from commands import Ended, add_run, call, execute, make_store
 from market_store import BARS, LAST_MS, SYMBOLS, make_market
-from world import hours, made_up_bars
+from market_world import MarketWorld, small_market
+from world import hours, made_up_bars, ms
 
 AT_NOON = "timestamp = '2026-03-10 12:00'"
 # What breaks a rule, each in some symbols.
@@ -122,6 +124,26 @@ def test_the_files_of_the_passes_are_proven(store: Path) -> None:
     done = verified(store, "--symbols", "all")
     assert (done.code, "_api_pull.csv was changed: its sha256 is" in done.out) == (1, True)
     assert "1 findings in 0 series; worst: file: " in done.err
+
+
+def test_the_windows_that_models_read_are_those_of_a_pass(tmp_path: Path) -> None:
+    first_ms = ms(2026, 3, 10, 14)
+    world = MarketWorld(tmp_path, small_market(first_ms + hours(50), 150), first_ms)
+    latest = tmp_path / "feed" / "BINANCE.P_1h" / "latest_for_inference.parquet"
+    windows = []
+    for later in (0, 48):
+        world.clock.go_to(first_ms + hours(later) + 30_000)
+        assert world.run_pass(catch_up=True).exit_code == 0
+        windows.append(latest.read_bytes())
+    assert prune(latest.parent, world.clock.now_ms, Keep(1)).runs == 1
+    told = f"file: {latest} is not what any pass published"
+    # The first one's manifest is in a zip by now.
+    for content, is_told in ((windows[1], False), (windows[0], False), (windows[1][:-1], True)):
+        latest.write_bytes(content)
+        assert (told in verified(world.duckdb, "--symbols", "all").out) == is_told
+    # A pass that was killed has published what no manifest tells yet.
+    (latest.parent / "20260501_000100Z_api_pull.parquet").write_bytes(b"")
+    assert told not in verified(world.duckdb, "--symbols", "all").out
 
 
 @pytest.fixture
