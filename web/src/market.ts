@@ -12,6 +12,9 @@ interface Column {
   number?: boolean;
 }
 
+// A browser lays out all rows of a table for each that changes: what nobody has scrolled to yet is not there.
+const ROWS_AT_ONCE = 60;
+
 const COLUMNS: Column[] = [
   { name: "Symbol", value: (row) => row.symbol, cell: link },
   { name: "Interval", value: (row) => row.interval, cell: (row) => row.interval },
@@ -33,32 +36,46 @@ export async function marketView(_: URLSearchParams, signal: AbortSignal): Promi
   const found = el("input", { type: "search", placeholder: "Find a symbol, a word", "aria-label": "Find", autocomplete: "off" });
   const lead = el("p", { class: "lead", role: "status" });
   const body = el("tbody", {});
+  const below = el("div", {});
+  let rows: Row[] = [];
   const heads = COLUMNS.map((column, which) => {
     const button = el("button", { type: "button" }, column.name);
     button.addEventListener("click", () => {
       order = { column: which, down: order?.column === which ? !order.down : false };
-      draw();
+      draw(ROWS_AT_ONCE);
     });
     return el("th", { scope: "col", class: column.number ? "number" : "" }, button);
   });
-  const draw = (): void => {
-    const rows = sorted(matching(market.rows, found.value), order);
-    body.replaceChildren(...rows.map(line));
+  const draw = (many: number): void => {
+    rows = sorted(matching(market.rows, found.value), order);
+    body.replaceChildren(...rows.slice(0, many).map(line));
     heads.forEach((head, which) => head.setAttribute("aria-sort", order?.column === which ? (order.down ? "descending" : "ascending") : "none"));
     lead.textContent = told(market, rows);
   };
-  found.addEventListener("input", draw);
-  draw();
+  const more = new IntersectionObserver(([seen]) => {
+    const drawn = body.childElementCount;
+    if (!seen?.isIntersecting || drawn >= rows.length) return;
+    body.append(...rows.slice(drawn, drawn + ROWS_AT_ONCE).map(line));
+    // Told anew where it is in sight still.
+    more.unobserve(below);
+    more.observe(below);
+  }, { rootMargin: "800px" });
+  more.observe(below);
+  found.addEventListener("input", () => { draw(ROWS_AT_ONCE); });
+  draw(ROWS_AT_ONCE);
   const stop = listen(({ what }) => {
     if (what === "ended" || what === "stored" || what === "hello") void ask<Market>("market").then((fresh) => {
       market = fresh;
-      draw();
+      draw(Math.max(ROWS_AT_ONCE, body.childElementCount));
     }, () => undefined);
   });
-  signal.addEventListener("abort", stop);
+  signal.addEventListener("abort", () => {
+    stop();
+    more.disconnect();
+  });
   return el("div", { class: "marketview" },
     el("div", { class: "controls" }, found), lead, market.trouble ? el("p", { class: "trouble" }, market.trouble, hint(market.hint)) : false,
-    el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Every series" }, el("table", {}, el("thead", {}, el("tr", {}, ...heads)), body)));
+    el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Every series" }, el("table", {}, el("thead", {}, el("tr", {}, ...heads)), body)), below);
 }
 
 function told(market: Market, rows: Row[]): string {

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from barfeed.domain.bars import HOUR_MS, Interval
+from barfeed.store import market
+from barfeed.store.duckdb import Store
 from operate.web.browser import Tab, browser
 from operate.web.serving import Page, held
 from page_world import GAPS, NOW_MS, PageWorld
 from waiting import until
-from world import hours, ms
+from world import hours, made_up_bars, ms
 
 pytestmark = pytest.mark.long
 
@@ -131,6 +134,28 @@ def test_the_market_is_found_in_and_sorted(chrome: Any, page: Page) -> None:
         at.settled().until_text("ETHUSDT", ".legend")
 
 
+def test_a_market_of_540_is_all_there_for_whoever_scrolls_or_looks_for_it(chrome: Any, tmp_path: Path) -> None:
+    world = PageWorld(tmp_path)
+    with market.writing(Store(world.duckdb, world.one.clock, 5.0), Interval.ONE_HOUR) as table:
+        table.append({f"S{number:03d}USDT": made_up_bars(NOW_MS - NOW_MS % HOUR_MS, 2) for number in range(540)})
+    with Page(world).served() as page, tab(chrome, page) as at:
+        at.go("market")
+        rows = at.page.locator("tbody tr")
+        # A browser lays out all rows of a table for each that changes.
+        assert rows.count() < 540
+        assert "540 series" in at.text()
+        at.page.fill("input[type=search]", "S537")
+        assert rows.count() == 1
+        at.page.fill("input[type=search]", "")
+
+        def all_seen() -> bool:
+            at.page.mouse.wheel(0, 100_000)
+            return int(rows.count()) == 540
+
+        until(all_seen)
+        assert rows.last.inner_text().startswith("S539USDT")
+
+
 def test_the_chart_is_worked_by_keys_alone(chrome: Any, page: Page) -> None:
     with tab(chrome, page) as at:
         at.go("chart?symbol=BTCUSDT")
@@ -156,8 +181,9 @@ def test_an_hour_is_seen_on_every_page_that_is_open(chrome: Any, page: Page) -> 
         chart.until_text("2024-02-10 23:00", ".legend")
 
 
-def test_forty_pages_read_the_store_as_often_as_one(chrome: Any, page: Page) -> None:
-    tabs = [Tab(chrome, page.url).go("market") for _ in range(8)]
+@pytest.mark.parametrize("number", [4, pytest.param(40, marks=pytest.mark.proof)])
+def test_many_pages_read_the_store_as_often_as_one(chrome: Any, page: Page, number: int) -> None:
+    tabs = [Tab(chrome, page.url).go("market") for _ in range(number)]
     reads = page.sources.looks.reads
     assert page.world.live_hour() == "appended"
     for each in tabs:
