@@ -234,7 +234,10 @@ def _store(patient: Patient, exchange: Exchange) -> list[Check]:
     if bars.unaudited:
         told.append(Check("revisions", "note", str(bars.unaudited), bars.unaudited.hint))
     # Where nothing is known of its bars, there is nothing to say of them.
-    return told if is_unread else [*told, _newest(patient, bars, exchange), _window(patient, bars, exchange)]
+    if is_unread:
+        return told
+    forgotten = market_doctor.kinds(store, series.interval, {series.symbol}, exchange.now_ms())
+    return [*told, _newest(patient, bars, exchange), _window(patient, bars, exchange), *forgotten]
 
 
 def _read_only(path: Path) -> Check:

@@ -1,6 +1,6 @@
 """What `barfeed doctor --symbols` looks at: a market's table, its bars by what the exchange lists, its last pass."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from barfeed.operate import market, status
 from barfeed.operate.checks import Check, after
 from barfeed.operate.market import Condition, Stock
 from barfeed.store.duckdb import Store
+from barfeed.store.kinds.holes import holes
 from barfeed.store.own.readers import read_every
 
 # More take longer to read than a doctor may.
@@ -53,7 +54,18 @@ def look_at(store: Store, root: Path, asked_of: Market, interval: Interval, aske
         now_ms=now_ms,
         window_bars=grid.inference_bars(asked_of.buffer_hours, interval.ms),
     )
-    return [_table(store, stock, interval), *_bars(name, condition, asked_of), _last_pass(name, condition, asked_of)]
+    return [
+        _table(store, stock, interval),
+        *_bars(name, condition, asked_of),
+        *kinds(store, interval, condition.symbols.keys(), now_ms),
+        _last_pass(name, condition, asked_of),
+    ]
+
+
+def kinds(store: Store, interval: Interval, symbols: Collection[str], now_ms: int) -> list[Check]:
+    """What is missing of kinds that the exchange forgets, and how long it can still be had."""
+    found = [each.of(symbols) for each in holes(store, interval, now_ms)]
+    return [Check(f"{each.kind.name} {interval}", "bad", each.told(now_ms), each.hint) for each in found if each.holes]
 
 
 def _as_listed(stock: Stock, asked: Asked, now_ms: int) -> Stock:

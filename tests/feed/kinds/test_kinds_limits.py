@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from feed.kinds.test_kinds_pass import NOW_MS, SYMBOLS, TARGET_MS, KindsWorld
 
 from barfeed.domain.bars import HOUR_MS, MINUTE_MS, Interval
 from barfeed.domain.kinds.kind import Limit
@@ -14,6 +13,7 @@ from barfeed.domain.kinds.table import DATA_REQUESTS, KINDS
 from barfeed.exchange.kinds.asking import Limits
 from barfeed.exchange.kinds.limits import Requests
 from barfeed.feed.kinds.gathering import Kinds, KindsOrder
+from feed.kinds.kinds_world import NOW_MS, SYMBOLS, TARGET_MS, KindsWorld
 
 # What a market of hundreds meets at a thousand requests, three symbols meet at ten.
 NARROW = Limit("data", 10, DATA_REQUESTS.span_ms, is_weight=False)

@@ -2,70 +2,20 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
 
-from barfeed.domain.bars import HOUR_MS, MINUTE_MS, Interval
-from barfeed.domain.kinds.kind import Kind
-from barfeed.domain.kinds.plan import Reach
+from barfeed.domain.bars import HOUR_MS, MINUTE_MS
 from barfeed.domain.kinds.table import KINDS
-from barfeed.exchange.kinds.asking import Limits
-from barfeed.exchange.kinds.wire import read_rows
-from barfeed.feed.kinds.gathering import Kinds, KindsOrder
 from barfeed.feed.market.record import MarketRecord
-from barfeed.replay.exchange import Request
-from barfeed.replay.tapes.generator import generate
-from market_world import MarketWorld
+from barfeed.operate.alerts.hearing import heard
+from feed.kinds.kinds_world import LATER_MS, NOW_MS, ONE_HOUR, SYMBOLS, TARGET_MS, WINDOW, KindsWorld
 from storage import opened
 from world import ms
 
-TARGET_MS = ms(2026, 3, 10, 13)
-# Half a minute after the hour, in which nothing of /futures/data is published yet.
-NOW_MS = TARGET_MS + HOUR_MS + 30_000
-# By then all is.
-LATER_MS = 6 * MINUTE_MS
-SYMBOLS = ("1000PEPEUSDT", "BTCUSDT", "ETHUSDT")
-TAPES = [generate(symbol, "1h", TARGET_MS - 40 * 24 * HOUR_MS, 41 * 24, seed=5) for symbol in SYMBOLS]
-WINDOW = 48
-ONE_HOUR = Interval.ONE_HOUR
 LATE = '[[fault]]\nkind = "empty"\npath = "openInterestHist"\n'
 REFUSED = '[[fault]]\nkind = "status"\nstatus = 400\npath = "premiumIndexKlines"\n'
-
-
-class KindsWorld(MarketWorld):
-    """A market whose feed has every kind, or some."""
-
-    def __init__(self, folder: Path, now_ms: int = NOW_MS, *names: str) -> None:
-        super().__init__(folder, TAPES, now_ms)
-        self.with_kinds(*(names or KINDS))
-
-    def with_kinds(self, *names: str, dry_run: bool = False) -> None:
-        """Feed these."""
-        order = KindsOrder(tuple(KINDS[name] for name in names), Reach(6, WINDOW), 15.0, dry_run=dry_run)
-        self.feed = self.feed._replace(kinds=Kinds(order, self.store, self.rest, Limits(self.clock)))
-
-    def told(self, kind: Kind, symbol: str, first_ms: int, last_ms: int) -> list[tuple[Any, ...]]:
-        """What the exchange has of it: `timestamp` and values."""
-        query = kind.query(symbol, ONE_HOUR, first_ms, last_ms, kind.rows_max)
-        text = "&".join(f"{name}={value}" for name, value in query.items())
-        answer = self.exchange.handle(Request("GET", kind.path, text, {}))
-        rows = read_rows(kind, answer.body) if answer.status == 200 else []
-        return [(kind.stamp.start_ms(row.stamp_ms, HOUR_MS), *row.values) for row in rows]
-
-    def kept(self, kind: Kind, symbol: str) -> list[tuple[Any, ...]]:
-        """What the store has, read by nobody's code but DuckDB's."""
-        columns = ", ".join(kind.names)
-        query = f"SELECT epoch_ms(timestamp), {columns} FROM {kind.table(ONE_HOUR)} WHERE symbol = ? ORDER BY timestamp"
-        with opened(self.duckdb, read_only=True) as connection:
-            return connection.execute(query, [symbol]).fetchall()
-
-    def known(self, kind: Kind) -> dict[tuple[str, int], int]:
-        """When each row is said to have been known, by symbol and `timestamp`."""
-        query = f"SELECT symbol, epoch_ms(timestamp), epoch_ms(known_at) FROM {kind.table(ONE_HOUR)}"
-        with opened(self.duckdb, read_only=True) as connection:
-            return {(symbol, at_ms): known_ms for symbol, at_ms, known_ms in connection.execute(query).fetchall()}
 
 
 @pytest.fixture
@@ -252,3 +202,40 @@ def test_a_watch_looks_again_when_there_is_more_to_be_had_of_a_bar(tmp_path: Pat
         assert "kinds_late" not in {
             name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
         }
+
+
+def test_once_a_day_a_pass_tells_what_is_missing_and_how_long_it_can_be_had(tmp_path: Path) -> None:
+    midnight_ms = ms(2026, 3, 10)
+    world = KindsWorld(tmp_path, midnight_ms - 2 * HOUR_MS + LATER_MS, "open_interest")
+    record = world.run_pass(catch_up=True)
+    assert record.kinds
+    assert record.kinds.holes is None
+    world.execute(
+        "DELETE FROM open_interest_1h WHERE symbol = 'ETHUSDT' AND timestamp = TIMESTAMP '2026-03-09 05:00:00'"
+    )
+    world.clock.go_to(midnight_ms + LATER_MS)
+    record = world.run_pass(catch_up=True)
+    assert record.kinds
+    [(told, hint)] = record.kinds.holes or []
+    assert told == (
+        "open_interest 1h: 1 row missing of 1 series (ETHUSDT), the first 2026-03-09 05:00 of ETHUSDT;"
+        " 29.2 days are left before the exchange forgets it"
+    )
+    # It is no failure of this pass; people hear of it, and later that it is over.
+    assert record.exit_code == 0
+    talk = world.rest.conversation(1.0)
+    [matter] = [each for each in heard(record, talk, 5.0) if each.matter == "kinds"]
+    assert (matter.status, matter.message, matter.hint) == ("kind_missing", told, hint)
+    assert json.loads(Path(record.manifest_path or "").read_text())["kinds_missing"] == [told]
+
+
+@pytest.mark.parametrize(("fault", "status"), [(LATE, None), (REFUSED, "exchange_refused"), ("", "")])
+def test_people_hear_of_what_is_wrong_with_a_kind_and_not_of_what_is_late(
+    world: KindsWorld, fault: str, status: str | None
+) -> None:
+    world.run_pass(catch_up=True)
+    record = pass_on(world, fault)
+    matters = {each.matter: each.status for each in heard(record, world.rest.conversation(1.0), 5.0)}
+    name = "kind open_interest" if fault == LATE else "kind premium_index"
+    assert matters.get(name) == status
+    assert matters["cycle"] == ""

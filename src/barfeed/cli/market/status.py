@@ -8,11 +8,12 @@ from barfeed.domain import grid
 from barfeed.domain.market.telling import Word, said_once
 from barfeed.operate.market import Condition, Symbol, is_short, judge, look, newest_ms, runs_of_market
 from barfeed.store.duckdb import Store
+from barfeed.store.kinds.holes import holes
 
 
 def conditions(many: Choice, store: Store, root: Path, now_ms: int, buffer_hours: int) -> list[Condition]:
     """Each interval of the market. Raises `StoreUnusable`, `ArtifactsUnusable`."""
-    return [
+    found = [
         judge(
             interval,
             many.selection,
@@ -23,6 +24,13 @@ def conditions(many: Choice, store: Store, root: Path, now_ms: int, buffer_hours
         )
         for interval in many.intervals
     ]
+    return [each._replace(troubles=(*each.troubles, *_forgotten(store, each, now_ms))) for each in found]
+
+
+def _forgotten(store: Store, condition: Condition, now_ms: int) -> list[str]:
+    """What is missing of kinds that the exchange forgets."""
+    found = [each.of(condition.symbols.keys()) for each in holes(store, condition.interval, now_ms)]
+    return [f"{each.told(now_ms)}; {each.hint}" for each in found if each.holes]
 
 
 def lines(condition: Condition, buffer_hours: int) -> list[str]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from barfeed.domain import grid
 from barfeed.domain.bars import HOUR_MS, Series
 from barfeed.domain.errors import Mismatch
+from barfeed.domain.kinds.holes import remembered_from_ms
 from barfeed.domain.kinds.kind import Kind, Row, Stamp, pair
 from barfeed.domain.kinds.table import KLINES
 from barfeed.domain.rules import Finding
@@ -51,7 +52,7 @@ def span(kind: Kind, subject: Subject, reach: Reach, newest_ms: int | None, now_
     recent_ms = grid.window_start(last_ms, reach.n_recent, step_ms)
     whole_ms = grid.window_start(last_ms, max(reach.window, reach.n_recent), step_ms)
     first_ms = whole_ms if newest_ms is None else min(recent_ms, newest_ms + step_ms)
-    return max(first_ms, _remembered_from(kind, now_ms, step_ms)), last_ms
+    return max(first_ms, remembered_from_ms(kind, subject.series.interval, now_ms)), last_ms
 
 
 def _span_of_moments(
@@ -62,13 +63,6 @@ def _span_of_moments(
     whole_ms = last_ms - reach.window * subject.series.interval.ms
     first_ms = grid.floor(whole_ms if newest_ms is None else min(newest_ms, last_ms - HOUR_MS), HOUR_MS)
     return (first_ms, last_ms) if first_ms <= last_ms else None
-
-
-def _remembered_from(kind: Kind, now_ms: int, step_ms: int) -> int:
-    if kind.remembered_ms is None:
-        return 0
-    # One period less: what is forgotten while it is asked for would only look like a hole.
-    return grid.floor(now_ms - kind.remembered_ms, step_ms) + step_ms
 
 
 def new_rows(kind: Kind, series: Series, told: Sequence[Row], stored: Sequence[Row]) -> list[Row]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from barfeed.domain import grid
 from barfeed.domain.bars import HOUR_MS, Interval, Pull
-from barfeed.domain.errors import BarfeedError, ContractBroken, ExchangeRefused, KindLate
+from barfeed.domain.errors import BarfeedError, ContractBroken, ExchangeRefused, KindLate, StoreUnusable
 from barfeed.domain.kinds import plan
 from barfeed.domain.kinds.checks import Asked, check
 from barfeed.domain.kinds.kind import Host, Kind, Row, Stamp
@@ -25,10 +25,13 @@ from barfeed.feed.kinds.left import KindLeft, KindsLeft
 from barfeed.feed.record import failure_of
 from barfeed.store.duckdb import Store
 from barfeed.store.kinds import tables
+from barfeed.store.kinds.holes import holes
 from barfeed.store.kinds.tables import KindTable, Late
 
 # So many rows are Python's own objects at once: some 20 MB.
 _BLOCK_ROWS = 40_000
+
+_DAY_MS = 24 * HOUR_MS
 
 _log = logging.getLogger(__name__)
 
@@ -100,15 +103,27 @@ class Kinds:
         for kind in sorted(self.order.kinds, key=lambda each: not each.limit.is_weight):
             work = _OneKind(kind, self.order, self._store, moment, hosts)
             left.kinds.append(work.done([each for each in subjects if each.has(kind)]))
-        left.again_ms = self._again_ms(moment, max((each.last_ms for each in subjects), default=None))
-        for said in left.warnings:
+        target_ms = max((each.last_ms for each in subjects), default=None)
+        if target_ms is not None:
+            close_ms = target_ms + moment.interval.ms
+            left.again_ms = self._again_ms(moment, close_ms)
+            left.holes = self._holes(moment, subjects) if close_ms % _DAY_MS == 0 else None
+        for said in (*left.warnings, *(f"{told}; {hint}" for told, hint in left.holes or ())):
             _log.warning("%s", said)
         return left
 
-    def _again_ms(self, moment: Moment, target_ms: int | None) -> int | None:
-        if target_ms is None:
+    def _holes(self, moment: Moment, subjects: Sequence[Subject]) -> list[tuple[str, str]] | None:
+        """What is missing of kinds that the exchange forgets: looked for once a day."""
+        now_ms, symbols = moment.talk.now_ms, {each.symbol for each in subjects}
+        try:
+            found = [each.of(symbols) for each in holes(self._store, moment.interval, now_ms)]
+        except StoreUnusable as trouble:
+            # Who looks tomorrow sees it, too; what is wrong with the store is told by the bars.
+            _log.debug("the store could not be looked at: %s", trouble)
             return None
-        close_ms = target_ms + moment.interval.ms
+        return [(each.told(now_ms), each.hint) for each in found if each.holes]
+
+    def _again_ms(self, moment: Moment, close_ms: int) -> int | None:
         later = [close_ms + kind.published_ms for kind in self.order.kinds]
         return min((each for each in later if each > moment.talk.now_ms), default=None)
 

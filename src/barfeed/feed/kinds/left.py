@@ -81,6 +81,8 @@ class KindsLeft:
     kinds: list[KindLeft] = field(default_factory=list)
     # When the next of them can be had of the same bar, in ms by the exchange's clock; None where none is left.
     again_ms: int | None = None
+    # What is missing of kinds that the exchange forgets, as messages with their hints; None where nobody looked.
+    holes: list[tuple[str, str]] | None = None
 
     @property
     def worst(self) -> Failure | None:
@@ -130,7 +132,8 @@ class KindsLeft:
     def told(self) -> dict[str, Any]:
         """As the manifest keeps it."""
         again = None if self.again_ms is None else grid.text(self.again_ms)
-        return {"kinds": [each.told() for each in self.kinds], "kinds_again": again}
+        missing = None if self.holes is None else [said for said, _ in self.holes]
+        return {"kinds": [each.told() for each in self.kinds], "kinds_again": again, "kinds_missing": missing}
 
 
 def _failure_told(symbol: str, failure: Failure) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from barfeed.operate.alerts.crowd import Crowd
 from barfeed.operate.alerts.troubles import Heard
 
 # One of many is late in most hours, and a watch asks for it again within seconds.
-_IN_TIME = frozenset({"bar_late", "exchange_unavailable"})
+_IN_TIME = frozenset({"bar_late", "kind_late", "exchange_unavailable"})
 _BUG_HINT = "run it again with --debug and report what it prints"
 
 
@@ -26,6 +26,22 @@ def heard(record: Lived, talk: Conversation, max_skew_sec: float) -> list[Heard]
         matters.append(_traded("market", record.fed, record.flat_text))
     if record.lake:
         matters.append(_ended("lake", record.fed, record.lake.failure))
+    return matters + _of_kinds(record)
+
+
+def _of_kinds(record: Lived) -> list[Heard]:
+    """What it says of the kinds beside the bars: what is late is not lost, but what is missing may be, in time."""
+    if record.kinds is None:
+        return []
+    matters = [
+        _ended(f"kind {each.kind}", record.fed, each.worst)
+        for each in record.kinds.kinds
+        if each.worst is None or each.worst.status not in _IN_TIME
+    ]
+    if record.kinds.holes is not None:
+        said = record.kinds.holes
+        told, hint = "; ".join(text for text, _ in said), said[0][1] if said else ""
+        matters.append(Heard("kinds", record.fed, "kind_missing" if said else "", told, hint))
     return matters
 
 

@@ -129,7 +129,15 @@ def _conditions(
         window_bars = grid.inference_bars(settings.buffer_hours, series.interval.ms)
         condition = judge(series, bars, runs_of(settings.persist_dir, series), now.ms, window_bars)
         conditions.append(condition if is_there else condition._replace(troubles=(_absent(store),)))
-    return conditions
+    return [each._replace(troubles=(*each.troubles, *_forgotten(store, each.series, now.ms))) for each in conditions]
+
+
+def _forgotten(store: "Store", series: "Series", now_ms: int) -> list[str]:
+    """What is missing of kinds that the exchange forgets."""
+    from barfeed.store.kinds.holes import holes  # noqa: PLC0415 - as in status
+
+    found = [each.of({series.symbol}) for each in holes(store, series.interval, now_ms)]
+    return [f"{each.told(now_ms)}; {each.hint}" for each in found if each.holes]
 
 
 def _absent(store: "Store") -> str:

@@ -1,0 +1,60 @@
+"""What is missing of a kind that the exchange forgets, and how long it can still be had. Pure."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from barfeed.domain import grid
+from barfeed.domain.bars import HOUR_MS, Interval
+from barfeed.domain.kinds.kind import Kind
+from barfeed.domain.market.telling import named
+
+_DAY_MS = 24 * HOUR_MS
+
+
+class Hole(NamedTuple):
+    """How many rows of a symbol are missing beside its bars, and the `timestamp` of the first of them."""
+
+    symbol: str
+    rows: int
+    first_ms: int
+
+
+class Holes(NamedTuple):
+    """What is missing of one kind at one interval that the exchange still remembers."""
+
+    kind: Kind
+    interval: Interval
+    holes: tuple[Hole, ...]
+
+    def left_ms(self, now_ms: int) -> int:
+        """How long the first of them can still be had."""
+        first_ms = min(each.first_ms for each in self.holes)
+        return (self.kind.forgotten_ms(first_ms, self.interval) or now_ms) - now_ms
+
+    def told(self, now_ms: int) -> str:
+        """What there is to say of them."""
+        first = min(self.holes, key=lambda each: each.first_ms)
+        rows, days = sum(each.rows for each in self.holes), self.left_ms(now_ms) / _DAY_MS
+        whose = named([each.symbol for each in self.holes])
+        return (
+            f"{self.kind.name} {self.interval}: {rows} row{'s' * (rows > 1)} missing of {len(self.holes)} series"
+            f" ({whose}), the first {grid.text(first.first_ms)} of {first.symbol};"
+            f" {days:.1f} days are left before the exchange forgets it"
+        )
+
+    @property
+    def hint(self) -> str:
+        """What fills them."""
+        return f"fill them while it remembers: barfeed backfill --kinds {self.kind.name}"
+
+    def of(self, symbols: Collection[str]) -> "Holes":
+        """Those of these symbols."""
+        return self._replace(holes=tuple(each for each in self.holes if each.symbol in symbols))
+
+
+def remembered_from_ms(kind: Kind, interval: Interval, now_ms: int) -> int:
+    """The oldest `timestamp` that the exchange still has at `now_ms`, of a kind that it forgets."""
+    if kind.remembered_ms is None:
+        return 0
+    # One period less: what is forgotten while it is asked for would only look like a hole.
+    return grid.floor(now_ms - kind.remembered_ms, interval.ms) + interval.ms
