@@ -105,7 +105,7 @@ def live_killed_fills(market: Machine, steps: int) -> int:
 
 @pytest.mark.long
 def test_a_backfill_killed_at_some_steps_is_gone_on_with(market: Machine) -> None:
-    assert live_killed_fills(market, 5) >= 1
+    assert live_killed_fills(market, 3) >= 1
 
 
 @pytest.mark.proof
