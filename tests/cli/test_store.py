@@ -1,5 +1,7 @@
 """`--store`: which commands take a database, and what is never said of one."""
 
+import json
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,9 +71,7 @@ def test_what_does_not_go_with_a_database(machine: MarketMachine, flags: list[st
     assert (ran.code, said in ran.err) == (2, True)
 
 
-@pytest.mark.parametrize(
-    "command", ["verify", "repair", "backfill", "revisions", "export x.csv", "doctor", "status", "web"]
-)
+@pytest.mark.parametrize("command", ["verify", "repair", "backfill", "revisions", "export x.csv", "doctor", "web"])
 def test_a_command_on_a_file_is_refused_where_the_environment_names_a_database(
     machine: MarketMachine, command: str
 ) -> None:
@@ -102,6 +102,15 @@ def test_tables_are_made_and_a_pass_fills_them(machine: MarketMachine) -> None:
     assert (ran.code, ran.err) == (0, "")
     with looked_at(address) as connection:
         assert connection.execute("SELECT count(*) FROM barfeed.ohlcv_1h").fetchall() == [(5 * 48,)]
+    status = machine.call([str(BARFEED), "status"], BARFEED_STORE=address)
+    held, feeder, where, health = status.out.splitlines()
+    assert held.startswith("1h: 240 bars of 5 symbols, newest 2026-03-10 13:00")
+    assert feeder.startswith(
+        f"feeder {platform.node()} {machine.folder / 'feed' / 'BINANCE.P_1h'}: appended 2026-03-10"
+    )
+    assert (where, health, status.code) == (f"store {address}", "not healthy", 1)
+    told = json.loads(machine.call([str(BARFEED), "status", "--json"], BARFEED_STORE=address).out)
+    assert (told["held"][0]["symbols"], told["feeders"][0]["lag_sec"]) == (5, 30.0)
 
 
 def test_an_hour_in_a_file_imports_no_library_of_a_database() -> None:

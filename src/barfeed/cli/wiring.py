@@ -139,7 +139,16 @@ def audience(settings: Settings, feed: Feed, stream: "Stream | None" = None) -> 
         hearers += alerts(settings, feed) + heartbeat(settings, feed)
     if settings.metrics_file or settings.listen:
         hearers.append(meter(settings, feed, [settings.series()], stream).hear)
-    return hearers
+    return hearers + feeder_row(feed, settings.series().interval)
+
+
+def feeder_row(feed: Feed, interval: Interval) -> list[Hear[Lived]]:
+    """What tells the other hosts that this one feeds a database; of a file everybody on this host knows."""
+    if feed.store.file:
+        return []
+    from barfeed.cli.market.feeders import FeederRow  # noqa: PLC0415 - most feeds have a file
+
+    return [FeederRow(feed, interval)]
 
 
 def tell(hearers: Sequence[Hear[_Lived]], record: _Lived, talk: Conversation) -> None:

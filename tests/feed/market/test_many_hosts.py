@@ -103,6 +103,15 @@ def test_eight_hosts_that_race_leave_each_bar_once(address: str, tmp_path: Path)
         assert connection.execute("SELECT count(*), count(DISTINCT symbol) FROM barfeed.symbols").fetchall() == [(4, 4)]
 
 
+def test_who_listens_hears_of_each_pass_that_appended_something(address: str, tmp_path: Path) -> None:
+    with looked_at(address) as listener, host(tmp_path / "a", address) as market:
+        listener.execute("LISTEN barfeed")
+        for hour in (0, 0, 1):
+            lived(market, hour)
+        heard = [json.loads(each.payload) for each in listener.notifies(timeout=30, stop_after=2)]
+    assert heard == [{"interval": "1h", "bars": 4 * 48}, {"interval": "1h", "bars": 4}]
+
+
 class Quicker(Server):
     """Another feeder has stored a bar of this pass while it asked the exchange; with its own values."""
 

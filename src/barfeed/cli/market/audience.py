@@ -31,6 +31,9 @@ class Audience:
             self._of_all += wiring.heartbeat(settings, markets[0].feed, len(markets))
             self._of_one = {each: [*wiring.alerts(settings, each.feed)] for each in markets}
 
+        for each in markets:
+            self._of_one[each] += wiring.feeder_row(each.feed, each.order.interval)
+
     def tell(self, market: Market, record: MarketRecord, talk: Conversation) -> None:
         """Tell everyone of a pass over this one."""
         wiring.tell([*self._of_all, *self._of_one[market]], record, talk)

@@ -14,12 +14,14 @@ from barfeed.store.place import NO_BARS, SymbolBars
 from barfeed.store.postgres.last_windows import LastWindows
 from barfeed.store.postgres.link import fence
 from barfeed.store.postgres.link.connection import Connection, Sessions
-from barfeed.store.postgres.tables import schema
+from barfeed.store.postgres.tables import feeders, schema
 from barfeed.store.postgres.tables.market import MarketTable
 from barfeed.store.postgres.tables.series import SeriesTable
+from barfeed.store.postgres.tables.words import ms_of
 from barfeed.store.revisions import Why, overtaken
 
 # Who listens hears of each pass that appended something, when it can be read: LISTEN barfeed.
+_HELD = f"SELECT count(*), count(DISTINCT symbol), {ms_of('max(timestamp)')} FROM {schema.SCHEMA}.ohlcv_{{interval}}"  # noqa: S608 - ours
 _TELL = "SELECT pg_notify('barfeed', %s)"
 
 
@@ -36,6 +38,14 @@ def migrate(address: str, clock: Clock, wait_sec: float, *, dry_run: bool = Fals
     with closing(sessions), sessions.session(write=True) as connection:
         since = schema.version(connection) if dry_run else schema.migrate(connection)
     return Migrated(since, schema.VERSION)
+
+
+class Held(NamedTuple):
+    """How many bars of how many symbols there are, and when the newest opens (ms)."""
+
+    bars: int
+    symbols: int
+    newest_ms: int
 
 
 class Server(Sessions):
@@ -110,6 +120,22 @@ class Server(Sessions):
         """A market in one transaction: committed at the end, rolled back by any exception."""
         with self._writing(interval) as table:
             yield table
+
+    def note_feeder(self, feeder: feeders.Feeder) -> None:
+        """Note how a feed's last pass ended."""
+        with self.session(write=True) as connection:
+            feeders.note(connection, feeder)
+
+    def feeders(self) -> list[feeders.Feeder]:
+        """Every feed that ever had a pass, the last one first."""
+        with self.session(write=False) as connection:
+            return feeders.seen(connection)
+
+    def held(self) -> dict[Interval, Held]:
+        """What there is of each interval that has any bar."""
+        with self.session(write=False) as connection:
+            told = {each: connection.execute(_HELD.format(interval=each)).fetchall()[0] for each in Interval}
+        return {interval: Held(*row) for interval, row in told.items() if row[0]}
 
     @contextmanager
     def _writing(self, interval: Interval) -> Iterator[MarketTable]:

@@ -11,6 +11,7 @@ from barfeed.cli.hints import sister
 from barfeed.cli.market.choice import Choice, choice
 from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, say
+from barfeed.cli.values.stores import meant_database
 from barfeed.domain import grid
 from barfeed.domain.market.selection import EVERYTHING, Selection
 
@@ -54,6 +55,7 @@ class _Seen(NamedTuple):
 )
 @options_of(
     "duckdb", "persist_dir", "buffer_hours", "symbol", "interval", "intervals", "base_url", "debug",
+    store="Tell of a PostgreSQL database instead: what it holds, and which hosts feed it.",
     symbols="Tell of many series at once: all that are stored or trade, or names and patterns of them.",
     json="Print everything as one line of JSON.",
 )  # fmt: skip
@@ -63,8 +65,12 @@ def status(context: click.Context, /, json: bool, **values: Any) -> int:
 
     Of every series in the store, a market in some lines, or of the one that --symbol or --interval name.
     """
-    settings = Settings(**values)
+    settings = Settings(**values, json=json)
     log_to_stderr(settings)
+    if address := meant_database(settings.store):
+        from barfeed.cli.market.database import say_database  # noqa: PLC0415 - most have a file
+
+        return say_database(settings, address)
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415
     from barfeed.store.duckdb import Store  # noqa: PLC0415
 
