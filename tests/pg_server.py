@@ -62,6 +62,17 @@ class PostgresServer:
         assert not ended, (self.folder / "log").read_text()[-2000:]
         return ended
 
+    def standby(self) -> "PostgresServer":
+        """A streaming replica of it, not started yet."""
+        other = PostgresServer(self.settings)
+        self._run("pg_basebackup", "-D", str(other.data), "-h", str(self.folder), "-p", str(self.port),
+                  "-U", SUPERUSER, "-R", "-X", "stream", "--checkpoint=fast", "--no-sync")  # fmt: skip
+        return other
+
+    def promote(self) -> None:
+        """Make a primary of a standby."""
+        self._run("pg_ctl", "promote", "-D", str(self.data), "--wait")
+
     def answers(self) -> bool:
         """Whether it takes connections."""
         with suppress(psycopg.Error), self.connected(connect_timeout=1):

@@ -110,7 +110,7 @@ def test_tables_are_made_and_a_pass_fills_them(machine: MarketMachine) -> None:
     )
     assert (where, health, status.code) == (f"store {address}", "not healthy", 1)
     told = json.loads(machine.call([str(BARFEED), "status", "--json"], BARFEED_STORE=address).out)
-    assert (told["held"][0]["symbols"], told["feeders"][0]["lag_sec"]) == (5, 30.0)
+    assert (told["held"][0]["symbols"], told["feeders"][0]["lag_sec"] >= 30) == (5, True)
 
 
 def test_an_hour_in_a_file_imports_no_library_of_a_database() -> None:
