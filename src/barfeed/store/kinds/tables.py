@@ -112,6 +112,7 @@ class KindTable:
         self._kind = kind
         self._interval = interval
         self._name = kind.table(interval)
+        self.relation = f"store.main.{self._name}"
         self._is_new = is_new
         self.exists = self._has(self._name, types(kind), ["symbol", "timestamp"])
         self._has_late = self._has(LATE, _LATE_TYPES, [])
@@ -172,8 +173,7 @@ class KindTable:
             return
         columns = ", ".join(f"{name} {type_}" for name, type_ in types(self._kind).items())
         self.connection.execute(
-            f"CREATE TABLE store.main.{self._name} ({columns} DEFAULT CURRENT_TIMESTAMP,"
-            " PRIMARY KEY (symbol, timestamp))"
+            f"CREATE TABLE {self.relation} ({columns} DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (symbol, timestamp))"
         )
         self.connection.execute(_CREATE_READER.format(name=self._name))
         self.exists = True
@@ -183,7 +183,7 @@ class KindTable:
             return []
         names = self._kind.names
         filled = statement.format(
-            table=f"store.main.{self._name}",
+            table=self.relation,
             names=", ".join(names),
             unnested=", ".join(f"unnest({name})" for name in names),
             lists=", ".join(f"?::{each.type}[] AS {each.name}" for each in self._kind.columns),
