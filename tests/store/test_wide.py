@@ -14,7 +14,8 @@ from barfeed.domain.kinds.kind import Kind, Row
 from barfeed.domain.kinds.table import KINDS, KLINES
 from barfeed.store.duckdb import Session
 from barfeed.store.kinds.tables import KindTable
-from barfeed.store.kinds.wide import Reach, relation, stored
+from barfeed.store.kinds.wide import WideTable, stored, wide_table
+from barfeed.store.place import Span
 from world import ms
 
 ONE_HOUR = Interval.ONE_HOUR
@@ -112,12 +113,13 @@ def asked(memory: Session, held: History, from_ms: int | None = None, to_ms: int
     """The wide table of what is held, of the bars that open in a span."""
     within = f"epoch_ms(timestamp) >= {from_ms or 0} AND epoch_ms(timestamp) < {to_ms or 10**14}"
     bars = f"(FROM {filled(memory, held)} WHERE {within})"
-    return answer(memory, relation(memory, bars, FED, Reach(SYMBOLS, ONE_HOUR, from_ms, to_ms)), FED)
+    return answer(memory, wide_table(memory, bars, FED, Span(SYMBOLS, ONE_HOUR, from_ms, to_ms)), FED)
 
 
-def answer(memory: Session, table: str, kinds: Sequence[Kind]) -> Table:
-    told = memory.sql(f"SELECT symbol, epoch_ms(timestamp) AS ms, * EXCLUDE (symbol, timestamp) FROM {table}")
-    assert told.columns == ["symbol", "ms", *wide.columns(kinds)]
+def answer(memory: Session, table: WideTable, kinds: Sequence[Kind]) -> Table:
+    told = memory.sql(f"SELECT symbol, epoch_ms(timestamp) AS ms, * EXCLUDE (symbol, timestamp) FROM {table.relation}")
+    assert told.columns == ["symbol", "ms", *table.values]
+    assert table.values == wide.columns(kinds)
     rows = told.fetchall()
     table_of = {(symbol, at_ms): tuple(values) for symbol, at_ms, *values in rows}
     assert len(table_of) == len(rows)
@@ -209,8 +211,8 @@ def test_what_came_late_is_no_fresher_for_it(memory: Session) -> None:
     late = Row(T0_MS, T0_MS + 5 * HOUR_MS - MINUTE_MS, (7.0, 8.0))
     rows = {"open_interest": {"BTCUSDT": [Row(T0_MS - HOUR_MS, T0_MS + 5 * MINUTE_MS, (5.0, 6.0)), late]}}
     held = History({"BTCUSDT": [T0_MS + hour * HOUR_MS for hour in range(5)]}, rows)
-    reach = Reach(["BTCUSDT"], ONE_HOUR)
-    told = answer(memory, relation(memory, filled(memory, held), [INTEREST], reach), [INTEREST])
+    span = Span(("BTCUSDT",), ONE_HOUR)
+    told = answer(memory, wide_table(memory, filled(memory, held), [INTEREST], span), [INTEREST])
     # Hours after the period was over, though it was known for a minute only.
     assert [row[5:] for row in told.values()] == [(5.0, 6.0, 3600.0 * hour) for hour in (1, 2, 3, 4)] + [
         (7.0, 8.0, 14400.0)
@@ -224,16 +226,17 @@ def test_as_of_a_moment_there_is_what_was_stored_by_then(memory: Session) -> Non
     memory.execute("UPDATE store.main.open_interest_1h SET created_at = timestamp + INTERVAL 3 DAY")
     for as_of_ms, value in ((T0_MS + 73 * HOUR_MS, 1.0), (T0_MS + 73 * HOUR_MS - 1, 0.0), (T0_MS + 71 * HOUR_MS, None)):
         for from_ms in (None, T0_MS + 5 * HOUR_MS, T0_MS + 500 * HOUR_MS):
-            reach = Reach(["BTCUSDT"], ONE_HOUR, from_ms, as_of_ms=as_of_ms)
-            [told] = answer(memory, relation(memory, bars, [INTEREST], reach), [INTEREST]).values()
+            span = Span(("BTCUSDT",), ONE_HOUR, from_ms, as_of_ms=as_of_ms)
+            [told] = answer(memory, wide_table(memory, bars, [INTEREST], span), [INTEREST]).values()
             assert told[5] == value
 
 
 def test_a_kind_of_which_nothing_is_stored_is_empty(memory: Session) -> None:
     mark, takers = KINDS["mark_price"], KINDS["taker_volume"]
     bars = filled(memory, History({"BTCUSDT": [T0_MS]}, {}))
-    told = answer(memory, relation(memory, bars, [mark, takers], Reach(["BTCUSDT"], ONE_HOUR)), [mark, takers])
-    assert told == {("BTCUSDT", T0_MS): (*bar(T0_MS), *[None] * 9)}
+    table = wide_table(memory, bars, [mark, takers], Span(("BTCUSDT",), ONE_HOUR))
+    assert table.absent == ("mark_price", "taker_volume")
+    assert answer(memory, table, [mark, takers]) == {("BTCUSDT", T0_MS): (*bar(T0_MS), *[None] * 9)}
     assert mark not in stored(memory, ONE_HOUR)
 
 

@@ -9,11 +9,13 @@ from typing import NamedTuple, TypeVar
 
 from barfeed.artifacts.writing import plain
 from barfeed.domain import grid
-from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Series
+from barfeed.domain.bars import Series
 from barfeed.domain.errors import ArtifactsUnusable, StoreEmpty, StoreUnusable, UsageError
-from barfeed.history.reading.span import Span, relation
+from barfeed.history.reading.span import relation
+from barfeed.history.reading.wide import Beside, table_of
 from barfeed.machine.atomic import Unflushed, whole_file
 from barfeed.store.duckdb import Session, Store
+from barfeed.store.place import Span
 from barfeed.store.troubles.file import refusal
 
 # How DuckDB is to write each; no second temporary file of its own beside ours.
@@ -38,6 +40,7 @@ class Wanted(NamedTuple):
     """What to export: bars that open in `[from_ms, to_ms)`, as the table stood at the moment `as_of_ms`.
 
     In ms since 1970-01-01 UTC; None is without bound, or now. With `plain_decimals` no number of a CSV has an exponent.
+    `kinds` stand beside the bars, as the wide table has them; None where the bars are meant alone.
     """
 
     series: Series
@@ -45,12 +48,14 @@ class Wanted(NamedTuple):
     to_ms: int | None = None
     as_of_ms: int | None = None
     plain_decimals: bool = False
+    kinds: Beside = None
 
 
 class Exported(NamedTuple):
     """What was exported: its bars, first and last open_time in ms, and in how many places bars are missing between.
 
-    `unknown` is of how many it is not stored when they were appended: told only of an export as of a moment.
+    `unknown` is of how many it is not stored when they were appended: told only of an export as of a moment. `absent`
+    are the kinds that were asked for, and nothing is stored of.
     """
 
     file: Path
@@ -59,6 +64,7 @@ class Exported(NamedTuple):
     last_ms: int
     gaps: int
     unknown: int | None = None
+    absent: tuple[str, ...] = ()
 
 
 def export(store: Store, wanted: Wanted, path: Path) -> Exported:
@@ -108,13 +114,15 @@ def _copied(store: Store, wanted: Wanted, target: Target) -> Exported:
     with store.session(write=False) as connection:
         if not store.table(connection, wanted.series).exists:
             raise _empty(store, wanted)
-        span = _span(connection, wanted)
-        count = _COUNT.format(span=span, step_ms=wanted.series.interval.ms)
+        span = Span((wanted.series.symbol,), wanted.series.interval, wanted.from_ms, wanted.to_ms, wanted.as_of_ms)
+        count = _COUNT.format(span=relation(connection, span), step_ms=wanted.series.interval.ms)
         exported = Exported(target.path, *(connection.execute(count).fetchone() or (0, 0, 0, 0)))
         if not exported.bars:
             raise _empty(store, wanted)
-        target.write(connection, span, COLUMNS)
-        return exported if wanted.as_of_ms is not None else exported._replace(unknown=None)
+        table = table_of(connection, span, wanted.kinds, store.path)
+        target.write(connection, table.relation, ("timestamp", *table.values))
+        unknown = exported.unknown if wanted.as_of_ms is not None else None
+        return exported._replace(unknown=unknown, absent=table.absent)
 
 
 @contextmanager
@@ -132,8 +140,8 @@ def _told_of(path: Path, unfinished: Path) -> Iterator[None]:
 
 def _write_plainly(connection: Session, ordered: str, columns: Sequence[str], target: Target) -> None:
     # DuckDB writes every double as it likes to.
-    texts = len(columns) - len(VALUE_COLUMNS)
-    told = [f"{name}::VARCHAR" for name in columns[:texts]] + list(VALUE_COLUMNS)
+    texts = columns.index("timestamp") + 1
+    told = [f"{name}::VARCHAR" for name in columns[:texts]] + list(columns[texts:])
     rows = connection.execute(f"SELECT {', '.join(told)} {ordered}")
     opened = gzip.open if target.path.name.lower().endswith(".gz") else open
     with opened(target.unfinished, "wt", encoding="utf-8", newline="") as file:
@@ -143,11 +151,6 @@ def _write_plainly(connection: Session, ordered: str, columns: Sequence[str], ta
             lines.writerows(
                 (*row[:texts], *(None if each is None else plain(each) for each in row[texts:])) for row in some
             )
-
-
-def _span(connection: Session, wanted: Wanted) -> str:
-    symbol, interval = wanted.series
-    return relation(connection, Span((symbol,), interval, wanted.from_ms, wanted.to_ms, wanted.as_of_ms))
 
 
 def check_name(path: Path, *, plain_decimals: bool) -> None:

@@ -64,6 +64,19 @@ CREATE TABLE IF NOT EXISTS {table} (
 """
 
 
+class Span(NamedTuple):
+    """Bars of these symbols that open in `[from_ms, to_ms)`, as they stood at the moment `as_of_ms`.
+
+    In ms since 1970-01-01 UTC; None is without bound, or now.
+    """
+
+    symbols: tuple[str, ...]
+    interval: Interval
+    from_ms: int | None = None
+    to_ms: int | None = None
+    as_of_ms: int | None = None
+
+
 class Place(NamedTuple):
     """A table as SQL names it, and the symbol whose rows of it are the series'; empty where all are."""
 

@@ -7,7 +7,7 @@ import pytest
 import barfeed
 from barfeed.domain.bars import Interval
 from barfeed.history.reading.lake import LakeSource
-from barfeed.history.reading.span import Span
+from barfeed.store.place import Span
 from commands import BARS, make_store
 from storage import opened
 

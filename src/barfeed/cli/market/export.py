@@ -7,6 +7,7 @@ from barfeed.cli.hints import sister
 from barfeed.cli.market.choice import Choice
 from barfeed.cli.settings import Settings
 from barfeed.cli.terminal import remark, say
+from barfeed.cli.values.beside import beside
 from barfeed.cli.wiring import open_store
 from barfeed.domain import grid
 from barfeed.domain.errors import StoreEmpty, UsageError
@@ -16,12 +17,21 @@ from barfeed.machine.clock import SystemClock
 
 
 def export_market(
-    settings: Settings, many: Choice, file: Path, *, from_ms: int | None, to_ms: int | None, as_of_ms: int | None
+    settings: Settings,
+    many: Choice,
+    file: Path,
+    *,
+    from_ms: int | None,
+    to_ms: int | None,
+    as_of_ms: int | None,
+    wide: bool,
 ) -> None:
     """Write the file and say what is in it; raises as the export itself."""
     if len(many.intervals) > 1:
         raise UsageError("--intervals: a file holds one interval", hint="one export each: --intervals 1h")
-    wanted = Wanted(many.selection, many.intervals[0], from_ms, to_ms, as_of_ms, settings.plain_decimals)
+    [interval] = many.intervals
+    kinds = beside(settings.kinds, interval, wide=wide)
+    wanted = Wanted(many.selection, interval, from_ms, to_ms, as_of_ms, settings.plain_decimals, kinds)
     try:
         done = export(open_store(settings, SystemClock()), wanted, file)
     except StoreEmpty as problem:
@@ -35,6 +45,8 @@ def export_market(
             f"market {wanted.interval}: when {done.unknown} of the {done.bars} bars were appended is not known, for a"
             " table does not hold it (created_at): they are taken as there since they closed"
         )
+    if done.absent:
+        remark(f"{', '.join(done.absent)}: nothing is stored of it at {interval}, and its columns are empty")
 
 
 def _facts(done: Exported, wanted: Wanted) -> dict[str, object]:

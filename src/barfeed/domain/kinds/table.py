@@ -136,14 +136,14 @@ KINDS: dict[str, Kind] = {each.name: each for each in _ALL}
 KLINES = KINDS["klines"]
 
 
-def kinds(text: str, intervals: tuple[Interval, ...]) -> tuple[Kind, ...]:
+def kinds(text: str, intervals: tuple[Interval, ...], flag: str = "--kinds") -> tuple[Kind, ...]:
     """Read `klines,open_interest`, in the table's order; `UsageError` names what is no kind or has no such interval."""
     names = [each.strip() for each in text.split(",") if each.strip()]
     for name in names:
         if name not in KINDS:
-            raise UsageError(f"--kinds: {name[:60]!r} is no kind of series", hint=f"they are {', '.join(KINDS)}")
+            raise UsageError(f"{flag}: {name[:60]!r} is no kind of series", hint=f"they are {', '.join(KINDS)}")
         for interval in intervals:
             if interval not in KINDS[name].intervals:
                 has = " ".join(map(str, KINDS[name].intervals))
-                raise UsageError(f"--kinds: the exchange has no {name} of {interval}", hint=f"it has {has}")
+                raise UsageError(f"{flag}: the exchange has no {name} of {interval}", hint=f"it has {has}")
     return tuple(each for name, each in KINDS.items() if name in names)

@@ -10,9 +10,10 @@ from barfeed.domain.bars import Interval
 from barfeed.domain.market.selection import Selection
 from barfeed.history.export import Target, check_name, check_span, no_bar, written
 from barfeed.history.market.universe import universe
-from barfeed.history.reading.span import SYMBOL_COLUMNS, Span, relation
+from barfeed.history.reading.span import relation
+from barfeed.history.reading.wide import Beside, table_of
 from barfeed.store.duckdb import Session, Store
-from barfeed.store.place import alone
+from barfeed.store.place import Span, alone
 
 # What is sorted in it at once: half a million bars take 70 MB, and what takes more goes by way of the disk.
 _MEMORY = "512MB"
@@ -32,6 +33,7 @@ class Wanted(NamedTuple):
     """What to export: bars of these symbols that open in `[from_ms, to_ms)`, as market and store stood at `as_of_ms`.
 
     In ms since 1970-01-01 UTC; None is without bound, or now. With `plain_decimals` no number of a CSV has an exponent.
+    `kinds` stand beside the bars, as the wide table has them; None where the bars are meant alone.
     """
 
     selection: Selection
@@ -40,13 +42,14 @@ class Wanted(NamedTuple):
     to_ms: int | None = None
     as_of_ms: int | None = None
     plain_decimals: bool = False
+    kinds: Beside = None
 
 
 class Exported(NamedTuple):
     """What was exported: bars of so many series, their first and last open_time in ms, in how many places bars lack.
 
     `unknown` is of how many bars it is not stored when they were appended, told only as of a moment; `without` the
-    symbols that were meant and have no such bar.
+    symbols that were meant and have no such bar; `absent` the kinds that were asked for, and nothing is stored of.
     """
 
     file: Path
@@ -57,6 +60,7 @@ class Exported(NamedTuple):
     gaps: int
     without: tuple[str, ...]
     unknown: int | None = None
+    absent: tuple[str, ...] = ()
 
 
 class _Counted(NamedTuple):
@@ -87,7 +91,8 @@ def _copied(store: Store, wanted: Wanted, target: Target) -> Exported:
         if not counted:
             raise no_bar(store, f"market {wanted.interval}", wanted.from_ms, wanted.to_ms, wanted.as_of_ms)
         held = [each.symbol for each in counted]
-        target.write(connection, relation(connection, _span(wanted, held)), SYMBOL_COLUMNS)
+        table = table_of(connection, _span(wanted, held), wanted.kinds, store.path)
+        target.write(connection, table.relation, ("symbol", "timestamp", *table.values))
         exported = Exported(
             target.path,
             series=len(held),
@@ -96,6 +101,7 @@ def _copied(store: Store, wanted: Wanted, target: Target) -> Exported:
             last_ms=max(each.last_ms for each in counted),
             gaps=_gaps(connection, wanted, counted),
             without=tuple(each for each in symbols if each not in held),
+            absent=table.absent,
         )
         is_told = wanted.as_of_ms is not None
         return exported._replace(unknown=sum(each.unknown for each in counted)) if is_told else exported

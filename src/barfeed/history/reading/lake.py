@@ -2,7 +2,7 @@
 
 # ruff: noqa: S608 - tables and columns are of our own names, a symbol is letters, digits and '_'
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -10,12 +10,14 @@ from typing import Protocol
 
 from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import StoreUnusable, UsageError
+from barfeed.domain.kinds.kind import Kind
 from barfeed.domain.verdict import Remedies
 from barfeed.history.reading.source import Stock, nothing_of
-from barfeed.history.reading.span import SYMBOL_COLUMNS, Span, days_of, within
+from barfeed.history.reading.span import SYMBOL_COLUMNS, days_of, within
 from barfeed.machine.clock import SystemClock
 from barfeed.store.duckdb import Session, Store
 from barfeed.store.lake.manifest import KIND, table_folder
+from barfeed.store.place import Span
 from barfeed.store.troubles.file import reading_lake
 
 _TABLES = f"kind={KIND}"
@@ -81,6 +83,14 @@ class LakeSource:
         named = ", ".join(f"'{each}'" for each in span.symbols)
         columns = f"{', '.join(SYMBOL_COLUMNS)}, true AS is_known"
         return f"(SELECT {columns} FROM {days} WHERE symbol IN ({named}) AND {within(span)}{_dated(span)})"
+
+    def kinds(self, connection: Session, interval: Interval) -> tuple[Kind, ...]:  # noqa: ARG002 - a store has to be asked
+        """Raises `UsageError`: bars are all that it holds."""
+        raise self._only_now("other kinds of series")
+
+    def wide(self, connection: Session, span: Span, kinds: Sequence[Kind]) -> str:  # noqa: ARG002 - likewise
+        """Raises `UsageError` likewise."""
+        raise self._only_now("other kinds of series")
 
     def stocks(self, connection: Session) -> list[Stock]:  # noqa: ARG002 - a store has to be asked
         """Each interval's days."""

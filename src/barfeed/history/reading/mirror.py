@@ -8,12 +8,13 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from barfeed.domain.bars import Interval
-from barfeed.history.reading.span import Span, days_of
+from barfeed.history.reading.span import days_of
 from barfeed.machine.clock import SystemClock
 from barfeed.store.lake import manifest as manifests
 from barfeed.store.lake.files import Files
 from barfeed.store.lake.lake import Lake
 from barfeed.store.lake.manifest import File, file_name, table_folder
+from barfeed.store.place import Span
 
 # A bucket answers each request late, and many at once.
 _AT_ONCE = 16

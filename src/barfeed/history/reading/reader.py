@@ -3,24 +3,27 @@
 # ruff: noqa: S608 - tables and columns are of our own names, a symbol is letters, digits and '_'
 
 import os
-from collections.abc import Callable, Iterator
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from barfeed.domain import grid, rules, verdict
 from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Bar, Interval, Series
 from barfeed.domain.errors import BarfeedError, UsageError
+from barfeed.domain.kinds import table, wide
 from barfeed.history.reading import questions
 from barfeed.history.reading.lake import FolderDays, LakeSource
 from barfeed.history.reading.mirror import Mirror
 from barfeed.history.reading.moments import Moment, ms_of
 from barfeed.history.reading.rows import BarRow, CandleRow, CoverageRow, GapRow, ListingRow, RevisionRow, SymbolBarRow
 from barfeed.history.reading.source import Source, StoreFile
-from barfeed.history.reading.span import SYMBOL_COLUMNS, Span
+from barfeed.history.reading.span import SYMBOL_COLUMNS
 from barfeed.history.reading.table import Asked, Row, Table, looked
 from barfeed.store.duckdb import Session
 from barfeed.store.lake.lake import is_bucket
+from barfeed.store.place import Span
 
 LOCK_TIMEOUT_SEC = 30.0
 BUFFER_HOURS = 6
@@ -112,6 +115,37 @@ class Reader:
             return questions.candles(self._source.bars(connection, span), every_ms, grid.step_origin(every_ms))
 
         return self._table(query, CandleRow, f"{span.symbols[0]} {span.interval}")
+
+    def wide(
+        self,
+        symbol: str | list[str] | tuple[str, ...],
+        interval: str = "1h",
+        start: Moment | None = None,
+        end: Moment | None = None,
+        as_of: Moment | None = None,
+        *,
+        kinds: Sequence[str] = (),
+    ) -> Table[Any]:
+        """Those bars, and beside each what was known of other kinds of series when it closed: of all that are stored.
+
+        Columns: those of `bars`, then of each kind its values and how old they were then, `open_interest_age_sec`; all
+        doubles, empty where nothing was known. A row's names are those of the columns.
+        """
+        with _told_in_python():
+            span = Span(*_series((symbol,) if isinstance(symbol, str) else tuple(symbol), interval),
+                        *_bounds(start, end, as_of))  # fmt: skip
+            named = table.kinds(",".join(kinds), (span.interval,), "kinds") if kinds else ()
+        with self._session() as connection:
+            beside = named or self._source.kinds(connection, span.interval)
+        key = ["timestamp"] if isinstance(symbol, str) else ["symbol", "timestamp"]
+        columns = [*key, *wide.columns(beside)]
+
+        def query(connection: Session) -> str:
+            relation = self._source.wide(connection, span, beside)
+            return f"SELECT {', '.join(columns)} FROM {relation} ORDER BY {', '.join(key)}"
+
+        row = namedtuple("WideRow", columns)  # type: ignore[misc]
+        return self._table(query, row, f"{', '.join(span.symbols)} {span.interval}")
 
     def window(self, symbol: str, interval: str = "1h", *, buffer_hours: int = BUFFER_HOURS) -> Table[BarRow]:
         """What a model would be given now: the 720 hours and `buffer_hours` that end at the newest stored bar.

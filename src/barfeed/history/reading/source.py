@@ -10,12 +10,16 @@ from typing import NamedTuple, Protocol
 
 from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import StoreEmpty
+from barfeed.domain.kinds.kind import Kind
 from barfeed.domain.verdict import Remedies
-from barfeed.history.reading.span import Span, relation
+from barfeed.history.reading.span import relation
+from barfeed.history.reading.wide import every_kind
 from barfeed.machine.clock import SystemClock
 from barfeed.store import place, revisions
 from barfeed.store.duckdb import Session, Store
+from barfeed.store.kinds.wide import wide_table
 from barfeed.store.market import MEMBERSHIP, MarketTable
+from barfeed.store.place import Span
 
 # A process has the lock on a file once, and gives it back with the first of two that let go of the file.
 _turns: defaultdict[Path, Lock] = defaultdict(Lock)
@@ -37,6 +41,14 @@ class Source(Protocol):
 
     def bars(self, connection: Session, span: Span) -> str:
         """The bars of a span as a relation. Raises `StoreEmpty` where nothing is held of one of its symbols."""
+        ...
+
+    def kinds(self, connection: Session, interval: Interval) -> tuple[Kind, ...]:
+        """The kinds of series that are held beside the bars of an interval; `StoreEmpty` where there is none."""
+        ...
+
+    def wide(self, connection: Session, span: Span, kinds: Sequence[Kind]) -> str:
+        """The bars of a span with what was known of these kinds beside each, as a relation; raises as `bars`."""
         ...
 
     def stocks(self, connection: Session) -> list[Stock]:
@@ -89,6 +101,14 @@ class StoreFile:
         if absent:
             raise nothing_of(self, absent, span.interval)
         return relation(connection, span)
+
+    def kinds(self, connection: Session, interval: Interval) -> tuple[Kind, ...]:
+        """Raises `StoreUnusable`, too, for a table that is another's."""
+        return every_kind(connection, interval, self)
+
+    def wide(self, connection: Session, span: Span, kinds: Sequence[Kind]) -> str:
+        """Raises `StoreUnusable`, too, likewise."""
+        return wide_table(connection, self.bars(connection, span), kinds, span).relation
 
     def _absent(self, connection: Session, span: Span) -> list[str]:
         alone = {series.symbol for series in place.alone(connection) if series.interval is span.interval}

@@ -2,28 +2,13 @@
 
 # ruff: noqa: S608 - tables and columns are of our own names, a symbol is letters, digits and '_'
 
-from typing import NamedTuple
-
 from barfeed.domain import grid
-from barfeed.domain.bars import COLUMNS, Interval
+from barfeed.domain.bars import COLUMNS
 from barfeed.store.duckdb import Session
-from barfeed.store.place import rows_of_all
+from barfeed.store.place import Span, rows_of_all
 from barfeed.store.revisions import as_of_query
 
 SYMBOL_COLUMNS = ("symbol", *COLUMNS)
-
-
-class Span(NamedTuple):
-    """Bars of these symbols that open in `[from_ms, to_ms)`, as they stood at the moment `as_of_ms`.
-
-    In ms since 1970-01-01 UTC; None is without bound, or now.
-    """
-
-    symbols: tuple[str, ...]
-    interval: Interval
-    from_ms: int | None = None
-    to_ms: int | None = None
-    as_of_ms: int | None = None
 
 
 def relation(connection: Session, span: Span) -> str:

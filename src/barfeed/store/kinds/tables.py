@@ -109,7 +109,7 @@ class KindTable:
     def __init__(self, connection: Session, kind: Kind, interval: Interval, *, is_new: bool = False) -> None:
         """`is_new` where there is no file yet. Raises `StoreUnusable` for a table of that name that is another's."""
         self.connection = connection
-        self._kind = kind
+        self.kind = kind
         self._interval = interval
         self._name = kind.table(interval)
         self.relation = f"store.main.{self._name}"
@@ -147,7 +147,7 @@ class KindTable:
         """What passes ended without of each symbol, as far as it reaches to `from_ms` or later."""
         if not self._has_late:
             return {}
-        asked = [self._kind.name, str(self._interval), from_ms]
+        asked = [self.kind.name, str(self._interval), from_ms]
         rows = self.connection.execute(_WAS_LATE, asked).fetchall()
         return {symbol: [Late(*row) for row in each] for symbol, each in groupby(rows, itemgetter(0))}
 
@@ -160,18 +160,18 @@ class KindTable:
             self.connection.execute(f"CREATE TABLE store.main.{LATE} ({columns})")
             self._has_late = True
         symbols, since, until = (list(column) for column in zip(*late, strict=True))
-        self.connection.execute(_NOTE_LATE, [self._kind.name, str(self._interval), symbols, since, until, seen_at_ms])
+        self.connection.execute(_NOTE_LATE, [self.kind.name, str(self._interval), symbols, since, until, seen_at_ms])
 
     def make_view(self, series: Series) -> None:
         """For readers of one series: `open_interest_btcusdt_1h`, with the columns of a table of its own."""
         if self.exists:
-            view = self._kind.view(series.symbol, series.interval)
+            view = self.kind.view(series.symbol, series.interval)
             self.connection.execute(_CREATE_VIEW.format(view=view, name=self._name, symbol=series.symbol))
 
     def _create(self) -> None:
         if self.exists:
             return
-        columns = ", ".join(f"{name} {type_}" for name, type_ in types(self._kind).items())
+        columns = ", ".join(f"{name} {type_}" for name, type_ in types(self.kind).items())
         self.connection.execute(
             f"CREATE TABLE {self.relation} ({columns} DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (symbol, timestamp))"
         )
@@ -181,12 +181,12 @@ class KindTable:
     def _query(self, statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         if not self.exists:
             return []
-        names = self._kind.names
+        names = self.kind.names
         filled = statement.format(
             table=self.relation,
             names=", ".join(names),
             unnested=", ".join(f"unnest({name})" for name in names),
-            lists=", ".join(f"?::{each.type}[] AS {each.name}" for each in self._kind.columns),
+            lists=", ".join(f"?::{each.type}[] AS {each.name}" for each in self.kind.columns),
         )
         return self.connection.execute(filled, list(values)).fetchall()
 

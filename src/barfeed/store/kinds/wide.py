@@ -4,8 +4,6 @@ A row is joined by its `known_at`, never by its `timestamp`: what came late stan
 Times are ms since 1970-01-01 UTC.
 """
 
-# ruff: noqa: S608 - tables and columns are of our own names, a symbol is letters, digits and '_'
-
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,7 +12,8 @@ from barfeed.domain.kinds import wide
 from barfeed.domain.kinds.kind import Kind, Stamp
 from barfeed.domain.kinds.table import KINDS, KLINES
 from barfeed.store.duckdb import Session
-from barfeed.store.kinds.tables import KindTable
+from barfeed.store.kinds.tables import KindTable, types
+from barfeed.store.place import Span
 
 # Within so long there is a row of nearly every symbol; who has none is looked for in all of the table.
 _NEAR_MS = 48 * HOUR_MS
@@ -41,17 +40,12 @@ _JOINED = """
 """
 
 
-class Reach(NamedTuple):
-    """Which rows can be asked for: of these symbols, beside bars that open in `[from_ms, to_ms)`.
+class WideTable(NamedTuple):
+    """A relation, its values behind symbol and timestamp, and of which of the kinds there is no table."""
 
-    `as_of_ms`: as the store stood at the end of that millisecond. None is without bound, or now.
-    """
-
-    symbols: Sequence[str]
-    interval: Interval
-    from_ms: int | None = None
-    to_ms: int | None = None
-    as_of_ms: int | None = None
+    relation: str
+    values: tuple[str, ...]
+    absent: tuple[str, ...]
 
 
 def stored(connection: Session, interval: Interval) -> tuple[Kind, ...]:
@@ -59,12 +53,15 @@ def stored(connection: Session, interval: Interval) -> tuple[Kind, ...]:
     return tuple(kind for kind in KINDS.values() if KindTable(connection, kind, interval).exists)
 
 
-def relation(connection: Session, bars: str, kinds: Sequence[Kind], reach: Reach) -> str:
-    """The wide table of `bars`, a relation with their symbol: symbol, timestamp, `wide.columns`; in no order.
+def wide_table(connection: Session, bars: str, kinds: Sequence[Kind], span: Span) -> WideTable:
+    """The wide table of `bars`, a relation with their symbol; in no order, and empty of a kind that has no table.
 
-    A kind of which nothing is stored is empty. Raises `StoreUnusable` for a table that is another's.
+    Raises `StoreUnusable` for a table that is another's.
     """
-    return joined(bars, [(kind, _rows(connection, kind, reach)) for kind in kinds], reach.interval)
+    tables = [KindTable(connection, kind, span.interval) for kind in kinds]
+    rows = [(kind, _rows(table, span)) for kind, table in zip(kinds, tables, strict=True)]
+    absent = tuple(kind.name for kind, table in zip(kinds, tables, strict=True) if not table.exists)
+    return WideTable(joined(bars, rows, span.interval), wide.columns(kinds), absent)
 
 
 def joined(bars: str, rows: Sequence[tuple[Kind, str]], interval: Interval) -> str:
@@ -97,37 +94,32 @@ def _alias(kind: Kind) -> str:
     return f"of_{kind.name}"
 
 
-def _rows(connection: Session, kind: Kind, reach: Reach) -> str:
+def _rows(table: KindTable, span: Span) -> str:
     """The rows of a kind that can stand beside any of the bars, and hardly any others."""
-    names = ", ".join(("symbol", "timestamp", "known_at", *kind.names))
-    table = KindTable(connection, kind, reach.interval)
     if not table.exists:
-        empty = [f"NULL::{each.type} AS {each.name}" for each in kind.columns]
-        moments = "NULL::TIMESTAMP AS timestamp, NULL::TIMESTAMP AS known_at"
-        return f"(SELECT '' AS symbol, {moments}, {', '.join(empty)} WHERE false)"
-    kept = [_is_of(reach.symbols), _is_there(reach), *_bounds(connection, table, reach)]
-    return f"(SELECT {names} FROM {table.relation} WHERE {' AND '.join(kept)})"
+        empty = ", ".join(f"NULL::{type_} AS {name}" for name, type_ in types(table.kind).items())
+        return f"(SELECT {empty} WHERE false)"
+    kept = [_is_of(span.symbols), _is_there(span), *_bounds(table, span)]
+    return f"(FROM {table.relation} WHERE {' AND '.join(kept)})"
 
 
-def _bounds(connection: Session, table: KindTable, reach: Reach) -> list[str]:
+def _bounds(table: KindTable, span: Span) -> list[str]:
     """From the newest row that was known when the first bar closed, of each symbol, to the last bar's close."""
-    step_ms = reach.interval.ms
-    bounds = [] if reach.to_ms is None else [f"timestamp < make_timestamp_ms({reach.to_ms + step_ms})"]
-    if reach.from_ms is None:
+    step_ms = span.interval.ms
+    bounds = [] if span.to_ms is None else [f"timestamp < make_timestamp_ms({span.to_ms + step_ms})"]
+    if span.from_ms is None:
         return bounds
-    near_ms, closes_ms = reach.from_ms - _NEAR_MS, reach.from_ms + step_ms
-    known = connection.execute(
-        _KNOWN.format(table=table.relation, near_ms=near_ms, closes_ms=closes_ms, is_there=_is_there(reach))
-    )
-    others = set(reach.symbols).difference(symbol for (symbol,) in known.fetchall())
+    near_ms, closes_ms = span.from_ms - _NEAR_MS, span.from_ms + step_ms
+    known = _KNOWN.format(table=table.relation, near_ms=near_ms, closes_ms=closes_ms, is_there=_is_there(span))
+    others = set(span.symbols).difference(symbol for (symbol,) in table.connection.execute(known).fetchall())
     older = f" OR {_is_of(sorted(others))}" if others else ""
     return [*bounds, f"(timestamp >= make_timestamp_ms({near_ms}){older})"]
 
 
-def _is_there(reach: Reach) -> str:
-    if reach.as_of_ms is None:
+def _is_there(span: Span) -> str:
+    if span.as_of_ms is None:
         return "true"
-    return f"coalesce(created_at < make_timestamp_ms({reach.as_of_ms + 1}), true)"
+    return f"coalesce(created_at < make_timestamp_ms({span.as_of_ms + 1}), true)"
 
 
 def _is_of(symbols: Sequence[str]) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         "barfeed export january.csv.gz --from 2024-01-01 --to 2024-02-01",
         "barfeed export as-it-was.csv --as-of '2025-01-14 20:00'",
         "barfeed export market.parquet --symbols all --as-of '2026-03-01'",
+        "barfeed export train.parquet --wide --kinds open_interest,funding --symbols all --from 2026-01-01",
     ),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -33,21 +34,26 @@ if TYPE_CHECKING:
 @click.option("--from", "from_ms", type=MOMENT, help="First open time, UTC.  [default: the store's first bar]")
 @click.option("--to", "to_ms", type=MOMENT, help="Open time to end before, UTC.  [default: after the store's last bar]")
 @click.option("--as-of", "as_of_ms", type=MOMENT, help="The store as it stood at this moment, UTC.")
+@click.option("--wide", is_flag=True, help="Beside each bar, what was known of other kinds when it closed.")
 @options_of(
     "duckdb", "symbol", "interval", "intervals", "lock_timeout_sec", "debug", "plain_decimals",
     symbols="Many series in one file: all, or names and patterns; with --as-of, what was listed then.",
+    kinds="With --wide: which kinds, as klines,open_interest.  [default: all that are stored]",
     json="Print the summary as one line of JSON.",
 )  # fmt: skip
-def export(file: Path, from_ms: int | None, to_ms: int | None, as_of_ms: int | None, **values: Any) -> None:
+def export(
+    file: Path, from_ms: int | None, to_ms: int | None, as_of_ms: int | None, *, wide: bool, **values: Any
+) -> None:
     """Write bars of the store to FILE, a .csv, .csv.gz or .parquet: whole, or not at all."""
     settings = Settings(**values)
     log_to_stderr(settings)
     if many := choice(settings):
         from barfeed.cli.market.export import export_market  # noqa: PLC0415
 
-        export_market(settings, many, file, from_ms=from_ms, to_ms=to_ms, as_of_ms=as_of_ms)
+        export_market(settings, many, file, from_ms=from_ms, to_ms=to_ms, as_of_ms=as_of_ms, wide=wide)
         return
     series = settings.series()
+    from barfeed.cli.values.beside import beside  # noqa: PLC0415
     from barfeed.history.export import Wanted  # noqa: PLC0415
     from barfeed.history.export import export as write  # noqa: PLC0415
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415
@@ -55,15 +61,18 @@ def export(file: Path, from_ms: int | None, to_ms: int | None, as_of_ms: int | N
 
     store = Store(settings.duckdb, SystemClock(), settings.lock_timeout_sec)
     try:
-        done = write(store, Wanted(series, from_ms, to_ms, as_of_ms, settings.plain_decimals), file)
+        kinds = beside(settings.kinds, series.interval, wide=wide)
+        done = write(store, Wanted(series, from_ms, to_ms, as_of_ms, settings.plain_decimals, kinds), file)
     except StoreEmpty as problem:
-        raise StoreEmpty(str(problem), hint=f"see what it holds: {sister('status')}") from problem
+        raise StoreEmpty(str(problem), hint=problem.hint or f"see what it holds: {sister('status')}") from problem
     say(json.dumps(_facts(done)) if settings.json else _line(done))
     if done.unknown:
         remark(
             f"{series}: when {done.unknown} of the {done.bars} bars were appended is not known, for the table does not"
             " hold it (created_at): they are taken as there since they closed"
         )
+    if done.absent:
+        remark(f"{', '.join(done.absent)}: nothing is stored of it at {series.interval}, and its columns are empty")
 
 
 def _facts(done: "Exported") -> dict[str, object]:
