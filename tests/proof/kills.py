@@ -25,14 +25,14 @@ if __name__ == "__main__":
 
 from process import ROOT, Ran
 from proof import syscalls
-from proof.market_scenes import MARKET_SCENES, OTHERS, FirstPass, Pass
+from proof.market_scenes import MARKET_SCENES, OTHERS, FirstPass, LakePass, Pass
 from proof.proof_world import copy, exchange
 from proof.scenes import SCENES, FirstStart, Prune, Repair, Scene, Watch
 from world import hours
 
 # What of them goes to each command: the feed is what runs every hour.
 SHARES = {"feed": 5, "feed, first start": 3, "feed, --watch": 4, "backfill, rest": 3, "backfill, csv": 3, "repair": 3}
-SYSCALL_SCENES: Sequence[type[Scene]] = (Scene, FirstStart, Repair, Prune, Pass, FirstPass)
+SYSCALL_SCENES: Sequence[type[Scene]] = (Scene, FirstStart, Repair, Prune, Pass, FirstPass, LakePass)
 _PLACE = re.compile(r"^\d ")
 # A watch lives on: it is killed after some hours of this length.
 _HOUR_SEC = 0.25

@@ -10,6 +10,7 @@ import duckdb
 
 from barfeed.domain.bars import Bar
 from market_world import SMALL_MARKET, small_market
+from process import Ran
 from proof.proof_world import TAPE, TARGET_MS, WINDOW_BARS, Exchange, barfeed_words, has_table, make_disk
 from proof.scenes import FirstStart, Scene, leftovers
 from storage import opened
@@ -122,7 +123,30 @@ class FirstPass(Pass):
         return [*self.hour(), "--catch-up"]
 
 
-MARKET_SCENES = (Pass, FirstPass)
+class LakePass(Pass):
+    """The same, with a lake: what anybody's glob finds there is always whole, and behind the store."""
+
+    name = "feed, a market with its lake"
+
+    def make(self, folder: Path) -> Path:
+        return make_disk(self.world, folder, [*self.words(folder), "--catch-up"])
+
+    def words(self, root: Path) -> list[str]:
+        return [*self.hour(), "--lake", str(root / "lake")]
+
+    def check(self, root: Path, said: str) -> None:
+        super().check(root, said)
+        held = stored(root)
+        for symbol, bars in in_lake(root).items():
+            assert bars.items() <= held[symbol].items(), f"{symbol}: the lake has what the store has not"
+
+    def check_done(self, root: Path, done: Ran) -> None:
+        """A lake that fails fails no hour; what it lacks, the next one writes."""
+        super().check_done(root, done)
+        assert in_lake(root) == stored(root)
+
+
+MARKET_SCENES = (Pass, FirstPass, LakePass)
 
 
 def stored(root: Path) -> Held:
@@ -134,6 +158,11 @@ def stored(root: Path) -> Held:
         if not has_table(connection, "ohlcv_1h"):
             return {}
         return _by_symbol(connection.execute(_BARS_OF.format("ohlcv_1h")).fetchall())
+
+
+def in_lake(root: Path) -> Held:
+    """Every bar that a glob finds; each is there once, by one reader of all files."""
+    return read(root / "lake" / "**" / "*.parquet")
 
 
 def read(path: Path) -> Held:

@@ -368,7 +368,7 @@ SCENES = (Scene, FirstStart, Watch, BackfillRest, BackfillCsv, Repair, Prune, In
 
 def leftovers(root: Path, slug: str = SLUG) -> list[Path]:
     """Temporary files and folders; a lock's file stays for ever, an empty working folder and a folder's mark too."""
-    keep = {".unfinished", ".leaving", ".prune.lock", ".series", "latest.lock"}
+    keep = {".unfinished", ".leaving", ".prune.lock", ".series", "latest.lock", ".lock"}
     hidden = list(root.rglob(".*"))
     working = [path for name in (".unfinished", ".leaving") for path in (root / "feed" / slug / name).glob("*")]
     # The system's temporary folder, where zips are unpacked and Python tries whether it can write, is its own to clean.

@@ -6,7 +6,7 @@ import pytest
 
 from proof import syscalls
 from proof.kills import Struck, arena, random_kills, syscall_failures, syscall_kills, table
-from proof.market_scenes import MARKET_SCENES, FirstPass, Pass
+from proof.market_scenes import MARKET_SCENES, FirstPass, LakePass, Pass
 from proof.proof_world import copy
 from proof.scenes import SCENES, BackfillCsv, FirstStart, Inference, Repair, Scene
 
@@ -19,7 +19,7 @@ def count(found: Iterator[Struck]) -> int:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("scene", [Scene, Pass])
+@pytest.mark.parametrize("scene", [Scene, LakePass])
 def test_a_feed_killed_while_it_is_at_work_loses_nothing(scene: type[Scene]) -> None:
     with arena([scene]) as (scenes, disk):
         assert count(random_kills(scenes, disk, kills=2, seed=1)) == 2
@@ -50,7 +50,8 @@ def test_an_inference_killed_at_random_moments_predicts_once() -> None:
 @pytest.mark.long
 @traced
 @pytest.mark.parametrize(
-    ("scene", "every"), [(Scene, 18), (FirstStart, 18), (Repair, 12), (BackfillCsv, 36), (Pass, 39), (FirstPass, 55)]
+    ("scene", "every"),
+    [(Scene, 18), (FirstStart, 18), (Repair, 12), (BackfillCsv, 36), (Pass, 39), (FirstPass, 55), (LakePass, 55)],
 )
 def test_a_kill_at_a_system_call_loses_nothing(scene: type[Scene], every: int) -> None:
     with arena([scene]) as (scenes, disk):
@@ -59,7 +60,7 @@ def test_a_kill_at_a_system_call_loses_nothing(scene: type[Scene], every: int) -
 
 @pytest.mark.long
 @traced
-@pytest.mark.parametrize(("scene", "every"), [(Scene, 40), (Pass, 150)])
+@pytest.mark.parametrize(("scene", "every"), [(Scene, 40), (LakePass, 150)])
 def test_a_system_call_that_fails_is_told_and_does_no_harm(scene: type[Scene], every: int) -> None:
     with arena([scene]) as (scenes, disk):
         assert count(syscall_failures(scenes, disk, every=every)) >= 2

@@ -74,6 +74,17 @@ def test_where_nothing_came_nothing_is_written(filled: StoreAndLake) -> None:
     assert (filled.manifest, filled.versions()) == (manifest, before)
 
 
+def test_what_a_killed_pass_left_beside_a_file_is_swept_by_the_next(filled: StoreAndLake) -> None:
+    left = [
+        filled.table / name for name in ("._manifest.json.77.unfinished", "date=2026-03-10/.bars.parquet.77.unfinished")
+    ]
+    for each in left:
+        each.write_bytes(b"half")
+    filled.grow(1)
+    assert filled.export().written == 1
+    assert not any(each.exists() for each in left)
+
+
 def test_a_day_that_turns_has_a_file_of_its_own(filled: StoreAndLake) -> None:
     filled.grow(12)
     assert filled.export() == Exported(written=2, rows=222)

@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from barfeed.domain.errors import LakeUnusable
-from barfeed.machine.atomic import Unflushed, whole_file
+from barfeed.machine.atomic import Unflushed, sweep, whole_file
 from barfeed.machine.locks import locked
 from barfeed.store.lake.contents import DISK_HINT
 
@@ -63,6 +63,8 @@ class Folder:
         path = self._path / name
         with self._told():
             path.parent.mkdir(parents=True, exist_ok=True)
+            # Who is killed leaves one; nobody else writes here now.
+            sweep(path)
             # A disk that cannot keep a name for good has it all the same: no reader is the worse for it.
             with suppress(Unflushed), whole_file(path) as unfinished:
                 yield unfinished
