@@ -76,7 +76,7 @@ def new_rows(kind: Kind, series: Series, told: Sequence[Row], stored: Sequence[R
         raise Mismatch(
             f"{series} {kind.name}: {len(findings)} of {len(held)} stored rows differ from the exchange;"
             f" first: {findings[0]}",
-            hint=f"nothing of {kind.name} was appended to it; the manifest has all of them",
+            hint=f"see both versions, and take the exchange's if it is right: barfeed repair --kinds {kind.name}",
             findings=findings,
         )
     return [row for row in told if row.timestamp_ms not in held]

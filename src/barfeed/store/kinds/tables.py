@@ -44,6 +44,10 @@ _NEWEST = """
 SELECT symbol, epoch_ms(max(timestamp)) FROM {table}
 WHERE timestamp >= make_timestamp_ms(?) AND symbol IN (SELECT unnest(?::VARCHAR[])) GROUP BY symbol
 """
+_SYMBOLS = "SELECT DISTINCT symbol FROM {table} ORDER BY symbol"
+_OLDEST = """
+SELECT symbol, epoch_ms(min(timestamp)) FROM {table} WHERE symbol IN (SELECT unnest(?::VARCHAR[])) GROUP BY symbol
+"""
 # From when on each symbol's rows are asked for: one list a column, as everywhere.
 _HELD = """
 SELECT each.symbol, epoch_ms(timestamp), epoch_ms(known_at), {names}
@@ -120,6 +124,14 @@ class KindTable:
     def newest(self, symbols: Sequence[str], from_ms: int = 0) -> dict[str, int]:
         """The newest `timestamp` of each of these symbols that has a row from `from_ms` on."""
         return dict(self._query(_NEWEST, [from_ms, list(symbols)])) if symbols else {}
+
+    def symbols(self) -> list[str]:
+        """Every symbol of which there is any row, sorted."""
+        return [symbol for (symbol,) in self._query(_SYMBOLS, [])]
+
+    def oldest(self, symbols: Sequence[str]) -> dict[str, int]:
+        """The oldest `timestamp` of each of these symbols that has any row."""
+        return dict(self._query(_OLDEST, [list(symbols)])) if symbols else {}
 
     def rows(self, from_ms: Mapping[str, int]) -> dict[str, list[Row]]:
         """Each symbol's rows from the moment given with it on, ascending."""

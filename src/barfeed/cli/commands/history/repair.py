@@ -41,6 +41,7 @@ Exit codes:
         "barfeed repair --from 2024-01-01 --to '2024-01-02 12:00'",
         "barfeed repair --let-pass '2024-01-02 12:00'",
         "barfeed repair --symbols all --only gaps --dry-run",
+        "barfeed repair --kinds mark_price,open_interest --dry-run",
     )
     + EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -54,18 +55,19 @@ Exit codes:
     type=MOMENT,
     help="Let the bar that opens then pass as the exchange has it, though its own columns contradict each other.",
 )
+@click.option("--kinds", "of_kinds", default="", help="Mend rows of these kinds of series instead of bars.")
 @click.option("--reason", default="repair", show_default=True, help="Why, for the audit table.")
 @click.option("--yes", is_flag=True, help="Do it without asking.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
 @options_of(
     "duckdb", "symbol", "interval", "intervals", "weight_budget", "n_recent", "buffer_hours", "base_url",
-    "max_wait_sec", "lock_timeout_sec", "pause_sec", "debug",
+    "max_wait_sec", "lock_timeout_sec", "pause_sec", "debug", "spot_url",
     symbols="Mend many series: all that the store holds, or names and patterns of them.",
     json="Print what was found and done as one line of JSON instead; needs --yes or --dry-run.",
 )  # fmt: skip
 def repair(
-    *, from_ms: int | None, to_ms: int | None, only: str | None, let_pass_ms: int | None, reason: str, yes: bool,
-    dry_run: bool, **options: Any,
+    *, from_ms: int | None, to_ms: int | None, only: str | None, let_pass_ms: int | None, of_kinds: str,
+    reason: str, yes: bool, dry_run: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Fill gaps and mend mismatches inside the stored history, after showing each bar.
 
@@ -80,12 +82,21 @@ def repair(
     settings = Settings(**options)
     log_to_stderr(settings)
     _refuse_nobody_to_ask(settings, yes=yes, dry_run=dry_run)
-    if many := choice(settings):
+    many = choice(settings)
+    if of_kinds:
+        if only or let_pass_ms is not None:
+            raise UsageError("--only and --let-pass are about bars: they do not go with --kinds")
+        from barfeed.cli.kinds.repair import Asked, repair_kinds  # noqa: PLC0415 - as below
+
+        check_span(from_ms, to_ms)
+        return repair_kinds(settings, of_kinds, many, Asked(from_ms, to_ms, reason, is_sure=yes, dry_run=dry_run))
+    if many:
         if let_pass_ms is not None:
             raise UsageError("--let-pass is about one bar of one series: it goes with --symbol, not with --symbols")
-        from barfeed.cli.market.repair import Asked, repair_market  # noqa: PLC0415
+        from barfeed.cli.market.repair import Asked as OfMarket  # noqa: PLC0415
+        from barfeed.cli.market.repair import repair_market  # noqa: PLC0415
 
-        return repair_market(settings, many, Asked(from_ms, to_ms, only, reason, is_sure=yes, dry_run=dry_run))
+        return repair_market(settings, many, OfMarket(from_ms, to_ms, only, reason, is_sure=yes, dry_run=dry_run))
     if let_pass_ms is not None:
         if from_ms is not None or to_ms is not None or only:
             raise UsageError("--let-pass is about one bar: it goes without --from, --to and --only")

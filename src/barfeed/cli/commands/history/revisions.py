@@ -12,6 +12,7 @@ from barfeed.cli.terminal import log_to_stderr, say
 from barfeed.domain import grid
 from barfeed.domain.acceptance import values
 from barfeed.domain.bars import VALUE_COLUMNS, Interval, Series
+from barfeed.domain.market.selection import Selection
 
 if TYPE_CHECKING:
     from barfeed.store.duckdb import Store
@@ -30,12 +31,13 @@ Exit codes:
     epilog=examples("barfeed revisions", "barfeed revisions --json", "barfeed revisions --symbols all") + EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+@click.option("--kinds", "of_kinds", default="", help="Those of these kinds of series instead of bars.")
 @options_of(
     "duckdb", "symbol", "interval", "intervals", "lock_timeout_sec", "debug",
     symbols="Those of many series: all, or names and patterns.",
     json="Print one line of JSON instead.",
 )  # fmt: skip
-def revisions(**options: Any) -> int:
+def revisions(*, of_kinds: str, **options: Any) -> int:
     """List the stored bars of a series that were changed: both versions, when, why and by which run.
 
     And those that were let pass though their own columns contradict each other (barfeed repair --let-pass).
@@ -46,8 +48,12 @@ def revisions(**options: Any) -> int:
     settings = Settings(**options)
     log_to_stderr(settings)
     if many := choice(settings):
+        if of_kinds:
+            return each_interval(many, lambda interval: _of_kinds(settings, of_kinds, many.selection, interval))
         return each_interval(many, lambda interval: _of_many(settings, many, interval))
     series = settings.series()
+    if of_kinds:
+        return _of_kinds(settings, of_kinds, Selection((series.symbol,), (), ()), series.interval)
     found = _listed(settings, series)
     if settings.json:
         names = {"symbol": series.symbol, "interval": str(series.interval)}
@@ -55,6 +61,12 @@ def revisions(**options: Any) -> int:
     else:
         say(*map(_line, found), f"{series}: {len(found)} revisions")
     return 0
+
+
+def _of_kinds(settings: Settings, named: str, selection: Selection, interval: Interval) -> int:
+    from barfeed.cli.kinds.revisions import revisions_of_kinds  # noqa: PLC0415 - as in _store
+
+    return revisions_of_kinds(settings, named, selection, interval)
 
 
 def _of_many(settings: Settings, many: Choice, interval: Interval) -> int:

@@ -1,0 +1,1 @@
+"""Commands as they are of other kinds of series than bars."""

@@ -1,0 +1,116 @@
+"""Both versions of every row of a kind that was ever changed: `kinds_revisions`, append-only, a row a column."""
+
+# ruff: noqa: S608 - tables and columns are of our own names only
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from barfeed.domain.bars import Interval
+from barfeed.domain.errors import StoreUnusable
+from barfeed.domain.kinds.kind import Kind, Row
+from barfeed.store.duckdb import Session
+
+TABLE = "kinds_revisions"
+_TYPES = {
+    "kind": "VARCHAR", "interval": "VARCHAR", "symbol": "VARCHAR", "timestamp": "TIMESTAMP", "name": "VARCHAR",
+    "old": "DOUBLE", "new": "DOUBLE", "seen_at": "TIMESTAMP", "accepted_at": "TIMESTAMP", "reason": "VARCHAR",
+    "run": "VARCHAR",
+}  # fmt: skip
+_CREATE = f"""
+CREATE TABLE IF NOT EXISTS store.main.{TABLE} (
+  {", ".join(f"{name} {type_}" for name, type_ in _TYPES.items())}
+)
+"""
+_COLUMNS = """
+SELECT column_name, data_type FROM duckdb_columns()
+WHERE database_name = 'store' AND schema_name = 'main' AND table_name = ?
+"""
+_AUDIT = f"""
+INSERT INTO store.main.{TABLE} ({", ".join(_TYPES)})
+VALUES (?, ?, ?, make_timestamp_ms(?), ?, ?, ?, make_timestamp_ms(?), CURRENT_TIMESTAMP, ?, ?)
+"""
+_LIST = f"""
+SELECT kind, symbol, epoch_ms(timestamp), name, old, new, epoch_ms(seen_at), epoch_ms(accepted_at), reason, run
+FROM store.main.{TABLE} WHERE interval = ? ORDER BY accepted_at, kind, symbol, timestamp, name
+"""
+
+
+class Change(NamedTuple):
+    """A stored row, and what the exchange has in its place; what either does not tell stays."""
+
+    symbol: str
+    old: Row
+    new: Row
+
+    def columns(self, kind: Kind) -> Iterator[tuple[str, float, float]]:
+        """Each column that differs, with both values."""
+        for name, old, new in zip(kind.names, self.old.values, self.new.values, strict=True):
+            if old is not None and new is not None and old != new:
+                yield name, old, new
+
+
+class Why(NamedTuple):
+    """When the exchange was seen to say otherwise (ms), why its word is taken, and by which run."""
+
+    seen_at_ms: int
+    reason: str
+    run: str
+
+
+class Revision(NamedTuple):
+    """One column of one row that was changed. Times are ms since 1970-01-01 UTC."""
+
+    kind: str
+    symbol: str
+    timestamp_ms: int
+    name: str
+    old: float
+    new: float
+    seen_at_ms: int
+    accepted_at_ms: int
+    reason: str
+    run: str
+
+
+def revise(connection: Session, kind: Kind, interval: Interval, changes: Sequence[Change], why: Why) -> list[Change]:
+    """Put new values in place of old ones, and keep both; the changes whose old row was still what it says.
+
+    In the transaction of its caller. When a row was known stays what it was.
+    """
+    if changes:
+        # Before anything is changed: a table of that name may be another's.
+        _expect(connection)
+        connection.execute(_CREATE)
+    made = []
+    for change in changes:
+        columns = list(change.columns(kind))
+        names, old, new = (list(each) for each in zip(*columns, strict=True))
+        became, was = (between.join(f"{name} = ?" for name in names) for between in (", ", " AND "))
+        updated = connection.execute(
+            f"UPDATE store.main.{kind.table(interval)} SET {became}"
+            f" WHERE symbol = ? AND timestamp = make_timestamp_ms(?) AND {was} RETURNING 1",
+            [*new, change.symbol, change.old.timestamp_ms, *old],
+        ).fetchall()
+        if not updated:
+            continue
+        made.append(change)
+        whose = [kind.name, str(interval), change.symbol, change.old.timestamp_ms]
+        for each in columns:
+            connection.execute(_AUDIT, [*whose, *each, why.seen_at_ms, why.reason, why.run])
+    return made
+
+
+def listed(connection: Session, interval: Interval) -> list[Revision]:
+    """Every change at this interval, oldest first. Raises `StoreUnusable` for another's table of that name."""
+    if not _expect(connection):
+        return []
+    return [Revision(*row) for row in connection.execute(_LIST, [str(interval)]).fetchall()]
+
+
+def _expect(connection: Session) -> bool:
+    """Whether the table is there."""
+    found = dict(connection.execute(_COLUMNS, [TABLE]).fetchall())
+    if found and found != _TYPES:
+        said = ", ".join(f"{name} {type_}" for name, type_ in found.items())
+        raise StoreUnusable(f"table {TABLE} has another shape: {said}", hint=f"rename that table; {TABLE} is barfeed's")
+    return bool(found)
