@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from barfeed.domain.acceptance import Terms
 from barfeed.domain.bars import Interval, Series
 from barfeed.exchange.stream.wire import Contract
 from barfeed.feed.market.heard import Heard
@@ -13,6 +14,7 @@ from barfeed.feed.market.record import MarketRecord
 from barfeed.feed.market.watch import Streams
 from barfeed.operate.alerts.hearing import crowds
 from barfeed.replay.tapes.tape import Tape
+from holding import held
 from market_world import MarketWorld
 from world import hours, made_up_bars, ms
 
@@ -90,9 +92,11 @@ def appended(record: MarketRecord) -> list[str]:
     return [symbol for symbol, each in record.outcomes.items() if each.appended]
 
 
-def listened(market: MarketWorld, passes: int, said: Sequence[tuple[int, Any]], fault: str = "") -> list[MarketRecord]:
+def listened(
+    market: MarketWorld, passes: int, said: Sequence[tuple[int, Any]], fault: str = "", **changes: Any
+) -> list[MarketRecord]:
     """The passes over the bar of 14:00, behind the first, by the clock, over that of 13:00."""
-    records = market.watch(passes + 1, fault, streams=Playing(market, said).streams)
+    records = market.watch(passes + 1, fault, streams=Playing(market, said).streams, **changes)
     assert [each.exit_code for each in records if each.target_ms == TARGET_MS] == [0]
     return records[1:]
 
@@ -159,6 +163,30 @@ bar = 2026-03-10T12:00:00
 volume = 1.5
 from = 2026-03-10T14:59:00
 """
+
+
+def test_what_is_heard_must_be_said_twice_where_all_must(market: MarketWorld) -> None:
+    early, rest = listened(market, 2, AT_ONCE, confirm_sec=10.0)
+    assert (appended(early), early.exit_code, early.durations_sec["confirm"] >= 10) == (list(SYMBOLS), 0, True)
+    assert appended(rest) == []
+
+
+def test_a_revision_is_accepted_as_soon_as_it_is_heard_of(market: MarketWorld) -> None:
+    early, *_ = listened(market, 2, AT_ONCE, REVISED, accept=Terms(0.01, 1e9, 5.0))
+    assert (early.is_early, early.exit_code, appended(early)) == (True, 0, list(SYMBOLS))
+    assert [bar.volume for bar in market.stored()["ETHUSDT"] if bar.open_time_ms == TARGET_MS - hours(1)] == [1.5]
+
+
+def test_what_is_heard_beside_a_reader_is_in_the_windows_and_appended_later(market: MarketWorld) -> None:
+    with held(market.duckdb):
+        early, rest = market.watch(3, streams=Playing(market, AT_ONCE).streams)[1:]
+        assert (early.status, early.is_early, appended(early)) == ("pending", True, [])
+        assert {bars[-1].open_time_ms for bars in market.windows().values()} == {TARGET_MS + hours(1)}
+        assert rest.exit_code == 0
+    market.clock.go_to(CLOSE_MS + hours(1) + 30_000)
+    assert market.run_pass(catch_up=True).exit_code == 0
+    assert {bars[-1].open_time_ms for bars in market.stored().values()} == {TARGET_MS + hours(2)}
+    assert {len(bars) for bars in market.stored().values()} == {51, 1}
 
 
 def test_what_needs_more_than_time_waits_for_the_clock(market: MarketWorld) -> None:
