@@ -184,14 +184,22 @@ class Files:
         stem = f"{series.symbol}-{series.interval}-{period.name}"
         span = sources.span(period.from_ms, period.to_ms - step_ms, step_ms)
         try:
-            folder = f"{period.kind}/klines/{series.symbol}/{series.interval}"
-            packed = yield from self._verified(start, f"{folder}/{stem}.zip")
-            return Part(f"{stem}.zip", span, Csv(unpack(packed, f"{stem}.csv", span.bars)))
+            folder = f"futures/um/{period.kind}/klines/{series.symbol}/{series.interval}"
+            content = yield from self.steps_of_content(f"{folder}/{stem}.zip", span.bars, start)
+            return Part(f"{stem}.zip", span, Csv(content))
         except FileMissing:
             note = Note("missing", f"{stem}.zip", "is not in the archive")
         except FileBroken as problem:
             note = Note("broken", f"{stem}.zip", str(problem))
         return Part(f"{stem}.zip", span, None, (note,))
+
+    def steps_of_content(self, path: str, rows: int, start: Callable[[], Conversation]) -> Steps[bytes]:
+        """The CSV in the zip at a path below `/data/`, proven, which holds no more than so many rows.
+
+        Raises `FileMissing` and `FileBroken`, and as `steps_of`.
+        """
+        packed = yield from self._verified(start, path)
+        return unpack(packed, f"{path.rpartition('/')[2].removesuffix('.zip')}.csv", rows)
 
     def _verified(self, start: Callable[[], Conversation], name: str) -> Steps[bytes]:
         """A zip whose sha256 is the one that the archive tells; asked once more where it is another."""
@@ -222,7 +230,7 @@ class Files:
         self.requests += 1
         talk = start()
         talk.check_status = _telling_missing
-        return talk.steps_of_body(f"/data/futures/um/{name}")
+        return talk.steps_of_body(f"/data/{name}")
 
 
 def _telling_missing(answer: Answer, now_ms: int) -> None:
@@ -267,7 +275,7 @@ class _Cache:
     def read(self, name: str, expected: str) -> bytes | None:
         """The zip, None where there is none or another than the archive has now."""
         try:
-            packed = (self._folder / name).read_bytes()
+            packed = self._path(name).read_bytes()
         except FileNotFoundError:
             return None
         except OSError as problem:
@@ -276,7 +284,7 @@ class _Cache:
 
     def write(self, name: str, packed: bytes) -> None:
         """Keep it, whole or not at all."""
-        path = self._folder / name
+        path = self._path(name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # It can be fetched again.
@@ -284,6 +292,9 @@ class _Cache:
                 unfinished.write_bytes(packed)
         except OSError as problem:
             raise self._unusable(problem) from problem
+
+    def _path(self, name: str) -> Path:
+        return self._folder / name.removeprefix("futures/um/")
 
     def _unusable(self, problem: OSError) -> ArtifactsUnusable:
         return ArtifactsUnusable(

@@ -56,7 +56,7 @@ class Column(NamedTuple):
     """One value of a row: its name in the store, its field on the wire, its unit, its header in the archive.
 
     The field is a key, or a place in a kline's array. `archived` is empty where the archive has none; then what comes
-    from there is NULL. `may_lack`: REST has rows without it, too.
+    from there is NULL. `may_lack`: REST has rows without it, too. `decimals`: REST tells so many, the archive more.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Column(NamedTuple):
     archived: str = ""
     is_count: bool = False
     may_lack: bool = False
+    decimals: int | None = None
 
     @property
     def type(self) -> str:

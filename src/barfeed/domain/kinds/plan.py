@@ -6,6 +6,7 @@ from typing import NamedTuple
 from barfeed.domain import grid
 from barfeed.domain.bars import HOUR_MS, Series
 from barfeed.domain.errors import Mismatch
+from barfeed.domain.grid import Gap
 from barfeed.domain.kinds.holes import remembered_from_ms
 from barfeed.domain.kinds.kind import Kind, Row, Stamp, pair
 from barfeed.domain.kinds.table import KLINES
@@ -97,3 +98,16 @@ def _difference(kind: Kind, told: Row, stored: Row | None) -> Finding | None:
         "mismatch", told.timestamp_ms, said, {name: old for name, (old, _) in differing.items()},
         {name: new for name, (_, new) in differing.items()},
     )  # fmt: skip
+
+
+def gaps_between(wanted: Gap, seams: Sequence[tuple[int, int | None]], step_ms: int, reach_ms: int) -> list[Gap]:
+    """What is missing of a span: where more than `reach_ms` is from a row to the one after it, or to the span's ends.
+
+    `seams` has each such row, the first and the last, with the one after it.
+    """
+    if not seams:
+        return [wanted]
+    ends = [(wanted.first_ms - step_ms, seams[0][0]), (seams[-1][0], wanted.last_ms + step_ms)]
+    inside = [(at, after) for at, after in seams if after is not None]
+    apart = [(at, after) for at, after in (ends[0], *inside, ends[1]) if after - at > reach_ms]
+    return [Gap(at + step_ms, after - step_ms, (after - at) // step_ms - 1) for at, after in apart]

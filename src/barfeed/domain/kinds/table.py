@@ -25,6 +25,8 @@ _DATA_PUBLISHED_MS = 5 * MINUTE_MS
 # Not documented either; settled at the hour, or some ms after, it can be asked for within the minute.
 _FUNDING_PUBLISHED_MS = MINUTE_MS
 
+_RATIO_DECIMALS = 4
+
 _TURNOVER = (
     Column("quote_volume", 7, "quote asset", "quote_volume"),
     Column("trades", 8, "trades", "count", is_count=True),
@@ -58,7 +60,7 @@ def _klines(name: str, says: str, path: str, unit: str, parameter: str = "symbol
 
 def _ratio(name: str, says: str, path: str, archived: str) -> Kind:
     columns = (
-        Column("ratio", "longShortRatio", "long by short", archived),
+        Column("ratio", "longShortRatio", "long by short", archived, decimals=_RATIO_DECIMALS),
         Column("long_share", "longAccount", "share of 1"),
         Column("short_share", "shortAccount", "share of 1"),
     )
@@ -115,7 +117,9 @@ _ALL = (
         "taker_volume", "what takers bought and sold", Host.FUTURES, "/futures/data/takerlongshortRatio", "symbol",
         "period", DATA_REQUESTS, _ANYTHING_WEIGHS, 500,
         (
-            Column("ratio", "buySellRatio", "bought by sold", "sum_taker_long_short_vol_ratio"),
+            Column(
+                "ratio", "buySellRatio", "bought by sold", "sum_taker_long_short_vol_ratio", decimals=_RATIO_DECIMALS
+            ),
             Column("buy_volume", "buyVol", "base asset"),
             Column("sell_volume", "sellVol", "base asset"),
         ),

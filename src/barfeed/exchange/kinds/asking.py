@@ -106,6 +106,12 @@ def rows(branch: KindBranch, question: Question) -> Steps[dict[str, list[Row]]]:
         yield branch.pause(pause_sec)
 
 
+def once(branch: KindBranch, question: Question) -> Steps[dict[str, list[Row]]]:
+    """As `rows`, of history: what is not there is asked for once."""
+    branch.begin()
+    return (yield from _pages(branch, question))
+
+
 def is_late(told: Mapping[str, Sequence[Row]], question: Question) -> bool:
     """Whether the newest row that is due is not among those of a symbol; of moments nobody knows the next."""
     if question.kind.stamp is Stamp.MOMENT:

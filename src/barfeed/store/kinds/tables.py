@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import StoreUnusable
+from barfeed.domain.grid import Gap
 from barfeed.domain.kinds.kind import Kind, Row
+from barfeed.domain.kinds.plan import gaps_between
 from barfeed.store.duckdb import Session, Store, transaction
 
 LATE = "kinds_late"
@@ -56,6 +58,23 @@ JOIN (SELECT unnest(?::VARCHAR[]) AS symbol, make_timestamp_ms(unnest(?::BIGINT[
   ON asked.symbol = each.symbol
 WHERE timestamp >= make_timestamp_ms(?) AND timestamp >= asked.begins
 ORDER BY each.symbol, timestamp
+"""
+_BETWEEN = """
+SELECT symbol, epoch_ms(timestamp), epoch_ms(known_at), {names} FROM {table}
+WHERE symbol = ? AND timestamp BETWEEN make_timestamp_ms(?) AND make_timestamp_ms(?) ORDER BY timestamp
+"""
+# The rows beside which another is missing, or which are a symbol's first or last, with the one after each.
+_SEAMS = """
+WITH asked AS (
+    SELECT unnest(?::VARCHAR[]) AS symbol, make_timestamp_ms(unnest(?::BIGINT[])) AS first,
+        make_timestamp_ms(unnest(?::BIGINT[])) AS last
+), steps AS (
+    SELECT symbol, epoch_ms(timestamp) // {step_ms} * {step_ms} AS held_ms
+    FROM {table} JOIN asked USING (symbol) WHERE timestamp BETWEEN first AND last
+)
+SELECT symbol, held_ms, lead(held_ms) OVER symbols FROM steps WINDOW symbols AS (PARTITION BY symbol ORDER BY held_ms)
+QUALIFY coalesce(lead(held_ms) OVER symbols - held_ms > {reach_ms}, true) OR lag(held_ms) OVER symbols IS NULL
+ORDER BY symbol, held_ms
 """
 # Unnested of a row that holds them: lists that are parameters themselves are read anew for each part of them.
 _INSERT = """
@@ -143,6 +162,23 @@ class KindTable:
             for symbol, each in groupby(self._query(_HELD, values), itemgetter(0))
         }
 
+    def between(self, symbol: str, first_ms: int, last_ms: int) -> list[Row]:
+        """The rows of one symbol from the one moment to the other, both included, ascending."""
+        rows = self._query(_BETWEEN, [symbol, first_ms, last_ms])
+        return [Row(at_ms, known_ms, tuple(told)) for _, at_ms, known_ms, *told in rows]
+
+    def lacking(self, wanted: Mapping[str, Gap], step_ms: int, reach_ms: int) -> dict[str, list[Gap]]:
+        """What is missing of these spans of `timestamp`s, as maximal runs of steps.
+
+        More than `reach_ms` from one row to the next is a gap: a step, where there is a row each.
+        """
+        # A moment is beside its step by some ms.
+        ends_ms = [each.last_ms + step_ms - 1 for each in wanted.values()]
+        asked = [list(wanted), [each.first_ms for each in wanted.values()], ends_ms]
+        seams = self._query(_SEAMS, asked, step_ms=step_ms, reach_ms=reach_ms) if wanted else []
+        held = {symbol: [(at, after) for _, at, after in each] for symbol, each in groupby(seams, itemgetter(0))}
+        return {symbol: gaps_between(each, held.get(symbol, []), step_ms, reach_ms) for symbol, each in wanted.items()}
+
     def append(self, rows: Mapping[str, Sequence[Row]]) -> dict[str, int]:
         """Insert those that are not there yet; how many were inserted of each symbol."""
         appended = dict.fromkeys(rows, 0)
@@ -190,7 +226,7 @@ class KindTable:
         self.connection.execute(_CREATE_READER.format(name=self._name))
         self.exists = True
 
-    def _query(self, statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+    def _query(self, statement: str, values: Sequence[object], **more: object) -> list[tuple[Any, ...]]:
         if not self.exists:
             return []
         names = self.kind.names
@@ -199,6 +235,7 @@ class KindTable:
             names=", ".join(names),
             unnested=", ".join(f"unnest({name})" for name in names),
             lists=", ".join(f"?::{each.type}[] AS {each.name}" for each in self.kind.columns),
+            **more,
         )
         return self.connection.execute(filled, list(values)).fetchall()
 

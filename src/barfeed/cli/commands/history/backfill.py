@@ -47,6 +47,7 @@ _OF_FILES = {"csv": "csv FILE...", "table": "table OTHER.duckdb[:schema.table]"}
         "barfeed backfill --source csv bars.csv.gz",
         "barfeed backfill --source table other.duckdb:candles",
         "barfeed backfill --symbols all --from 2026-01-01",
+        "barfeed backfill --kinds funding,open_interest --from 2026-01-01",
     )
     + EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -61,6 +62,13 @@ _OF_FILES = {"csv": "csv FILE...", "table": "table OTHER.duckdb[:schema.table]"}
     show_default=True,
     help="Where the bars come from; auto: the archive where it saves time, REST for the rest; csv: FILE..., also"
     " Parquet, .feather and zips; table: OTHER.duckdb[:schema.table]...",
+)
+@click.option(
+    "--kinds",
+    "of_kinds",
+    metavar="KINDS",
+    help="Fill these kinds of series instead of bars, as funding,open_interest; what the exchange remembers by REST,"
+    " what is beyond from the archive.",
 )
 @click.option("--force-name", is_flag=True, help="Take files and tables though they say another symbol or interval.")
 @click.option(
@@ -86,6 +94,7 @@ _OF_FILES = {"csv": "csv FILE...", "table": "table OTHER.duckdb[:schema.table]"}
     "interval",
     "intervals",
     "base_url",
+    "spot_url",
     "lock_timeout_sec",
     "debug",
     symbols="Many symbols at once, as barfeed run feeds them: all, or names and patterns.  [instead of --symbol]",
@@ -102,6 +111,12 @@ def backfill(**values: Any) -> int:
     own = {name: values.pop(name) for name in _OWN}
     settings = Settings(**values)
     log_to_stderr(settings)
+    if own["of_kinds"]:
+        # Imported here: bars go by without it.
+        from barfeed.cli.kinds.backfill import backfill_kinds  # noqa: PLC0415
+
+        _check(own)
+        return backfill_kinds(settings, own["of_kinds"], own)
     if many := choice(settings):
         # Imported here: one series goes by without it.
         from barfeed.cli.market.backfill import backfill_market  # noqa: PLC0415
@@ -131,7 +146,18 @@ def backfill(**values: Any) -> int:
     return work.report.exit_code
 
 
-_OWN = ("files", "begin", "end", "source", "force_name", "weight_budget", "connections", "archive_url", "cache_dir")
+_OWN = (
+    "of_kinds",
+    "files",
+    "begin",
+    "end",
+    "source",
+    "force_name",
+    "weight_budget",
+    "connections",
+    "archive_url",
+    "cache_dir",
+)
 
 
 def _prepared(settings: Settings, own: dict[str, Any]) -> "tuple[Backfill, Tools]":

@@ -6,7 +6,8 @@ from barfeed.domain.bars import HOUR_MS
 from barfeed.replay.tapes.made_up import Lot
 
 # Each wave turns half as often as the one before it, the first every hour.
-WAVES = 6
+WAVES = 4
+_SHARES = [2.0**wave / (2**WAVES - 1) for wave in range(WAVES)]
 
 
 @lru_cache(maxsize=65_536)
@@ -17,11 +18,14 @@ def drawn(key: str) -> float:
 
 def level(key: str, at_ms: int) -> float:
     """From -1 to 1, without a jump; most of it is the slowest wave's."""
-    shares = [2.0**wave for wave in range(WAVES)]
-    return sum(share * _wave(key, wave, at_ms) for wave, share in enumerate(shares)) / sum(shares)
+    found = 0.0
+    for wave, share in enumerate(_SHARES):
+        number, along_ms = divmod(at_ms, HOUR_MS << wave)
+        past = along_ms / (HOUR_MS << wave)
+        found += share * (_turn(key, wave, number) * (1 - past) + _turn(key, wave, number + 1) * past)
+    return found
 
 
-def _wave(key: str, wave: int, at_ms: int) -> float:
-    number, along_ms = divmod(at_ms, HOUR_MS << wave)
-    past = along_ms / (HOUR_MS << wave)
-    return drawn(f"{key} {wave} {number}") * (1 - past) + drawn(f"{key} {wave} {number + 1}") * past
+@lru_cache(maxsize=65_536)
+def _turn(key: str, wave: int, number: int) -> float:
+    return drawn(f"{key} {wave} {number}")

@@ -1,0 +1,61 @@
+"""`barfeed backfill --kinds`: the history of other kinds of series than bars."""
+
+import json
+from typing import Any
+
+from barfeed.cli.kinds.wiring import Meant, kinds_tools, meant
+from barfeed.cli.progress import shown
+from barfeed.cli.settings import Settings
+from barfeed.cli.terminal import complain, say
+from barfeed.domain.bars import Interval
+from barfeed.domain.errors import BarfeedError, UsageError
+from barfeed.domain.market.telling import rank, said_once
+from barfeed.history.kinds.fill import KindsBackfill, KindsTools
+from barfeed.history.kinds.jobs import KindsOrder
+from barfeed.history.kinds.report import FillReport
+
+_SOURCES = ("auto", "rest", "archive")
+_TOLD_MAX = 20
+
+
+def backfill_kinds(settings: Settings, text: str, own: dict[str, Any]) -> int:
+    """Fill the kinds at each interval, one after the other; the worst of them is the exit code."""
+    if own["source"] not in _SOURCES or own["files"]:
+        raise UsageError("--kinds takes no FILE", hint="--source rest, archive or auto")
+    chosen = meant(settings, text)
+    for_ever = [each.name for each in chosen.kinds if each.remembered_ms is None]
+    if own["begin"] is None and for_ever:
+        raise UsageError(f"{for_ever[0]} needs --from: the exchange keeps it for ever", hint="--from 2026-01-01")
+    with kinds_tools(settings, own["archive_url"], own["cache_dir"], own["connections"], chosen.one) as tools:
+        return min([_fill(settings, chosen, each, own, tools) for each in chosen.intervals], key=rank)
+
+
+def _fill(settings: Settings, chosen: Meant, interval: Interval, own: dict[str, Any], tools: KindsTools) -> int:
+    order = KindsOrder(chosen.kinds, interval, own["source"], own["begin"], own["end"])
+    work = KindsBackfill(order, chosen.selection, tools)
+    meter = shown(f"kinds {interval}", tools.clock)
+    work.watch(meter)
+    try:
+        work.run()
+    except BarfeedError as error:
+        meter.close()
+        _tell(settings, work.report, str(error))
+        raise
+    except KeyboardInterrupt:
+        meter.close()
+        complain("interrupted; what had come is stored", "the same command goes on where it ended")
+        raise
+    meter.close()
+    _tell(settings, work.report, "")
+    for message, hint in said_once(work.report.words):
+        complain(message, hint)
+    return work.report.exit_code
+
+
+def _tell(settings: Settings, report: FillReport, error: str) -> None:
+    if settings.json:
+        say(json.dumps(report.as_json(error)))
+        return
+    notes = report.notes
+    more = [f"... and {len(notes) - _TOLD_MAX} more; --json tells all"] if len(notes) > _TOLD_MAX else []
+    say(*(f"{each.rule}: {each}" for each in notes[:_TOLD_MAX]), *more, *report.lines())
