@@ -24,6 +24,7 @@ IMPORTED_FIRST = (
     "cli.wiring",
     "exchange.transport.each",
     "feed.cycle",
+    "feed.kinds.of_series",
     "history.export",
     "history.market.migration",
     "history.mending.repair",

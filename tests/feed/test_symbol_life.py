@@ -345,3 +345,5 @@ def test_a_good_hour_imports_nothing_of_it(tmp_path: Path) -> None:
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "barfeed.feed.cycle" in imported
     assert not {"barfeed.domain.life", "barfeed.domain.window", "barfeed.feed.inquiry"} & imported
+    # Nor of other kinds of series, where none is named.
+    assert not {name for name in imported if ".kinds" in name}

@@ -99,3 +99,25 @@ def test_whatever_goes_wrong_in_the_end_all_is_there(
     assert world.run_pass(catch_up=True).exit_code == 0
     world.live(hours)
     check(world, TARGET_MS)
+
+
+@pytest.mark.parametrize(("days", "lost"), [(29, 0), pytest.param(31, 25, marks=pytest.mark.long)])
+def test_a_hole_of_so_many_days_is_filled_by_the_next_pass_as_far_as_the_exchange_remembers(
+    tmp_path: Path, days: int, lost: int
+) -> None:
+    interest = KINDS["open_interest"]
+    world = Hours(tmp_path, ("premium_index", "open_interest"), 2, 32 * 24, 4)
+    world.clock.go_to(TARGET_MS + HOUR_MS + 7 * MINUTE_MS)
+    assert world.run_pass(catch_up=True).exit_code == 0
+    world.clock.go_to(world.clock.now_ms + days * 24 * HOUR_MS)
+    record = world.run_pass(catch_up=True)
+    assert record.exit_code == 0
+    last_ms = TARGET_MS + days * 24 * HOUR_MS
+    for kind, first_ms in ((KINDS["premium_index"], TARGET_MS), (interest, TARGET_MS + HOUR_MS * (lost + 1))):
+        for symbol in world.symbols:
+            kept = [at_ms for at_ms, *_ in world.kept(kind, symbol) if at_ms > TARGET_MS]
+            assert kept == list(range(max(first_ms, TARGET_MS + HOUR_MS), last_ms + 1, HOUR_MS)), (kind.name, symbol)
+    # Nobody was there to be without it: it is known from when it could have been.
+    assert all(
+        known_ms == interest.known_at_ms(at_ms, ONE_HOUR) for (_, at_ms), known_ms in world.known(interest).items()
+    )
