@@ -14,7 +14,7 @@ from barfeed.cli.terminal import log_to_stderr, remark, say
 from barfeed.cli.values.moments import MOMENT
 from barfeed.cli.values.paths import MeantPath
 from barfeed.domain import grid
-from barfeed.domain.errors import StoreEmpty
+from barfeed.domain.errors import StoreEmpty, UsageError
 
 if TYPE_CHECKING:
     from barfeed.history.export import Exported
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         "barfeed export january.csv.gz --from 2024-01-01 --to 2024-02-01",
         "barfeed export as-it-was.csv --as-of '2025-01-14 20:00'",
         "barfeed export market.parquet --symbols all --as-of '2026-03-01'",
+        "barfeed export interest.parquet --kind open_interest --symbols all",
         "barfeed export train.parquet --wide --kinds open_interest,funding --symbols all --from 2026-01-01",
     ),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("--from", "from_ms", type=MOMENT, help="First open time, UTC.  [default: the store's first bar]")
 @click.option("--to", "to_ms", type=MOMENT, help="Open time to end before, UTC.  [default: after the store's last bar]")
 @click.option("--as-of", "as_of_ms", type=MOMENT, help="The store as it stood at this moment, UTC.")
+@click.option("--kind", "of_kind", default="", help="The rows of this kind of series instead of bars.")
 @click.option("--wide", is_flag=True, help="Beside each bar, what was known of other kinds when it closed.")
 @options_of(
     "duckdb", "symbol", "interval", "intervals", "lock_timeout_sec", "debug", "plain_decimals",
@@ -42,11 +44,25 @@ if TYPE_CHECKING:
     json="Print the summary as one line of JSON.",
 )  # fmt: skip
 def export(
-    file: Path, from_ms: int | None, to_ms: int | None, as_of_ms: int | None, *, wide: bool, **values: Any
+    file: Path,
+    from_ms: int | None,
+    to_ms: int | None,
+    as_of_ms: int | None,
+    *,
+    of_kind: str,
+    wide: bool,
+    **values: Any,
 ) -> None:
     """Write bars of the store to FILE, a .csv, .csv.gz or .parquet: whole, or not at all."""
     settings = Settings(**values)
     log_to_stderr(settings)
+    if of_kind:
+        if wide or as_of_ms is not None:
+            raise UsageError("--kind is the rows as they are stored: it goes without --wide and --as-of")
+        from barfeed.cli.kinds.export import export_kind  # noqa: PLC0415 - as below
+
+        export_kind(settings, of_kind, file, from_ms, to_ms)
+        return
     if many := choice(settings):
         from barfeed.cli.market.export import export_market  # noqa: PLC0415
 
