@@ -144,3 +144,27 @@ def live_killed_fills(market: Machine, steps: int) -> int:
         assert done.code == 0, done
         assert held(store) == all_rows
     return middle
+
+
+def test_verify_tells_findings_and_their_hint(market: Machine) -> None:
+    assert fill(market, "--from", FROM).code == 0
+    verify = [str(BARFEED), "verify", *words(market, market.duckdb, "--against", "rest")]
+    done = market.call(verify)
+    assert (done.code, done.err) == (0, ""), done
+    assert re.search(r"^verified=\d+ series=2 compared=\d+ findings=0$", done.out, re.MULTILINE)
+    with opened(market.duckdb) as connection:
+        connection.execute(
+            "UPDATE funding SET funding_rate = 0.5 WHERE timestamp = (SELECT max(timestamp) FROM funding)"
+        )
+    done = market.call(verify)
+    assert done.code == 1, done
+    assert re.search(r"^mismatch: BTCUSDT 1h funding: .* funding_rate stored 0.5, exchange ", done.out, re.MULTILINE)
+    assert "barfeed: 1 findings; first: BTCUSDT 1h funding: mismatch " in done.err
+    assert "repair --duckdb" in done.err
+    assert "--kinds funding --dry-run" in done.err
+
+
+def test_verify_of_nothing_says_how_to_fill_it(market: Machine) -> None:
+    done = market.call([str(BARFEED), "verify", *words(market, market.duckdb)])
+    assert done.code == 1, done
+    assert "barfeed: no row of funding,open_interest at 1h is stored" in done.err

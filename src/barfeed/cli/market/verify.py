@@ -59,6 +59,11 @@ class Against(NamedTuple):
     from_ms: int | None
     to_ms: int | None
 
+    @property
+    def bounds(self) -> tuple[int | None, int | None]:
+        """The first moment, and the end."""
+        return self.from_ms, self.to_ms
+
 
 class _Found(NamedTuple):
     """A finding, and of whom: empty where it is of a file that holds everybody."""

@@ -113,7 +113,7 @@ def planned(order: KindsOrder, filled: Iterable[Filled], now_ms: int) -> tuple[l
         kept = archive.files(each.kind, each.series, by_file, now_ms)
         covered = [archive.covers(file, each.kind) for file in kept]
         beyond = sources.less(by_file, covered, each.step_ms)
-        asked = sorted([*by_rest, *_still_there(each, beyond, now_ms)]) if order.source != "archive" else []
+        asked = sorted([*by_rest, *still_there(each, beyond, now_ms)]) if order.source != "archive" else []
         pages.append(_pages(each, asked))
         for file in kept:
             files.setdefault(file, []).append(each)
@@ -124,11 +124,11 @@ def planned(order: KindsOrder, filled: Iterable[Filled], now_ms: int) -> tuple[l
 def _parted(order: KindsOrder, each: Filled, now_ms: int) -> tuple[list[Gap], list[Gap]]:
     """What is asked of REST, and what of the archive."""
     if order.source == "rest":
-        return _still_there(each, each.missing, now_ms), []
+        return still_there(each, each.missing, now_ms), []
     if order.source == "archive":
         return [], each.missing
     if each.kind.remembered_ms is not None:
-        there = _still_there(each, each.missing, now_ms)
+        there = still_there(each, each.missing, now_ms)
         return there, sources.less(each.missing, there, each.step_ms)
     if each.kind.stamp is Stamp.MOMENT:
         # A page has as many as a month's file, and tells more of each.
@@ -139,7 +139,7 @@ def _parted(order: KindsOrder, each: Filled, now_ms: int) -> tuple[list[Gap], li
     return by_name["rest"], by_name["archive"]
 
 
-def _still_there(each: Filled, spans: Sequence[Gap], now_ms: int) -> list[Gap]:
+def still_there(each: Filled, spans: Sequence[Gap], now_ms: int) -> list[Gap]:
     """What of the spans the exchange remembers, and will for the time being."""
     remembered_ms = each.kind.remembered_ms
     if remembered_ms is None or not spans:
@@ -153,7 +153,7 @@ def left_over(order: KindsOrder, filled: Iterable[Filled], now_ms: int) -> list[
     pages = []
     for each in filled:
         if order.source == "auto" and each.unfiled:
-            pages += list(_pages(each, _still_there(each, sorted(each.unfiled), now_ms)))
+            pages += list(_pages(each, still_there(each, sorted(each.unfiled), now_ms)))
         each.unfiled = []
     return pages
 

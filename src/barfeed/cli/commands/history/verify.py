@@ -71,21 +71,25 @@ class Report:
         "barfeed verify",
         "barfeed verify --against rest --from 2024-01-01 --to 2024-02-01",
         "barfeed verify --symbols all --intervals 1h,4h",
+        "barfeed verify --kinds open_interest,funding --against archive",
     ),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option("--against", type=click.Choice(["rest", "archive"]), help="Compare every stored bar with this, too.")
 @click.option("--from", "from_ms", type=MOMENT, help="With --against: first open time, UTC.")
 @click.option("--to", "to_ms", type=MOMENT, help="With --against: open time to end before, UTC.")
+@click.option("--kinds", "of_kinds", default="", help="Prove rows of these kinds of series instead of bars.")
 @click.option("--archive-url", default="https://data.binance.vision", show_default=True, help="The public archive.")
 @options_of(
     "duckdb", "persist_dir", "dataset", "symbol", "interval", "intervals", "weight_budget", "base_url", "max_wait_sec",
-    "lock_timeout_sec", "debug",
+    "lock_timeout_sec", "debug", "spot_url",
     symbols="Prove many series: all that the store holds, or names and patterns of them.",
     lake="Prove this lake, too: each file by its sum, each bar against the store's.",
     json="Print findings and summary as one line of JSON.",
 )  # fmt: skip
-def verify(*, against: str | None, from_ms: int | None, to_ms: int | None, archive_url: str, **values: Any) -> int:
+def verify(
+    *, against: str | None, from_ms: int | None, to_ms: int | None, of_kinds: str, archive_url: str, **values: Any
+) -> int:
     """Prove the whole table by the rules, and every run's files by their manifest; change nothing.
 
     Exit 0 when nothing was found, 1 when something was.
@@ -93,6 +97,11 @@ def verify(*, against: str | None, from_ms: int | None, to_ms: int | None, archi
     settings = Settings(**values)
     log_to_stderr(settings)
     _check_span(against, from_ms, to_ms)
+    if of_kinds:
+        from barfeed.cli.kinds.verify import verify_kinds  # noqa: PLC0415
+        from barfeed.cli.market.verify import Against  # noqa: PLC0415
+
+        return verify_kinds(settings, of_kinds, Against(against, archive_url, from_ms, to_ms))
     if many := choice(settings):
         from barfeed.cli.market.verify import Against, verify_market  # noqa: PLC0415
 

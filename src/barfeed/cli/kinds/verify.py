@@ -1,0 +1,107 @@
+"""`barfeed verify --kinds`: stored rows of other kinds than bars, by their rules and against a source."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from barfeed.cli.hints import sister
+from barfeed.cli.kinds.wiring import Meant, kinds_tools, meant, names
+from barfeed.cli.market.verify import Against
+from barfeed.cli.settings import Settings
+from barfeed.cli.terminal import complain, say
+from barfeed.domain import grid
+from barfeed.domain.bars import Interval
+from barfeed.domain.errors import StoreEmpty
+from barfeed.domain.grid import Gap
+from barfeed.domain.market.telling import Word, rank, said_once
+from barfeed.domain.sources import named
+from barfeed.history.kinds.answers import once_each
+from barfeed.history.kinds.fill import KindsTools
+from barfeed.history.kinds.jobs import step_ms
+from barfeed.history.kinds.verification import Comparison, Proven, by_rules
+
+_TOLD_MAX = 50
+
+
+def verify_kinds(settings: Settings, text: str, whom: Against) -> int:
+    """Prove the kinds at each interval; 1 where something was found."""
+    chosen = meant(settings, text)
+    with kinds_tools(settings, whom.archive_url, None, None, None) as tools:
+        return min([_verify(settings, chosen, each, whom, tools) for each in chosen.intervals], key=rank)
+
+
+def _verify(settings: Settings, chosen: Meant, interval: Interval, whom: Against, tools: KindsTools) -> int:
+    proven = by_rules(tools.store, chosen.kinds, chosen.selection, interval)
+    if not proven:
+        fill = sister("backfill", "--kinds", names(chosen.kinds))
+        raise StoreEmpty(f"no row of {names(chosen.kinds)} at {interval} is stored", hint=f"fill them: {fill}")
+    if whom.source:
+        Comparison(tools, interval, "rest" if whom.source == "rest" else "archive", whom.bounds).run(proven)
+    say(*([json.dumps(_facts(proven, whom))] if settings.json else _lines(proven, whom)))
+    return _end(proven)
+
+
+def _end(proven: Sequence[Proven]) -> int:
+    """Say what was found, and what could not be asked; the exit code."""
+    failed = [each for each in proven if each.failure]
+    words = [Word(each.series.symbol, f"{each.kind.name}: {each.failure}") for each in failed]
+    for message, _ in said_once(words):
+        complain(message, "what else was found is told; run it again")
+    found = [(each, finding) for each in proven for finding in each.findings]
+    if found:
+        each, first = found[0]
+        complain(f"{len(found)} findings; first: {each}: {first.rule} {first}", _hint(proven))
+    codes = [each.failure.exit_code for each in failed if each.failure] + [1] * bool(found)
+    return min(codes, key=rank, default=0)
+
+
+def _hint(proven: Sequence[Proven]) -> str:
+    kinds = {each.kind.name: each.kind for each in proven if each.findings}
+    return f"see the plan to mend them: {sister('repair', '--kinds', names(list(kinds.values())), '--dry-run')}"
+
+
+def _lines(proven: Sequence[Proven], whom: Against) -> list[str]:
+    found = [f"{finding.rule}: {each}: {finding}" for each in proven for finding in each.findings]
+    more = [f"... and {len(found) - _TOLD_MAX} more; --json tells all"] if len(found) > _TOLD_MAX else []
+    notes = once_each([note for each in proven for note in each.notes])
+    lacking = [f"note: {each}: the archive has not got {named(_runs(each))}" for each in proven if each.not_compared]
+    return [*found[:_TOLD_MAX], *more, *(f"note: {note}" for note in notes), *lacking, _summary(proven, whom)]
+
+
+def _summary(proven: Sequence[Proven], whom: Against) -> str:
+    facts: dict[str, object] = {"verified": sum(each.rows for each in proven), "series": len(proven)}
+    facts |= {"compared": sum(each.compared for each in proven)} if whom.source else {}
+    facts |= {"findings": sum(len(each.findings) for each in proven)}
+    return " ".join(f"{name}={value}" for name, value in facts.items())
+
+
+def _runs(each: Proven) -> list[Gap]:
+    own_ms = step_ms(each.kind, each.series.interval)
+    return grid.gaps(sorted({grid.floor(at, own_ms) for at in each.not_compared}), own_ms)
+
+
+def _facts(proven: Sequence[Proven], whom: Against) -> dict[str, Any]:
+    return {
+        "against": whom.source,
+        "series": [
+            {
+                "kind": each.kind.name,
+                "symbol": each.series.symbol,
+                "rows": each.rows,
+                "compared": each.compared,
+                "findings": [
+                    {
+                        "rule": finding.rule,
+                        "timestamp": None if finding.open_time_ms is None else grid.text(finding.open_time_ms),
+                        "message": finding.message,
+                        "stored": finding.stored,
+                        "source": finding.exchange,
+                    }
+                    for finding in each.findings
+                ],
+                "notes": [note._asdict() for note in each.notes],
+                "error": str(each.failure or ""),
+            }
+            for each in proven
+        ],
+    }
