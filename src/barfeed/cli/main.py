@@ -32,6 +32,7 @@ COMMANDS = {
         "doctor": "operate.doctor",
         "export": "history.export",
         "migrate": "history.migrate",
+        "copy": "history.copy",
         "prune": "operate.prune",
         "alert": "feed.alert",
         "web": "operate.web",

@@ -92,6 +92,7 @@ BEGINNING_MS = 0
 _GAP_TYPES = {
     "symbol": "VARCHAR", "interval": "VARCHAR", "first": "TIMESTAMP", "last": "TIMESTAMP", "seen_at": "TIMESTAMP",
 }  # fmt: skip
+GAP_NAMES = tuple(_GAP_TYPES)
 _CREATE_GAPS = f"""
 CREATE TABLE store.main.{EXCHANGE_GAPS} ({", ".join(f"{name} {type_}" for name, type_ in _GAP_TYPES.items())})
 """
@@ -131,6 +132,7 @@ _MEMBERSHIP_TYPES = {
     "tick": "DOUBLE",
     "seen_at": "TIMESTAMP",
 }
+MEMBERSHIP_NAMES = tuple(_MEMBERSHIP_TYPES)
 _CREATE_MEMBERSHIP = f"""
 CREATE TABLE store.main.{MEMBERSHIP} ({", ".join(f"{name} {type_}" for name, type_ in _MEMBERSHIP_TYPES.items())})
 """
@@ -268,10 +270,14 @@ class MarketTable:
         """Note listings that are another than they were."""
         if not changed:
             return
+        self.make_membership()
+        self.connection.execute(_NOTE, [*_columns(changed, _LISTING_FIELDS), seen_at_ms])
+
+    def make_membership(self) -> None:
+        """The table of listings, where there is none yet."""
         if not self._has(MEMBERSHIP, _MEMBERSHIP_TYPES):
             self.connection.execute(_CREATE_MEMBERSHIP)
             self._known[MEMBERSHIP] = True
-        self.connection.execute(_NOTE, [*_columns(changed, _LISTING_FIELDS), seen_at_ms])
 
     def exchange_gaps(self, symbols: Sequence[str]) -> dict[str, list[Gap]]:
         """Where the exchange itself was seen to have none of a symbol's bars. Raises `StoreUnusable` likewise."""
@@ -295,12 +301,20 @@ class MarketTable:
         """Note what the exchange was seen to have none of, so that it is not asked for again."""
         if not gaps:
             return
-        if not self._has(EXCHANGE_GAPS, _GAP_TYPES):
-            self.connection.execute(_CREATE_GAPS)
-            self._known[EXCHANGE_GAPS] = True
+        self.make_gaps()
         symbols, spans = zip(*gaps, strict=True)
         bounds = _columns(spans, ("first_ms", "last_ms"))
         self.connection.execute(_NOTE_GAPS, [list(symbols), str(self._interval), *bounds, seen_at_ms])
+
+    def has_gaps(self) -> bool:
+        """Whether any gap of the exchange's own was noted. Raises `StoreUnusable` likewise."""
+        return self._has(EXCHANGE_GAPS, _GAP_TYPES)
+
+    def make_gaps(self) -> None:
+        """The table of them, where there is none yet."""
+        if not self.has_gaps():
+            self.connection.execute(_CREATE_GAPS)
+            self._known[EXCHANGE_GAPS] = True
 
     def let_pass(self, symbol: str) -> list[Bar]:
         """The bars of a symbol that somebody let pass though their own columns contradict each other."""

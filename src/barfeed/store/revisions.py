@@ -28,6 +28,8 @@ _TYPES = {
     "run": "VARCHAR",
 }
 _DEFAULTS = {"accepted_at": " DEFAULT CURRENT_TIMESTAMP"}
+# As they stand in the table.
+COLUMN_NAMES = tuple(_TYPES)
 # What a bar that was let pass has, too.
 _BROUGHT = frozenset(name for name in _TYPES if not name.startswith("old_"))
 _CREATE = f"""
@@ -201,6 +203,11 @@ def listed_of_all(connection: Session, interval: Interval) -> list[tuple[str, Re
         return []
     rows = connection.execute(_LIST_ALL, [f" {interval}"]).fetchall()
     return [(series.partition(" ")[0], _revision(row)) for series, *row in rows]
+
+
+def make_table(connection: Session) -> None:
+    """The audit table, where there is none yet."""
+    connection.execute(_CREATE)
 
 
 def is_there(connection: Session) -> bool:

@@ -6,8 +6,9 @@ from typing import Any, NewType, TypeVar
 import click
 from click.core import ParameterSource
 
+from barfeed.cli.values.paths import MeantPath
 from barfeed.domain.errors import UsageError
-from barfeed.store.postgres.link.address import checked
+from barfeed.store.postgres.link.address import checked, is_address
 
 Database = NewType("Database", str)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -21,6 +22,18 @@ class MeantDatabase(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002 - click's signature
         """The same, or wrong usage."""
         return checked("--store", str(value)) if value else ""
+
+
+class MeantStore(click.ParamType[str]):
+    """A path as a `MeantPath`, or an address as a `MeantDatabase`."""
+
+    name = "store"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The same, or wrong usage."""
+        if is_address(str(value)):
+            return checked("the address", str(value))
+        return str(MeantPath().convert(value, param, ctx))
 
 
 def meant_database(database: str) -> str:

@@ -24,6 +24,7 @@ from barfeed.history.reading.table import Asked, Row, Table, looked
 from barfeed.store.duckdb import Session
 from barfeed.store.lake.lake import is_bucket
 from barfeed.store.place import Span
+from barfeed.store.postgres.link.address import checked, is_address
 
 LOCK_TIMEOUT_SEC = 30.0
 BUFFER_HOURS = 6
@@ -32,15 +33,20 @@ BUFFER_HOURS = 6
 _FLAGS = {"--lock-timeout-sec": "lock_timeout_sec=", "point --duckdb at": "open"}
 
 
-def open_reader(path: str | os.PathLike[str], *, lock_timeout_sec: float = LOCK_TIMEOUT_SEC) -> "Reader":
+def open_reader(
+    path: str | os.PathLike[str], *, lock_timeout_sec: float = LOCK_TIMEOUT_SEC, read_from: str = ""
+) -> "Reader":
     """Open a store, the DuckDB file at `path`, or a lake, the folder or `s3://` address, to read what it holds.
+
+    Or a database, `postgresql://`. `read_from` is a standby of it, which is read in its place: bars that it has not got
+    yet are refused, and its lag is told.
 
     The file itself is opened late and closed early, within each call that reads: the feed is never kept from it for
     longer than that, and a call waits up to `lock_timeout_sec` seconds for the feed. Raises `StoreUnusable`;
     `LakeUnusable` where a bucket does not answer.
     """
     with _told_in_python():
-        return Reader(_source(os.fspath(path), lock_timeout_sec))
+        return Reader(_source(os.fspath(path), lock_timeout_sec, read_from))
 
 
 class Reader:
@@ -235,11 +241,27 @@ class Reader:
             yield connection
 
 
-def _source(address: str, lock_timeout_sec: float) -> Source:
+def _source(address: str, lock_timeout_sec: float, read_from: str) -> Source:
+    if is_address(address):
+        return _database(address, lock_timeout_sec, read_from)
+    if read_from:
+        raise UsageError("read_from is a standby of a database, and what is opened is none")
     if is_bucket(address):
         return LakeSource(Mirror(address))
     path = Path(address)
     return LakeSource(FolderDays(path)) if path.is_dir() else StoreFile(path, lock_timeout_sec)
+
+
+def _database(address: str, wait_sec: float, read_from: str) -> Source:
+    try:
+        # Only here: most stores are files.
+        from barfeed.history.reading.database import DatabaseSource  # noqa: PLC0415
+    except ImportError as missing:
+        raise UsageError(
+            f"a database needs a library that is not installed: {missing.name}", hint="pip install 'barfeed[postgres]'"
+        ) from None
+    standby = checked("read_from", read_from) if read_from else ""
+    return DatabaseSource(checked("the address", address), wait_sec, standby)
 
 
 def _series(symbols: tuple[str, ...], interval: str) -> tuple[tuple[str, ...], Interval]:

@@ -21,8 +21,20 @@ from barfeed.store.postgres.tables.words import ms_of
 from barfeed.store.revisions import Why, overtaken
 
 # Who listens hears of each pass that appended something, when it can be read: LISTEN barfeed.
-_HELD = f"SELECT count(*), count(DISTINCT symbol), {ms_of('max(timestamp)')} FROM {schema.SCHEMA}.ohlcv_{{interval}}"  # noqa: S608 - ours
+_LAG = """
+SELECT date_part('epoch', now() - pg_last_xact_replay_timestamp()) WHERE pg_is_in_recovery() UNION ALL SELECT NULL
+"""
+_HELD = f"""
+SELECT count(*), count(DISTINCT symbol), {ms_of("min(timestamp)")}, {ms_of("max(timestamp)")}
+FROM {schema.SCHEMA}.ohlcv_{{interval}}
+"""  # noqa: S608 - of our own names only
 _TELL = "SELECT pg_notify('barfeed', %s)"
+
+
+def lag_of(connection: Connection) -> float | None:
+    """How old what a standby shows is, in seconds; None of a primary."""
+    lag: float | None = connection.execute(_LAG).fetchall()[0][0]
+    return lag
 
 
 class Migrated(NamedTuple):
@@ -41,10 +53,11 @@ def migrate(address: str, clock: Clock, wait_sec: float, *, dry_run: bool = Fals
 
 
 class Held(NamedTuple):
-    """How many bars of how many symbols there are, and when the newest opens (ms)."""
+    """How many bars of how many symbols there are, and when the first and the newest open (ms)."""
 
     bars: int
     symbols: int
+    first_ms: int
     newest_ms: int
 
 
@@ -105,7 +118,7 @@ class Server(Sessions):
     def let_pass(self, series: Series) -> list[Bar]:
         """The bars of the series that somebody let pass."""
         with self.session(write=False) as connection:
-            return self._market(connection, series.interval).let_pass(series.symbol)
+            return self.market(connection, series.interval).let_pass(series.symbol)
 
     @contextmanager
     def reading_market(self, interval: Interval, pending: SymbolBars = NO_BARS) -> Iterator[MarketTable]:
@@ -113,7 +126,7 @@ class Server(Sessions):
         # What could not be appended stands beside the last windows, which are no database.
         assert not pending
         with self.session(write=False) as connection:
-            yield self._market(connection, interval)
+            yield self.market(connection, interval)
 
     @contextmanager
     def writing_market(self, interval: Interval) -> Iterator[MarketTable]:
@@ -140,13 +153,14 @@ class Server(Sessions):
     @contextmanager
     def _writing(self, interval: Interval) -> Iterator[MarketTable]:
         with self.session(write=True) as connection:
-            table = self._market(connection, interval)
+            table = self.market(connection, interval)
             yield table
             if table.appended:
                 connection.execute(_TELL, [f'{{"interval": "{interval}", "bars": {table.appended}}}'])
 
-    def _market(self, connection: Connection, interval: Interval) -> MarketTable:
+    def market(self, connection: Connection, interval: Interval) -> MarketTable:
+        """The bars of an interval, in a session."""
         return MarketTable(connection, interval, self.beside())
 
     def _series(self, connection: Connection, series: Series) -> SeriesTable:
-        return SeriesTable(self._market(connection, series.interval), series)
+        return SeriesTable(self.market(connection, series.interval), series)

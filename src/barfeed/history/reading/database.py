@@ -1,0 +1,120 @@
+"""A database, read as a file is: what a question is about comes into DuckDB's memory, in columns."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from threading import Lock
+
+from barfeed.domain import grid
+from barfeed.domain.bars import Interval, Series
+from barfeed.domain.errors import StoreUnusable, UsageError
+from barfeed.domain.kinds.kind import Kind
+from barfeed.domain.verdict import Remedies
+from barfeed.history.reading.source import Stock, nothing_of
+from barfeed.history.reading.span import relation
+from barfeed.machine.clock import SystemClock
+from barfeed.store import revisions
+from barfeed.store.duckdb import Session
+from barfeed.store.market import MEMBERSHIP
+from barfeed.store.place import Span, market_table
+from barfeed.store.postgres.link.connection import Connection
+from barfeed.store.postgres.server import Server, lag_of
+from barfeed.store.postgres.tables import mirror
+
+
+class DatabaseSource:
+    """A PostgreSQL database, or a standby of it."""
+
+    def __init__(self, address: str, wait_sec: float, read_from: str = "") -> None:
+        """`read_from`: a standby that is read in its place; then it is looked whether it is up to date."""
+        self._primary = Server(address, SystemClock(), wait_sec)
+        self._server = Server(read_from, SystemClock(), wait_sec) if read_from else self._primary
+        self._turn = Lock()
+        self._database: Connection | None = None
+
+    def __str__(self) -> str:
+        return self._server.name
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """An empty store in DuckDB's memory, and all that is looked at of one moment; by one thread at a time."""
+        # Let go of at the end of each look: a notebook keeps no connection.
+        with self._turn, closing(self._server), self._server.session(write=False) as database:
+            memory = self._server.beside()
+            memory.execute("RESET threads")
+            with mirror.opened(memory):
+                self._database = database
+                yield memory
+
+    def bars(self, connection: Session, span: Span) -> str:
+        """Raises `StoreUnusable`, too, where a standby has not got what its primary has."""
+        database = self._asked()
+        newest_ms = self._server.market(database, span.interval).newest_of(span.symbols)
+        if absent := [each for each in span.symbols if each not in newest_ms]:
+            raise nothing_of(self, absent, span.interval)
+        self._expect_up_to_date(database, span, newest_ms)
+        mirror.put_bars(database, connection, span.interval, span.symbols, from_ms=span.from_ms, to_ms=span.to_ms)
+        if span.as_of_ms is not None:
+            mirror.put_revisions(database, connection)
+        return relation(connection, span)
+
+    def kinds(self, connection: Session, interval: Interval) -> tuple[Kind, ...]:  # noqa: ARG002 - a file has to be asked
+        """Raises `UsageError`."""
+        raise self._bars_alone()
+
+    def wide(self, connection: Session, span: Span, kinds: Sequence[Kind]) -> str:  # noqa: ARG002 - likewise
+        """Raises `UsageError`."""
+        raise self._bars_alone()
+
+    def _bars_alone(self) -> UsageError:
+        return UsageError(f"{self} holds bars alone: other kinds are kept in a DuckDB file", hint="open that file")
+
+    def stocks(self, connection: Session) -> list[Stock]:
+        """Each market's."""
+        found = {each: mirror.symbols_of(self._asked(), each) for each in Interval}
+        for interval, symbols in found.items():
+            if symbols:
+                mirror.put_bars(self._asked(), connection, interval, symbols)
+        return [Stock(each, f"store.main.{market_table(each)}") for each, symbols in found.items() if symbols]
+
+    def revisions(self, connection: Session) -> str | None:
+        """The table of them, where there is any."""
+        return f"store.main.{revisions.TABLE}" if mirror.put_revisions(self._asked(), connection) else None
+
+    def membership(self, connection: Session) -> str | None:
+        """The table of it, where there is any."""
+        return f"store.main.{MEMBERSHIP}" if mirror.put_membership(self._asked(), connection) else None
+
+    def remedies(self, series: Series) -> Remedies:
+        """As they are typed for this very database."""
+        of_series = ["--store", self._primary.name, "--symbol", series.symbol, "--interval", str(series.interval)]
+        run, repair, backfill = (shlex.join(["barfeed", each, *of_series]) for each in ("run", "repair", "backfill"))
+        return Remedies(f"{run} --catch-up", repair, backfill)
+
+    def _asked(self) -> Connection:
+        assert self._database
+        return self._database
+
+    def _expect_up_to_date(self, database: Connection, span: Span, seen_ms: dict[str, int]) -> None:
+        """Return where the newest bar of the span, by the primary, is seen here, too."""
+        if self._server is self._primary:
+            return
+        with closing(self._primary), self._primary.session(write=False) as primary:
+            newest_ms = self._primary.market(primary, span.interval).newest_of(span.symbols)
+        behind = [
+            each
+            for each, at_ms in newest_ms.items()
+            if seen_ms[each] < at_ms and (span.to_ms is None or seen_ms[each] + span.interval.ms < span.to_ms)
+        ]
+        if behind:
+            lag_sec = lag_of(database)
+            lag = "" if lag_sec is None else f"; it lags by {lag_sec:.1f} s"
+            raise self._behind(f"{behind[0]} {span.interval}", seen_ms[behind[0]], newest_ms[behind[0]], lag)
+
+    def _behind(self, series: str, seen_ms: int, newest_ms: int, lag: str) -> StoreUnusable:
+        return StoreUnusable(
+            f"{self} is behind {self._primary.name}: its newest bar of {series} is {grid.text(seen_ms)}, not"
+            f" {grid.text(newest_ms)}{lag}",
+            hint="ask again in a moment; if it stays, see pg_stat_replication there, or read from the primary",
+            is_away=True,
+        )

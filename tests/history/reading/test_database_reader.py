@@ -1,0 +1,171 @@
+"""A database read from Python is what a file with the same rows is; and copied there and back, each is the other."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+import barfeed
+from barfeed import Reader
+from barfeed.cli.commands.history.copy import copy
+from barfeed.domain.errors import StoreEmpty, StoreUnusable, UsageError
+from commands import Ended, call
+from market_store import BARS, list_symbols, make_market
+from pg_server import looked_at, new_market, shared_server
+from world import hours
+
+# Whatever a row can hold: a value that is none, one that is not the same though SQL says so, one without created_at.
+ODD = """
+UPDATE ohlcv_1h SET open = NULL, volume = '-0.0'::DOUBLE WHERE symbol = 'ADAUSDT' AND timestamp = '2026-03-01 00:00';
+UPDATE ohlcv_1h SET close = 'NaN' WHERE symbol = 'ADAUSDT' AND timestamp = '2026-03-01 01:00';
+UPDATE ohlcv_1h SET created_at = NULL WHERE symbol = 'ETHUSDT' AND timestamp < '2026-02-20';
+DELETE FROM ohlcv_1h WHERE symbol = 'BTCUSDC' AND timestamp BETWEEN '2026-03-02 03:00' AND '2026-03-02 05:00';
+CREATE TABLE ohlcv_revisions (
+  series VARCHAR, timestamp TIMESTAMP, old_open DOUBLE, old_high DOUBLE, old_low DOUBLE, old_close DOUBLE,
+  old_volume DOUBLE, new_open DOUBLE, new_high DOUBLE, new_low DOUBLE, new_close DOUBLE, new_volume DOUBLE,
+  seen_at TIMESTAMP, accepted_at TIMESTAMP, reason VARCHAR, run VARCHAR
+);
+INSERT INTO ohlcv_revisions
+SELECT 'BTCUSDT 1h', timestamp, open - 1, high, low, close, volume, open, high, low, close, volume,
+       '2026-03-09', '2026-03-09 12:00:00.123456', 'because', 'a run'
+FROM ohlcv_1h WHERE symbol = 'BTCUSDT' AND timestamp = '2026-03-08 05:00';
+CREATE TABLE ohlcv_solusdt_4h AS SELECT '2026-03-08'::TIMESTAMP AS timestamp, 1.0::DOUBLE AS open, 2.0::DOUBLE AS high,
+       0.5::DOUBLE AS low, 1.5::DOUBLE AS close, 10.0::DOUBLE AS volume, '2026-03-08 04:00'::TIMESTAMP AS created_at;
+"""
+
+
+def copied(*words: str) -> Ended:
+    return call(copy, *words)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = make_market(tmp_path_factory.mktemp("file") / "market.duckdb")
+    list_symbols(path, "2026-03-01", ("BTCUSDT", "TRADING"), ("币安人生USDT", "TRADING"))
+    list_symbols(path, "2026-03-05", ("BTCUSDT", "SETTLING"))
+    with duckdb.connect(path) as connection:
+        connection.execute(ODD)
+    return path
+
+
+@pytest.fixture(scope="module")
+def address(file: Path) -> str:
+    made = new_market()
+    assert copied(str(file), made).code == 0
+    return made
+
+
+def told(rows: list[Any]) -> str:
+    return repr(rows)
+
+
+QUESTIONS: dict[str, Callable[[Reader], Any]] = {
+    "one series": lambda db: db.bars("BTCUSDT"),
+    "a span of it": lambda db: db.bars("btcusdt", start="2026-03-02", end="2026-03-03"),
+    "nothing of a span": lambda db: db.bars("BTCUSDT", start="2027-01-01"),
+    "all symbols": lambda db: db.bars(sorted(BARS), start="2026-03-01"),
+    "as of a moment": lambda db: db.bars("BTCUSDT", start="2026-03-07", as_of="2026-03-09"),
+    "where it is not known when": lambda db: db.bars("ETHUSDT", end="2026-02-22", as_of="2026-02-19"),
+    "candles": lambda db: db.candles("BTCUSDC", every_ms=hours(4), start="2026-03-01"),
+    "a window": lambda db: db.window("BTCUSDT"),
+    "gaps": lambda db: db.gaps(),
+    "revisions": lambda db: db.revisions(),
+    "no revisions": lambda db: db.revisions("ETHUSDT"),
+    "symbols": lambda db: db.symbols(),
+    "symbols as of a moment": lambda db: db.symbols(as_of="2026-03-02"),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_it_gives_what_a_file_gives(file: Path, address: str, question: str) -> None:
+    ask = QUESTIONS[question]
+    ours, theirs = ask(barfeed.open(address)), ask(barfeed.open(file))
+    assert told(list(ours)) == told(list(theirs))
+
+
+def test_coverage_is_that_of_the_file(file: Path, address: str) -> None:
+    assert list(barfeed.open(address).coverage()) == list(barfeed.open(file).coverage())
+
+
+def test_what_is_not_there_and_what_is_no_address(address: str, tmp_path: Path) -> None:
+    with pytest.raises(StoreEmpty, match="holds no bar of XRPUSDT 1h"):
+        list(barfeed.open(address).bars("XRPUSDT"))
+    with pytest.raises(UsageError, match="holds a password"):
+        barfeed.open("postgresql://u:secret@db/market")
+    with pytest.raises(UsageError, match="read_from is a standby of a database"):
+        barfeed.open(tmp_path, read_from=address)
+    assert repr(barfeed.open(address)) == f"barfeed.open({address!r})"
+
+
+def test_a_standby_that_is_behind_is_refused_with_its_lag(address: str) -> None:
+    server = shared_server()
+    behind = server.address(server.new_database(address.partition("?")[0].rpartition("/")[2]))
+    with looked_at(behind) as connection:
+        connection.execute("DELETE FROM barfeed.ohlcv_1h WHERE timestamp = '2026-03-10 13:00'")
+    with pytest.raises(StoreUnusable) as told:
+        list(barfeed.open(address, read_from=behind).window("BTCUSDT"))
+    said = "its newest bar of BTCUSDT 1h is 2026-03-10 12:00, not 2026-03-10 13:00"
+    assert (said in str(told.value), told.value.is_away) == (True, True)
+    past = barfeed.open(address, read_from=behind).bars("BTCUSDT", end="2026-03-10 12:00")
+    assert list(past)[-1].timestamp.hour == 11
+    with looked_at(behind) as connection:
+        connection.execute("DELETE FROM barfeed.ohlcv_1h WHERE symbol = 'ETHUSDT'")
+
+
+def rows_of(path: Path, query: str) -> str:
+    with duckdb.connect(path, read_only=True) as connection:
+        return repr(connection.execute(query).fetchall())
+
+
+def test_copied_there_and_back_every_row_is_what_it_was(file: Path, address: str, tmp_path: Path) -> None:
+    back = tmp_path / "back.duckdb"
+    ended = copied(address, str(back))
+    assert (ended.code, ended.out.splitlines()[-1]) == (0, "rows=4002 copied=4002 proven=6")
+    for query in (
+        "SELECT * FROM ohlcv_1h ORDER BY symbol, timestamp", "SELECT * FROM ohlcv_revisions",
+        "SELECT * FROM symbols ORDER BY seen_at, symbol",
+    ):  # fmt: skip
+        assert rows_of(back, query) == rows_of(file, query)
+    assert rows_of(back, "SELECT * EXCLUDE (symbol) FROM ohlcv_4h") == rows_of(file, "SELECT * FROM ohlcv_solusdt_4h")
+    again = copied(address, str(back))
+    assert again.out.splitlines()[-1] == "rows=4002 copied=0 proven=6"
+    assert "ohlcv_1h 2026-02: 3" not in again.err
+
+
+def test_a_copy_goes_on_where_it_was_and_tells_each_month(file: Path) -> None:
+    half = new_market()
+    assert copied(str(file), half).code == 0
+    with looked_at(half) as connection:
+        connection.execute("DELETE FROM barfeed.ohlcv_1h WHERE timestamp >= '2026-03-01' AND symbol > 'B'")
+    lines = copied(str(file), half).out.splitlines()
+    assert [": ".join(line.split(", ")[:2]) for line in lines[:2]] == [
+        "ohlcv_1h 2026-02: 2850 rows: there already", "ohlcv_1h 2026-03: 1147 rows: copied"
+    ]  # fmt: skip
+
+
+def test_a_target_that_holds_something_else_is_refused(file: Path) -> None:
+    other = new_market()
+    assert copied(str(file), other).code == 0
+    with looked_at(other) as connection:
+        connection.execute("UPDATE barfeed.ohlcv_1h SET volume = 0.0 WHERE volume = -0.0 AND symbol = 'ADAUSDT'")
+    ended = copied(str(file), other)
+    assert (ended.code, f"{other} holds something else than {file}: ohlcv_1h in 2026-03" in ended.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("a.duckdb", "a.duckdb"), 2, "FROM and TO are the same store"),
+        (("postgresql://u:pw@db/x", "a.duckdb"), 2, "holds a password"),
+        (("none.duckdb", "a.duckdb"), 1, "holds no bar"),
+    ],
+)
+def test_what_cannot_be_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, str], code: int, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = copied(*words)
+    assert (ended.code, said in ended.err) == (code, True)
+    assert not (tmp_path / "a.duckdb").exists()
