@@ -302,6 +302,7 @@ class Record(Lived):
 
     def manifest(self, talk: Conversation) -> dict[str, Any]:
         """The record as the manifest keeps it: JSON types only."""
+        failure = self.failure or self.kinds_failure
         return {
             "manifest_version": MANIFEST_VERSION,
             "barfeed": __version__,
@@ -310,8 +311,8 @@ class Record(Lived):
             "dataset": self.dataset,
             "status": self.status,
             "exit_code": self.exit_code,
-            "message": self.failure.message if self.failure else "",
-            "hint": self.failure.hint if self.failure else "",
+            "message": failure.message if failure else "",
+            "hint": failure.hint if failure else "",
             "target": self.target,
             "exchange": exchange_told(talk, self.now_ms),
             "dry_run": self.dry_run,

@@ -15,6 +15,7 @@ from barfeed.feed.record import Record
 from barfeed.feed.watch import Pace, watch
 from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.tapes.generator import generate
+from holding import held
 from world import HourIsOver, World, ends_after, ms
 
 TARGET_MS = ms(2026, 3, 10, 13)
@@ -97,3 +98,29 @@ def test_the_store_is_as_it_was_where_no_kind_is_named(tmp_path: Path) -> None:
     world.feed = world.feed._replace(kinds=None)
     world.run()
     assert world.query("SELECT table_name FROM duckdb_tables()") == [("ohlcv_btcusdt_1h",)]
+
+
+def test_a_reader_that_stays_takes_nobody_s_hour_and_the_next_cycle_has_all_of_it(tmp_path: Path) -> None:
+    world = SeriesWorld(tmp_path, "klines", "premium_index", "open_interest")
+    world.run()
+    world.clock.go_to(NOW_MS + HOUR_MS)
+    with held(world.duckdb):
+        record = world.run()
+    assert (record.status, record.exit_code) == ("pending", 0)
+    assert record.kinds
+    assert {each.status for each in record.kinds.kinds} == {"pending"}
+    world.clock.go_to(NOW_MS + 2 * HOUR_MS)
+    assert world.run().exit_code == 0
+    since_ms = {"klines": TARGET_MS, "premium_index": TARGET_MS, "open_interest": TARGET_MS - HOUR_MS}
+    for name, after_ms in since_ms.items():
+        assert world.query(f"SELECT count(*) FROM {name}_1h WHERE epoch_ms(timestamp) > {after_ms}") == [(2,)]
+
+
+def test_what_fails_of_a_kind_is_the_manifest_s_message(tmp_path: Path) -> None:
+    world = SeriesWorld(tmp_path, "premium_index")
+    world.run()
+    world.clock.go_to(NOW_MS + HOUR_MS)
+    record = world.run('[[fault]]\nkind = "empty"\npath = "premiumIndexKlines"\n')
+    told = record.manifest(world.rest.conversation(1.0))
+    assert (told["status"], told["exit_code"]) == ("kind_late", 3)
+    assert told["message"] == "premium_index of 2026-03-10 14:00 is due, and the exchange does not show it yet"

@@ -101,6 +101,10 @@ class Kinds:
         hosts = Hosts(talks, self._limits, moment.until_ms)
         # What can be had at the close first; the others' limits may take minutes.
         for kind in sorted(self.order.kinds, key=lambda each: not each.limit.is_weight):
+            if any(each.is_pending for each in left.kinds):
+                # Who has the store has waited for once: nobody waits for it kind by kind.
+                left.kinds.append(KindLeft(kind.name, is_pending=True))
+                continue
             work = _OneKind(kind, self.order, self._store, moment, hosts)
             left.kinds.append(work.done([each for each in subjects if each.has(kind)]))
         target_ms = max((each.last_ms for each in subjects), default=None)
@@ -146,6 +150,11 @@ class _OneKind:
             self._left.series = len(due)
             for block in _blocks(due):
                 self._keep(block, self._told(block))
+        except StoreUnusable as trouble:
+            if trouble.is_held:
+                self._left.is_pending = True
+            else:
+                self._left.failure = failure_of(trouble)
         except BarfeedError as trouble:
             _log.debug("%s failed", self._kind.name, exc_info=True)
             self._left.failure = failure_of(trouble)

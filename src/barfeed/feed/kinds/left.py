@@ -25,6 +25,8 @@ class KindLeft:
     warned: dict[str, list[Finding]] = field(default_factory=dict)
     # What ended the work on this kind for all series at once.
     failure: Failure | None = None
+    # Whether another process had the store: the next pass that gets it has all of this.
+    is_pending: bool = False
 
     def fail(self, symbol: str, error: BarfeedError) -> None:
         """Note why there is nothing of one series."""
@@ -38,9 +40,11 @@ class KindLeft:
 
     @property
     def status(self) -> str:
-        """`appended`, `up_to_date`, or the worst trouble's name."""
+        """`appended`, `pending`, `up_to_date`, or the worst trouble's name."""
         if self.worst:
             return self.worst.status
+        if self.is_pending:
+            return "pending"
         return "appended" if self.appended else "up_to_date"
 
     def words(self) -> Iterable[Word]:
