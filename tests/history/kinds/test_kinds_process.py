@@ -66,7 +66,9 @@ def test_kinds_are_filled_by_a_process_and_told(market: Machine) -> None:
     first, second, summary = done.out.splitlines()
     hours = (NOW_MS - FIRST_MS) // HOUR_MS
     assert first.startswith("funding: series=1 missing=")
-    assert second == f"open_interest: series=1 missing={hours} appended={hours} holes=0 failed=0"
+    assert (
+        second == f"open_interest: series=1 missing={hours} appended={hours} compared=0 mismatches=0 holes=0 failed=0"
+    )
     assert re.fullmatch(r"source=auto requests=\d+ rate=\d+/s \d+\.\d\d s", summary)
     told = json.loads(fill(market, "--json", "--from", FROM).out)
     assert [each["missing"] for own in told["kinds"].values() for each in own] == [0, 0]
@@ -78,7 +80,9 @@ def test_kinds_are_filled_by_a_process_and_told(market: Machine) -> None:
 def test_without_a_beginning_it_is_what_the_exchange_remembers(market: Machine) -> None:
     done = fill(market, "--kinds", "open_interest")
     assert done.code == 0, done
-    assert done.out.startswith("open_interest: series=1 missing=719 appended=719 holes=0 failed=0\n"), done
+    assert done.out.startswith(
+        "open_interest: series=1 missing=719 appended=719 compared=0 mismatches=0 holes=0 failed=0\n"
+    ), done
     assert market.exchange.limits["data"].most == 2
 
 

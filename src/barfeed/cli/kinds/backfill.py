@@ -7,12 +7,14 @@ from barfeed.cli.kinds.wiring import Meant, kinds_tools, meant
 from barfeed.cli.progress import shown
 from barfeed.cli.settings import Settings
 from barfeed.cli.terminal import complain, say
+from barfeed.cli.wiring import open_store
 from barfeed.domain.bars import Interval
 from barfeed.domain.errors import BarfeedError, UsageError
 from barfeed.domain.market.telling import rank, said_once
 from barfeed.history.kinds.fill import KindsBackfill, KindsTools
 from barfeed.history.kinds.jobs import KindsOrder
 from barfeed.history.kinds.report import FillReport
+from barfeed.machine.clock import SystemClock
 
 _SOURCES = ("auto", "rest", "archive")
 _TOLD_MAX = 20
@@ -20,14 +22,52 @@ _TOLD_MAX = 20
 
 def backfill_kinds(settings: Settings, text: str, own: dict[str, Any]) -> int:
     """Fill the kinds at each interval, one after the other; the worst of them is the exit code."""
-    if own["source"] not in _SOURCES or own["files"]:
-        raise UsageError("--kinds takes no FILE", hint="--source rest, archive or auto")
     chosen = meant(settings, text)
+    if own["source"] == "table":
+        return _import(settings, chosen, own)
+    if own["source"] not in _SOURCES or own["files"]:
+        raise UsageError(
+            "--kinds takes no FILE but tables of DuckDB files",
+            hint="--source table OTHER.duckdb, rest, archive or auto",
+        )
     for_ever = [each.name for each in chosen.kinds if each.remembered_ms is None]
     if own["begin"] is None and for_ever:
         raise UsageError(f"{for_ever[0]} needs --from: the exchange keeps it for ever", hint="--from 2026-01-01")
     with kinds_tools(settings, own["archive_url"], own["cache_dir"], own["connections"], chosen.one) as tools:
         return min([_fill(settings, chosen, each, own, tools) for each in chosen.intervals], key=rank)
+
+
+def _import(settings: Settings, chosen: Meant, own: dict[str, Any]) -> int:
+    """Take the kinds out of others' tables."""
+    # Imported here: few do.
+    from barfeed.history.kinds.imports import Import  # noqa: PLC0415
+
+    if chosen.one is None:
+        raise UsageError("--source table does not go with --symbols: a table is of one series", hint="--symbol ETHUSDT")
+    if not own["files"]:
+        raise UsageError("--source table needs a FILE", hint="--source table OTHER.duckdb[:schema.table]")
+    clock = SystemClock()
+    taking = Import(open_store(settings, clock), chosen.one, own["begin"], own["end"], clock.utc_ms())
+    report = FillReport(str(chosen.selection), chosen.one.interval, own["source"])
+    with report.measured(clock):
+        for kind in chosen.kinds:
+            report.filled.append(taking.take(kind, own["files"]))
+    _tell(settings, report, "")
+    _complain(report)
+    return report.exit_code
+
+
+def _complain(report: FillReport) -> None:
+    """What failed, and what differs from what is stored."""
+    for message, hint in said_once(report.words):
+        complain(message, hint)
+    found = [f"mismatch: {each}: {finding}" for each in report.filled for finding in each.differences]
+    if found:
+        say(*found[:_TOLD_MAX], err=True)
+        complain(
+            f"{len(found)} stored rows differ from the source; they stay as they are",
+            "find out which is right: barfeed verify --kinds --against rest, then barfeed repair --kinds",
+        )
 
 
 def _fill(settings: Settings, chosen: Meant, interval: Interval, own: dict[str, Any], tools: KindsTools) -> int:
@@ -47,8 +87,7 @@ def _fill(settings: Settings, chosen: Meant, interval: Interval, own: dict[str, 
         raise
     meter.close()
     _tell(settings, work.report, "")
-    for message, hint in said_once(work.report.words):
-        complain(message, hint)
+    _complain(work.report)
     return work.report.exit_code
 
 

@@ -65,8 +65,9 @@ class FillReport:
 
     @property
     def exit_code(self) -> int:
-        """0, or the worst failure's."""
-        return min((each.failure.exit_code for each in self.filled if each.failure), key=rank, default=0)
+        """0, 1 where a stored row differs from the source, or the worst failure's."""
+        codes = [each.failure.exit_code for each in self.filled if each.failure]
+        return min(codes + [1] * any(each.differences for each in self.filled), key=rank, default=0)
 
     def lines(self) -> list[str]:
         """A line a kind, and the summary in one breath."""
@@ -83,6 +84,8 @@ class FillReport:
             "series": len(own),
             "missing": sum(each.rows_missing for each in own),
             "appended": sum(each.appended for each in own),
+            "compared": sum(each.compared for each in own),
+            "mismatches": sum(len(each.differences) for each in own),
             "holes": sum(len(each.holes) for each in own),
             "failed": sum(each.failure is not None for each in own),
         }
@@ -108,6 +111,8 @@ def _facts(each: Filled) -> dict[str, Any]:
         "span": _span(each.wanted),
         "missing": each.rows_missing,
         "appended": each.appended,
+        "compared": each.compared,
+        "mismatches": [str(found) for found in each.differences],
         "holes": [_span(hole) for hole in each.holes],
         "lacking": sources.bars_in(each.holes),
         "error": str(each.failure or ""),

@@ -116,6 +116,8 @@ def backfill(**values: Any) -> int:
         from barfeed.cli.kinds.backfill import backfill_kinds  # noqa: PLC0415
 
         _check(own)
+        if own["source"] == "table":
+            own["files"] = tuple(_own_file(path, is_table=True) for path in own["files"])
         return backfill_kinds(settings, own["of_kinds"], own)
     if many := choice(settings):
         # Imported here: one series goes by without it.
