@@ -28,6 +28,8 @@ BY_PAGE = {
     ("docs/alerts.md", "text"): "test_alerts_docs.py",
     ("docs/cli.md", "text"): "test_docs_generated.py",
     ("docs/doctor.md", "text"): "test_doctor.py",
+    ("docs/hosts.md", "console"): "test_docs_hosts.py",
+    ("docs/hosts.md", "python"): "test_docs_hosts.py",
     ("docs/inference.md", "text"): "test_docs_stated.py",
     ("docs/lake.md", "python"): "test_engines.py",
     ("docs/lake.md", "sql"): "test_engines.py",

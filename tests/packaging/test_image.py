@@ -88,7 +88,11 @@ def test_the_health_check_is_good_only_where_the_feed_is(status: int, code: int)
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("schema", "file"),
-    [("vendor.compose-spec", "compose.yaml"), ("vendor.github-workflows", ".github/workflows/ci.yml")],
+    [
+        ("vendor.compose-spec", "compose.yaml"),
+        ("vendor.compose-spec", "deploy/postgres/compose.yaml"),
+        ("vendor.github-workflows", ".github/workflows/ci.yml"),
+    ],
 )
 def test_the_file_fits_its_schema_and_the_schema_sees_what_does_not(schema: str, file: str, tmp_path: Path) -> None:
     assert lint("check-jsonschema", "--builtin-schema", schema, ROOT / file).returncode == 0
