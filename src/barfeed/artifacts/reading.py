@@ -25,7 +25,11 @@ _RUN = re.compile(r"(\d{8}_\d{6}Z)(?:-(\d{1,9}))?", re.ASCII)
 _ZIP = re.compile(r"\d{4}-\d{2}" + re.escape(ZIP_SUFFIX), re.ASCII)
 # One that is shorter than it was asked for has its hours in its name: `..._for_inference_77h.csv`.
 # Of a market it has its symbol, which may be in any letters.
-_KIND = {"api_pull": r"api_pull\.(?:csv|parquet)", "for_inference": r"for_inference(?:_[^./]{1,40})?\.csv"}
+_KIND = {
+    "api_pull": r"api_pull\.(?:csv|parquet)",
+    "for_inference": r"for_inference(?:_[^./]{1,40})?\.csv",
+    "features_input": r"features_input(?:\.parquet|(?:_[^./]{1,40})?\.csv)",
+}
 _FILE = re.compile(rf"({_RUN.pattern})_(?:{'|'.join(_KIND.values())}|run\.json)", re.ASCII)
 _PUBLISHED = re.compile(rf"({_RUN.pattern})_{_KIND['for_inference']}", re.ASCII)
 _CHUNK_BYTES = 1024 * 1024

@@ -25,13 +25,16 @@ from barfeed.machine.locks import locked
 
 LATEST_NAME = "latest_for_inference.csv"
 LATEST_WINDOWS_NAME = "latest_for_inference.parquet"
+# What was known of other kinds beside each bar of the windows: of all, and of one series each as CSV.
+LATEST_FEATURES_NAME = "latest_features_input.parquet"
+FEATURES = "features_input"
 # No cycle lives as long: what is older in the working folder was left by a killed process.
 ABANDONED_AFTER_SEC = 24 * 3600
 
 _WORKING_FOLDER = ".unfinished"
 _SERIES_NAME = ".series"
 _LATEST_LOCK = "latest.lock"
-_KINDS = ("api_pull.csv", "api_pull.parquet", "for_inference.csv", "run.json")
+_KINDS = ("api_pull.csv", "api_pull.parquet", "for_inference.csv", f"{FEATURES}.parquet", "run.json")
 
 
 # Writes a file of its own making under a name, and tells how many rows it has.
@@ -56,11 +59,19 @@ def slug(dataset: str) -> str:
 
 def csv_bytes(bars: Iterable[Bar], *, plain_decimals: bool = False) -> bytes:
     """`bars` as a CSV whose numbers read back as the very same doubles; with `plain_decimals` none has an exponent."""
+    return table_bytes(COLUMNS, bars, plain_decimals=plain_decimals)
+
+
+def table_bytes(columns: Sequence[str], rows: Iterable[tuple[Any, ...]], *, plain_decimals: bool = False) -> bytes:
+    """The same of rows of a moment in ms and numbers, each under the name of its column; what is None is empty."""
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(COLUMNS)
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(columns)
     written = plain if plain_decimals else float
-    rows.writerows((grid.timestamp(bar.open_time_ms), *map(written, bar.values)) for bar in bars)
+    lines.writerows(
+        (grid.timestamp(opens_ms), *(None if each is None else written(each) for each in values))
+        for opens_ms, *values in rows
+    )
     return text.getvalue().encode()
 
 
@@ -82,7 +93,7 @@ class Run:
     def __init__(self, folder: Path, name: str, *, plain_decimals: bool = False) -> None:
         self.folder = folder
         self.name = name
-        self._plain_decimals = plain_decimals
+        self.plain_decimals = plain_decimals
         self._working = folder / _WORKING_FOLDER
 
     def save_pull(self, bars: Sequence[Bar]) -> Written:
@@ -120,10 +131,33 @@ class Run:
 
     def publish_for(self, symbol: str, bars: Sequence[Bar], newest_ms: int) -> Written:
         """The inference CSV of one series of many; its latest is replaced, too, and only goes forward."""
-        content = csv_bytes(bars, plain_decimals=self._plain_decimals)
+        content = csv_bytes(bars, plain_decimals=self.plain_decimals)
         path = self._save(f"{self.name}_for_inference_{symbol}.csv", content)
         self._go_forward(f"latest_for_inference_{symbol}.csv", content, bars[-1].open_time_ms, newest_ms)
         return Written(path.name, hashlib.sha256(content).hexdigest(), len(bars))
+
+    def publish_features(self, make: Make, end_ms: int, newest_ms: int, end_of: EndOf) -> Written:
+        """The wide table that `make` writes, under the run's name; the latest, a copy, only goes forward."""
+        written = self._save_made(f"{self.name}_{FEATURES}.parquet", make)
+        latest = self.folder / LATEST_FEATURES_NAME
+
+        def copy(path: Path) -> int:
+            shutil.copyfile(self.folder / written.file, path)
+            return written.rows
+
+        with self._alone():
+            ends_ms = end_of(latest) if latest.is_file() else None
+            if ends_ms is None or not end_ms < ends_ms <= newest_ms:
+                self._save_made(LATEST_FEATURES_NAME, copy)
+        return written
+
+    def publish_features_csv(self, name: str, content: bytes, end_ms: int, newest_ms: int) -> Written:
+        """The wide table of one series, one of many where it has a name; its latest is replaced, too."""
+        kind = f"{FEATURES}_{name}.csv" if name else f"{FEATURES}.csv"
+        path = self._save(f"{self.name}_{kind}", content)
+        self._go_forward(f"latest_{kind}", content, end_ms, newest_ms)
+        # A line a row, and their header.
+        return Written(path.name, hashlib.sha256(content).hexdigest(), content.count(b"\n") - 1)
 
     def save_manifest(self, manifest: dict[str, Any]) -> Path:
         """The record of the run, as JSON."""
@@ -159,7 +193,7 @@ class Run:
         return written
 
     def _save_csv(self, kind: str, bars: Sequence[Bar]) -> Written:
-        content = csv_bytes(bars, plain_decimals=self._plain_decimals)
+        content = csv_bytes(bars, plain_decimals=self.plain_decimals)
         path = self._save(f"{self.name}_{kind}", content)
         return Written(path.name, hashlib.sha256(content).hexdigest(), len(bars))
 

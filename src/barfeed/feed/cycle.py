@@ -32,6 +32,7 @@ from barfeed.feed.record import Record, pending_text
 
 if TYPE_CHECKING:
     from barfeed.feed.inquiry import Inquiry
+    from barfeed.feed.kinds.gathering import Kinds
     from barfeed.store.port.history import SeriesBars
 
 _log = logging.getLogger(__name__)
@@ -100,9 +101,9 @@ class _Cycle:
             if not self._is_fed():
                 self._pull_and_explain(run)
         except (ValidationFailed, ArtifactsUnusable):
-            self._gather(is_well=False)
+            self._gather(self._feed.kinds, run, is_well=False)
             raise
-        self._gather(is_well=True)
+        self._gather(self._feed.kinds, run, is_well=True)
 
     def _is_fed(self) -> bool:
         """Whether an earlier cycle has fed the bar, and only other kinds are left of it."""
@@ -111,13 +112,14 @@ class _Cycle:
         self._record.now_ms, self._record.target_ms = now_ms, target_ms
         return target_ms == self._order.fed_ms
 
-    def _gather(self, *, is_well: bool) -> None:
-        # Imported only here: most feeds have bars alone.
-        from barfeed.feed.kinds.of_series import gathered  # noqa: PLC0415
+    def _gather(self, kinds: "Kinds", run: Run, *, is_well: bool) -> None:
+        from barfeed.feed.kinds.of_series import gathered, publish_window  # noqa: PLC0415 - most have bars alone
 
         with self._record.step("kinds"):
             pulled, record = self._pulled, self._record
             record.kinds = gathered(self._feed, self._order, self._talk, record, pulled, is_well=is_well)
+        if is_well:
+            publish_window(kinds, run, self._order, self._talk, record)
 
     def _pull_and_explain(self, run: Run) -> None:
         try:

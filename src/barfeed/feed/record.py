@@ -298,6 +298,7 @@ class Record(Lived):
             "BARFEED_INFERENCE_CSV": str((folder / self.inference.file).absolute()),
             "BARFEED_TARGET": self.target or "",
             "BARFEED_MANIFEST": str(Path(self.manifest_path).absolute()),
+            **(self.kinds.features.news(folder) if self.kinds else {}),
         }
 
     def manifest(self, talk: Conversation) -> dict[str, Any]:
@@ -320,7 +321,8 @@ class Record(Lived):
             "inference_from": self.inference_from,
             "counts": self._counts(),
             "coverage": self._coverage(),
-            "files": {"api_pull": file_told(self.pull), "for_inference": file_told(self.inference)},
+            "files": {"api_pull": file_told(self.pull), "for_inference": file_told(self.inference)}
+            | (self.kinds.features.told() if self.kinds else {}),
             "findings": [finding_told(each) for each in self.failure.findings] if self.failure else [],
             "short_window": _short(self.shortage) if self.shortage else None,
             "last_bar": self._last_bar(),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from barfeed.artifacts import reading
 from barfeed.artifacts.reading import Folder, Shelf, Told, Zip
-from barfeed.artifacts.writing import LATEST_NAME, LATEST_WINDOWS_NAME
+from barfeed.artifacts.writing import FEATURES, LATEST_NAME, LATEST_WINDOWS_NAME
 from barfeed.domain import grid
 from barfeed.domain.bars import VALUE_COLUMNS, Bar, Series
 from barfeed.domain.errors import ArtifactsUnusable, StoreEmpty
@@ -32,6 +32,7 @@ from barfeed.store.revisions import let_pass
 _RULES = {name: predicate for name, predicate in STORED_RULES.items() if name != "closed"}
 _OPEN_TIME = "CASE WHEN isfinite(timestamp) THEN epoch_ms(timestamp) END"
 _OF_VALUES = frozenset({"high_low", "not_negative", "above_zero", "finite"})
+_LATEST_FEATURES = f"latest_{FEATURES}"
 _SHA256_CHARS = 12
 # A comparison knows no time: what is still forming shows as a difference.
 _FOREVER_MS = 253_402_300_800_000
@@ -156,7 +157,7 @@ def _check_runs(path: Path) -> Proven:
         for run in reading.runs(shelf):
             checked, found = _check_run(shelf, run, shelves)
             manifests, files, findings = manifests + 1, files + checked, findings + found
-    return Proven(manifests, files, [*findings, *_check_latest(path), *_check_latest_windows(folder, everywhere)])
+    return Proven(manifests, files, [*findings, *_check_latest(path), *_check_latest_of_all(folder, everywhere)])
 
 
 class Comparison:
@@ -341,26 +342,38 @@ def _check_latest(path: Path) -> list[Finding]:
     return [Finding("file", None, f"{path / LATEST_NAME} is not what any run published")]
 
 
-def _check_latest_windows(folder: Folder, everywhere: Sequence[Shelf]) -> list[Finding]:
-    """The windows that consumers of a market read are those of some pass, as its manifest says."""
-    path = folder.path / LATEST_WINDOWS_NAME
-    if not path.exists():
+def _check_latest_of_all(folder: Folder, everywhere: Sequence[Shelf]) -> list[Finding]:
+    """What else consumers read by a latest name is of some run, as its manifest says."""
+    names = [
+        name for name in sorted(folder.names()) if name == LATEST_WINDOWS_NAME or name.startswith(_LATEST_FEATURES)
+    ]
+    if not names:
         return []
-    seen = reading.sha256(folder, LATEST_WINDOWS_NAME)
-    newest_first = [(shelf, run) for shelf in everywhere for run in reversed(reading.runs(shelf))]
     killed = max((run for run, _ in reading.without_manifest(folder)), default="")
-    # What a pass had published when it was killed, no manifest tells; the next pass does.
-    if any(run < killed or _windows_of(shelf, run) == seen for shelf, run in newest_first):
-        return []
-    return [Finding("file", None, f"{path} is not what any pass published")]
+    newest_first = [(shelf, run) for shelf in everywhere for run in reversed(reading.runs(shelf))]
+    return [found for name in names if (found := _check_latest_name(folder, name, newest_first, killed))]
 
 
-def _windows_of(shelf: Shelf, run: str) -> str | None:
-    try:
-        windows = reading.read_manifest(shelf, run).windows
-    except ArtifactsUnusable:
+def _check_latest_name(
+    folder: Folder, name: str, newest_first: Sequence[tuple[Shelf, str]], killed: str
+) -> Finding | None:
+    seen = reading.sha256(folder, name)
+    # What a run had published when it was killed, no manifest tells; the next one does.
+    if any(run < killed or seen in _published(shelf, run, name) for shelf, run in newest_first):
         return None
-    return windows.sha256 if windows else None
+    who = "pass" if name == LATEST_WINDOWS_NAME else "run"
+    return Finding("file", None, f"{folder.path / name} is not what any {who} published")
+
+
+def _published(shelf: Shelf, run: str, name: str) -> list[str]:
+    """The sha256 of what a run published that may stand under a latest name."""
+    try:
+        manifest = reading.read_manifest(shelf, run)
+    except ArtifactsUnusable:
+        return []
+    if name == LATEST_WINDOWS_NAME:
+        return [manifest.windows.sha256] if manifest.windows else []
+    return [told.sha256 for kind, told in manifest.files.items() if told and kind.startswith(FEATURES)]
 
 
 def asked_span(held: Held, series: Series, from_ms: int | None, to_ms: int | None) -> Gap | None:

@@ -206,6 +206,10 @@ class Store:
         """The connection of every session, while no file is attached to it: what is staged there outlasts them."""
         return self._memory()
 
+    def another(self) -> "Store":
+        """The same file, by a DuckDB of its own."""
+        return Store(self.path, self._clock, self._lock_timeout_sec)
+
     def exists(self) -> bool:
         """Whether there is a file; `StoreUnusable` where its name is another thing's, or leads nowhere."""
         with _translated(self.path):

@@ -159,14 +159,14 @@ def test_several_intervals_are_several_files(store: Path, tmp_path: Path) -> Non
 def test_what_is_too_large_for_its_memory_goes_by_way_of_the_disk_and_leaves_nothing_there(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("barfeed.history.market.export._MEMORY", "12MB")
+    monkeypatch.setattr("barfeed.store.troubles.disk._MEMORY", "12MB")
     spilled, rmtree = [], shutil.rmtree
 
     def take_away(folder: Path, *, ignore_errors: bool) -> None:
         spilled.append(folder.is_dir())
         rmtree(folder, ignore_errors=ignore_errors)
 
-    monkeypatch.setattr("barfeed.history.market.export.shutil.rmtree", take_away)
+    monkeypatch.setattr("barfeed.store.troubles.disk.shutil.rmtree", take_away)
     execute(
         store,
         "INSERT INTO ohlcv_1h SELECT 'S' || s || 'USDT', TIMESTAMP '2020-01-01' + to_hours(h::BIGINT), 1, 1, 1, 1, h,"

@@ -27,6 +27,7 @@ from barfeed.store.duckdb import Store
 from barfeed.store.kinds import tables
 from barfeed.store.kinds.holes import holes
 from barfeed.store.kinds.tables import KindTable, Late
+from barfeed.store.kinds.windows import WideWindows, wide_windows
 
 # So many rows are Python's own objects at once: some 20 MB.
 _BLOCK_ROWS = 40_000
@@ -126,6 +127,12 @@ class Kinds:
             _log.debug("the store could not be looked at: %s", trouble)
             return None
         return [(each.told(now_ms), each.hint) for each in found if each.holes]
+
+    def wide_windows(
+        self, interval: Interval, begins_ms: Mapping[str, int], end_ms: int
+    ) -> AbstractContextManager[WideWindows]:
+        """What is stored of these windows with what was known of every kind beside each bar."""
+        return wide_windows(self._store, self.order.kinds, interval, begins_ms, end_ms)
 
     def _again_ms(self, moment: Moment, close_ms: int) -> int | None:
         later = [close_ms + kind.published_ms for kind in self.order.kinds]

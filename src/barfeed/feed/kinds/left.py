@@ -1,15 +1,21 @@
 """How a pass left the kinds that it feeds beside its bars: the manifest's part, and what the line and messages say."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from barfeed.artifacts.told import finding_told
+from barfeed.artifacts.told import file_told, finding_told
+from barfeed.artifacts.writing import FEATURES, Written
 from barfeed.domain import grid
 from barfeed.domain.errors import BarfeedError
 from barfeed.domain.market.telling import Word, named, rank, said_once
 from barfeed.domain.rules import Finding
 from barfeed.feed.record import Failure, failure_of
+
+# A CSV of one series among many has its symbol in its name, and is no news of the pass.
+_OWN_ENDS = {"PARQUET": f"{FEATURES}.parquet", "CSV": f"{FEATURES}.csv"}
 
 
 @dataclass
@@ -78,11 +84,33 @@ class KindLeft:
         }
 
 
+class Features(NamedTuple):
+    """The wide table that is published of a bar: of which symbols, and the files of this pass, its CSVs by symbol."""
+
+    of: frozenset[str] = frozenset()
+    table: Written | None = None
+    csvs: Mapping[str, Written] = MappingProxyType({})
+
+    def told(self) -> dict[str, Any]:
+        """As the manifest keeps it, among the run's files."""
+        csvs = {f"{FEATURES}_{symbol}": file_told(each) for symbol, each in self.csvs.items()}
+        return {FEATURES: file_told(self.table)} | csvs
+
+    def news(self, folder: Path) -> dict[str, str]:
+        """What the user's command gets of it in its environment."""
+        files = {"PARQUET": self.table, "CSV": next(iter(self.csvs.values()), None)}
+        names = {kind: each.file for kind, each in files.items() if each and each.file.endswith(_OWN_ENDS[kind])}
+        return {f"BARFEED_FEATURES_{kind}": str((folder / name).absolute()) for kind, name in names.items()}
+
+
 @dataclass
 class KindsLeft:
     """How a pass left every kind that it feeds."""
 
     kinds: list[KindLeft] = field(default_factory=list)
+    features: Features = field(default_factory=Features)
+    # Why there is no wide table.
+    failure: Failure | None = None
     # When the next of them can be had of the same bar, in ms by the exchange's clock; None where none is left.
     again_ms: int | None = None
     # What is missing of kinds that the exchange forgets, as messages with their hints; None where nobody looked.
@@ -96,7 +124,7 @@ class KindsLeft:
     @property
     def failures(self) -> list[Failure]:
         """The worst trouble of each kind that has one."""
-        return [each.worst for each in self.kinds if each.worst]
+        return [each.worst for each in self.kinds if each.worst] + ([self.failure] if self.failure else [])
 
     @property
     def appended(self) -> int:
@@ -106,7 +134,7 @@ class KindsLeft:
     @property
     def complaints(self) -> list[tuple[str, str]]:
         """What there is to say of all that failed, with its hint; what is the same of many, once."""
-        said: list[tuple[str, str]] = []
+        said = [(f"no wide table was written: {self.failure.message}", self.failure.hint)] if self.failure else []
         for each in self.kinds:
             said += [(each.failure.message, each.failure.hint)] if each.failure else []
             said += said_once(each.words())
@@ -116,9 +144,11 @@ class KindsLeft:
     def trouble(self) -> str:
         """Which kinds failed, and how; empty where none did."""
         failed = [f"{each.kind} {each.status}" for each in self.kinds if each.worst]
-        if not failed:
+        if not self.failures:
             return ""
         message, hint = self.complaints[0]
+        if not failed:
+            return f"{message} ({hint})"
         return f"{len(failed)} of {len(self.kinds)} kinds failed: {', '.join(failed)}; first: {message} ({hint})"
 
     @property
@@ -131,7 +161,8 @@ class KindsLeft:
         failed = [each.kind for each in self.kinds if each.worst]
         name = "would_append_rows" if dry_run else "rows_of_kinds"
         facts: dict[str, object] = {"kinds": len(self.kinds), name: self.appended}
-        return facts | ({"kinds_failed": ",".join(failed)} if failed else {})
+        facts |= {"kinds_failed": ",".join(failed)} if failed else {}
+        return facts | {"features": self.features.table.file if self.features.table else "none"}
 
     def told(self) -> dict[str, Any]:
         """As the manifest keeps it."""

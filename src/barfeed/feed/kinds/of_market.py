@@ -1,15 +1,18 @@
-"""The kinds of a market's series, behind their bars."""
+"""The kinds of a market's series, behind their bars, and their wide table."""
 
 from collections.abc import Iterable
 
+from barfeed.artifacts.writing import Run
 from barfeed.domain import grid
 from barfeed.domain.bars import Interval
 from barfeed.domain.kinds.plan import Subject
 from barfeed.domain.market.members import Member
 from barfeed.exchange.rest import Conversation
 from barfeed.exchange.steps import AskAll
+from barfeed.feed.kinds.features import Windows, publish
 from barfeed.feed.kinds.gathering import Kinds, Moment, PullsOf
 from barfeed.feed.kinds.left import KindsLeft
+from barfeed.feed.market.order import MarketOrder
 from barfeed.feed.market.record import MarketRecord
 
 # By then the pass is over, and the next bar finds nobody busy.
@@ -42,3 +45,14 @@ def gathered(
         now_ms = talk.now_ms
         until_ms = now_ms if record.troubles else grid.floor(now_ms, within.ms) + within.ms - _BEFORE_CLOSE_MS
     return kinds.gather(Moment(record.interval, talk, ask, pulls, until_ms), subjects)
+
+
+def publish_windows(kinds: Kinds, run: Run, order: MarketOrder, talk: Conversation, record: MarketRecord) -> None:
+    """Write the wide table of the windows that this pass gives to its models, where the store has all of them."""
+    if record.kinds is None or record.target_ms is None or record.pending:
+        return
+    newest_ms = grid.last_closed(talk.now_ms, order.interval.ms)
+    windows = Windows(
+        order.interval, record.begins_ms, record.target_ms, newest_ms, order.csv_for, record.features_before
+    )
+    publish(kinds, run, windows, record, record.kinds)

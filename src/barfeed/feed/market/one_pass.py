@@ -128,16 +128,17 @@ class _Pass:
                     publication = Publication(self._keeping, order, self._talk, self._ask, self._record)
                     but_once_more(partial(publication.publish, run, due))
             if self._feed.kinds and not self._early:
-                self._gather(self._feed.kinds, due, pulled)
+                self._gather(run, self._feed.kinds, due, pulled)
 
-    def _gather(self, kinds: "Kinds", due: Sequence[Member], pulled: Pulls) -> None:
-        from barfeed.feed.kinds.of_market import gathered  # noqa: PLC0415 - most markets have bars alone
+    def _gather(self, run: Run, kinds: "Kinds", due: Sequence[Member], pulled: Pulls) -> None:
+        from barfeed.feed.kinds.of_market import gathered, publish_windows  # noqa: PLC0415 - most have bars alone
 
         with self._record.step("kinds"):
             self._record.kinds = gathered(
                 kinds, due, self._record,
                 talk=self._talk, ask=self._ask, pulls=pulled.of, within=self._order.kinds_within,
             )  # fmt: skip
+        publish_windows(kinds, run, self._order, self._talk, self._record)
 
     def _listed(self) -> Mapping[str, Listing]:
         with self._record.step("membership"):

@@ -35,7 +35,7 @@ class Publication:
 
     def publish(self, run: Run, due: Sequence[Member]) -> None:
         """Write the windows of what is well of these, and note why the others are left out."""
-        begins_ms = self._usable([each for each in due if self._is_well(each)])
+        self._record.begins_ms = begins_ms = self._usable([each for each in due if self._is_well(each)])
         if begins_ms.keys() <= self._record.published_before:
             # Nothing at all, or nothing more than there is.
             return

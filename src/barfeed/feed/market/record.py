@@ -139,6 +139,9 @@ class MarketRecord(Lived):
     # Of a pass before it, over the same bar: what is not asked again, and whose windows it has published.
     carried: frozenset[str] = frozenset()
     published_before: frozenset[str] = frozenset()
+    features_before: frozenset[str] = frozenset()
+    # From where on (ms) each window is given to the models.
+    begins_ms: Mapping[str, int] = field(default_factory=dict)
     # What the exchange listed; and of a pass before its bar has settled, the series that are left to the clock.
     info: ExchangeInfo | None = None
     is_early: bool = False
@@ -154,6 +157,7 @@ class MarketRecord(Lived):
         }
         self.carried = frozenset(self.outcomes)
         self.inference = before.inference
+        self.features_before = before.kinds.features.of if before.kinds else frozenset()
 
     def _is_asked_again(self, outcome: Outcome, before: "MarketRecord") -> bool:
         if outcome.pending:
@@ -285,6 +289,7 @@ class MarketRecord(Lived):
             "BARFEED_MANIFEST": str(Path(self.manifest_path).absolute()),
             "BARFEED_FRESH": ",".join(self.fresh),
             "BARFEED_MISSING": ",".join(self.missing),
+            **(self.kinds.features.news(folder) if self.kinds else {}),
         }
 
     def manifest(self, talk: Conversation) -> dict[str, Any]:
@@ -305,7 +310,8 @@ class MarketRecord(Lived):
             "counts": self.counts,
             # The run's own; the latest windows are the next run's, too.
             "files": {"api_pull": file_told(self.pull)}
-            | {f"for_inference_{symbol}": file_told(each) for symbol, each in self.csvs.items()},
+            | {f"for_inference_{symbol}": file_told(each) for symbol, each in self.csvs.items()}
+            | (self.kinds.features.told() if self.kinds else {}),
             "windows": file_told(self.inference),
             "inference_from": None if self.inference is None else "db,api" if self.pending else "db",
             "outcomes": [each.told() for each in self.outcomes.values()],

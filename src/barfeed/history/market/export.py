@@ -1,8 +1,6 @@
 """A span of many series as one file, sorted by symbol and time: as it is, or as the market and the store once were."""
 
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,9 +12,8 @@ from barfeed.history.reading.span import relation
 from barfeed.history.reading.wide import Beside, table_of
 from barfeed.store.duckdb import Session, Store
 from barfeed.store.place import Span, alone
+from barfeed.store.troubles.disk import bounded
 
-# What is sorted in it at once: half a million bars take 70 MB, and what takes more goes by way of the disk.
-_MEMORY = "512MB"
 _COUNT = """
 SELECT symbol, count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)), count(*) FILTER (NOT is_known)
 FROM {span} GROUP BY symbol ORDER BY symbol
@@ -84,7 +81,7 @@ def export(store: Store, wanted: Wanted, path: Path) -> Exported:
 
 
 def _copied(store: Store, wanted: Wanted, target: Target) -> Exported:
-    with store.session(write=False) as connection, _bounded(connection, target.unfinished):
+    with store.session(write=False) as connection, bounded(connection, target.unfinished):
         symbols = universe(connection, wanted.interval, wanted.selection, wanted.as_of_ms)
         _refuse_misshapen(store, connection, symbols, wanted.interval)
         counted = _counted(connection, wanted, symbols)
@@ -105,20 +102,6 @@ def _copied(store: Store, wanted: Wanted, target: Target) -> Exported:
         )
         is_told = wanted.as_of_ms is not None
         return exported._replace(unknown=sum(each.unknown for each in counted)) if is_told else exported
-
-
-@contextmanager
-def _bounded(connection: Session, unfinished: Path) -> Iterator[None]:
-    """What is too large to be sorted in memory goes by way of the disk that the file is to be on."""
-    # DuckDB makes it where it is needed; what a killed process leaves is swept as its file is.
-    folder = unfinished.with_name(f".sorting{unfinished.name}")
-    quoted = str(folder.absolute()).replace("'", "''")
-    connection.execute(f"SET memory_limit = '{_MEMORY}'")
-    connection.execute(f"SET temp_directory = '{quoted}'")
-    try:
-        yield
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _refuse_misshapen(store: Store, connection: Session, symbols: Sequence[str], interval: Interval) -> None:

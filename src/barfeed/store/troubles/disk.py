@@ -3,7 +3,9 @@
 import errno
 import os
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -15,6 +17,8 @@ _UNFLUSHED = re.compile(r'Could not fsync file ".*": (.*)', re.DOTALL)
 # How DuckDB says that another process has the file; the latter two where that one let go meanwhile.
 _HELD = ("Conflicting lock is held", os.strerror(errno.EAGAIN), os.strerror(errno.EACCES))
 _TOLD = [os.strerror(number) for number in sorted(errno.errorcode)]
+# What is sorted at once: half a million bars take 70 MB, and what takes more goes by way of the disk.
+_MEMORY = "512MB"
 _OTHER_DISK = "put the store on another, of this machine: --duckdb"
 
 
@@ -22,6 +26,20 @@ def is_held(problem: BaseException) -> bool:
     """Whether another process has the file: it may let go."""
     found = _UNLOCKED.search(str(problem))
     return found is not None and found[1].startswith(_HELD)
+
+
+@contextmanager
+def bounded(connection: duckdb.DuckDBPyConnection, unfinished: Path) -> Iterator[None]:
+    """What is too large to be sorted in memory goes by way of the disk that the file is to be on."""
+    # DuckDB makes it where it is needed; what a killed process leaves is swept as its file is.
+    folder = unfinished.with_name(f".sorting{unfinished.name}")
+    quoted = str(folder.absolute()).replace("'", "''")
+    connection.execute(f"SET memory_limit = '{_MEMORY}'")
+    connection.execute(f"SET temp_directory = '{quoted}'")
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def copied(connection: duckdb.DuckDBPyConnection, statement: str, values: Sequence[object] = ()) -> int:
