@@ -13,6 +13,7 @@ from barfeed.domain.kinds import wide
 from barfeed.domain.kinds.kind import Kind, Row
 from barfeed.domain.kinds.table import KINDS, KLINES
 from barfeed.store.duckdb import Session
+from barfeed.store.kinds.revisions import Change, Why, revise
 from barfeed.store.kinds.tables import KindTable
 from barfeed.store.kinds.wide import WideTable, stored, wide_table
 from barfeed.store.place import Span
@@ -229,6 +230,28 @@ def test_as_of_a_moment_there_is_what_was_stored_by_then(memory: Session) -> Non
             span = Span(("BTCUSDT",), ONE_HOUR, from_ms, as_of_ms=as_of_ms)
             [told] = answer(memory, wide_table(memory, bars, [INTEREST], span), [INTEREST]).values()
             assert told[5] == value
+
+
+def test_as_of_a_moment_a_value_is_what_it_was_before_it_was_mended(memory: Session) -> None:
+    row = Row(T0_MS, T0_MS, (1.0, 10.0))
+    bars = filled(memory, History({"BTCUSDT": [T0_MS]}, {"open_interest": {"BTCUSDT": [row]}}))
+    memory.execute("UPDATE store.main.open_interest_1h SET created_at = timestamp")
+    for value in (2.0, 3.0):
+        new = row._replace(values=(value, 10.0))
+        why = Why(T0_MS, "a test", "repair")
+        assert len(revise(memory, INTEREST, ONE_HOUR, [Change("BTCUSDT", row, new)], why)) == 1
+        row = new
+    # The first an hour later, the second two.
+    memory.execute(
+        "UPDATE store.main.kinds_revisions SET accepted_at = make_timestamp_ms(?) + to_hours(old::INT)", [T0_MS]
+    )
+    told = []
+    for minutes in (59, 60, 119, 120):
+        span = Span(("BTCUSDT",), ONE_HOUR, as_of_ms=T0_MS + minutes * MINUTE_MS)
+        [values] = answer(memory, wide_table(memory, bars, [INTEREST], span), [INTEREST]).values()
+        told.append(values[5:7])
+    assert told == [(1.0, 10.0), (2.0, 10.0), (2.0, 10.0), (3.0, 10.0)]
+    memory.execute("DROP TABLE store.main.kinds_revisions")
 
 
 def test_a_kind_of_which_nothing_is_stored_is_empty(memory: Session) -> None:

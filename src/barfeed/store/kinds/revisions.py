@@ -35,6 +35,17 @@ FROM store.main.{TABLE} WHERE interval = ? ORDER BY accepted_at, kind, symbol, t
 """
 
 
+# The oldest revision after the moment is the one that knows what a value was at the moment.
+_AS_OF = f"""
+(SELECT stored.* REPLACE ({{values}})
+ FROM {{table}} AS stored LEFT JOIN (
+   SELECT symbol, timestamp, {{olds}} FROM store.main.{TABLE}
+   WHERE kind = '{{kind}}' AND {{is_meant}} AND accepted_at >= {{end}} GROUP BY symbol, timestamp
+ ) AS later ON later.symbol = stored.symbol AND later.timestamp = stored.timestamp
+ WHERE coalesce(stored.created_at < {{end}}, true))
+"""
+
+
 class Change(NamedTuple):
     """A stored row, and what the exchange has in its place; what either does not tell stays."""
 
@@ -105,6 +116,25 @@ def listed(connection: Session, interval: Interval) -> list[Revision]:
     if not _expect(connection):
         return []
     return [Revision(*row) for row in connection.execute(_LIST, [str(interval)]).fetchall()]
+
+
+def as_of(connection: Session, kind: Kind, interval: Interval, moment_ms: int) -> str:
+    """The rows of a kind's table, which is there, as they stood at the end of millisecond `moment_ms`: a relation.
+
+    Raises `StoreUnusable` for another's table of the name of revisions.
+    """
+    table, end = f"store.main.{kind.table(interval)}", f"make_timestamp_ms({moment_ms + 1})"
+    if not _expect(connection):
+        return f"(FROM {table} WHERE coalesce(created_at < {end}, true))"
+    return _AS_OF.format(
+        values=", ".join(f"coalesce(later.{name}, stored.{name}) AS {name}" for name in kind.names),
+        olds=", ".join(f"arg_min(old, accepted_at) FILTER (name = '{name}') AS {name}" for name in kind.names),
+        table=table,
+        kind=kind.name,
+        # What has no period is one table for all of them.
+        is_meant=f"interval = '{interval}'" if kind.length else "true",
+        end=end,
+    )
 
 
 def _expect(connection: Session) -> bool:

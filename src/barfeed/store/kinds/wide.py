@@ -12,14 +12,15 @@ from barfeed.domain.kinds import wide
 from barfeed.domain.kinds.kind import Kind, Stamp
 from barfeed.domain.kinds.table import KINDS, KLINES
 from barfeed.store.duckdb import Session
+from barfeed.store.kinds import revisions
 from barfeed.store.kinds.tables import KindTable, types
 from barfeed.store.place import Span
 
 # Within so long there is a row of nearly every symbol; who has none is looked for in all of the table.
 _NEAR_MS = 48 * HOUR_MS
 _KNOWN = """
-SELECT DISTINCT symbol FROM {table}
-WHERE timestamp >= make_timestamp_ms({near_ms}) AND known_at <= make_timestamp_ms({closes_ms}) AND {is_there}
+SELECT DISTINCT symbol FROM {rows}
+WHERE timestamp >= make_timestamp_ms({near_ms}) AND known_at <= make_timestamp_ms({closes_ms})
 """
 # A row is passed over from when a newer one is known: two of them may come late, and in any order.
 _IN_TURN = """
@@ -99,27 +100,24 @@ def _rows(table: KindTable, span: Span) -> str:
     if not table.exists:
         empty = ", ".join(f"NULL::{type_} AS {name}" for name, type_ in types(table.kind).items())
         return f"(SELECT {empty} WHERE false)"
-    kept = [_is_of(span.symbols), _is_there(span), *_bounds(table, span)]
-    return f"(FROM {table.relation} WHERE {' AND '.join(kept)})"
+    rows = table.relation
+    if span.as_of_ms is not None:
+        rows = revisions.as_of(table.connection, table.kind, span.interval, span.as_of_ms)
+    kept = [_is_of(span.symbols), *_bounds(table.connection, rows, span)]
+    return f"(FROM {rows} WHERE {' AND '.join(kept)})"
 
 
-def _bounds(table: KindTable, span: Span) -> list[str]:
+def _bounds(connection: Session, rows: str, span: Span) -> list[str]:
     """From the newest row that was known when the first bar closed, of each symbol, to the last bar's close."""
     step_ms = span.interval.ms
     bounds = [] if span.to_ms is None else [f"timestamp < make_timestamp_ms({span.to_ms + step_ms})"]
     if span.from_ms is None:
         return bounds
     near_ms, closes_ms = span.from_ms - _NEAR_MS, span.from_ms + step_ms
-    known = _KNOWN.format(table=table.relation, near_ms=near_ms, closes_ms=closes_ms, is_there=_is_there(span))
-    others = set(span.symbols).difference(symbol for (symbol,) in table.connection.execute(known).fetchall())
+    known = connection.execute(_KNOWN.format(rows=rows, near_ms=near_ms, closes_ms=closes_ms)).fetchall()
+    others = set(span.symbols).difference(symbol for (symbol,) in known)
     older = f" OR {_is_of(sorted(others))}" if others else ""
     return [*bounds, f"(timestamp >= make_timestamp_ms({near_ms}){older})"]
-
-
-def _is_there(span: Span) -> str:
-    if span.as_of_ms is None:
-        return "true"
-    return f"coalesce(created_at < make_timestamp_ms({span.as_of_ms + 1}), true)"
 
 
 def _is_of(symbols: Sequence[str]) -> str:
