@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from barfeed.domain.bars import HOUR_MS, Interval, Series
+from barfeed.domain.bars import HOUR_MS, Interval
 from barfeed.domain.errors import StoreUnusable
 from barfeed.domain.kinds.kind import Kind, Row
 from barfeed.domain.kinds.table import KINDS
@@ -81,8 +81,8 @@ def test_every_kind_has_its_table(store: Store, kind: Kind) -> None:
     row = Row(T0_MS, T0_MS, tuple(float(place) for place in range(len(kind.columns))))
     with writing(store, kind, ONE_HOUR) as table:
         table.append({"BTCUSDT": [row]})
-        table.make_view(Series.of("BTCUSDT", "1h"))
-        table.make_view(Series.of("BTCUSDT", "1h"))
+        table.make_views(["BTCUSDT"])
+        table.make_views(["BTCUSDT"])
     with duckdb.connect(store.path, read_only=True) as connection:
         # by whatever name the file is opened
         for relation in (kind.view("BTCUSDT", ONE_HOUR), f"{kind.table(ONE_HOUR)}_of('btcusdt')"):

@@ -55,7 +55,9 @@ def wire(settings: Settings, remedies: Remedies) -> tuple[Feed, Order, Rest]:
     clock = SystemClock()
     folder = settings.persist_dir / slug(order.dataset)
     store = open_history(settings, clock)
-    kinds = open_kinds(settings, {order.series.interval: order.window_bars}, store, clock)
+    kinds = open_kinds(
+        settings, {order.series.interval: order.window_bars}, store, clock, views_of=[order.series.symbol]
+    )
     feed = Feed(store, folder, clock, open_lake(settings, clock), kinds.get(order.series.interval))
     return feed, order, open_rest(settings, clock)
 
@@ -246,7 +248,7 @@ def open_lake(settings: Settings, clock: Clock) -> "Lake | None":
 
 
 def open_kinds(
-    settings: Settings, window_bars: Mapping[Interval, int], store: "History", clock: Clock, *, of_many: bool = False
+    settings: Settings, window_bars: Mapping[Interval, int], store: "History", clock: Clock, *, views_of: Sequence[str]
 ) -> "dict[Interval, Kinds]":
     """The kinds that are fed beside the bars of each interval; `UsageError` for one that there is not."""
     if not settings.kinds or store.file is None:
@@ -263,7 +265,7 @@ def open_kinds(
         reach=Reach(settings.n_recent, 0),
         wait_sec=WATCHED_WAIT_SEC if settings.watch else SERIES_WAIT_SEC,
         dry_run=settings.dry_run,
-        has_views=not of_many,
+        views_of=tuple(views_of),
     )
     spot, limits = Rest(settings.spot_url, open_transport(settings.spot_url, clock), clock), Limits(clock)
     return {

@@ -8,6 +8,8 @@ import pytest
 
 from barfeed.domain.bars import HOUR_MS, MINUTE_MS
 from barfeed.domain.kinds.table import KINDS
+from barfeed.exchange.kinds.asking import Limits
+from barfeed.feed.kinds.gathering import Kinds
 from barfeed.feed.market.record import MarketRecord
 from barfeed.operate.alerts.hearing import heard
 from feed.kinds.kinds_world import LATER_MS, NOW_MS, ONE_HOUR, SYMBOLS, TARGET_MS, WINDOW, KindsWorld
@@ -239,3 +241,15 @@ def test_people_hear_of_what_is_wrong_with_a_kind_and_not_of_what_is_late(
     name = "kind open_interest" if fault == LATE else "kind premium_index"
     assert matters.get(name) == status
     assert matters["cycle"] == ""
+
+
+def test_readers_find_a_view_of_each_symbol_that_is_named(world: KindsWorld) -> None:
+    assert world.feed.kinds
+    order = world.feed.kinds.order._replace(views_of=("BTCUSDT", "ETHUSDT"))
+    world.feed = world.feed._replace(kinds=Kinds(order, world.store, world.rest, Limits(world.clock)))
+    world.run_pass(catch_up=True)
+    assert pass_on(world).exit_code == 0
+    with opened(world.duckdb, read_only=True) as connection:
+        rows = connection.execute("SELECT epoch_ms(timestamp) FROM mark_price_ethusdt_1h").fetchall()
+        assert [at_ms for (at_ms,) in rows] == [at_ms for at_ms, *_ in world.kept(KINDS["mark_price"], "ETHUSDT")]
+        assert not connection.execute("FROM duckdb_views() WHERE view_name LIKE '%1000pepe%'").fetchall()

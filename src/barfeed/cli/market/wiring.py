@@ -33,7 +33,7 @@ def wire_market(settings: Settings, remedies: Callable[[str], Remedies]) -> tupl
     orders = [_order(settings, selection, each, remedies) for each in intervals(settings)]
     lake = open_lake(settings, clock)
     windows = {each.interval: each.reach.window_bars for each in orders}
-    kinds = open_kinds(settings, windows, store, clock, of_many=True)
+    kinds = open_kinds(settings, windows, store, clock, views_of=selection.names)
     if settings.watch and kinds:
         shortest = min(windows, key=lambda each: each.ms)
         orders = [each._replace(kinds_within=shortest) for each in orders]

@@ -23,7 +23,7 @@ from barfeed.exchange.rest import Conversation, Rest
 from barfeed.exchange.steps import AskAll
 from barfeed.feed.kinds.left import KindLeft, KindsLeft
 from barfeed.feed.record import failure_of
-from barfeed.store.duckdb import Store
+from barfeed.store.duckdb import Session, Store
 from barfeed.store.kinds import tables
 from barfeed.store.kinds.holes import holes
 from barfeed.store.kinds.tables import KindTable, Late
@@ -37,6 +37,8 @@ _DAY_MS = 24 * HOUR_MS
 _log = logging.getLogger(__name__)
 
 Told = Mapping[str, "list[Row] | BarfeedError"]
+# The newest `timestamp` that is stored of each symbol; or why nothing of the kind can be.
+Stored = Mapping[str, int] | StoreUnusable
 # The bars that this pass pulled of these symbols.
 PullsOf = Callable[[Sequence[str]], Mapping[str, Pull]]
 
@@ -44,14 +46,14 @@ PullsOf = Callable[[Sequence[str]], Mapping[str, Pull]]
 class KindsOrder(NamedTuple):
     """Which kinds a feed has beside its bars, how far back it asks, and how long for one series of one kind.
 
-    `has_views`: readers of one series find a view.
+    `views_of`: of which symbols readers find a view.
     """
 
     kinds: tuple[Kind, ...]
     reach: Reach
     wait_sec: float
     dry_run: bool = False
-    has_views: bool = False
+    views_of: tuple[str, ...] = ()
 
 
 class Moment(NamedTuple):
@@ -100,6 +102,7 @@ class Kinds:
         left = KindsLeft()
         talks = {Host.FUTURES: moment.talk, Host.SPOT: spot_talk(self._spot, moment.talk)}
         hosts = Hosts(talks, self._limits, moment.until_ms)
+        stored = self._stored(moment, subjects)
         # What can be had at the close first; the others' limits may take minutes.
         for kind in sorted(self.order.kinds, key=lambda each: not each.limit.is_weight):
             if any(each.is_pending for each in left.kinds):
@@ -107,7 +110,7 @@ class Kinds:
                 left.kinds.append(KindLeft(kind.name, is_pending=True))
                 continue
             work = _OneKind(kind, self.order, self._store, moment, hosts)
-            left.kinds.append(work.done([each for each in subjects if each.has(kind)]))
+            left.kinds.append(work.done([each for each in subjects if each.has(kind)], stored[kind.name]))
         target_ms = max((each.last_ms for each in subjects), default=None)
         if target_ms is not None:
             close_ms = target_ms + moment.interval.ms
@@ -116,6 +119,18 @@ class Kinds:
         for said in (*left.warnings, *(f"{told}; {hint}" for told, hint in left.holes or ())):
             _log.warning("%s", said)
         return left
+
+    def _stored(self, moment: Moment, subjects: Sequence[Subject]) -> dict[str, Stored]:
+        """What is stored of every kind, seen in one look; a table that cannot be used says so by itself."""
+        kinds, recent_ms = self.order.kinds, moment.talk.now_ms - self.order.reach.window * moment.interval.ms
+        if not self._store.exists():
+            return {kind.name: {} for kind in kinds}
+        symbols = [each.symbol for each in subjects]
+        try:
+            with self._store.session(write=False) as connection:
+                return {kind.name: _newest(connection, kind, moment.interval, symbols, recent_ms) for kind in kinds}
+        except StoreUnusable as trouble:
+            return {kind.name: trouble for kind in kinds}
 
     def _holes(self, moment: Moment, subjects: Sequence[Subject]) -> list[tuple[str, str]] | None:
         """What is missing of kinds that the exchange forgets: looked for once a day."""
@@ -150,13 +165,10 @@ class _OneKind:
         self._hosts = hosts
         self._left = KindLeft(kind.name)
 
-    def done(self, subjects: Sequence[Subject]) -> KindLeft:
+    def done(self, subjects: Sequence[Subject], stored: Stored) -> KindLeft:
         """Bring the kind up to date; how it was left."""
         try:
-            due = self._due(subjects)
-            self._left.series = len(due)
-            for block in _blocks(due):
-                self._keep(block, self._told(block))
+            self._bring(subjects, stored)
         except StoreUnusable as trouble:
             if trouble.is_held:
                 self._left.is_pending = True
@@ -171,22 +183,21 @@ class _OneKind:
             self._left.failure = failure_of(bug)
         return self._left
 
-    def _due(self, subjects: Sequence[Subject]) -> list[Due]:
+    def _bring(self, subjects: Sequence[Subject], stored: Stored) -> None:
+        if isinstance(stored, StoreUnusable):
+            raise stored
+        due = self._due(subjects, stored)
+        self._left.series = len(due)
+        for block in _blocks(due):
+            self._keep(block, self._told(block))
+
+    def _due(self, subjects: Sequence[Subject], newest_ms: Mapping[str, int]) -> list[Due]:
         now_ms, reach = self._moment.talk.now_ms, self._order.reach
-        with self._reading() as table:
-            newest_ms = self._newest(table, subjects, now_ms)
         if self._kind.is_of_all and newest_ms:
             # One answer has everybody's: what is stored of one is stored of all.
             newest_ms = dict.fromkeys(newest_ms, max(newest_ms.values()))
         spans = [(each, plan.span(self._kind, each, reach, newest_ms.get(each.symbol), now_ms)) for each in subjects]
         return [Due(each, *span, newest_ms.get(each.symbol)) for each, span in spans if span]
-
-    def _newest(self, table: KindTable, subjects: Sequence[Subject], now_ms: int) -> dict[str, int]:
-        symbols = [each.symbol for each in subjects]
-        recent_ms = now_ms - self._order.reach.window * self._moment.interval.ms
-        found = table.newest(symbols, recent_ms)
-        # The table has no order by which one symbol's newest would be found at once.
-        return found | table.newest([each for each in symbols if each not in found])
 
     def _told(self, block: Sequence[Due]) -> Told:
         at_hand = self._at_hand(block)
@@ -234,8 +245,7 @@ class _OneKind:
             appended = table.append(new) if not self._order.dry_run else {each: len(new[each]) for each in new}
             if not self._order.dry_run:
                 table.note_late(list(self._late(table, block, good, new)), self._moment.talk.now_ms)
-                if self._order.has_views:
-                    table.make_view(block[0].subject.series)
+                table.make_views([each.symbol for each in block if each.symbol in self._order.views_of])
         self._left.appended += sum(appended.values())
 
     def _accepted(self, due: Due, answer: "list[Row] | BarfeedError") -> "list[Row] | None":
@@ -310,6 +320,17 @@ class _OneKind:
         return (
             self._reading() if self._order.dry_run else tables.writing(self._store, self._kind, self._moment.interval)
         )
+
+
+def _newest(connection: Session, kind: Kind, interval: Interval, symbols: Sequence[str], recent_ms: int) -> Stored:
+    """The newest `timestamp` of each of these symbols, or why the table cannot be used."""
+    try:
+        table = KindTable(connection, kind, interval)
+    except StoreUnusable as trouble:
+        return trouble
+    found = table.newest(symbols, recent_ms)
+    # The table has no order by which one symbol's newest would be found at once.
+    return found | table.newest([each for each in symbols if each not in found])
 
 
 def _of_symbol(answer: "dict[str, list[Row]] | BarfeedError", symbol: str) -> "list[Row] | BarfeedError":

@@ -252,7 +252,7 @@ class KindsBackfill:
             known = {symbol: self._known(kind, told, was_late.get(symbol, ())) for symbol, told in rows.items()}
             appended = table.append(known)
             if self._tools.of_one:
-                table.make_view(self._tools.of_one)
+                table.make_views([self._tools.of_one.symbol])
         return appended
 
     def _known(self, kind: Kind, rows: Sequence[Row], late: Sequence[Late]) -> list[Row]:

@@ -6,13 +6,13 @@
 
 # ruff: noqa: S608 - tables and columns are of our own names only
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from barfeed.domain.bars import Interval, Series
+from barfeed.domain.bars import Interval
 from barfeed.domain.errors import StoreUnusable
 from barfeed.domain.grid import Gap
 from barfeed.domain.kinds.kind import Kind, Row
@@ -34,9 +34,13 @@ _CREATE_VIEW = """
 CREATE VIEW IF NOT EXISTS store.main."{view}" AS
 SELECT * EXCLUDE (symbol) FROM main.{name} WHERE symbol = '{symbol}'
 """
+_VIEWS = """
+SELECT view_name FROM duckdb_views()
+WHERE database_name = 'store' AND schema_name = 'main' AND view_name IN (SELECT unnest(?::VARCHAR[]))
+"""
 _COLUMNS = """
-SELECT column_name, data_type FROM duckdb_columns()
-WHERE database_name = 'store' AND schema_name = 'main' AND table_name = ? ORDER BY column_index
+SELECT table_name, column_name, data_type FROM duckdb_columns()
+WHERE database_name = 'store' AND schema_name = 'main' AND table_name IN (?, ?) ORDER BY table_name, column_index
 """
 _KEYS = """
 SELECT constraint_column_names FROM duckdb_constraints()
@@ -137,8 +141,12 @@ class KindTable:
         self._name = kind.table(interval)
         self.relation = f"store.main.{self._name}"
         self._is_new = is_new
-        self.exists = self._has(self._name, types(kind), ["symbol", "timestamp"])
-        self._has_late = self._has(LATE, _LATE_TYPES, [])
+        found = self._found()
+        self.exists, self._has_late = self._name in found, LATE in found
+        if self.exists:
+            self._expect(self._name, found[self._name], types(kind), ["symbol", "timestamp"])
+        if self._has_late:
+            self._expect(LATE, found[LATE], _LATE_TYPES, [])
 
     def newest(self, symbols: Sequence[str], from_ms: int = 0) -> dict[str, int]:
         """The newest `timestamp` of each of these symbols that has a row from `from_ms` on."""
@@ -210,11 +218,15 @@ class KindTable:
         symbols, since, until = (list(column) for column in zip(*late, strict=True))
         self.connection.execute(_NOTE_LATE, [self.kind.name, str(self._interval), symbols, since, until, seen_at_ms])
 
-    def make_view(self, series: Series) -> None:
+    def make_views(self, symbols: Collection[str]) -> None:
         """For readers of one series: `open_interest_btcusdt_1h`, with the columns of a table of its own."""
-        if self.exists:
-            view = self.kind.view(series.symbol, series.interval)
-            self.connection.execute(_CREATE_VIEW.format(view=view, name=self._name, symbol=series.symbol))
+        if not self.exists or not symbols:
+            return
+        views = {self.kind.view(symbol, self._interval): symbol for symbol in symbols}
+        there = {name for (name,) in self.connection.execute(_VIEWS, [list(views)]).fetchall()}
+        for view, symbol in views.items():
+            if view not in there:
+                self.connection.execute(_CREATE_VIEW.format(view=view, name=self._name, symbol=symbol))
 
     def _create(self) -> None:
         if self.exists:
@@ -239,14 +251,18 @@ class KindTable:
         )
         return self.connection.execute(filled, list(values)).fetchall()
 
-    def _has(self, name: str, expected: Mapping[str, str], key: list[str]) -> bool:
-        """Whether there is the table; `StoreUnusable` where it is another's."""
+    def _found(self) -> dict[str, dict[str, str]]:
+        """The columns of those of its two tables that are there, in one look: each takes as long as a statement."""
+        found: dict[str, dict[str, str]] = {}
         if self._is_new:
-            return False
-        found = dict(self.connection.execute(_COLUMNS, [name]).fetchall())
-        if not found:
-            return False
-        keys = [list(each) for (each,) in self.connection.execute(_KEYS, [name]).fetchall()]
+            return found
+        for name, column, type_ in self.connection.execute(_COLUMNS, [self._name, LATE]).fetchall():
+            found.setdefault(name, {})[column] = type_
+        return found
+
+    def _expect(self, name: str, found: Mapping[str, str], expected: Mapping[str, str], key: list[str]) -> None:
+        """Return for a table of the right shape; `StoreUnusable` where it is another's."""
+        keys = [list(each) for (each,) in self.connection.execute(_KEYS, [name]).fetchall()] if key else []
         if found != expected or (key and key not in keys):
             said = ", ".join(f"{column} {type_}" for column, type_ in found.items())
             wanted = ", ".join(f"{column} {type_}" for column, type_ in expected.items())
@@ -254,4 +270,3 @@ class KindTable:
                 f"table {name} has another shape: {said}" + (f", key {keys}" if key and key not in keys else ""),
                 hint=f"rename that table; {name} is made with {wanted}" + (f", key {', '.join(key)}" if key else ""),
             )
-        return True
