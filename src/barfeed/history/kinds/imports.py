@@ -78,7 +78,7 @@ class Import(NamedTuple):
                     hint=f"{_NOTHING}; who is right: barfeed verify --kinds {filled.kind.name} --against rest",
                 )
             filled.appended += table.append({self.series.symbol: rows})[self.series.symbol]
-            table.make_view(self.series)
+            table.make_views([self.series.symbol])
         filled.compared += compared.rows
         filled.differences += differing
 
