@@ -47,6 +47,17 @@ class Bars:
         return self.values[:, 3]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Beside:
+    """What else was known at each bar's close: k columns' `names`, `values` of shape (n, k), NaN where nothing was."""
+
+    names: tuple[str, ...]
+    values: Floats
+
+    def __getitem__(self, rows: slice) -> "Beside":
+        return Beside(self.names, self.values[rows])
+
+
 def text(hour: int) -> str:
     """`2024-02-10 13:00`, UTC: how messages write an hour."""
     return timestamp(hour)[:-3]

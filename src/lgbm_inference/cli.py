@@ -55,6 +55,12 @@ _timeframes = click.option(
     metavar="TIMEFRAME...",
     help="Which of 1H 4H 12H 1D the features come from.",
 )
+_beside = click.option(
+    "--beside",
+    default="",
+    metavar="COLUMNS",
+    help="Columns of a wide table that are features as they are: a,b,c.",
+)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON instead.")
 
 
@@ -74,16 +80,23 @@ def lgbm_inference() -> None:
 @click.option("--debug-dir", type=_FILE, help="Folder for the features and the prediction as CSVs.")
 @click.option("--buffer-hours", type=click.IntRange(0, 8760), default=6, show_default=True, help="Hours on top of 720.")
 @_timeframes
+@_beside
 @_as_json
 def infer(
-    model_path: Path | None, model_root: Path | None, timeframes: Sequence[str], as_json: bool, **values: Any
+    model_path: Path | None,
+    model_root: Path | None,
+    timeframes: Sequence[str],
+    beside: str,
+    as_json: bool,
+    **values: Any,
 ) -> None:
     """Predict for the last bar of a CSV and keep it, once for each model and bar."""
     from lgbm_inference.inference import Order, infer  # noqa: PLC0415
     from lgbm_inference.model import model_file  # noqa: PLC0415
 
     _check_dataset(values["dataset"])
-    order = Order(model_file=model_file(model_path, model_root), timeframes=_ordered(timeframes), **values)
+    model = model_file(model_path, model_root)
+    order = Order(model_file=model, timeframes=_ordered(timeframes), beside=_names(beside), **values)
     outcome = infer(order, datetime.now(UTC))
     click.echo(json.dumps(outcome.report()) if as_json else outcome.line())
     if difference := outcome.difference():
@@ -102,12 +115,13 @@ def infer(
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True, help="Of every random choice.")
 @click.option("--rounds", type=click.IntRange(1, 100_000), default=1000, show_default=True, help="Trees at most.")
 @_timeframes
+@_beside
 @_as_json
-def train(timeframes: Sequence[str], as_json: bool, **values: Any) -> None:
+def train(timeframes: Sequence[str], beside: str, as_json: bool, **values: Any) -> None:
     """Train on a history, and say how the model does beside predicting zero and the mean."""
     from lgbm_inference.training import Order, train  # noqa: PLC0415
 
-    run = train(Order(timeframes=_ordered(timeframes), **values), datetime.now(UTC))
+    run = train(Order(timeframes=_ordered(timeframes), beside=_names(beside), **values), datetime.now(UTC))
     click.echo(json.dumps(run.report()) if as_json else run.text())
 
 
@@ -119,6 +133,11 @@ def _check_dataset(dataset: str) -> None:
 def _ordered(timeframes: Sequence[str]) -> tuple[str, ...]:
     """Narrow to wide and each once: in whatever order they are named, the features are the same."""
     return tuple(timeframe for timeframe in _TIMEFRAMES if timeframe in timeframes)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Each once, in the order in which they are named."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
 def main(command: click.Command = lgbm_inference) -> NoReturn:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lgbm_inference import features
-from lgbm_inference.bars import BASE_HOURS, Bars, Floats, Ints
+from lgbm_inference.bars import BASE_HOURS, Bars, Beside, Floats, Ints
 from lgbm_inference.errors import DataError
 from lgbm_inference.lookbacks import TIMEFRAMES, resampled
 
@@ -36,17 +36,21 @@ class Parts(NamedTuple):
     test: Dataset
 
 
-def dataset(bars: Bars, timeframes: Sequence[str], horizon: int) -> Dataset:
+def dataset(bars: Bars, timeframes: Sequence[str], horizon: int, beside: Beside | None = None) -> Dataset:
     """Every hour of a continuous history that has a base window before it and `horizon` hours behind it.
 
-    The target is the log return from the hour's close to the close `horizon` hours later.
+    The target is the log return from the hour's close to the close `horizon` hours later. What is known beside each
+    bar are features, too, behind the others.
     """
     target = np.log(bars.close[horizon:] / bars.close[:-horizon])[BASE_HOURS - 1 :]
     rows = len(target)
     if not rows:
         raise DataError(f"{bars.rows} bars are too few, expected more than {BASE_HOURS - 1 + horizon}")
     known = feature_rows(bars, timeframes)[:rows]
-    return Dataset(features.names(timeframes), bars.hours[BASE_HOURS - 1 :][:rows], known, target)
+    names = features.names(timeframes)
+    if beside:
+        names, known = (*names, *beside.names), np.hstack([known, beside.values[BASE_HOURS - 1 :][:rows]])
+    return Dataset(names, bars.hours[BASE_HOURS - 1 :][:rows], known, target)
 
 
 def feature_rows(bars: Bars, timeframes: Sequence[str]) -> Floats:

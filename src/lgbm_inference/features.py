@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lgbm_inference import indicators as of
-from lgbm_inference.bars import Bars, Floats, Ints
+from lgbm_inference.bars import Bars, Beside, Floats, Ints
 from lgbm_inference.errors import DataError
 from lgbm_inference.lookbacks import Lookback
 
@@ -137,6 +137,15 @@ class Row(NamedTuple):
 
     names: tuple[str, ...]
     values: Floats
+
+    def with_beside(self, beside: Beside) -> "Row":
+        """The same, and behind them what was known beside the last bar."""
+        return Row((*self.names, *beside.names), np.concatenate([self.values, *beside.values[-1:]]))
+
+    def told(self) -> dict[str, float | None]:
+        """By name; None for what was not known: JSON has no number for that."""
+        pairs = zip(self.names, self.values.tolist(), strict=True)
+        return {name: value if np.isfinite(value) else None for name, value in pairs}
 
 
 def names(timeframes: Sequence[str]) -> tuple[str, ...]:

@@ -11,26 +11,27 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lgbm_inference.bars import COLUMNS, VALUE_COLUMNS, Bars, check, gaps, spans, text, whole_hour
+from lgbm_inference.bars import COLUMNS, VALUE_COLUMNS, Bars, Beside, check, gaps, spans, text, whole_hour
 from lgbm_inference.errors import DataError, UsageError
 
 
 class History(NamedTuple):
-    """The bars of a CSV, and the sha256 of its bytes in hex."""
+    """The bars of a CSV, the sha256 of its bytes in hex, and the columns beside the bars that were asked for."""
 
     bars: Bars
     sha256: str
+    beside: Beside
 
 
-def read_csv(path: Path) -> History:
-    """All bars of a CSV, each checked, strictly ascending.
+def read_csv(path: Path, beside: Sequence[str] = ()) -> History:
+    """All bars of a CSV, each checked, strictly ascending; with those of its further columns that are named.
 
     Raises `UsageError` where the file is none of these CSVs, `DataError` naming the line where a bar is wrong.
     """
     # One read: the name may be given to a newer file at any time.
     content = _content(path)
     try:
-        lines = list(_lines(path, content))
+        lines = list(_lines(path, content, beside))
     except (csv.Error, UnicodeDecodeError) as problem:
         raise UsageError(f"{path} is not a CSV: {problem}") from None
     bars = Bars(
@@ -38,7 +39,8 @@ def read_csv(path: Path) -> History:
         np.array([line.values for line in lines], dtype=np.float64).reshape(-1, len(VALUE_COLUMNS)),
     )
     check(bars, lambda row: f"{path} line {lines[row].number}")
-    return History(bars, hashlib.sha256(content).hexdigest())
+    known = np.array([line.beside for line in lines], dtype=np.float64).reshape(len(lines), len(beside))
+    return History(bars, hashlib.sha256(content).hexdigest(), Beside(tuple(beside), known))
 
 
 def last_window(history: Bars, count: int, name: Path) -> Bars:
@@ -61,6 +63,7 @@ class _Line(NamedTuple):
     number: int
     hour: int
     values: list[float]
+    beside: list[float]
 
 
 def _content(path: Path) -> bytes:
@@ -73,13 +76,19 @@ def _content(path: Path) -> bytes:
         ) from None
 
 
-def _lines(path: Path, content: bytes) -> Iterator[_Line]:
+def _lines(path: Path, content: bytes, beside: Sequence[str]) -> Iterator[_Line]:
     rows = csv.reader(io.StringIO(content.decode("utf-8"), newline=""), strict=True)
     header = tuple(next(rows, ()))
-    if header != COLUMNS:
+    # Where others are named, more columns may follow.
+    if (header[: len(COLUMNS)] if beside else header) != COLUMNS:
         _refuse_header(path, header)
+    if missing := [name for name in beside if name not in header]:
+        raise UsageError(
+            f"{path} line 1: there is no column {', '.join(missing)}", hint="--beside names columns of the wide table"
+        )
+    places = [header.index(name) for name in beside]
     for row in filter(None, rows):
-        yield _line(f"{path} line {rows.line_num}", rows.line_num, row)
+        yield _line(f"{path} line {rows.line_num}", rows.line_num, header, row, places)
 
 
 def _refuse_header(path: Path, header: tuple[str, ...]) -> None:
@@ -91,11 +100,13 @@ def _refuse_header(path: Path, header: tuple[str, ...]) -> None:
     )
 
 
-def _line(place: str, number: int, row: Sequence[str]) -> _Line:
-    if len(row) != len(COLUMNS):
-        raise DataError(f"{place}: {len(row)} fields, expected {len(COLUMNS)}")
-    values = [_number(place, name, said) for name, said in zip(VALUE_COLUMNS, row[1:], strict=True)]
-    return _Line(number, _hour(place, row[0]), values)
+def _line(place: str, number: int, header: Sequence[str], row: Sequence[str], places: Sequence[int]) -> _Line:
+    if len(row) != len(header):
+        raise DataError(f"{place}: {len(row)} fields, expected {len(header)}")
+    values = [_number(place, name, row[at]) for at, name in enumerate(VALUE_COLUMNS, 1)]
+    # Empty is what was not known.
+    beside = [_number(place, header[at], row[at] or "nan") for at in places]
+    return _Line(number, _hour(place, row[0]), values, beside)
 
 
 def _number(place: str, name: str, said: str) -> float:

@@ -21,6 +21,8 @@ class Order(NamedTuple):
     debug_dir: Path | None
     buffer_hours: int
     timeframes: tuple[str, ...]
+    # Columns of the wide table that are features as they are.
+    beside: tuple[str, ...] = ()
 
 
 class Outcome(NamedTuple):
@@ -79,11 +81,11 @@ def infer(order: Order, now: datetime) -> Outcome:
 
 def predict(order: Order) -> Prediction:
     """What the model says of the last bar of the CSV; nothing is written."""
-    read = history.read_csv(order.input_csv)
+    read = history.read_csv(order.input_csv, order.beside)
     window = history.last_window(read.bars, bars.BASE_HOURS + order.buffer_hours, order.input_csv)
-    row = features.last_row(lookbacks(window, order.timeframes))
+    row = features.last_row(lookbacks(window, order.timeframes)).with_beside(read.beside)
     y_pred = model.load(order.model_file).predict(row)
     hour = int(window.hours[-1])
-    as_json = json.dumps(dict(zip(row.names, row.values.tolist(), strict=True)))
+    as_json = json.dumps(row.told())
     key = hashlib.sha256(f"{bars.timestamp(hour)} {as_json}".encode()).hexdigest()
     return Prediction(hour, y_pred, str(order.model_file), key, order.dataset, read.sha256, as_json)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _FEATURES_SHOWN = 25
 _INK, _GREY, _PALE, _PREDICTED = "#2b2f36", "#6b7280", "#b8bec9", "#d1495b"
-_COLOURS = {"1H": "#8fb8de", "4H": "#4a8fc7", "12H": "#1f5f99", "1D": "#0b2f55"}
+_COLOURS = {"1H": "#8fb8de", "4H": "#4a8fc7", "12H": "#1f5f99", "1D": "#0b2f55", "beside": "#d98e04"}
 
 
 def importance(shares: Mapping[str, float]) -> bytes:
@@ -101,7 +101,9 @@ def _legend_of_timeframes(axes: "Axes", used: set[str]) -> None:
 
 
 def _timeframe(feature: str) -> str:
-    return feature.rpartition("_")[2]
+    """The timeframe that it is of, or that it stands beside the bars."""
+    last = feature.rpartition("_")[2]
+    return last if last in _COLOURS else "beside"
 
 
 def _colour(feature: str) -> str:

@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 from lgbm_inference import source
-from lgbm_inference.bars import Bars, Floats, text
+from lgbm_inference.bars import Bars, Beside, Floats, text
 from lgbm_inference.dataset import Dataset, Parts, dataset, split
 from lgbm_inference.metrics import Metrics, measure
 from lgbm_inference.model import prepare_lightgbm
@@ -53,6 +53,8 @@ class Order(NamedTuple):
     seed: int
     rounds: int
     timeframes: tuple[str, ...]
+    # Columns of the wide table that are features as they are.
+    beside: tuple[str, ...] = ()
 
 
 class Run(NamedTuple):
@@ -94,8 +96,8 @@ def train(order: Order, now: datetime) -> Run:
 
     Raises an `InferenceError`, and then there is no run folder.
     """
-    bars = source.read_history(order.source, order.table)
-    parts = split(dataset(bars, order.timeframes, order.horizon_hours), order.horizon_hours)
+    bars, beside = source.read_history(order.source, order.table, order.beside)
+    parts = split(dataset(bars, order.timeframes, order.horizon_hours, beside), order.horizon_hours)
     parameters = _parameters(order, len(parts.train.hours))
     booster = _fit(parts, parameters, order.rounds)
     predicted = {name: _predict(booster, part) for name, part in parts._asdict().items()}
@@ -103,7 +105,7 @@ def train(order: Order, now: datetime) -> Run:
     contents = Contents(
         model_text=booster.model_to_string(),
         metrics=as_json(metrics),
-        metadata=_metadata(order, bars, parts, parameters),
+        metadata=_metadata(order, bars, parts, parameters) | _metadata_beside(beside),
         importance=_importance(booster),
         test=(parts.test, predicted["test"]),
         horizon_hours=order.horizon_hours,
@@ -191,6 +193,12 @@ def _metadata(order: Order, bars: Bars, parts: Parts, parameters: dict[str, Any]
         "versions": {"python": platform.python_version()} | _versions(("lightgbm", "numpy", "duckdb", "matplotlib")),
         "platform": platform.platform(),
     }
+
+
+def _metadata_beside(beside: Beside) -> dict[str, Any]:
+    if not beside.names:
+        return {}
+    return {"beside": beside.names, "beside_sha256": source.sha256_beside(beside)}
 
 
 def _span(part: Dataset) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def test_each_vectorised_row_is_to_the_bit_what_inference_says_of_that_hour(hist
 
 @pytest.mark.proof
 def test_each_row_of_real_years_is_to_the_bit_what_inference_says_of_that_hour() -> None:
-    bars = source.read_history(shared("rest/BTCUSDT-1h.parquet"), "")
+    bars, _ = source.read_history(shared("rest/BTCUSDT-1h.parquet"), "")
     rows = feature_rows(bars, ALL)
     # Every 7th hour: all hours of the day, all days of the week, all years.
     for hour in range(719, bars.rows, 7):
@@ -175,7 +175,7 @@ def test_moments_are_those_of_scipy_and_pythons_statistics(windows: list[Bars]) 
 
 
 def test_the_outage_of_2024_10_28_flows_through() -> None:
-    bars = source.read_history(shared("archive/BTCUSDT-1h-2024.parquet"), "")
+    bars, _ = source.read_history(shared("archive/BTCUSDT-1h-2024.parquet"), "")
     # 2024-10-28 20:00: open, high, low and close 69566.1, volume 0.
     outage = int(np.flatnonzero(bars.hours == 480_596)[0])
     assert bars.values[outage].tolist() == [69566.1, 69566.1, 69566.1, 69566.1, 0.0]

@@ -40,7 +40,8 @@ class Windows(NamedTuple):
 def publish(kinds: Kinds, run: Run, windows: Windows, record: Lived, left: KindsLeft) -> None:
     """Write the wide table of these windows, unless it holds nothing more than there is."""
     left.features = Features(of=windows.before)
-    if windows.begins_ms.keys() <= windows.before:
+    # Where another process has the store, what is due of the kinds is not there yet.
+    if windows.begins_ms.keys() <= windows.before or any(each.is_pending for each in left.kinds):
         return
     try:
         with record.step("publish"), kinds.wide_windows(windows.interval, windows.begins_ms, windows.target_ms) as wide:
