@@ -9,7 +9,6 @@ from time import gmtime, strftime
 from typing import NamedTuple
 
 from barfeed.domain.bars import MINUTE_MS
-from barfeed.domain.kinds.kind import Archived
 from barfeed.domain.kinds.table import KINDS
 from barfeed.replay.archive.names import DAY_MS, File
 from barfeed.replay.faults.archive import VALUES, ArchiveFault
@@ -33,6 +32,8 @@ HEADER_FROM_MS = 1_651_363_200_000  # 2022-05-01
 # From here on spot tells microseconds.
 MICROSECONDS_FROM_MS = 1_735_689_600_000  # 2025-01-01
 METRICS_STEP_MS = 5 * MINUTE_MS
+# Said here once more, not taken from the table of kinds: who reads a label wrongly is found out.
+LABEL_CHANGED_MS = 1_782_345_600_000  # 2026-06-25
 
 
 class Row(NamedTuple):
@@ -102,17 +103,16 @@ def _metrics(venue: Venue, file: File, _faults: Sequence[ArchiveFault]) -> Table
     trades = venue.trades(file.symbol)
     # Its first five minutes end in them, its last at midnight.
     ends = range(file.from_ms + METRICS_STEP_MS, file.to_ms + 1, METRICS_STEP_MS)
-    archived = KINDS["open_interest"].archived
     known = [end_ms for end_ms in ends if trades.first_ms < end_ms <= trades.end_ms]
-    return Table(METRICS_HEADER, has_header=True, rows=[_metric(venue, file, archived, end_ms) for end_ms in known])
+    return Table(METRICS_HEADER, has_header=True, rows=[_metric(venue, file, end_ms) for end_ms in known])
 
 
-def _metric(venue: Venue, file: File, archived: Archived, end_ms: int) -> Row:
+def _metric(venue: Venue, file: File, end_ms: int) -> Row:
     positions, trades = venue.positions(file.symbol), venue.trades(file.symbol)
     held = positions.held(end_ms)
     ratios = {KINDS[name].columns[0].archived: positions.ratio(name, end_ms) for name in RATIOS}
     ratios[KINDS["taker_volume"].columns[0].archived] = trades.takers(end_ms - METRICS_STEP_MS, end_ms).ratio
-    label_ms = archived.stamp_of(file.from_ms).stamp_ms(end_ms - METRICS_STEP_MS, METRICS_STEP_MS)
+    label_ms = end_ms if file.from_ms < LABEL_CHANGED_MS else end_ms - METRICS_STEP_MS
     names = METRICS_HEADER.split(",")[4:]
     # Sixteen decimals, of which eight are told.
     told = [f"{held.contracts:.8f}00000000", f"{held.value:.8f}00000000", *(f"{ratios[name]:.8f}" for name in names)]
