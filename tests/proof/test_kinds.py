@@ -56,7 +56,7 @@ class Life(MarketMachine):
 
     def command(self, *flags: str, symbols: str = "all") -> list[str]:
         kinds = ("--kinds", ",".join(KINDS), "--spot-url", self.url)
-        window = ("--catch-up", "--window-hours", "48", "--max-wait-sec", "4")
+        window = ("--catch-up", "--window-hours", "48", "--max-wait-sec", "20")
         return super().command(*kinds, *window, *flags, symbols=symbols)
 
     def fill(self, first_ms: int) -> Ran:
@@ -77,7 +77,7 @@ class Life(MarketMachine):
         """None, or up to three, of an hour."""
         script = ""
         for _ in range(self.random.choice((0, 0, 1, 2, 3))):
-            if self.random.random() < 0.4:
+            if self.random.random() < 0.2:
                 fault, path = LATE.format(self.random.choice((600, 3000, 6000))), self.random.choice(LATE_PATHS)
             else:
                 fault, path = self.random.choice(BROKEN), self.random.choice(KIND_PATHS)

@@ -107,3 +107,13 @@ def test_what_the_exchange_has_forgotten_is_noted(tmp_path: Path) -> None:
     assert [note.rule for note in proven.notes] == ["forgotten"]
     assert 0 < proven.compared < proven.rows
     assert world.refused == 0
+
+
+def test_a_month_of_payments_ends_with_its_last_hour(tmp_path: Path) -> None:
+    # A month later, when its file is there, but not that of the next.
+    world = KindsWorld(tmp_path, CHANGED_MS + 15 * DAY_MS)
+    world.fill("funding", "auto", from_ms=CHANGED_MS - 2 * DAY_MS)
+    for proven in _proven(world, "funding", "archive"):
+        assert (proven.findings, proven.not_compared) == ([], [])
+        # The seven days to the end of June, of those and fifteen.
+        assert 0 < proven.compared < proven.rows

@@ -99,7 +99,7 @@ def covers(file: KindFile, kind: Kind) -> Gap:
     """The `timestamp`s that a file answers for: the first and the last that it can have."""
     step_ms, (from_ms, to_ms) = file.series.interval.ms, file.period[2:]
     if kind.stamp is Stamp.MOMENT:
-        return Gap(from_ms, to_ms - 1, (to_ms - from_ms) // HOUR_MS)
+        return Gap(from_ms, to_ms - HOUR_MS, (to_ms - from_ms) // HOUR_MS)
     # A period that is longer than the day ends in the file, and began before it.
     first_ms = grid.floor(from_ms - 1, step_ms) if step_ms > DAY_MS else from_ms
     return Gap(first_ms, to_ms - step_ms, (to_ms - first_ms) // step_ms)
