@@ -28,6 +28,7 @@ _ZIP = re.compile(r"\d{4}-\d{2}" + re.escape(ZIP_SUFFIX), re.ASCII)
 _KIND = {
     "api_pull": r"api_pull\.(?:csv|parquet)",
     "for_inference": r"for_inference(?:_[^./]{1,40})?\.csv",
+    "kinds_pull": r"kinds_pull\.parquet",
     "features_input": r"features_input(?:\.parquet|(?:_[^./]{1,40})?\.csv)",
 }
 _FILE = re.compile(rf"({_RUN.pattern})_(?:{'|'.join(_KIND.values())}|run\.json)", re.ASCII)

@@ -34,7 +34,14 @@ ABANDONED_AFTER_SEC = 24 * 3600
 _WORKING_FOLDER = ".unfinished"
 _SERIES_NAME = ".series"
 _LATEST_LOCK = "latest.lock"
-_KINDS = ("api_pull.csv", "api_pull.parquet", "for_inference.csv", f"{FEATURES}.parquet", "run.json")
+_KINDS = (
+    "api_pull.csv",
+    "api_pull.parquet",
+    "for_inference.csv",
+    f"{FEATURES}.parquet",
+    "kinds_pull.parquet",
+    "run.json",
+)
 
 
 # Writes a file of its own making under a name, and tells how many rows it has.
@@ -119,6 +126,10 @@ class Run:
     def save_pulls(self, make: Make) -> Written:
         """The evidence of many series, in one file that `make` writes."""
         return self._save_made(f"{self.name}_api_pull.parquet", make)
+
+    def save_kinds(self, make: Make) -> Written:
+        """The evidence of other kinds of series, in one file that `make` writes."""
+        return self._save_made(f"{self.name}_kinds_pull.parquet", make)
 
     def replace_latest_windows(self, make: Make, end_ms: int, newest_ms: int, end_of: EndOf) -> Written:
         """Let what `make` writes be the latest of many series; it only goes forward, as that of one series does."""

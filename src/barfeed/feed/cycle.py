@@ -117,7 +117,7 @@ class _Cycle:
 
         with self._record.step("kinds"):
             pulled, record = self._pulled, self._record
-            record.kinds = gathered(self._feed, self._order, self._talk, record, pulled, is_well=is_well)
+            record.kinds = gathered(self._feed, self._order, self._talk, record, run, pulled=pulled, is_well=is_well)
         if is_well:
             publish_window(kinds, run, self._order, self._talk, record)
 

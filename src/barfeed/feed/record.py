@@ -322,7 +322,7 @@ class Record(Lived):
             "counts": self._counts(),
             "coverage": self._coverage(),
             "files": {"api_pull": file_told(self.pull), "for_inference": file_told(self.inference)}
-            | (self.kinds.features.told() if self.kinds else {}),
+            | (self.kinds.files_told() if self.kinds else {}),
             "findings": [finding_told(each) for each in self.failure.findings] if self.failure else [],
             "short_window": _short(self.shortage) if self.shortage else None,
             "last_bar": self._last_bar(),

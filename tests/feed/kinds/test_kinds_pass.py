@@ -1,5 +1,6 @@
 """Kinds beside the bars of a market: each is fed as bars are, and no trouble of one is another's or the bars'."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -253,3 +254,40 @@ def test_readers_find_a_view_of_each_symbol_that_is_named(world: KindsWorld) -> 
         rows = connection.execute("SELECT epoch_ms(timestamp) FROM mark_price_ethusdt_1h").fetchall()
         assert [at_ms for (at_ms,) in rows] == [at_ms for at_ms, *_ in world.kept(KINDS["mark_price"], "ETHUSDT")]
         assert not connection.execute("FROM duckdb_views() WHERE view_name LIKE '%1000pepe%'").fetchall()
+
+
+def test_what_the_exchange_said_is_kept_as_evidence(world: KindsWorld) -> None:
+    record = world.run_pass(catch_up=True)
+    assert record.kinds
+    assert record.kinds.pull
+    file = world.feed.folder / record.kinds.pull.file
+    assert file.name.endswith("_kinds_pull.parquet")
+    told = json.loads(Path(record.manifest_path or "").read_text())["files"]["kinds_pull"]
+    assert told == {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "rows": told["rows"]}
+    columns = "epoch_ms(timestamp), open_interest, open_interest_value"
+    query = f"SELECT {columns} FROM read_parquet(?) WHERE kind = ? AND symbol = ?"
+    for symbol in SYMBOLS:
+        said = duckdb.execute(query, [str(file), "open_interest", symbol]).fetchall()
+        assert said == world.kept(KINDS["open_interest"], symbol)
+    # What came with the bars is with theirs, and where nothing was asked there is none.
+    assert duckdb.execute("SELECT count(*) FROM read_parquet(?) WHERE kind = 'klines'", [str(file)]).fetchall() == [
+        (0,)
+    ]
+    world.with_kinds("klines")
+    later = pass_on(world)
+    assert later.kinds
+    assert later.kinds.pull is None
+
+
+def test_evidence_that_contradicts_the_store_is_kept_too(world: KindsWorld) -> None:
+    world.run_pass(catch_up=True)
+    world.execute(f"UPDATE mark_price_1h SET close = close + 1 WHERE epoch_ms(timestamp) = {TARGET_MS}")
+    record = pass_on(world)
+    assert record.kinds
+    assert record.kinds.pull
+    query = (
+        "SELECT close FROM read_parquet(?) WHERE kind = 'mark_price' AND symbol = 'ETHUSDT' AND epoch_ms(timestamp) = ?"
+    )
+    [(said,)] = duckdb.execute(query, [str(world.feed.folder / record.kinds.pull.file), TARGET_MS]).fetchall()
+    [kept] = [row for row in world.kept(KINDS["mark_price"], "ETHUSDT") if row[0] == TARGET_MS]
+    assert kept[-1] == said + 1

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from itertools import islice
 from typing import NamedTuple
 
+from barfeed.artifacts.writing import Make, Written
 from barfeed.domain import grid
 from barfeed.domain.bars import HOUR_MS, Interval, Pull
 from barfeed.domain.errors import BarfeedError, ContractBroken, ExchangeRefused, KindLate, StoreUnusable
@@ -26,6 +27,7 @@ from barfeed.feed.record import failure_of
 from barfeed.store.duckdb import Session, Store
 from barfeed.store.kinds import tables
 from barfeed.store.kinds.holes import holes
+from barfeed.store.kinds.pulls import KindPulls, kind_pulls
 from barfeed.store.kinds.tables import KindTable, Late
 from barfeed.store.kinds.windows import WideWindows, wide_windows
 
@@ -36,6 +38,8 @@ _DAY_MS = 24 * HOUR_MS
 
 _log = logging.getLogger(__name__)
 
+# Saves what it is given the writing of.
+Save = Callable[[Make], Written]
 Told = Mapping[str, "list[Row] | BarfeedError"]
 # The newest `timestamp` that is stored of each symbol; or why nothing of the kind can be.
 Stored = Mapping[str, int] | StoreUnusable
@@ -59,14 +63,24 @@ class KindsOrder(NamedTuple):
 class Moment(NamedTuple):
     """When a pass gathers kinds: at which interval, within which conversation, with which bars of its own at hand.
 
-    `until_ms` is until when limits are waited for, by the exchange's clock; None where they are waited out.
+    `save` saves what the exchange said, as evidence. `until_ms` is until when limits are waited for, by the exchange's
+    clock; None where they are waited out.
     """
 
     interval: Interval
     talk: Conversation
     ask: AskAll
     pulls: PullsOf
+    save: Save
     until_ms: int | None = None
+
+
+class _Asking(NamedTuple):
+    """With what the kinds of one pass are asked for, and where what is said of them is kept."""
+
+    moment: Moment
+    hosts: Hosts
+    pulled: KindPulls
 
 
 class Due(NamedTuple):
@@ -99,9 +113,18 @@ class Kinds:
 
     def gather(self, moment: Moment, subjects: Sequence[Subject]) -> KindsLeft:
         """Bring every kind of these series up to date; how each was left."""
+        with kind_pulls(self._store.beside()) as pulled:
+            left = self._gathered(moment, subjects, pulled)
+            if pulled.rows:
+                left.pull = moment.save(pulled.save)
+        for said in (*left.warnings, *(f"{told}; {hint}" for told, hint in left.holes or ())):
+            _log.warning("%s", said)
+        return left
+
+    def _gathered(self, moment: Moment, subjects: Sequence[Subject], pulled: KindPulls) -> KindsLeft:
         left = KindsLeft()
         talks = {Host.FUTURES: moment.talk, Host.SPOT: spot_talk(self._spot, moment.talk)}
-        hosts = Hosts(talks, self._limits, moment.until_ms)
+        asking = _Asking(moment, Hosts(talks, self._limits, moment.until_ms), pulled)
         stored = self._stored(moment, subjects)
         # What can be had at the close first; the others' limits may take minutes.
         for kind in sorted(self.order.kinds, key=lambda each: not each.limit.is_weight):
@@ -109,15 +132,13 @@ class Kinds:
                 # Who has the store has waited for once: nobody waits for it kind by kind.
                 left.kinds.append(KindLeft(kind.name, is_pending=True))
                 continue
-            work = _OneKind(kind, self.order, self._store, moment, hosts)
+            work = _OneKind(kind, self.order, self._store, asking)
             left.kinds.append(work.done([each for each in subjects if each.has(kind)], stored[kind.name]))
         target_ms = max((each.last_ms for each in subjects), default=None)
         if target_ms is not None:
             close_ms = target_ms + moment.interval.ms
             left.again_ms = self._again_ms(moment, close_ms)
             left.holes = self._holes(moment, subjects) if close_ms % _DAY_MS == 0 else None
-        for said in (*left.warnings, *(f"{told}; {hint}" for told, hint in left.holes or ())):
-            _log.warning("%s", said)
         return left
 
     def _stored(self, moment: Moment, subjects: Sequence[Subject]) -> dict[str, Stored]:
@@ -157,12 +178,11 @@ class Kinds:
 class _OneKind:
     """One kind of all series, block by block."""
 
-    def __init__(self, kind: Kind, order: KindsOrder, store: Store, moment: Moment, hosts: Hosts) -> None:
+    def __init__(self, kind: Kind, order: KindsOrder, store: Store, asking: _Asking) -> None:
         self._kind = kind
         self._order = order
         self._store = store
-        self._moment = moment
-        self._hosts = hosts
+        self._moment, self._hosts, self._pulled = asking
         self._left = KindLeft(kind.name)
 
     def done(self, subjects: Sequence[Subject], stored: Stored) -> KindLeft:
@@ -224,7 +244,10 @@ class _OneKind:
         steps = [rows(self._hosts.branch(self._kind, self._order.wait_sec), each) for each in questions]
         answers = self._moment.ask(steps) if steps else []
         told = {each.symbol: _of_symbol(answer, each.symbol) for each, answer in zip(alone, answers, strict=False)}
-        return told | {each.symbol: _of_symbol(answers[-1], each.symbol) for each in together}
+        told |= {each.symbol: _of_symbol(answers[-1], each.symbol) for each in together}
+        # Before anything is decided.
+        self._pulled.put(self._kind, {symbol: each for symbol, each in told.items() if isinstance(each, list)})
+        return told
 
     def _of_all(self, block: Sequence[Due]) -> list[Due]:
         """Those that one question without a symbol is cheaper for: it is asked hour by hour."""

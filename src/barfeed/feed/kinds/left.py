@@ -108,6 +108,8 @@ class KindsLeft:
     """How a pass left every kind that it feeds."""
 
     kinds: list[KindLeft] = field(default_factory=list)
+    # What the exchange said of them; what came with the bars is with theirs.
+    pull: Written | None = None
     features: Features = field(default_factory=Features)
     # Why there is no wide table.
     failure: Failure | None = None
@@ -163,6 +165,10 @@ class KindsLeft:
         facts: dict[str, object] = {"kinds": len(self.kinds), name: self.appended}
         facts |= {"kinds_failed": ",".join(failed)} if failed else {}
         return facts | {"features": self.features.table.file if self.features.table else "none"}
+
+    def files_told(self) -> dict[str, Any]:
+        """As the manifest keeps them, among the run's files."""
+        return {"kinds_pull": file_told(self.pull)} | self.features.told()
 
     def told(self) -> dict[str, Any]:
         """As the manifest keeps it."""

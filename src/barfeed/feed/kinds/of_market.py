@@ -23,6 +23,7 @@ def gathered(
     kinds: Kinds,
     due: Iterable[Member],
     record: MarketRecord,
+    run: Run,
     *,
     talk: Conversation,
     ask: AskAll,
@@ -44,7 +45,7 @@ def gathered(
     if within is not None:
         now_ms = talk.now_ms
         until_ms = now_ms if record.troubles else grid.floor(now_ms, within.ms) + within.ms - _BEFORE_CLOSE_MS
-    return kinds.gather(Moment(record.interval, talk, ask, pulls, until_ms), subjects)
+    return kinds.gather(Moment(record.interval, talk, ask, pulls, run.save_kinds, until_ms), subjects)
 
 
 def publish_windows(kinds: Kinds, run: Run, order: MarketOrder, talk: Conversation, record: MarketRecord) -> None:

@@ -14,7 +14,7 @@ from barfeed.feed.record import Record
 
 
 def gathered(
-    feed: Feed, order: Order, talk: Conversation, record: Record, pulled: Pull | None, *, is_well: bool
+    feed: Feed, order: Order, talk: Conversation, record: Record, run: Run, *, pulled: Pull | None, is_well: bool
 ) -> KindsLeft | None:
     """How every kind of the series was left, behind a cycle that pulled these bars; None where there is none to ask."""
     if feed.kinds is None or record.target_ms is None:
@@ -24,7 +24,7 @@ def gathered(
     def pulls(_symbols: object) -> dict[str, Pull]:
         return {symbol: pulled} if pulled else {}
 
-    moment = Moment(interval, talk, OneByOne(talk.rest.transport, feed.clock), pulls)
+    moment = Moment(interval, talk, OneByOne(talk.rest.transport, feed.clock), pulls, run.save_kinds)
     return feed.kinds.gather(moment, [Subject(order.series, record.target_ms, is_well)])
 
 

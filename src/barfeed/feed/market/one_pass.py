@@ -135,7 +135,7 @@ class _Pass:
 
         with self._record.step("kinds"):
             self._record.kinds = gathered(
-                kinds, due, self._record,
+                kinds, due, self._record, run,
                 talk=self._talk, ask=self._ask, pulls=pulled.of, within=self._order.kinds_within,
             )  # fmt: skip
         publish_windows(kinds, run, self._order, self._talk, self._record)

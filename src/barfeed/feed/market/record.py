@@ -311,7 +311,7 @@ class MarketRecord(Lived):
             # The run's own; the latest windows are the next run's, too.
             "files": {"api_pull": file_told(self.pull)}
             | {f"for_inference_{symbol}": file_told(each) for symbol, each in self.csvs.items()}
-            | (self.kinds.features.told() if self.kinds else {}),
+            | (self.kinds.files_told() if self.kinds else {}),
             "windows": file_told(self.inference),
             "inference_from": None if self.inference is None else "db,api" if self.pending else "db",
             "outcomes": [each.told() for each in self.outcomes.values()],
