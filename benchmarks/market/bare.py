@@ -56,8 +56,11 @@ class Loop:
         end_ms = now_ms - now_ms % HOUR_MS - 1
         query = f"&interval=1h&endTime={end_ms}&limit={N_RECENT}"
         answers = await asyncio.gather(*(self._get(f"/fapi/v1/klines?symbol={each}{query}") for each in symbols))
-        keep(self._store, self._folder, dict(zip(symbols, answers, strict=True)), end_ms + 1 - HOUR_MS)
+        self.keep(dict(zip(symbols, answers, strict=True)), end_ms + 1 - HOUR_MS)
         return 0
+
+    def keep(self, klines: "Klines", target_ms: int) -> None:
+        keep(self._store, self._folder, klines, target_ms)
 
     async def close(self) -> None:
         if self._client:

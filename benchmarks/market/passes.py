@@ -1,6 +1,8 @@
 """barfeed's pass, lived on and on in one process, as a watch does.
 
 python -m benchmarks.market.passes BASE_URL STORE FOLDER INTERVAL WINDOW_HOURS
+
+STORE is a DuckDB file, or a database's address.
 """
 
 import sys
@@ -10,8 +12,10 @@ import click
 
 from barfeed.cli.market.wiring import asking, wire_market
 from barfeed.cli.settings import Settings
+from barfeed.cli.values.stores import Database
 from barfeed.domain.verdict import Remedies
 from barfeed.feed.market.one_pass import run_pass
+from barfeed.store.postgres.link.address import is_address
 from benchmarks.market.rivals import live_on
 
 
@@ -42,7 +46,8 @@ if __name__ == "__main__":
     live_on(
         Passes(
             Settings(
-                symbols="all", interval=interval, base_url=url, duckdb=Path(store), persist_dir=Path(folder),
+                symbols="all", interval=interval, base_url=url, persist_dir=Path(folder),
+                **({"store": Database(store)} if is_address(store) else {"duckdb": Path(store)}),
                 max_skew_sec=1e10, window_hours=int(window_hours),
             )
         )
