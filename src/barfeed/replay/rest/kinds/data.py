@@ -102,12 +102,14 @@ def _ends(kind: Kind, ask: Ask, trades: Trades, faults: Sequence[Fault], now_ms:
     first_ms = max(now_ms - _memory_ms(kind), trades.first_ms + 1, ask.start_ms or 0)
     last_ms = min(now_ms, trades.end_ms, now_ms if ask.end_ms is None else ask.end_ms)
     late_ms = max((round(fault.args["sec"] * 1000) for fault in faults if fault.kind == "late"), default=0)
+    # When a row is there is drawn for the newest only: for all others it has been.
+    surely_ms = now_ms - max(late_ms, PUBLISHED_SEC[1] * 1000)
     absences = [ABSENT[fault.kind](fault, step_ms) for fault in faults if fault.kind in ABSENT]
     hidden = {fault.args["bar"] for fault in faults if fault.kind == "hide"}
     return [
         end_ms
         for end_ms in range(first_ms + -first_ms % step_ms, last_ms + 1, step_ms)
-        if end_ms + max(late_ms, published_ms(trades.symbol, end_ms)) <= now_ms
+        if (end_ms <= surely_ms or end_ms + max(late_ms, published_ms(trades.symbol, end_ms)) <= now_ms)
         and end_ms - step_ms not in hidden
         and not any(end_ms - step_ms in absence for absence in absences)
     ]

@@ -34,12 +34,12 @@ class Trades:
         self._tapes = [tape for tape in tapes if len(tape)]
         self._decimals = decimals
 
-    @property
+    @cached_property
     def first_ms(self) -> int:
         """When the first trade can have been."""
         return min((tape.open_times[0] for tape in self._tapes), default=0)
 
-    @property
+    @cached_property
     def end_ms(self) -> int:
         """The end of the last kline."""
         return max((tape.open_times[-1] + tape.series.interval.ms for tape in self._tapes), default=0)

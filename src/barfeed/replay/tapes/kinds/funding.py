@@ -5,6 +5,7 @@ Payments come every eight, four or one hours by symbol, some symbols change thei
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from barfeed.domain import grid
@@ -73,13 +74,21 @@ class Funding:
         return (self._hours[index] - self._hours[index - 1]) // HOUR_MS
 
     def _made_up_hours(self, at_ms: int) -> int:
-        symbol = self._trades.symbol
-        drawn_ones = [drawn(f"{symbol} funding {text}") for text in ("before", "changes", "when", "after")]
-        before, changes, when, after = ((each + 1) / 2 for each in drawn_ones)
-        span_ms = self._trades.end_ms - self._trades.first_ms
-        changed_ms = grid.floor(self._trades.first_ms + int(when * span_ms), DAY_MS)
-        lot = after if changes < CHANGING and at_ms > changed_ms else before
-        return next(hours for hours, share in SHARES if lot <= share)
+        before, after, changed_ms = self._interval
+        return before if at_ms <= changed_ms else after
+
+    @cached_property
+    def _interval(self) -> tuple[int, int, int]:
+        """The hours between payments, what they become, and when; most never change."""
+        texts = ("before", "changes", "when", "after")
+        lots = [(drawn(f"{self._trades.symbol} funding {text}") + 1) / 2 for text in texts]
+        before, after = (next(hours for hours, share in SHARES if lots[at] <= share) for at in (0, 3))
+        first_ms, end_ms = self._trades.first_ms, self._trades.end_ms
+        return (
+            before,
+            after if lots[1] < CHANGING else before,
+            grid.floor(first_ms + int(lots[2] * (end_ms - first_ms)), DAY_MS),
+        )
 
     def _made_up(self, hour_ms: int) -> Payment | None:
         hours = self.hours(hour_ms)
