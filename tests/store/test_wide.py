@@ -220,6 +220,15 @@ def test_what_came_late_is_no_fresher_for_it(memory: Session) -> None:
     ]
 
 
+def test_what_came_later_than_a_newer_row_stands_beside_no_bar(memory: Session) -> None:
+    newer = Row(T0_MS + 3 * HOUR_MS, T0_MS + 4 * HOUR_MS + 5 * MINUTE_MS, (4.0, 4.0))
+    overtaken = Row(T0_MS, newer.known_at_ms + MINUTE_MS, (1.0, 1.0))
+    held = History({"BTCUSDT": [T0_MS + 4 * HOUR_MS]}, {"open_interest": {"BTCUSDT": [overtaken, newer]}})
+    table = wide_table(memory, filled(memory, held), [INTEREST], Span(("BTCUSDT",), ONE_HOUR))
+    [values] = answer(memory, table, [INTEREST]).values()
+    assert values[5:] == (4.0, 4.0, 3600.0)
+
+
 def test_as_of_a_moment_there_is_what_was_stored_by_then(memory: Session) -> None:
     rows = {"open_interest": {"BTCUSDT": [Row(T0_MS + hour * HOUR_MS, T0_MS, (float(hour), 1.0)) for hour in range(3)]}}
     held = History({"BTCUSDT": [T0_MS + 5 * HOUR_MS]}, rows)
