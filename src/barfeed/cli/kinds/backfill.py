@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from barfeed.cli.kinds.wiring import Meant, kinds_tools, meant
+from barfeed.cli.kinds.wiring import Meant, Whom, kinds_tools, meant
 from barfeed.cli.progress import shown
 from barfeed.cli.settings import Settings
 from barfeed.cli.terminal import complain, say
@@ -33,7 +33,8 @@ def backfill_kinds(settings: Settings, text: str, own: dict[str, Any]) -> int:
     for_ever = [each.name for each in chosen.kinds if each.remembered_ms is None]
     if own["begin"] is None and for_ever:
         raise UsageError(f"{for_ever[0]} needs --from: the exchange keeps it for ever", hint="--from 2026-01-01")
-    with kinds_tools(settings, own["archive_url"], own["cache_dir"], own["connections"], chosen.one) as tools:
+    whom = Whom(own["archive_url"], own["cache_dir"], own["connections"], own["weight_budget"], chosen.one)
+    with kinds_tools(settings, whom) as tools:
         return min([_fill(settings, chosen, each, own, tools) for each in chosen.intervals], key=rank)
 
 

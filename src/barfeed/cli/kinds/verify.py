@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from barfeed.cli.hints import sister
-from barfeed.cli.kinds.wiring import Meant, kinds_tools, meant, names
+from barfeed.cli.kinds.wiring import Meant, Whom, kinds_tools, meant, names
 from barfeed.cli.market.verify import Against
 from barfeed.cli.settings import Settings
 from barfeed.cli.terminal import complain, say
@@ -26,7 +26,7 @@ _TOLD_MAX = 50
 def verify_kinds(settings: Settings, text: str, whom: Against) -> int:
     """Prove the kinds at each interval; 1 where something was found."""
     chosen = meant(settings, text)
-    with kinds_tools(settings, whom.archive_url, None, None, None) as tools:
+    with kinds_tools(settings, Whom(whom.archive_url, weight_budget=settings.weight_budget or None)) as tools:
         return min([_verify(settings, chosen, each, whom, tools) for each in chosen.intervals], key=rank)
 
 

@@ -7,11 +7,13 @@ from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import BarfeedError
 from barfeed.domain.kinds.kind import Host, Row
 from barfeed.domain.sources import Note
+from barfeed.exchange import paging
 from barfeed.exchange.archive import FileBroken, FileMissing, Files
 from barfeed.exchange.kinds.asking import Hosts, Question, once
 from barfeed.exchange.market import Branch
 from barfeed.exchange.rest import Conversation
 from barfeed.exchange.steps import Steps
+from barfeed.exchange.wire import ExchangeInfo
 from barfeed.history.kinds.jobs import File, Filled, Page, last_ms
 from barfeed.machine.clock import Patience
 
@@ -52,11 +54,14 @@ Answer = First | Rows | Content | Trouble
 class Asking:
     """The questions, each with a patience of its own, within the conversations that all of them share."""
 
-    def __init__(self, hosts: Hosts, archive: Conversation, files: Files, max_wait_sec: float) -> None:
+    def __init__(
+        self, hosts: Hosts, archive: Conversation, files: Files, max_wait_sec: float, weight_budget: int | None = None
+    ) -> None:
         self.hosts = hosts
         self._archive = archive
         self._files = files
         self._max_wait_sec = max_wait_sec
+        self._weight_budget = weight_budget
 
     @property
     def talk(self) -> Conversation:
@@ -72,6 +77,18 @@ class Asking:
     def refusal(self) -> BarfeedError | None:
         """Why nothing more is asked, of any series."""
         return next((each.refusal for each in (*_talks(self.hosts.talks), self._archive) if each.refusal), None)
+
+    def begin(self, interval: Interval) -> ExchangeInfo:
+        """Ask what time it is, on either host, what is listed, and keep within what is allowed."""
+        talk = self.talk
+        talk.ask_time()
+        paging.refuse_astray(talk, Series("market", interval))
+        info = talk.exchange_info()
+        allowed = self._weight_budget or paging.told_limit(info.weight_limit) // 2
+        talk.keep_within(max(paging.WEIGHT_BUDGET_MIN, allowed))
+        for other in self.hosts.talks.values():
+            other.time = talk.time
+        return info
 
     def first(self, series: Series) -> Steps[Answer]:
         """The steps of asking for a symbol's first bar."""

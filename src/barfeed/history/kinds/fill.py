@@ -17,7 +17,6 @@ from barfeed.domain.kinds.plan import Subject
 from barfeed.domain.market.selection import Selection
 from barfeed.domain.sources import Note
 from barfeed.exchange import paging
-from barfeed.exchange.paging import WEIGHT_BUDGET_MIN
 from barfeed.exchange.refusals import SYMBOL_CODES
 from barfeed.exchange.steps import AskEach, Crowd
 from barfeed.history.filling.decisions import KEEP_ROWS, no_bar_yet
@@ -78,13 +77,7 @@ def begin(asking: Asking, tools: KindsTools, selection: Selection, order: KindsO
 
     Raises what ends it for all of them.
     """
-    talk = asking.talk
-    talk.ask_time()
-    paging.refuse_astray(talk, Series("market", order.interval))
-    info = talk.exchange_info()
-    talk.keep_within(max(WEIGHT_BUDGET_MIN, paging.told_limit(info.weight_limit) // 2))
-    for other in asking.hosts.talks.values():
-        other.time = talk.time
+    info = asking.begin(order.interval)
     series = [Series(symbol, order.interval) for symbol in selection.of_list(info.listings)]
     asked = tools.ask(Crowd(map(asking.first, series), tools.at_once))
     with closing(asked) as came:

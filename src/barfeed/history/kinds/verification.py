@@ -14,7 +14,6 @@ from barfeed.domain.kinds.kind import Kind, Row
 from barfeed.domain.market.selection import Selection
 from barfeed.domain.rules import Finding
 from barfeed.domain.sources import Note
-from barfeed.exchange import paging
 from barfeed.exchange.kinds import archive
 from barfeed.exchange.steps import Crowd
 from barfeed.history.kinds import answers, jobs
@@ -91,11 +90,7 @@ class Comparison:
 
     def run(self, proven: Sequence[Proven]) -> None:
         """Compare all of them; what differs is found, and what the source cannot tell any more is noted."""
-        talk = self._tools.asking.talk
-        talk.ask_time()
-        talk.keep_within(max(paging.WEIGHT_BUDGET_MIN, paging.told_limit(talk.exchange_info().weight_limit) // 2))
-        for other in self._tools.asking.hosts.talks.values():
-            other.time = talk.time
+        self._tools.asking.begin(self._interval)
         self._of = {(each.kind.name, each.series.symbol): each for each in proven}
         self._compare([filled for each in proven if (filled := self._filled(each))])
 
