@@ -291,3 +291,18 @@ def test_evidence_that_contradicts_the_store_is_kept_too(world: KindsWorld) -> N
     [(said,)] = duckdb.execute(query, [str(world.feed.folder / record.kinds.pull.file), TARGET_MS]).fetchall()
     [kept] = [row for row in world.kept(KINDS["mark_price"], "ETHUSDT") if row[0] == TARGET_MS]
     assert kept[-1] == said + 1
+
+
+def test_a_watch_asks_again_for_the_kind_that_lacks_and_for_no_bar(tmp_path: Path) -> None:
+    world = KindsWorld(tmp_path, NOW_MS, "premium_index", "mark_price")
+    assert world.run_pass(catch_up=True).exit_code == 0
+    world.clock.go_to(NOW_MS + HOUR_MS - 20_000)
+    world.exchange.requests.clear()
+    late = '[[fault]]\nkind = "empty"\npath = "premiumIndexKlines"\nuntil = 2026-03-10T15:00:40\n'
+    records = world.watch(3, late, kinds_within=ONE_HOUR)
+    assert [record.status for record in records] == ["kind_late", "kind_late", "up_to_date"]
+    # The windows are given out once, and the bars are asked for once.
+    assert [len(record.fresh) for record in records] == [3, 0, 0]
+    assert world.exchange.requests["/fapi/v1/klines"] == world.exchange.requests["/fapi/v1/markPriceKlines"] == 3
+    # It came late, and is known from then.
+    assert world.known(KINDS["premium_index"])["BTCUSDT", TARGET_MS + HOUR_MS] > TARGET_MS + 2 * HOUR_MS + 30_000
