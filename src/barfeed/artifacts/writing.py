@@ -147,20 +147,22 @@ class Run:
         self._go_forward(f"latest_for_inference_{symbol}.csv", content, bars[-1].open_time_ms, newest_ms)
         return Written(path.name, hashlib.sha256(content).hexdigest(), len(bars))
 
-    def publish_features(self, make: Make, end_ms: int, newest_ms: int, end_of: EndOf) -> Written:
-        """The wide table that `make` writes, under the run's name; the latest, a copy, only goes forward."""
-        written = self._save_made(f"{self.name}_{FEATURES}.parquet", make)
+    def publish_features(self, make: Make) -> Written:
+        """The wide table that `make` writes, under the run's own name."""
+        return self._save_made(f"{self.name}_{FEATURES}.parquet", make)
+
+    def replace_latest_features(self, published: Written, end_ms: int, newest_ms: int, end_of: EndOf) -> None:
+        """Let a copy of what was published be the latest wide table; it only goes forward, as the windows do."""
         latest = self.folder / LATEST_FEATURES_NAME
 
         def copy(path: Path) -> int:
-            shutil.copyfile(self.folder / written.file, path)
-            return written.rows
+            shutil.copyfile(self.folder / published.file, path)
+            return published.rows
 
         with self._alone():
             ends_ms = end_of(latest) if latest.is_file() else None
             if ends_ms is None or not end_ms < ends_ms <= newest_ms:
                 self._save_made(LATEST_FEATURES_NAME, copy)
-        return written
 
     def publish_features_csv(self, name: str, content: bytes, end_ms: int, newest_ms: int) -> Written:
         """The wide table of one series, one of many where it has a name; its latest is replaced, too."""

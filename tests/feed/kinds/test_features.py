@@ -155,6 +155,16 @@ def test_what_keeps_it_from_being_written_is_told_and_the_windows_are_out(world:
     assert " features=none " in record.line()
 
 
+def test_a_disk_that_lacks_something_takes_nobody_s_windows(world: KindsWorld, tmp_path: Path) -> None:
+    (world.feed.folder / f"{LATEST}.parquet").mkdir(parents=True)
+    record = world.run_pass(catch_up=True, then=f'echo "$BARFEED_FRESH" > {tmp_path}/told')
+    assert (record.exit_code, len(record.fresh)) == (4, 3)
+    assert record.complaints[0][0].startswith("no wide table was written: ")
+    assert (tmp_path / "told").read_text() == ",".join(SYMBOLS) + "\n"
+    # What is there under the run's own name is told, and proven.
+    assert files(record)["features_input"]["rows"] == len(SYMBOLS) * WINDOW
+
+
 def test_of_one_series_it_is_a_csv_too_and_names_no_symbol(tmp_path: Path) -> None:
     world = SeriesWorld(tmp_path, *FED)
     world.order = world.order._replace(

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from barfeed.artifacts.writing import Run, table_bytes
+from barfeed.artifacts.writing import Run, Written, table_bytes
 from barfeed.domain.bars import Interval
-from barfeed.domain.errors import StoreUnusable, WindowGap
+from barfeed.domain.errors import ArtifactsUnusable, StoreUnusable, WindowGap
 from barfeed.feed.kinds.gathering import Kinds
 from barfeed.feed.kinds.left import Features, KindsLeft
 from barfeed.feed.record import Lived, failure_of
@@ -45,20 +45,24 @@ def publish(kinds: Kinds, run: Run, windows: Windows, record: Lived, left: Kinds
         return
     try:
         with record.step("publish"), kinds.wide_windows(windows.interval, windows.begins_ms, windows.target_ms) as wide:
-            left.features = _published(run, windows, wide)
-    except (StoreUnusable, WindowGap) as trouble:
+            _publish(run, windows, wide, left)
+    except (StoreUnusable, WindowGap, ArtifactsUnusable) as trouble:
+        # The windows themselves are out.
         _log.debug("the wide table failed", exc_info=True)
         left.failure = failure_of(trouble)
 
 
-def _published(run: Run, windows: Windows, wide: WideWindows) -> Features:
-    ends = (windows.target_ms, windows.newest_ms)
-    table = run.publish_features(lambda path: _write(path, windows, wide), *ends, wide.end_of)
-    csvs = {
-        symbol: run.publish_features_csv(name, _csv(run, wide, symbol), *ends)
-        for symbol, name in _names_of_csvs(windows).items()
-    }
-    return Features(frozenset(windows.begins_ms), table, csvs)
+def _publish(run: Run, windows: Windows, wide: WideWindows, left: KindsLeft) -> None:
+    table = run.publish_features(lambda path: _write(path, windows, wide))
+    # Noted before the latest: a manifest tells every file that is there.
+    left.features = Features(windows.before, table)
+    run.replace_latest_features(table, windows.target_ms, windows.newest_ms, wide.end_of)
+    csvs: dict[str, Written] = {}
+    for symbol, name in _names_of_csvs(windows).items():
+        content = table_bytes(wide.columns, wide.rows(symbol), plain_decimals=run.plain_decimals)
+        csvs[symbol] = run.publish_features_csv(name, content, windows.target_ms, windows.newest_ms)
+        left.features = Features(windows.before, table, csvs)
+    left.features = Features(frozenset(windows.begins_ms), table, csvs)
 
 
 def _write(path: Path, windows: Windows, wide: WideWindows) -> int:
@@ -77,7 +81,3 @@ def _names_of_csvs(windows: Windows) -> dict[str, str]:
     if windows.csv_for is None:
         return dict.fromkeys(windows.begins_ms, "")
     return {symbol: symbol for symbol in windows.csv_for if symbol in windows.begins_ms.keys() - windows.before}
-
-
-def _csv(run: Run, wide: WideWindows, symbol: str) -> bytes:
-    return table_bytes(wide.columns, wide.rows(symbol), plain_decimals=run.plain_decimals)
