@@ -558,3 +558,12 @@ def test_what_a_command_may_make_itself_is_not_wrong_usage_where_it_may_not_be_r
     assert made is not None
     paths = {each.name: each.type for each in made.params if isinstance(each.type, click.Path)}
     assert [name for name, kind in paths.items() if kind.readable and not kind.exists] == []
+
+
+def test_real_spot_bars_are_not_fed_beside_those_of_another_exchange(ask: Ask) -> None:
+    local = "http://127.0.0.1:8080"
+    told = refusal(ask, "--kinds", "spot_klines", "--base-url", local)
+    assert told.startswith(f"--spot-url https://api.binance.com is not the spot market of --base-url {local}")
+    assert ask("--kinds", "spot_klines", "--base-url", local, "--spot-url", local).kinds == "spot_klines"
+    assert ask("--kinds", "funding", "--base-url", local).spot_url == "https://api.binance.com"
+    assert ask("--kinds", "spot_klines").kinds == "spot_klines"

@@ -23,6 +23,7 @@ from barfeed.domain.errors import UsageError
 
 BASE_URL = "https://fapi.binance.com"
 STREAM_URL = "wss://fstream.binance.com/market"
+SPOT_URL = "https://api.binance.com"
 
 # What stands before :// is told in messages, what follows is not.
 _CHANNEL = re.compile(r"[a-z][a-z0-9]{1,19}://\S+", re.IGNORECASE)
@@ -85,7 +86,7 @@ class Settings:
     )
     catch_up: bool = _setting(False, "Append every missed bar; start an empty store.")
     base_url: str = _setting(BASE_URL, "The exchange.")
-    spot_url: str = _setting("https://api.binance.com", "The exchange's spot market, for spot_klines.")
+    spot_url: str = _setting(SPOT_URL, "The exchange's spot market, for spot_klines.")
     max_wait_sec: float = _setting(
         120.0, "Everything a cycle may wait for the exchange in total.", at_least=1, at_most=3000
     )
@@ -166,6 +167,12 @@ class Settings:
                 f"--stream-url {self.stream_url} is not the stream of --base-url {self.base_url}: bars close at another"
                 " time there",
                 hint="name its own stream: for barfeed replay the address that it prints, ws://127.0.0.1:8080/market",
+            )
+        if "spot_klines" in self.kinds and self.spot_url == SPOT_URL and not is_binance(self.base_url):
+            raise UsageError(
+                f"--spot-url {self.spot_url} is not the spot market of --base-url {self.base_url}: bars close at"
+                " another time there",
+                hint="name its own: barfeed replay has it at the same address",
             )
         self._check_secrets()
 
