@@ -1,7 +1,9 @@
 """What can be wrong with a database, on a real server: each with its message, what helps, and whether it may pass."""
 
+import os
 import signal
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ from barfeed.machine.clock import SystemClock
 from barfeed.store.postgres.link import connection
 from barfeed.store.postgres.server import Server, migrate
 from barfeed.store.postgres.tables import schema
-from pg_server import PostgresServer, looked_at, new_market, shared_server
+from pg_server import PostgresServer, looked_at, new_folder, new_market, shared_server
 from waiting import until
 from world import made_up_bars, ms
 
@@ -226,6 +228,34 @@ def test_rows_that_another_session_holds_are_not_waited_for_without_end(address:
             with pytest.raises(StoreUnusable) as told, store.writing_market(H1) as table:
                 table.append(BARS)
         assert ("another session holds" in str(told.value), told.value.is_away) == (True, True)
+
+
+@pytest.fixture
+def cramped() -> Iterator[Path]:
+    """A disk of a megabyte, where the machine lets us have one."""
+    folder = new_folder()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700,uid=65534", "tmpfs", str(folder)]
+    if os.getuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_server_whose_disk_is_full(address: str, tmp_path: Path, cramped: Path) -> None:
+    with looked_at(address) as superuser:
+        superuser.execute(f"CREATE TABLESPACE cramped LOCATION '{cramped}'")
+        superuser.execute("ALTER TABLE barfeed.ohlcv_1h SET TABLESPACE cramped")
+    many = {f"S{number}USDT": made_up_bars(LAST_MS, 1000) for number in range(20)}
+    with opened(address, tmp_path) as store:
+        with pytest.raises(StoreUnusable) as told, store.writing_market(H1) as table:
+            table.append(many)
+        assert ("the server's disk is full" in str(told.value), told.value.is_away) == (True, False)
+        assert told.value.hint == "make room on the server's disk: nothing was written"
+        with store.reading_market(H1) as table:
+            assert table.newest(0) == {}
+    with looked_at(address) as superuser:
+        superuser.execute("ALTER TABLE barfeed.ohlcv_1h SET TABLESPACE pg_default")
+        superuser.execute("DROP TABLESPACE cramped")
 
 
 @pytest.fixture(scope="module")

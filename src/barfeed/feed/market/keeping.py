@@ -8,7 +8,7 @@ from functools import partial
 from barfeed.domain import rules, verdict
 from barfeed.domain.acceptance import Terms
 from barfeed.domain.bars import Bar, Pull, Series
-from barfeed.domain.errors import BarfeedError, Mismatch, StoreUnusable
+from barfeed.domain.errors import BarfeedError, Mismatch, StoreUnusable, WindowGap
 from barfeed.domain.grid import Gap
 from barfeed.domain.life import Listing
 from barfeed.domain.market import members
@@ -42,6 +42,8 @@ class Keeping:
         self._hour = hour
         self._twice = twice
         self._contested: list[Contested] = []
+        # Why the store itself is not asked any more, and something stands in for it.
+        self.away: StoreUnusable | None = None
         # What this pass has appended, or the next one will.
         self._new: dict[str, Sequence[Bar]] = {}
 
@@ -105,8 +107,9 @@ class Keeping:
 
     def _stand_in(self, away: StoreUnusable) -> None:
         """Go on with what the models were last given, where the store itself cannot be asked."""
-        if self._store is self._feed.store:
+        if not self.away:
             self._store = self._feed.store.stand_in(self._feed.folder, away)
+            self.away = away
 
     def _append(
         self, listed: Mapping[str, Listing], answers: Answers, accepted: Sequence[Member], pulled: Pulls
@@ -169,12 +172,16 @@ class Keeping:
         return new
 
     def _refuse(self, member: Member, pull: Pull, trouble: BarfeedError) -> None:
-        self._outcome(member).fail(trouble)
+        self._outcome(member).fail(self.of_the_store(trouble))
         if isinstance(trouble, Mismatch) and self._order.accept:
             try:
                 self._contested.append(contested(member, pull, trouble, self._order.accept))
             except Mismatch as beyond:
                 self._outcome(member).fail(beyond)
+
+    def of_the_store(self, trouble: BarfeedError) -> BarfeedError:
+        """The trouble by its cause: what a window lacks that stands in for the store, the store may well have."""
+        return self.away if self.away and isinstance(trouble, WindowGap) else trouble
 
     @contextmanager
     def reading(self) -> Iterator[MarketBars]:
@@ -183,7 +190,7 @@ class Keeping:
             try:
                 table = opened.enter_context(self._opened())
             except StoreUnusable as away:
-                if not away.is_away or self._store is not self._feed.store:
+                if not away.is_away or self.away:
                     raise
                 self._expect_catch_up(away)
                 self._stand_in(away)
@@ -202,8 +209,7 @@ class Keeping:
                 raise
 
     def _opened(self) -> AbstractContextManager[MarketBars]:
-        is_there = self._store is self._feed.store
-        return self._store.reading_market(self._order.interval, self._record.pending if is_there else self._new)
+        return self._store.reading_market(self._order.interval, self._new if self.away else self._record.pending)
 
     def _writing(self) -> AbstractContextManager[MarketBars]:
         return self.reading() if self._order.dry_run else self._store.writing_market(self._order.interval)

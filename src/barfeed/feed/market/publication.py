@@ -70,7 +70,7 @@ class Publication:
         for each, told in zip(short, self._judged(short), strict=True):
             outcome = self._record.outcomes[each.asked.series.symbol]
             if isinstance(told, BarfeedError):
-                outcome.fail(told)
+                outcome.fail(self._keeping.of_the_store(told))
                 continue
             outcome.short = str(told)
             if told.first_ms is not None and 0 < self._order.window_bars_min <= told.bars:
