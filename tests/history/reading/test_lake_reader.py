@@ -62,6 +62,10 @@ def test_what_only_the_store_can_tell_is_refused(lake: Path) -> None:
         with pytest.raises(barfeed.UsageError, match="is a lake, which does not tell") as told:
             len(asked)
         assert told.value.hint == "open the store that it is made of"
+    with pytest.raises(barfeed.UsageError, match="is a lake, which does not tell other kinds of series"):
+        feed.wide("BTCUSDT")
+    with pytest.raises(barfeed.UsageError, match="is a lake, which does not tell other kinds of series"):
+        len(feed.wide("BTCUSDT", kinds=["funding"]))
 
 
 def test_what_it_does_not_hold_is_named(lake: Path) -> None:
