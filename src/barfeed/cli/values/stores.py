@@ -57,5 +57,6 @@ def _refuse(context: click.Context, _option: click.Parameter, database: str | No
     if not database or (is_file_typed and context.get_parameter_source("store") is not ParameterSource.COMMANDLINE):
         return
     raise UsageError(
-        f"{context.command_path} works on a DuckDB file, not on --store {database}", hint="name the file: --duckdb"
+        f"{context.command_path} works on a DuckDB file, not on --store {database}",
+        hint=f"name a file, --duckdb; or make one of the database: barfeed copy '{database}' market.duckdb",
     )
