@@ -60,6 +60,12 @@ def test_funding_is_asked_for_from_the_hour_before_the_newest() -> None:
     assert span(FUNDING, BTC, REACH, newest_ms, NOW_MS) == (TARGET_MS - 8 * HOUR_MS, NOW_MS - MINUTE_MS)
 
 
+def test_funding_of_the_close_is_asked_for_though_it_is_told_some_milliseconds_after_it() -> None:
+    later_ms = TARGET_MS + HOUR_MS + 10 * MINUTE_MS
+    asked = span(FUNDING, BTC, REACH, TARGET_MS - HOUR_MS, later_ms)
+    assert asked == (TARGET_MS - 5 * HOUR_MS, later_ms - MINUTE_MS)
+
+
 def test_a_delivery_has_its_own_prices_and_no_funding() -> None:
     delivery = Subject(Series.of("BTCUSDT_260626", "1h"), TARGET_MS)
     assert [kind.name for kind in KINDS.values() if delivery.has(kind)] == [

@@ -170,7 +170,7 @@ def test_the_same_pass_twice_appends_nothing(world: KindsWorld) -> None:
     assert (record.exit_code, record.kinds.appended) == (0, 0)
     # Whether funding was settled since nobody knows, nor whether there is a spot market by now.
     assert world.exchange.requests == {
-        "/fapi/v1/time": 1, "/fapi/v1/exchangeInfo": 1, "/fapi/v1/klines": 3, "/fapi/v1/fundingRate": 2,
+        "/fapi/v1/time": 1, "/fapi/v1/exchangeInfo": 1, "/fapi/v1/klines": 3, "/fapi/v1/fundingRate": 3,
         "/api/v3/klines": 1,
     }  # fmt: skip
 

@@ -59,10 +59,14 @@ def span(kind: Kind, subject: Subject, reach: Reach, newest_ms: int | None, now_
 def _span_of_moments(
     kind: Kind, subject: Subject, reach: Reach, newest_ms: int | None, now_ms: int
 ) -> tuple[int, int] | None:
-    """From the hour before the newest one on: what came late to it is found by the next pass."""
-    last_ms = min(kind.newest_due_ms(now_ms, subject.series.interval), subject.last_ms + subject.series.interval.ms)
+    """From some hours back on, as of periods: what an answer left out, or came late, is found by the next pass."""
+    # What is settled at the last bar's close is told some milliseconds after it.
+    ends_ms = subject.last_ms + 2 * subject.series.interval.ms - 1
+    last_ms = min(kind.newest_due_ms(now_ms, subject.series.interval), ends_ms)
     whole_ms = last_ms - reach.window * subject.series.interval.ms
-    first_ms = grid.floor(whole_ms if newest_ms is None else min(newest_ms, last_ms - HOUR_MS), HOUR_MS)
+    first_ms = grid.floor(
+        whole_ms if newest_ms is None else min(newest_ms, last_ms - reach.n_recent * HOUR_MS), HOUR_MS
+    )
     return (first_ms, last_ms) if first_ms <= last_ms else None
 
 
