@@ -31,15 +31,16 @@ def fed(machine: MarketMachine, *flags: str, **environment: str) -> Ran:
 
 
 @pytest.mark.parametrize(
-    "address",
+    ("address", "by"),
     [
-        f"postgresql://feeder:{SECRET}@db/market",
-        f"postgresql://db/market?password={SECRET}",
-        f"postgres://db/market?sslpassword={SECRET}",
-        f"postgresql://[::1/{SECRET}",
+        (f"postgresql://feeder:{SECRET}@db/market", "flag"),
+        (f"postgresql://feeder:{SECRET}@db/market", "variable"),
+        (f"postgresql://feeder:{SECRET}@db/market", "file"),
+        (f"postgresql://db/market?password={SECRET}", "flag"),
+        (f"postgres://db/market?sslpassword={SECRET}", "flag"),
+        (f"postgresql://[::1/{SECRET}", "flag"),
     ],
 )
-@pytest.mark.parametrize("by", ["flag", "variable", "file"])
 def test_an_address_with_a_password_is_refused_and_not_repeated(
     machine: MarketMachine, tmp_path: Path, address: str, by: str
 ) -> None:
