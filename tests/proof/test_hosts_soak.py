@@ -127,5 +127,5 @@ def test_a_day_of_two_hosts_loses_nothing(server: PostgresServer, tmp_path: Path
 
 
 @pytest.mark.proof
-def test_three_weeks_of_two_hosts_lose_nothing(server: PostgresServer, tmp_path: Path) -> None:
-    soak(server, tmp_path, 500)
+def test_eight_days_of_two_hosts_lose_nothing(server: PostgresServer, tmp_path: Path) -> None:
+    soak(server, tmp_path, 200)
