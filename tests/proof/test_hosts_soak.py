@@ -109,7 +109,8 @@ def soak(server: PostgresServer, folder: Path, hours_long: int) -> None:
             if hour:
                 mortal.hour()
             for each in chance.sample(hosts, 2):
-                record = lived(each, hour, chance.choice(FAULTS))
+                # A symbol's history begins with the window of its first good hour.
+                record = lived(each, hour, chance.choice(FAULTS) if hour else "")
                 # Who had no window when the server died has none to go on with.
                 assert record.exit_code in {0, 3} | ({4} if mortal.is_away else set()), record.complaints
                 assert_windows_are_true(each, free.windows())
