@@ -1,9 +1,10 @@
 """A feed with a past, for the page: six years of bars with gaps, refused hours, a revision, predictions, a market."""
 
 import json
+import math
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,12 +12,16 @@ import duckdb
 
 from barfeed.domain.acceptance import Terms
 from barfeed.domain.bars import HOUR_MS, Bar, Interval
+from barfeed.domain.kinds.kind import Row
+from barfeed.domain.kinds.table import KINDS
 from barfeed.feed.order import Feed
 from barfeed.operate.web.looks import Looks
 from barfeed.operate.web.manifests import Manifests
 from barfeed.operate.web.views.sources import Sources
 from barfeed.replay.tapes.generator import generate
 from barfeed.replay.tapes.tape import Tape
+from barfeed.store.duckdb import Store
+from barfeed.store.kinds.tables import writing
 from market_world import MarketWorld
 from storage import opened
 from world import BTCUSDT_1H, SHARED_DATA, World, made_up_bars, ms
@@ -30,6 +35,7 @@ REVISED_MS = ms(2024, 2, 10, 18)
 MARKET = ("ETHUSDT", "SOLUSDT", "XRPUSDT", "DOGEUSDT", "ADAUSDT", "BNBUSDT", "LINKUSDT", "LTCUSDT", "币安人生USDT")
 DATASET = "BINANCE_BTCUSDT.P, 60"
 PREDICTED = 200
+KINDS_HOURS = 600
 
 
 @lru_cache(maxsize=1)
@@ -69,6 +75,7 @@ class PageWorld:
         assert self.one.run(catch_up=True).exit_code == 0
         self._remember()
         self._live_hours()
+        self._feed_kinds()
         self._predict()
         self._live_market()
 
@@ -117,6 +124,23 @@ class PageWorld:
                 "UPDATE ohlcv_btcusdt_1h SET volume = old_volume FROM ohlcv_revisions"
                 " WHERE ohlcv_btcusdt_1h.timestamp = ohlcv_revisions.timestamp"
             )
+
+    def _feed_kinds(self) -> None:
+        """Open interest and funding of the newest weeks, as `--kinds` stores them."""
+        last_ms = NOW_MS - NOW_MS % HOUR_MS + (HOURS - 2) * HOUR_MS
+        made: dict[str, tuple[int, Callable[[int], tuple[float, float]]]] = {
+            "open_interest": (1, lambda hour: (80_000 + 900 * math.sin(hour / 40) + hour % 7, 4e9)),
+            "funding": (8, lambda hour: (0.0001 + 0.00008 * math.sin(hour / 60), 47_000.0)),
+        }
+        for name, (every, values) in made.items():
+            kind, interval = KINDS[name], BTCUSDT_1H.interval
+            rows = [
+                Row(at_ms, kind.known_at_ms(at_ms, interval), values(at_ms // HOUR_MS))
+                for at_ms in range(last_ms - KINDS_HOURS * HOUR_MS, last_ms + 1, HOUR_MS)
+                if at_ms // HOUR_MS % every == 0
+            ]
+            with writing(Store(self.duckdb, self.one.clock, 5.0), kind, interval) as table:
+                table.append({"BTCUSDT": rows})
 
     def _predict(self) -> None:
         model = self.folder / "models" / "run_20240101_000000"

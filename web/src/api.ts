@@ -17,6 +17,12 @@ export interface Candles {
   history: [number, number];
 }
 
+export interface Beside {
+  first_ms: number;
+  step_ms: number;
+  panes: { name: string; unit: string; values: Values }[];
+}
+
 export interface Gap {
   first_ms: number;
   last_ms: number;

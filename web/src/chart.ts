@@ -7,6 +7,7 @@ import {
   type ISeriesApi,
   type ISeriesMarkersPluginApi,
   LineSeries,
+  LineType,
   type LogicalRange,
   type SeriesMarker,
   type Time,
@@ -15,7 +16,7 @@ import {
   createSeriesMarkers,
   createTextWatermark,
 } from "lightweight-charts";
-import { type Candles, type Market, type Marks, Refused, ask } from "./api.js";
+import { type Beside, type Candles, type Market, type Marks, Refused, ask } from "./api.js";
 import { command, el, empty, fill, hint } from "./dom.js";
 import { GapBands } from "./gaps.js";
 import { listen } from "./live.js";
@@ -28,10 +29,12 @@ const FIRST_STEPS = 300;
 const STEP_PX = 2;
 const EDGE = 0.15;
 const LIST_MAX = 50;
+const PLAIN = { lineWidth: 1, priceLineVisible: false, lastValueVisible: false, crosshairMarkerVisible: false } as const;
 
 interface Shown {
   candles: Candles;
   marks: Marks;
+  beside: Beside;
 }
 
 export async function chartView(query: URLSearchParams, signal: AbortSignal): Promise<HTMLElement> {
@@ -64,6 +67,7 @@ class ChartView {
   private readonly volume: ISeriesApi<"Histogram">;
   private readonly bands = new GapBands();
   private readonly markers: ISeriesMarkersPluginApi<Time>;
+  private readonly fed = new Map<string, ISeriesApi<"Line">>();
   private said: ISeriesApi<"Line"> | null = null;
   private came: ISeriesApi<"Line"> | null = null;
   private shown: Shown | null = null;
@@ -149,8 +153,11 @@ class ChartView {
   private async ask(range: Record<string, number>, points: number, signal: AbortSignal): Promise<Shown> {
     const candles = await ask<Candles>("candles", { ...this.series, ...range, points }, signal);
     const lastMs = candles.first_ms + candles.bars.length * candles.step_ms;
-    const marks = await ask<Marks>("marks", { ...this.series, first_ms: candles.first_ms, last_ms: lastMs }, signal);
-    return { candles, marks };
+    const [marks, beside] = await Promise.all([
+      ask<Marks>("marks", { ...this.series, first_ms: candles.first_ms, last_ms: lastMs }, signal),
+      ask<Beside>("beside", { ...this.series, ...range, points }, signal),
+    ]);
+    return { candles, marks, beside };
   }
 
   // ---- what is drawn
@@ -178,6 +185,7 @@ class ChartView {
     );
     this.precision(candles);
     this.showMarks(shown, seconds);
+    this.showBeside(shown.beside);
     this.describe(shown);
     this.enumerate(shown);
   }
@@ -209,13 +217,10 @@ class ChartView {
     if (!marks.predictions.length && !this.said) return;
     if (!this.said || !this.came) {
       const format = { type: "custom", formatter: (value: number) => `${(100 * value).toFixed(2)} %`, minMove: 0.0001 } as const;
-      const plain = { lineWidth: 1, priceLineVisible: false, lastValueVisible: false, crosshairMarkerVisible: false, priceFormat: format } as const;
-      this.came = this.chart.addSeries(LineSeries, { ...plain, color: muted }, 1);
-      this.said = this.chart.addSeries(LineSeries, { ...plain, color: accent }, 1);
-      const [pane] = this.chart.panes().slice(1);
-      if (pane) createTextWatermark(pane, { horzAlign: "left", vertAlign: "top", lines: [{ text: "predicted, and what came", color: muted, fontSize: 12, fontFamily: getComputedStyle(document.body).fontFamily }] });
-      this.chart.panes()[0]?.setStretchFactor(5);
-      this.chart.panes()[1]?.setStretchFactor(1);
+      const pane = this.chart.panes().length;
+      this.came = this.chart.addSeries(LineSeries, { ...PLAIN, priceFormat: format }, pane);
+      this.said = this.chart.addSeries(LineSeries, { ...PLAIN, priceFormat: format }, pane);
+      this.name(pane, "predicted, and what came");
     }
     this.said.applyOptions({ color: accent });
     this.came.applyOptions({ color: muted });
@@ -229,6 +234,36 @@ class ChartView {
         return value == null ? { time: seconds(at) } : { time: seconds(at), value };
       }),
     );
+  }
+
+  /** Funding and open interest, each in a pane of its own; where none was known, nothing is drawn. */
+  private showBeside({ first_ms, step_ms, panes }: Beside): void {
+    const { accent } = colours();
+    for (const { name, unit } of panes.filter((each) => !this.fed.has(each.name))) {
+      const pane = this.chart.panes().length;
+      const format = { type: "custom", formatter: (value: number) => fedValue(name, value), minMove: 1e-8 } as const;
+      this.fed.set(name, this.chart.addSeries(LineSeries, { ...PLAIN, lineType: LineType.WithSteps, priceFormat: format }, pane));
+      this.name(pane, `${fedName(name)}, ${unit}`);
+    }
+    for (const [name, line] of this.fed) {
+      const values = panes.find((each) => each.name === name)?.values ?? [];
+      line.applyOptions({ color: accent });
+      line.setData(
+        values.map((value, step) => {
+          const time = ((first_ms + step * step_ms) / 1000) as UTCTimestamp;
+          return value == null ? { time } : { time, value };
+        }),
+      );
+    }
+    this.place.dataset.panes = [...this.fed.keys()].join(" ");
+  }
+
+  /** A new pane below the candles, with its name in it. */
+  private name(pane: number, text: string): void {
+    const made = this.chart.panes()[pane];
+    const line = { text, color: colours().muted, fontSize: 12, fontFamily: getComputedStyle(document.body).fontFamily };
+    if (made) createTextWatermark(made, { horzAlign: "left", vertAlign: "top", lines: [line] });
+    this.chart.panes().forEach((each, index) => each.setStretchFactor(index ? 1 : 5));
   }
 
   private paint(): void {
@@ -351,6 +386,7 @@ class ChartView {
         ? el("p", { class: "trouble" }, "no bar is stored")
         : el("p", { class: "values" }, ...names.flatMap((name, which) => [el("span", {}, name), ` ${values[which] ?? ""}  `])),
       values[0] != null && missing > 0 && el("p", { class: "trouble" }, `${missing} of its ${candles.bars_of_step} bars missing`),
+      ...this.shown.beside.panes.map(({ name, values: known }) => (known[index] == null ? false : el("p", {}, `${fedName(name)} ${fedValue(name, known[index])}`))),
       ...marked(marks.revisions).slice(0, 3).map(revision),
       ...marked(marks.refusals).slice(0, 3).map((each) => el("p", {}, `${each.status}: ${each.message}`)),
       ...marked(marks.predictions).slice(-1).map(prediction),
@@ -487,6 +523,14 @@ class ChartView {
 function attribution(): HTMLElement {
   const link = el("a", { href: "https://www.tradingview.com/", rel: "noopener noreferrer", target: "_blank" }, "TradingView, Inc.");
   return el("p", { class: "attribution" }, "TradingView Lightweight Charts™, Copyright (с) 2025 ", link);
+}
+
+function fedName(name: string): string {
+  return name.replaceAll("_", " ");
+}
+
+function fedValue(name: string, value: number): string {
+  return name === "funding_rate" ? `${(100 * value).toFixed(4)} %` : count(Math.round(value));
 }
 
 function at(step: number, candles: Candles): number {

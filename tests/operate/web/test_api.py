@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import barfeed
 from barfeed.domain.bars import HOUR_MS
 from barfeed.operate.web.api import VIEWS
 from operate.web.serving import Page, held
@@ -54,6 +55,23 @@ def test_years_are_given_in_weeks_and_lose_no_trade(page: Page) -> None:
     assert min(filter(None, told["low"])) == low
     assert max(filter(None, told["high"])) == high
     assert sum(filter(None, told["volume"])) == pytest.approx(volume)
+
+
+def test_what_is_fed_beside_the_bars_is_told_as_it_was_known_at_the_end_of_each_step(page: Page) -> None:
+    whole = {"symbol": "BTCUSDT", "first_ms": LAST_MS - 99 * HOUR_MS, "last_ms": LAST_MS}
+    told, candles = page.ask("beside", **whole), page.ask("candles", **whole)
+    assert (told["first_ms"], told["step_ms"]) == (candles["first_ms"], candles["step_ms"])
+    wide = barfeed.open(page.world.duckdb).wide("BTCUSDT", start="2024-02-01", kinds=["funding", "open_interest"])
+    rows = list(wide)[-100:]
+    panes = {pane["name"]: pane["values"] for pane in told["panes"]}
+    assert panes == {name: [getattr(row, name) for row in rows] for name in ("funding_rate", "open_interest")}
+    coarse = page.ask("beside", **whole, points=30)
+    assert coarse["step_ms"] == 4 * HOUR_MS
+    # The last step but one ends with the bar of 19:00.
+    assert {pane["name"]: pane["values"][-2:] for pane in coarse["panes"]} == {
+        name: [values[-4], values[-1]] for name, values in panes.items()
+    }
+    assert page.ask("beside", symbol="ETHUSDT")["panes"] == []
 
 
 def test_what_stands_out_is_told_of_its_span_only(page: Page) -> None:

@@ -118,6 +118,16 @@ def test_a_prediction_is_found_with_what_came_of_it(chrome: Any, page: Page) -> 
         assert f"{100 * told['y_pred']:+.3f} % in 48 h, came {100 * told['came']:+.3f} %" in at.text(".legend")
 
 
+def test_funding_and_open_interest_have_panes_where_they_are_fed(chrome: Any, page: Page) -> None:
+    with tab(chrome, page) as at:
+        at.go("chart?symbol=BTCUSDT")
+        at.page.wait_for_selector(".chart[data-panes='funding_rate open_interest']")
+        panes = {pane["name"]: pane["values"] for pane in page.ask("beside", symbol="BTCUSDT")["panes"]}
+        at.until_text(f"open interest {round(panes['open_interest'][-1]):,}", ".legend")
+        at.go("chart?symbol=ETHUSDT")
+        at.page.wait_for_selector(".chart[data-panes='']")
+
+
 def test_the_market_is_found_in_and_sorted(chrome: Any, page: Page) -> None:
     with tab(chrome, page) as at:
         at.go("market")

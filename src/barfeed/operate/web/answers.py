@@ -32,6 +32,24 @@ class Candles(msgspec.Struct):
     history: tuple[int, int]
 
 
+class Pane(msgspec.Struct):
+    """A column of another kind of series: the value that was known at the end of each step, null where none was."""
+
+    name: str
+    unit: str
+    values: Values
+
+
+class Beside(msgspec.Struct):
+    """What is fed beside the bars, in the steps of `candles` for the same question; no pane where nothing is."""
+
+    symbol: str
+    interval: str
+    first_ms: int
+    step_ms: int
+    panes: list[Pane]
+
+
 class Gap(msgspec.Struct):
     """Bars that the store lacks, both ends included."""
 

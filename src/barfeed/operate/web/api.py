@@ -9,7 +9,7 @@ from barfeed import __version__
 from barfeed.domain.bars import Series
 from barfeed.domain.errors import UsageError
 from barfeed.operate.web import answers
-from barfeed.operate.web.views import calendar, chart, market, now, runs
+from barfeed.operate.web.views import beside, calendar, chart, market, now, runs
 from barfeed.operate.web.views.sources import Sources
 
 
@@ -92,6 +92,8 @@ VIEWS = (
     View("candles", OfChart, answers.Candles,
          f"Bars in the finest steps that `points`, at most {chart.POINTS_MAX}, allow.",
          lambda sources, it: chart.candles(sources, _series(sources, it), (it.first_ms, it.last_ms), it.points)),
+    View("beside", OfChart, answers.Beside, "Funding and open interest, where they are fed, in the steps of `candles`.",
+         lambda sources, it: beside.beside(sources, _series(sources, it), (it.first_ms, it.last_ms), it.points)),
     View("marks", OfSeries, answers.Marks, "Gaps, revisions, refused hours and predictions of a span.",
          lambda sources, it: chart.marks(sources, _series(sources, it), *_span(it))),
     View("calendar", OfSeries, answers.Calendar, "What is true of each day.",

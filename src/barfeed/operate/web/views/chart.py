@@ -12,14 +12,7 @@ POINTS_MAX = 5000
 
 def candles(sources: Sources, series: Series, bounds: tuple[int | None, int | None], points: int) -> answers.Candles:
     """The bars between two moments, all where none is given, in the finest steps of which `points` are enough."""
-    held = sources.holding(series)
-    history = (ms(held.first), ms(held.last))
-    first_ms = history[0] if bounds[0] is None else max(bounds[0], history[0])
-    last_ms = max(first_ms, history[1] if bounds[1] is None else min(bounds[1], history[1]))
-    # By what is asked for, of which not all may be stored: the steps of a view do not hang on what it has.
-    asked_ms = (bounds[1] or last_ms) - (bounds[0] or first_ms) + 1
-    step_ms = levels.step_ms(series.interval.ms, max(asked_ms, last_ms - first_ms + 1), max(1, min(points, POINTS_MAX)))
-    span = levels.whole_steps(first_ms, last_ms, step_ms)
+    history, span, step_ms = steps(sources, series, bounds, points)
     rows = sources.candles(series, span, step_ms)
     values: list[answers.Values] = [[None] * span.bars for _ in VALUE_COLUMNS]
     bars = [0] * span.bars
@@ -33,6 +26,21 @@ def candles(sources: Sources, series: Series, bounds: tuple[int | None, int | No
         series.symbol, str(series.interval), span.first_ms, step_ms, step_ms // series.interval.ms,
         opens, highs, lows, closes, volumes, bars, history,
     )  # fmt: skip
+
+
+def steps(
+    sources: Sources, series: Series, bounds: tuple[int | None, int | None], points: int
+) -> tuple[tuple[int, int], Gap, int]:
+    """The span of all that is stored, the steps between two moments, and how long one is, in ms."""
+    held = sources.holding(series)
+    history = (ms(held.first), ms(held.last))
+    first_ms = history[0] if bounds[0] is None else max(bounds[0], history[0])
+    last_ms = max(first_ms, history[1] if bounds[1] is None else min(bounds[1], history[1]))
+    # By what is asked for, of which not all may be stored: the steps of a view do not hang on what it has.
+    asked_ms = (bounds[1] or last_ms) - (bounds[0] or first_ms) + 1
+    step_ms = levels.step_ms(series.interval.ms, max(asked_ms, last_ms - first_ms + 1), max(1, min(points, POINTS_MAX)))
+    span = levels.whole_steps(first_ms, last_ms, step_ms)
+    return history, span, step_ms
 
 
 def marks(sources: Sources, series: Series, first_ms: int, last_ms: int) -> answers.Marks:
