@@ -33,6 +33,7 @@ ENDS = {
     "doctor": (["--metrics-file", "/nowhere/feed.prom"], 1),
     "export": (["out.csv"], 0),
     "migrate": (["--dry-run"], 0),
+    "copy": (["store/ohlcv.duckdb", "copy.duckdb"], 0),
     "prune": (["--keep-days", "3"], 0),
     "alert": (["test"], 2),
     "web": (["--listen", "0.0.0.0:0"], 2),

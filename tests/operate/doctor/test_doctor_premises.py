@@ -129,7 +129,7 @@ def test_the_extras_are_those_of_the_project() -> None:
     users = {
         name: extras[name] for name in extras if name not in {"dev", "peers", "bench", "docs", "recipes", "nautilus"}
     }
-    named = {name: {re.split("[<>=]", each)[0] for each in wanted} for name, wanted in users.items()}
+    named = {name: {re.split(r"[<>=\[]", each)[0] for each in wanted} for name, wanted in users.items()}
     assert {name: set(packages) for name, packages in _EXTRAS.items()} == named
 
 

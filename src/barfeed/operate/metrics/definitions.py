@@ -21,7 +21,7 @@ BUCKETS_SEC = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30
 _GOOD = ("appended", "pending", "revised", "up_to_date", "dry_run")
 _REASONS = (
     "store_empty", "missed_bars", "mismatch", "window_gap", "store_ahead", "exchange_unavailable", "bar_late",
-    "symbol_not_trading", "exchange_blocked", "store_unusable", "artifacts_unusable", "exchange_refused",
+    "kind_late", "symbol_not_trading", "exchange_blocked", "store_unusable", "artifacts_unusable", "exchange_refused",
     "symbol_gone", "contract_broken",
 )  # fmt: skip
 _ENDS = ("appended", "pending", "revised", "up_to_date", "quiet", *_REASONS)

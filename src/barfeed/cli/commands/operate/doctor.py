@@ -33,6 +33,7 @@ _EXTRAS = {
     "metrics": ("prometheus-client",),
     "feather": ("pyarrow",),
     "s3": ("obstore",),
+    "postgres": ("numpy", "psycopg"),
     "inference": ("lightgbm", "matplotlib", "numpy"),
     "socks": ("aiohttp-socks", "PySocks", "python-socks"),
     "web": ("starlette", "uvicorn"),
