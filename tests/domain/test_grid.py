@@ -125,3 +125,9 @@ def test_the_written_hour_is_the_calendars_hour(hour: tuple[int, int, int, int])
 
 def test_opens_end_with_the_last_even_where_a_step_is_a_millisecond() -> None:
     assert list(grid.opens(3, 5, 1)) == [3, 4, 5]
+
+
+@pytest.mark.parametrize(("days", "origin_days"), [(1 / 24, 0), (1, 0), (3, 0), (7, 4), (14, 4), (28, 4)])
+def test_steps_of_weeks_begin_on_mondays_and_all_others_at_the_epoch(days: float, origin_days: int) -> None:
+    # 1970-01-05 was the first Monday.
+    assert grid.step_origin(round(days * 24 * HOUR)) == origin_days * 24 * HOUR
