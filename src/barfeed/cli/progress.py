@@ -2,12 +2,13 @@
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from barfeed.cli.terminal import remark
+from barfeed.cli.terminal import complain, remark
 from barfeed.domain import grid
+from barfeed.domain.errors import BarfeedError
 from barfeed.domain.sources import Note
 from barfeed.machine.clock import Clock
 from barfeed.operate.logs import is_json, printable
@@ -113,3 +114,19 @@ def _slow(symbols: Sequence[tuple[str, int]]) -> str:
 def shown(title: str, clock: Clock) -> "Lines | Meter":
     """What fits where stderr leads to."""
     return Meter(title) if sys.stderr.isatty() and not is_json() else Lines(title, clock)
+
+
+def followed(meter: "Lines | Meter", run: Callable[[], None], tell: Callable[[str], None]) -> None:
+    """Run what `meter` shows, and tell what was done, with the error that ended it; raises what it raises."""
+    try:
+        run()
+    except BarfeedError as error:
+        meter.close()
+        tell(str(error))
+        raise
+    except KeyboardInterrupt:
+        meter.close()
+        complain("interrupted; what had come is stored", "the same command goes on where it ended")
+        raise
+    meter.close()
+    tell("")

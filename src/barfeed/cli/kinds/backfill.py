@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 from barfeed.cli.kinds.wiring import Meant, Whom, kinds_tools, meant
-from barfeed.cli.progress import shown
+from barfeed.cli.progress import followed, shown
 from barfeed.cli.settings import Settings
 from barfeed.cli.terminal import complain, say
 from barfeed.cli.wiring import open_store
 from barfeed.domain.bars import Interval
-from barfeed.domain.errors import BarfeedError, UsageError
+from barfeed.domain.errors import UsageError
 from barfeed.domain.market.telling import rank, said_once
 from barfeed.history.kinds.fill import KindsBackfill, KindsTools
 from barfeed.history.kinds.jobs import KindsOrder
@@ -76,18 +76,7 @@ def _fill(settings: Settings, chosen: Meant, interval: Interval, own: dict[str, 
     work = KindsBackfill(order, chosen.selection, tools)
     meter = shown(f"kinds {interval}", tools.clock)
     work.watch(meter)
-    try:
-        work.run()
-    except BarfeedError as error:
-        meter.close()
-        _tell(settings, work.report, str(error))
-        raise
-    except KeyboardInterrupt:
-        meter.close()
-        complain("interrupted; what had come is stored", "the same command goes on where it ended")
-        raise
-    meter.close()
-    _tell(settings, work.report, "")
+    followed(meter, work.run, lambda error: _tell(settings, work.report, error))
     _complain(work.report)
     return work.report.exit_code
 

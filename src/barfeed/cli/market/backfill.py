@@ -7,13 +7,13 @@ from typing import Any
 from barfeed.cli.hints import sister
 from barfeed.cli.market.choice import Choice
 from barfeed.cli.market.wiring import asking_each
-from barfeed.cli.progress import shown
+from barfeed.cli.progress import followed, shown
 from barfeed.cli.settings import Settings
 from barfeed.cli.terminal import complain, say
 from barfeed.cli.values.addresses import check_address
 from barfeed.cli.wiring import open_rest, open_store
 from barfeed.domain.bars import Interval
-from barfeed.domain.errors import BarfeedError, UsageError
+from barfeed.domain.errors import UsageError
 from barfeed.domain.market.telling import rank, said_once
 from barfeed.exchange.archive import Files
 from barfeed.exchange.rest import Rest
@@ -52,18 +52,7 @@ def _fill(settings: Settings, many: Choice, interval: Interval, own: dict[str, A
     work = MarketBackfill(order, _tools(settings, own, ask, clock))
     meter = shown(f"market {interval}", clock)
     work.watch(meter)
-    try:
-        work.run()
-    except BarfeedError as error:
-        meter.close()
-        _tell(settings, work.report, str(error))
-        raise
-    except KeyboardInterrupt:
-        meter.close()
-        complain("interrupted; what had come is stored", "the same command goes on where it ended")
-        raise
-    meter.close()
-    _tell(settings, work.report, "")
+    followed(meter, work.run, lambda error: _tell(settings, work.report, error))
     for message, hint in said_once(work.report.words):
         complain(message, hint)
     return work.report.exit_code

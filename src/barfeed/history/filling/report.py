@@ -44,8 +44,23 @@ class _Nobody:
 NOBODY: Progress = _Nobody()
 
 
+class Timed:
+    """What knows how long it took."""
+
+    duration_sec: float
+
+    @contextmanager
+    def measured(self, clock: Clock) -> Iterator[None]:
+        """Note how long it takes."""
+        begin_sec = clock.steady_sec()
+        try:
+            yield
+        finally:
+            self.duration_sec = clock.steady_sec() - begin_sec
+
+
 @dataclass
-class Report:
+class Report(Timed):
     """The facts of one backfill.
 
     `missing` is how many bars the store lacked, `compared` how many it held and the source told too;
@@ -66,15 +81,6 @@ class Report:
     requests: int = 0
     used_weight: int = 0
     duration_sec: float = 0.0
-
-    @contextmanager
-    def measured(self, clock: Clock) -> Iterator[None]:
-        """Note how long it takes."""
-        begin_sec = clock.steady_sec()
-        try:
-            yield
-        finally:
-            self.duration_sec = clock.steady_sec() - begin_sec
 
     def answer_for(self, span: Gap) -> None:
         """Note what a file has bars of: files answer for their own span only, and holes are looked for in it."""

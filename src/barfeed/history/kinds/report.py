@@ -1,7 +1,6 @@
 """What a backfill of kinds did: the facts of each kind and series, then the summary made of them."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +9,13 @@ from barfeed.domain.bars import Interval
 from barfeed.domain.grid import Gap
 from barfeed.domain.market.telling import Word, rank
 from barfeed.domain.sources import Note, named
+from barfeed.history.filling.report import Timed
 from barfeed.history.kinds.answers import once_each
 from barfeed.history.kinds.jobs import Filled
-from barfeed.machine.clock import Clock
 
 
 @dataclass
-class FillReport:
+class FillReport(Timed):
     """The facts of one backfill of kinds."""
 
     selection: str
@@ -25,15 +24,6 @@ class FillReport:
     filled: list[Filled] = field(default_factory=list)
     requests: int = 0
     duration_sec: float = 0.0
-
-    @contextmanager
-    def measured(self, clock: Clock) -> Iterator[None]:
-        """Note how long it takes."""
-        begin_sec = clock.steady_sec()
-        try:
-            yield
-        finally:
-            self.duration_sec = clock.steady_sec() - begin_sec
 
     @property
     def by_kind(self) -> Mapping[str, list[Filled]]:

@@ -1,17 +1,15 @@
 """What a market's backfill did: who sees how far it is, the facts of each series, then the summary made of them."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from barfeed.domain.bars import Interval
 from barfeed.domain.market.telling import Word, rank
 from barfeed.domain.sources import Note
-from barfeed.history.filling.report import Progress
+from barfeed.history.filling.report import Progress, Timed
 from barfeed.history.market.jobs import Filled
-from barfeed.machine.clock import Clock
 
 _DIFFERS = "find out which is right: barfeed verify --against rest, then barfeed repair"
 
@@ -40,7 +38,7 @@ NOBODY: MarketProgress = _Nobody()
 
 
 @dataclass
-class FillReport:
+class FillReport(Timed):
     """The facts of one backfill, series by series."""
 
     selection: str
@@ -50,15 +48,6 @@ class FillReport:
     requests: int = 0
     used_weight: int = 0
     duration_sec: float = 0.0
-
-    @contextmanager
-    def measured(self, clock: Clock) -> Iterator[None]:
-        """Note how long it takes."""
-        begin_sec = clock.steady_sec()
-        try:
-            yield
-        finally:
-            self.duration_sec = clock.steady_sec() - begin_sec
 
     @property
     def exit_code(self) -> int:

@@ -10,14 +10,14 @@ import click
 from barfeed.cli.examples import examples
 from barfeed.cli.hints import sister
 from barfeed.cli.market.choice import choice
-from barfeed.cli.progress import shown
+from barfeed.cli.progress import followed, shown
 from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import complain, log_to_stderr, say
 from barfeed.cli.values.addresses import check_address
 from barfeed.cli.values.moments import MOMENT
 from barfeed.cli.values.paths import MeantFile, MeantPath
 from barfeed.domain import grid
-from barfeed.domain.errors import BarfeedError, UsageError
+from barfeed.domain.errors import UsageError
 
 if TYPE_CHECKING:
     from barfeed.history.backfill import Backfill, Order, Tools
@@ -131,19 +131,12 @@ def backfill(**values: Any) -> int:
     work, tools = _prepared(settings, own)
     meter = shown(str(settings.series()), tools.clock)
     work.watch(meter)
-    try:
+
+    def run() -> None:
         with told_by_its_life(settings, sister("backfill")):
             work.run()
-    except BarfeedError as error:
-        meter.close()
-        _tell(settings, work.report, str(error))
-        raise
-    except KeyboardInterrupt:
-        meter.close()
-        complain("interrupted; what had come is stored", "the same command goes on where it ended")
-        raise
-    meter.close()
-    _tell(settings, work.report, "")
+
+    followed(meter, run, lambda error: _tell(settings, work.report, error))
     _complain_of_mismatches(work.report)
     return work.report.exit_code
 
