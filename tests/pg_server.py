@@ -144,6 +144,18 @@ def _free_port() -> int:
         return int(bound.getsockname()[1])
 
 
+@contextmanager
+def own_server(settings: tuple[str, ...] = QUICK) -> Iterator[PostgresServer]:
+    """One that a test may kill; it ends with the block, whatever happens in there."""
+    server = PostgresServer(settings)
+    server.make()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop(signal.SIGKILL)
+
+
 @cache
 def shared_server() -> PostgresServer:
     """The one of this process."""

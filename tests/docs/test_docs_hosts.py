@@ -1,7 +1,6 @@
 """docs/hosts.md, lived on a server of its own: every command in the page's order, and what it says to Python."""
 
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ import pytest
 from docs.claims import why_not_run
 from docs.pages import BLOCKS
 from market_world import MarketMachine, market_machine, small_market
-from pg_server import BIN, PostgresServer, looked_at
+from pg_server import BIN, PostgresServer, looked_at, own_server
 from process import BARFEED, ROOT
 from world import hours, ms
 
@@ -22,11 +21,8 @@ TARGET_MS = ms(2026, 3, 10, 13)
 
 @pytest.fixture
 def server() -> Iterator[PostgresServer]:
-    made = PostgresServer()
-    made.make()
-    made.start()
-    yield made
-    made.stop(signal.SIGKILL)
+    with own_server() as made:
+        yield made
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from barfeed.machine.clock import SystemClock
 from barfeed.replay.tapes.tape import Tape
 from barfeed.store.postgres.server import Server, migrate
 from market_world import SMALL_MARKET, MarketWorld, stored
-from pg_server import PostgresServer, looked_at
+from pg_server import PostgresServer, looked_at, own_server
 from world import hours, made_up_bars, ms
 
 TARGET_MS = ms(2026, 3, 10, 13)
@@ -38,11 +38,8 @@ ORDER BY symbol COLLATE "C", timestamp
 
 @pytest.fixture
 def server() -> Iterator[PostgresServer]:
-    made = PostgresServer(("fsync=on", "max_connections=40", "shared_buffers=32MB"))
-    made.make()
-    made.start()
-    yield made
-    made.stop(signal.SIGKILL)
+    with own_server(("fsync=on", "max_connections=40", "shared_buffers=32MB")) as made:
+        yield made
 
 
 def tapes(hours_ahead: int) -> list[Tape]:

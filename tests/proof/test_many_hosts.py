@@ -16,7 +16,7 @@ from barfeed.domain.errors import StoreUnusable
 from barfeed.machine.clock import SystemClock
 from barfeed.store.postgres.server import Server, migrate
 from market_world import SMALL_MARKET, market_machine, small_market
-from pg_server import PostgresServer, looked_at, new_market
+from pg_server import PostgresServer, looked_at, new_market, own_server
 from process import BARFEED
 from waiting import until
 from world import hours, made_up_bars, ms
@@ -101,11 +101,8 @@ def kill_often(server: PostgresServer, kills: int, folder: Path) -> None:
 
 @pytest.fixture
 def server() -> Iterator[PostgresServer]:
-    made = PostgresServer(SAFE)
-    made.make()
-    made.start()
-    yield made
-    made.stop(signal.SIGKILL)
+    with own_server(SAFE) as made:
+        yield made
 
 
 @pytest.mark.long

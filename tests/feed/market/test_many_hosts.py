@@ -17,7 +17,7 @@ from barfeed.machine.clock import SystemClock
 from barfeed.replay.tapes.tape import Tape
 from barfeed.store.postgres.server import Server, migrate
 from market_world import MarketWorld, windows
-from pg_server import PostgresServer, looked_at, new_market
+from pg_server import PostgresServer, looked_at, new_market, own_server
 from world import World, hours, made_up_bars, ms
 
 TARGET_MS = ms(2026, 3, 10, 13)
@@ -154,11 +154,8 @@ def test_another_value_of_a_quicker_feeder_is_a_mismatch_to_the_bit(
 @pytest.fixture(scope="module")
 def mortal() -> Iterator[PostgresServer]:
     """A server of its own, to be away."""
-    server = PostgresServer()
-    server.make()
-    server.start()
-    yield server
-    server.stop(signal.SIGKILL)
+    with own_server() as server:
+        yield server
 
 
 @pytest.fixture

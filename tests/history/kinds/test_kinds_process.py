@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,8 @@ import pytest
 
 import fork_server
 from barfeed.domain.bars import HOUR_MS
-from barfeed.replay.archive.service import ReplayArchive, WithArchive
-from barfeed.replay.clocks import HandClock
-from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.faults.script import parse_faults
-from barfeed.replay.server import ReplayServer
-from history.kinds.kinds_world import DAY_MS, NOW_MS, tapes
+from history.kinds.kinds_world import DAY_MS, NOW_MS
 from process import BARFEED, Machine, Ran
 from storage import opened
 
@@ -28,14 +23,6 @@ FROM = "2026-07-02"
 # So many effects before the end, and the first kind is not stored yet.
 _STORED_WITHIN = 40
 FIRST_MS = NOW_MS - NOW_MS % DAY_MS - 33 * DAY_MS
-
-
-@pytest.fixture
-def market(tmp_path: Path) -> Iterator[Machine]:
-    clock = HandClock(NOW_MS)
-    exchange = ReplayExchange(tapes(), clock.now_ms)
-    with ReplayServer(WithArchive(exchange, ReplayArchive(tapes(), clock.now_ms))) as server:
-        yield Machine(tmp_path, exchange, clock, server.url)
 
 
 def words(market: Machine, store: Path, *flags: str) -> list[str]:

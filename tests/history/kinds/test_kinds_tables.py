@@ -1,6 +1,6 @@
 """Kinds out of a store of another layout: a table a kind, each with a `snapshot_time`, as its owner filled it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,6 @@ import pytest
 
 from barfeed.domain.bars import HOUR_MS
 from barfeed.domain.kinds.table import KINDS
-from barfeed.replay.archive.service import ReplayArchive, WithArchive
-from barfeed.replay.clocks import HandClock
-from barfeed.replay.exchange import ReplayExchange
-from barfeed.replay.server import ReplayServer
 from history.kinds.kinds_world import DAY_MS, NOW_MS, Held, tapes, told
 from process import BARFEED, Machine, Ran
 from storage import opened
@@ -61,14 +57,6 @@ def _fill(connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[s
         f"VALUES (make_timestamp_ms(?), make_timestamp_ms(?), {marks})",
         [(at_ms, at_ms + HOUR_MS, *values) for _, at_ms, values in rows],
     )
-
-
-@pytest.fixture
-def market(tmp_path: Path) -> Iterator[Machine]:
-    clock = HandClock(NOW_MS)
-    exchange = ReplayExchange(tapes(), clock.now_ms)
-    with ReplayServer(WithArchive(exchange, ReplayArchive(tapes(), clock.now_ms))) as server:
-        yield Machine(tmp_path, exchange, clock, server.url)
 
 
 def take(market: Machine, path: Path, names: str = NAMES, *flags: str) -> Ran:

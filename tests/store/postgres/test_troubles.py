@@ -18,7 +18,7 @@ from barfeed.machine.clock import SystemClock
 from barfeed.store.postgres.link import connection
 from barfeed.store.postgres.server import Server, migrate
 from barfeed.store.postgres.tables import schema
-from pg_server import PostgresServer, looked_at, new_folder, new_market, shared_server
+from pg_server import PostgresServer, looked_at, new_folder, new_market, own_server, shared_server
 from waiting import until
 from world import made_up_bars, ms
 
@@ -261,11 +261,8 @@ def test_a_server_whose_disk_is_full(address: str, tmp_path: Path, cramped: Path
 @pytest.fixture(scope="module")
 def small() -> Iterator[PostgresServer]:
     """A server of its own, to be killed."""
-    server = PostgresServer()
-    server.make()
-    server.start()
-    yield server
-    server.stop(signal.SIGKILL)
+    with own_server() as server:
+        yield server
 
 
 def test_a_server_killed_between_two_uses_is_asked_anew_and_what_was_acknowledged_is_there(
