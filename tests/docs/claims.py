@@ -41,6 +41,7 @@ BY_PAGE = {
     ("docs/operating.md", "text"): "test_docs_messages.py",
     ("docs/recipes.md", "console"): "test_recipes.py",
     ("docs/recipes.md", "python"): "test_recipes.py",
+    ("docs/web.md", "text"): "test_docs_stated.py",
 }
 
 # Commands that are not run, each with why; what can be told of them without is told in `test_docs_sessions`.

@@ -44,6 +44,18 @@ exec "{python}" -m barfeed "$@"
 # What the pages take for granted that a reader has.
 _YOUR_INFERENCE = "import sys; print(open(sys.argv[1]).readline())\n"
 _FAULTS = '[[archive]]\nkind = "status"\nstatus = 503\nrequests = "1"\n'
+# A market as the pages name it, and two other kinds of it: a symbol's is enough.
+_MARKET_FILES = {
+    "klines-1h-2026q1.parquet": "SELECT 'BTCUSDT' AS symbol, * EXCLUDE created_at FROM ohlcv_btcusdt_1h",
+    "funding-2026q1.parquet": (
+        "SELECT 'BTCUSDT' AS symbol, timestamp, 0.0001 AS funding_rate FROM ohlcv_btcusdt_1h "
+        "WHERE hour(timestamp) % 8 = 0"
+    ),
+    "open-interest-4h-2026q1.parquet": (
+        "SELECT 'BTCUSDT' AS symbol, timestamp, volume AS sum_open_interest, volume * close AS sum_open_interest_value "
+        "FROM ohlcv_btcusdt_1h WHERE hour(timestamp) % 4 = 0"
+    ),
+}
 # One bar that only the archive tells so: `verify --against archive` has something to say.
 _ARCHIVE_DIFFERS = '[[archive]]\nkind = "revise"\nbar = 2024-01-27T12:00:00\nvolume = 6892.046\n'
 
@@ -82,6 +94,8 @@ class Sandbox:
             # Not today: the pages ask for the store as it stood in February 2024.
             connection.execute("UPDATE ohlcv_btcusdt_1h SET created_at = timestamp + INTERVAL 1 HOUR")
             connection.execute("COPY ohlcv_btcusdt_1h TO ? (FORMAT parquet)", [str(self.folder / "BTCUSDT-1h.parquet")])
+            for name, rows in _MARKET_FILES.items():
+                connection.execute(f"COPY ({rows}) TO '{self.folder / name}' (FORMAT parquet)")
 
     def _install(self, name: str, script: str) -> None:
         file = self.folder / "bin" / name
@@ -94,10 +108,10 @@ class Sandbox:
         return self.folder / "data" / "ohlcv.duckdb"
 
     def run(self, command: str) -> int:
-        """Type a command, and wait for its end; a watch is stopped after its first hour, a replay with the sandbox."""
+        """Type a command, and wait for its end; a watch ends after its first hour, what serves with the sandbox."""
         for there, here in {**_FOLDERS, **self._started}.items():
             command = command.replace(there, here.format(self.folder))
-        if re.match(r"barfeed (replay|.*--watch)\b", command):
+        if re.match(r"barfeed (replay\b|web$|.*--watch\b)", command):
             return self._start(command)
         done = subprocess.run(
             ["sh", "-c", command],
@@ -116,6 +130,8 @@ class Sandbox:
     def _start(self, command: str) -> int:
         if command.startswith("barfeed replay") and "--port" not in command:
             command += " --port 0"
+        if command == "barfeed web":
+            command += " --listen 127.0.0.1:0"
         process = subprocess.Popen(
             ["sh", "-c", f"exec {_on_free_ports(command)}"],
             cwd=self.folder,
@@ -131,6 +147,8 @@ class Sandbox:
             self.printed += line
             if "listens on" in line:
                 self._started[DEFAULT_URL] = line.split()[-1]
+                return 0
+            if line.startswith("http://"):
                 return 0
             if "pulled=" in line:
                 process.terminate()

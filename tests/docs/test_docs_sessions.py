@@ -28,6 +28,7 @@ PAGES = [
 ENDS = {
     r"barfeed run .*--then 'python .*": ({0}, "--then: timestamp,open,high,low,close,volume"),
     r"barfeed repair( --only gaps)?": ({2}, "nobody can be asked here"),
+    r"barfeed web --listen 0.*": ({2}, "can be reached from other machines"),
     r"barfeed verify .*--against archive.*": ({1}, "mismatch:"),
     # It looks at the machine of the test, too: whether all is well there is not the page's to know.
     r"barfeed doctor.*": ({0, 1}, "scheduler"),

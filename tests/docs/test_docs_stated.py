@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from barfeed.domain import errors
+from barfeed.operate.web import api
 from docs.pages import BLOCKS, PAGES, Block, name, prose
 from process import ROOT, machine
 from world import ms, shared
@@ -102,6 +103,11 @@ def test_the_demo_shows_the_output_that_the_readme_shows(tmp_path: Path) -> None
     printed = timeless.sub("", done.stdout)
     for paragraph in timeless.sub("", shown).strip().split("\n\n"):
         assert paragraph in printed
+
+
+def test_the_page_s_views_are_all_told() -> None:
+    (told,) = [block.text for block in BLOCKS if (block.page, block.kind) == ("docs/web.md", "text")]
+    assert told.split() == [f"/api/{view.path}" for view in api.VIEWS]
 
 
 @pytest.mark.proof
