@@ -135,7 +135,7 @@ def test_what_decides_does_no_input_or_output_and_no_logging(module: Module) -> 
 
 
 def test_what_decides_is_found_beyond_the_domain_too() -> None:
-    assert {"exchange/wire.py", "exchange/refusals.py", "operate/checks.py"} <= {module.name for module in PURE}
+    assert {"exchange/wire.py", "exchange/refusals.py", "operate/doctor/checks.py"} <= {module.name for module in PURE}
 
 
 @pytest.mark.parametrize("library", HOMES)

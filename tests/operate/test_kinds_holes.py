@@ -7,7 +7,7 @@ import pytest
 
 from barfeed.domain.bars import HOUR_MS
 from barfeed.domain.kinds.table import KINDS
-from barfeed.operate import market_doctor
+from barfeed.operate.doctor import market as market_doctor
 from barfeed.store.kinds.holes import holes
 from feed.kinds.kinds_world import LATER_MS, NOW_MS, ONE_HOUR, SYMBOLS, TARGET_MS, KindsWorld
 from process import BARFEED

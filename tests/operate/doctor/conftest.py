@@ -37,8 +37,8 @@ def feeding(tmp_path: Path, lived: Path) -> Iterator[Machine]:
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not hang may take its time on a busy machine."""
-    monkeypatch.setattr("barfeed.operate.doctor.LIMIT_SEC", 4 * LONGEST_SEC)
-    monkeypatch.setattr("barfeed.operate.doctor._ANSWER_SEC", LONGEST_SEC)
+    monkeypatch.setattr("barfeed.operate.doctor.examination.LIMIT_SEC", 4 * LONGEST_SEC)
+    monkeypatch.setattr("barfeed.operate.doctor.examination._ANSWER_SEC", LONGEST_SEC)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch, _patient: None) -> None:
     Cut before its handshake, a connection also stays open until Python collects it: `SSLSocket._create` does not close
     what was reset so early, and the warning of that comes in whatever test is next.
     """
-    monkeypatch.setattr("barfeed.operate.doctor._ANSWER_SEC", 0.7)
+    monkeypatch.setattr("barfeed.operate.doctor.examination._ANSWER_SEC", 0.7)
 
 
 @pytest.fixture(autouse=True)

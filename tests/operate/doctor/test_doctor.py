@@ -19,7 +19,7 @@ import trustme
 from barfeed.cli.commands.history.verify import verify
 from barfeed.cli.commands.operate.doctor import doctor
 from barfeed.exchange.transport.proxies import proxy_shown
-from barfeed.operate.doctor import LIMIT_SEC
+from barfeed.operate.doctor.examination import LIMIT_SEC
 from barfeed.replay.faults.script import parse_faults
 from commands import BARS, call, execute, make_store
 from docs.pages import without_numbers
@@ -78,7 +78,7 @@ def test_a_person_reads_one_line_a_check_and_the_outcome(feeding: Machine) -> No
 
 
 def test_the_lines_on_the_page_are_those_that_are_printed(feeding: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("barfeed.operate.host.schedulers", lambda *_: [])
+    monkeypatch.setattr("barfeed.operate.doctor.host.schedulers", lambda *_: [])
     (shown,) = re.findall(r"```text\n(.*?)```", (ROOT / "docs" / "doctor.md").read_text(), re.DOTALL)
     done = call(doctor, *words_of(feeding, "--max-skew-sec", 5))
     printed = done.out.replace(feeding.url, "https://fapi.binance.com").splitlines()
@@ -380,14 +380,14 @@ def test_the_metrics_may_stand_in_a_folder_that_the_feed_makes(feeding: Machine,
 # What does not hang may take its time on a busy machine.
 PATIENT = """
 from barfeed.cli.main import main
-from barfeed.operate import doctor
+from barfeed.operate.doctor import examination as doctor
 doctor.LIMIT_SEC, doctor._ANSWER_SEC = 240.0, 60.0
 main()
 """
 AS_NOBODY = f"""
 import os
 import _strptime, encodings.idna, urllib.request
-import barfeed.cli.commands.operate.doctor, barfeed.operate.doctor
+import barfeed.cli.commands.operate.doctor, barfeed.operate.doctor.examination
 os.setgid(65534)
 os.setuid(65534)
 {PATIENT}
@@ -411,7 +411,7 @@ def test_another_user_is_told_what_it_may_not_write(feeding: Machine) -> None:
 def test_what_hangs_is_told_and_the_rest_too(feeding: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
     monkeypatch.setattr("socket.getaddrinfo", lambda *_args, **_more: over.wait())
-    monkeypatch.setattr("barfeed.operate.doctor.LIMIT_SEC", 2.0)
+    monkeypatch.setattr("barfeed.operate.doctor.examination.LIMIT_SEC", 2.0)
 
     def looking() -> int:
         return sum(each.name == "barfeed-doctor" for each in threading.enumerate())
@@ -421,7 +421,7 @@ def test_what_hangs_is_told_and_the_rest_too(feeding: Machine, monkeypatch: pyte
         until(lambda: looking() <= 6)
         return wait(looks, left_sec)
 
-    monkeypatch.setattr("barfeed.operate.doctor.wait", wait_for)
+    monkeypatch.setattr("barfeed.operate.doctor.examination.wait", wait_for)
     try:
         checks = told(feeding, "--base-url", "http://exchange.test")
     finally:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from barfeed.cli.commands.operate.doctor import _EXTRAS
-from barfeed.operate import checks, host
-from barfeed.operate.checks import Check, Scheduled
+from barfeed.operate.doctor import checks, host
+from barfeed.operate.doctor.checks import Check, Scheduled
 from process import ROOT
 from waiting import LONGEST_SEC, in_time
 
@@ -154,7 +154,9 @@ def test_every_line_is_in_the_docs_with_its_fix() -> None:
         "revisions", "newest bar", "window", "last cycle", "trades", "folder", "space", "scheduler", "extra",
     }  # fmt: skip
     assert set(re.findall(r"^\| `([a-z ]+)` \|", PAGE, re.MULTILINE)) == names
-    source = "".join((ROOT / "src" / "barfeed" / "operate" / name).read_text() for name in ("doctor.py", "checks.py"))
+    source = "".join(
+        (ROOT / "src" / "barfeed" / "operate" / "doctor" / name).read_text() for name in ("examination.py", "checks.py")
+    )
     named = set(re.findall(r'Check\(f?"([a-z ]+?)(?: \{[a-z]+\})?"', source)) | {"clock", "tls", "stream", "folder"}
     assert named == names
 

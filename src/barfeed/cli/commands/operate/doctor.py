@@ -21,9 +21,9 @@ from barfeed.domain import grid
 from barfeed.domain.errors import UsageError
 
 if TYPE_CHECKING:
-    from barfeed.operate.checks import Check
-    from barfeed.operate.doctor import Patient
-    from barfeed.operate.market_doctor import Market
+    from barfeed.operate.doctor.checks import Check
+    from barfeed.operate.doctor.examination import Patient
+    from barfeed.operate.doctor.market import Market
 
 # Another process holds the store for milliseconds: who holds it longer is to be named.
 _LOCK_SEC = 2.0
@@ -65,7 +65,7 @@ def doctor(*, json: bool, **values: Any) -> int:
     patient = _patient(settings)
     # Imported here: DuckDB alone takes longer to import than --help may take.
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415
-    from barfeed.operate.doctor import examine  # noqa: PLC0415
+    from barfeed.operate.doctor.examination import examine  # noqa: PLC0415
 
     told = examine(patient, SystemClock())
     bad = sum(each.state == "bad" for each in told)
@@ -78,7 +78,7 @@ def doctor(*, json: bool, **values: Any) -> int:
 
 def _patient(settings: Settings) -> "Patient":
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415
-    from barfeed.operate.doctor import Commands, Patient  # noqa: PLC0415
+    from barfeed.operate.doctor.examination import Commands, Patient  # noqa: PLC0415
     from barfeed.store.duckdb import Store  # noqa: PLC0415
 
     series = settings.series()
@@ -109,7 +109,7 @@ def _patient(settings: Settings) -> "Patient":
 
 
 def _market(settings: Settings) -> "Market | None":
-    from barfeed.operate.market_doctor import Market  # noqa: PLC0415
+    from barfeed.operate.doctor.market import Market  # noqa: PLC0415
 
     many = choice(settings)
     if many is None:

@@ -12,7 +12,7 @@ from barfeed.domain.market.membership import Seen
 from barfeed.domain.market.selection import Selection
 from barfeed.domain.market.telling import Word, said_once
 from barfeed.operate import market, status
-from barfeed.operate.checks import Check, after
+from barfeed.operate.doctor.checks import Check, after
 from barfeed.operate.market import Condition, Stock
 from barfeed.store.duckdb import Store
 from barfeed.store.kinds.holes import holes

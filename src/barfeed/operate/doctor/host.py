@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import get_ident
 
 from barfeed.machine.atomic import whole_file
-from barfeed.operate.checks import Scheduled
+from barfeed.operate.doctor.checks import Scheduled
 
 _UNIT_FOLDERS = ("etc/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
 _PLIST_FOLDERS = ("Library/LaunchAgents", "Library/LaunchDaemons")

@@ -22,9 +22,11 @@ from barfeed.exchange.transport.single import open_transport
 from barfeed.feed import inquiry
 from barfeed.machine.clock import Clock, ExchangeTime
 from barfeed.machine.locks import CANNOT_LOCK
-from barfeed.operate import checks, host, market, market_doctor, status
-from barfeed.operate.checks import Check
-from barfeed.operate.market_doctor import Market
+from barfeed.operate import market, status
+from barfeed.operate.doctor import checks, host
+from barfeed.operate.doctor import market as market_doctor
+from barfeed.operate.doctor.checks import Check
+from barfeed.operate.doctor.market import Market
 from barfeed.store.duckdb import Store
 from barfeed.store.own.constraints import further
 from barfeed.store.own.readers import oldest_reader, read_whole
