@@ -3,49 +3,54 @@
 import json as json_text
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from barfeed.cli.settings import Settings
 from barfeed.cli.terminal import say
 from barfeed.cli.wiring import needs_postgres
 from barfeed.domain import grid
 from barfeed.domain.bars import Interval
 from barfeed.machine.clock import SystemClock
+from barfeed.operate.feeders import Condition, conditions
+from barfeed.operate.status import GRACE_MS
 
 with needs_postgres():
     from barfeed.store.postgres.server import Held, Server
-    from barfeed.store.postgres.tables.feeders import Feeder
+
+if TYPE_CHECKING:
+    from barfeed.cli.commands.operate.status import Now
 
 _WAIT_SEC = 3.0
 _SECOND_MS = 1000
-# A bar is stored within seconds; who has not done so for as long is behind.
-_GRACE_MS = 10 * 60 * _SECOND_MS
 
 
 class _Seen(NamedTuple):
-    """What there is to tell, at a moment by the machine's clock."""
+    """What there is to tell; with `everything` each host that feeds it must be well, too."""
 
     address: str
     held: Mapping[Interval, Held]
-    feeders: Sequence[Feeder]
-    now_ms: int
+    feeders: Sequence[Condition]
+    now: "Now"
+    everything: bool
 
     def is_behind(self, interval: Interval) -> bool:
         """Whether the newest bar of all closed longer ago than one interval, and then some."""
         newest_ms = self.held[interval].newest_ms
-        return newest_ms + 2 * interval.ms + _GRACE_MS < self.now_ms
+        return newest_ms + 2 * interval.ms + GRACE_MS <= self.now.ms
 
     @property
     def is_well(self) -> bool:
-        return bool(self.held) and not any(map(self.is_behind, self.held))
+        is_up_to_date = bool(self.held) and not any(map(self.is_behind, self.held))
+        return is_up_to_date and not (self.everything and any(each.trouble for each in self.feeders))
 
 
-def say_database(settings: Settings, address: str) -> int:
-    """Tell it; 0 where every interval is up to date, 1 where one is behind, or nothing is stored."""
-    clock = SystemClock()
-    with closing(Server(address, clock, _WAIT_SEC)) as server:
-        seen = _Seen(address, server.held(), server.feeders(), clock.utc_ms())
-    say(*([json_text.dumps(_facts(seen))] if settings.json else _lines(seen)))
+def say_database(address: str, now: "Now", *, everything: bool, json: bool) -> int:
+    """Tell it; 0 where every interval is up to date, 1 where one is behind, or nothing is stored.
+
+    With `everything` 1, too, where a host that feeds it is behind or failed.
+    """
+    with closing(Server(address, SystemClock(), _WAIT_SEC)) as server:
+        seen = _Seen(address, server.held(), conditions(server.feeders(), now.ms), now, everything)
+    say(*([json_text.dumps(_facts(seen))] if json else _lines(seen)))
     return int(not seen.is_well)
 
 
@@ -55,24 +60,29 @@ def _lines(seen: _Seen) -> list[str]:
         + (", behind" if seen.is_behind(interval) else "")
         for interval, held in seen.held.items()
     ]
-    lines += [_feeder(each, seen.now_ms) for each in seen.feeders] or ["nobody has fed it yet"]
-    return [*lines, f"store {seen.address}", "healthy" if seen.is_well else "not healthy"]
+    lines += [line for each in seen.feeders for line in _feeder(each)] or ["nobody has fed it yet"]
+    return [*lines, f"store {seen.address}", *seen.now.lines, "healthy" if seen.is_well else "not healthy"]
 
 
-def _feeder(each: Feeder, now_ms: int) -> str:
-    ago_sec = max(0, now_ms - each.last_pass_ms) // _SECOND_MS
-    lag = "" if each.lag_sec is None else f", lag {each.lag_sec:.0f} s"
+def _feeder(condition: Condition) -> list[str]:
+    each = condition.feeder
+    lag = "" if condition.lag_ms is None else f", lag {condition.lag_ms // _SECOND_MS} s"
     told = f"feeder {each.host} {each.feed}: {each.status} {grid.timestamp(each.last_pass_ms // 1000 * 1000)}"
-    return f"{told}, {ago_sec} s ago{lag}, barfeed {each.version}"
+    trouble = [f"  trouble     {condition.trouble}; {condition.hint}"] if condition.trouble else []
+    return [f"{told}, {condition.ago_ms // _SECOND_MS} s ago{lag}, barfeed {each.version}", *trouble]
 
 
 def _facts(seen: _Seen) -> dict[str, object]:
     return {
         "store": seen.address,
         "healthy": seen.is_well,
+        **seen.now.facts,
         "held": [
             {"interval": str(interval), "bars": held.bars, "symbols": held.symbols, "newest": grid.text(held.newest_ms)}
             for interval, held in seen.held.items()
         ],
-        "feeders": [each._asdict() for each in seen.feeders],
+        "feeders": [
+            each.feeder._asdict() | {"ago_sec": each.ago_ms / 1000, "trouble": each.trouble, "hint": each.hint}
+            for each in seen.feeders
+        ],
     }

@@ -13,6 +13,7 @@ from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, say
 from barfeed.cli.values.stores import meant_database
 from barfeed.domain import grid
+from barfeed.domain.errors import UsageError
 from barfeed.domain.market.selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
@@ -28,18 +29,30 @@ _SECOND_MS = 1000
 _MEGABYTE = 1_000_000
 
 
-class _Now(NamedTuple):
+class Now(NamedTuple):
     """The whole second in ms since 1970-01-01 UTC: the exchange's, or the machine's and the problem that is why."""
 
     ms: int
     problem: str
+
+    @property
+    def lines(self) -> list[str]:
+        """As it is told."""
+        clock = "the machine's clock, for the exchange did not tell" if self.problem else "the exchange's clock"
+        return [f"time {grid.timestamp(self.ms)} by {clock}", *([f"  {self.problem}"] if self.problem else [])]
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """As JSON types."""
+        clock = "machine" if self.problem else "exchange"
+        return {"time": grid.timestamp(self.ms), "clock": clock, "exchange_problem": self.problem}
 
 
 class _Seen(NamedTuple):
     """What there is to tell: of each series that stands alone, and of each market."""
 
     store: "Store"
-    now: _Now
+    now: Now
     conditions: "list[Condition]"
     markets: "list[Market]"
     buffer_hours: int
@@ -53,6 +66,12 @@ class _Seen(NamedTuple):
     epilog=examples("barfeed status", "barfeed status --symbol ETHUSDT --json", "barfeed status --symbols all"),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Tell of every series, whichever the environment names; and of each host that feeds a database, worst first.",
+)
 @options_of(
     "duckdb", "persist_dir", "buffer_hours", "symbol", "interval", "intervals", "base_url", "debug",
     store="Tell of a PostgreSQL database instead: what it holds, and which hosts feed it.",
@@ -60,23 +79,25 @@ class _Seen(NamedTuple):
     json="Print everything as one line of JSON.",
 )  # fmt: skip
 @click.pass_context
-def status(context: click.Context, /, json: bool, **values: Any) -> int:
+def status(context: click.Context, /, everything: bool, json: bool, **values: Any) -> int:
     """Tell coverage, gaps, lag, the last cycle and revisions; exit 0 when healthy, 1 when not.
 
     Of every series in the store, a market in some lines, or of the one that --symbol or --interval name.
     """
     settings = Settings(**values, json=json)
     log_to_stderr(settings)
+    if everything:
+        _expect_unnamed(context)
     if address := meant_database(settings.store):
         from barfeed.cli.market.database import say_database  # noqa: PLC0415 - most have a file
 
-        return say_database(settings, address)
+        return say_database(address, _now(settings), everything=everything, json=json)
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415
     from barfeed.store.duckdb import Store  # noqa: PLC0415
 
-    many, now = choice(settings), _now(settings)
+    many, now = None if everything else choice(settings), _now(settings)
     store = Store(settings.duckdb, SystemClock(), _WAIT_SEC)
-    asked = [settings.series()] if not many and _is_named(context) else []
+    asked = [settings.series()] if not (many or everything) and _is_named(context) else []
     markets = [] if asked else _markets(settings, store, many, now)
     conditions = [] if many else _conditions(settings, store, asked, now, is_alone=not markets)
     seen = _Seen(store, now, conditions, markets, settings.buffer_hours)
@@ -84,11 +105,17 @@ def status(context: click.Context, /, json: bool, **values: Any) -> int:
     return int(not seen.is_well)
 
 
+def _expect_unnamed(context: click.Context) -> None:
+    for each in ("symbol", "symbols", "interval", "intervals"):
+        if context.get_parameter_source(each) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"--{each} does not go with --all", hint="leave one of the two out")
+
+
 def _is_named(context: click.Context) -> bool:
     return any(context.get_parameter_source(name) != ParameterSource.DEFAULT for name in ("symbol", "interval"))
 
 
-def _now(settings: Settings) -> _Now:
+def _now(settings: Settings) -> Now:
     from barfeed.domain.errors import BarfeedError  # noqa: PLC0415
     from barfeed.exchange.rest import Rest  # noqa: PLC0415
     from barfeed.exchange.transport.single import open_transport  # noqa: PLC0415
@@ -99,11 +126,11 @@ def _now(settings: Settings) -> _Now:
     try:
         talk.ask_time()
     except BarfeedError as problem:
-        return _Now(grid.floor(clock.utc_ms(), _SECOND_MS), str(problem))
-    return _Now(grid.floor(talk.now_ms, _SECOND_MS), "")
+        return Now(grid.floor(clock.utc_ms(), _SECOND_MS), str(problem))
+    return Now(grid.floor(talk.now_ms, _SECOND_MS), "")
 
 
-def _markets(settings: Settings, store: "Store", many: "Choice | None", now: _Now) -> "list[Market]":
+def _markets(settings: Settings, store: "Store", many: "Choice | None", now: Now) -> "list[Market]":
     """Those that are asked for, or all that the store has."""
     if many is None and not (many := _every_market(store)):
         return []
@@ -124,7 +151,7 @@ def _every_market(store: "Store") -> "Choice | None":
 
 
 def _conditions(
-    settings: Settings, store: "Store", asked: "list[Series]", now: _Now, *, is_alone: bool
+    settings: Settings, store: "Store", asked: "list[Series]", now: Now, *, is_alone: bool
 ) -> "list[Condition]":
     from barfeed.operate.status import judge, look, runs_of  # noqa: PLC0415
 
@@ -153,13 +180,8 @@ def _absent(store: "Store") -> str:
 def _lines(seen: _Seen) -> list[str]:
     store, now = seen.store, seen.now
     lines = [line for each in seen.conditions for line in _series_text(each)] + _of_markets(seen)
-    clock = "the machine's clock, for the exchange did not tell" if now.problem else "the exchange's clock"
-    lines += [
-        f"store {store.path}, {_bytes(store) / _MEGABYTE:.1f} MB",
-        f"time {grid.timestamp(now.ms)} by {clock}",
-    ]
-    lines += [f"  {now.problem}"] if now.problem else []
-    return [*lines, "healthy" if seen.is_well else "not healthy"]
+    lines.append(f"store {store.path}, {_bytes(store) / _MEGABYTE:.1f} MB")
+    return [*lines, *now.lines, "healthy" if seen.is_well else "not healthy"]
 
 
 def _of_markets(seen: _Seen) -> list[str]:
@@ -212,9 +234,7 @@ def _facts(seen: _Seen) -> dict[str, object]:
     store, now = seen.store, seen.now
     return {
         "healthy": seen.is_well,
-        "time": grid.timestamp(now.ms),
-        "clock": "machine" if now.problem else "exchange",
-        "exchange_problem": now.problem,
+        **now.facts,
         "store": {"file": str(store.path), "bytes": _bytes(store)},
         "series": [_series_facts(each) for each in seen.conditions],
         **_markets_told(seen),
