@@ -26,6 +26,7 @@ assert _PACKAGE
 assert _PACKAGE.origin
 BIN = Path(_PACKAGE.origin).parent / "pginstall" / "bin"
 SUPERUSER = "postgres"
+ROOT = Path(__file__).resolve().parent.parent
 # The system has its files in the page cache when a process is killed: only a machine that dies needs more.
 QUICK = ("fsync=off", "autovacuum=off", "max_connections=100", "shared_buffers=32MB", "max_wal_senders=4")
 _numbers = count()
@@ -182,6 +183,15 @@ def new_market() -> str:
     """The address of a new database that has barfeed's tables."""
     server = shared_server()
     return server.address(server.new_database(_template()))
+
+
+def user_of(address: str, role: str) -> str:
+    """The address for one who has the rights of a role of deploy/postgres, `barfeed_feeder` or `barfeed_reader`."""
+    rights = ROOT / "deploy" / "postgres" / f"{role.removeprefix('barfeed_')}.sql"
+    with looked_at(address) as connection:
+        connection.execute(rights.read_text("utf-8"))
+        connection.execute(f"ALTER ROLE {role} LOGIN")
+    return address.replace(f"//{SUPERUSER}@", f"//{role}@")
 
 
 @contextmanager

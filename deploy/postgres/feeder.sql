@@ -17,7 +17,8 @@ BEGIN
     WHERE schemaname = 'barfeed' AND tablename ~ '^ohlcv_[0-9]+[mhd]$'
   LOOP
     EXECUTE format('GRANT INSERT (symbol, timestamp, open, high, low, close, volume) ON barfeed.%I TO barfeed_feeder', bars);
-    -- With --on-mismatch accept a stored bar is changed; both versions are kept. Without, this can be left out.
+    -- `barfeed repair`, and with --on-mismatch accept the feed, change a stored bar; both versions are kept. Without them,
+    -- this can be left out.
     EXECUTE format('GRANT UPDATE (open, high, low, close, volume) ON barfeed.%I TO barfeed_feeder', bars);
   END LOOP;
 END $$;

@@ -15,11 +15,15 @@ from barfeed.domain.errors import Unrepaired
 from barfeed.domain.grid import Gap
 from barfeed.domain.life import Listing
 from barfeed.domain.market import membership
+from barfeed.history.reading.span import relation
 from barfeed.machine.clock import SystemClock
+from barfeed.store.duckdb import Session
 from barfeed.store.market import BEGINNING_MS, Window
+from barfeed.store.place import Span
 from barfeed.store.port.embedded import Embedded
-from barfeed.store.port.history import History
+from barfeed.store.port.whole import WholeHistory
 from barfeed.store.postgres.server import Server
+from barfeed.store.postgres.whole import WholeServer
 from barfeed.store.revisions import Why
 from market_world import windows
 from pg_server import new_market
@@ -37,18 +41,19 @@ ODD = (5e-324, 1.7976931348623157e308, -0.0, 0.1 + 0.2, 2.2250738585072014e-308,
 
 
 class Kept(NamedTuple):
-    store: History
+    store: WholeHistory
     # The same store, as another process has it.
-    other: Callable[[], History]
+    other: Callable[[], WholeHistory]
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kept]:
-    made: list[History] = []
+    made: list[WholeHistory] = []
 
-    def opened() -> History:
+    def opened() -> WholeHistory:
         clock = SystemClock()
-        made.append(Embedded(path, clock, 5.0) if request.param == "duckdb" else Server(address, clock, 5.0, fence))
+        is_file = request.param == "duckdb"
+        made.append(Embedded(path, clock, 5.0) if is_file else WholeServer(address, clock, 5.0, fence))
         return made[-1]
 
     path, fence = tmp_path / "market.duckdb", tmp_path / "server.json"
@@ -59,7 +64,7 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kept]:
             each.close()
 
 
-def filled(store: History) -> History:
+def filled(store: WholeHistory) -> WholeHistory:
     with store.writing_market(H1) as table:
         assert table.append(BARS) == dict.fromkeys(SYMBOLS, 30)
     return store
@@ -214,3 +219,54 @@ def test_one_series_is_revised_or_nothing_of_it_is_changed(kept: Kept) -> None:
     with overtaken, kept.other().revising(BTC, [Change(old, new)], WHY, dry_run=False):
         pass
     assert kept.store.let_pass(BTC) == []
+
+
+def asked(connection: Session, span: Span) -> list[tuple[str, int]]:
+    """Which bars of a span DuckDB finds there."""
+    statement = f"SELECT symbol, epoch_ms(timestamp) FROM {relation(connection, span)} ORDER BY ALL"
+    return connection.execute(statement).fetchall()
+
+
+def test_a_span_is_looked_at_by_duckdb(kept: Kept) -> None:
+    span = Span(("BTCUSDT", "NONEUSDT", "币安人生USDT"), H1, LAST_MS - hours(2), LAST_MS)
+    with filled(kept.store).looking_at(span) as connection:
+        found = asked(connection, span)
+    assert found == [(each, LAST_MS - hours(ago)) for each in ("BTCUSDT", "币安人生USDT") for ago in (2, 1)]
+    # What was staged beside outlasts it.
+    kept.store.beside().execute("CREATE TEMP TABLE staged AS SELECT 1 AS one")
+    alone = Span(("BTCUSDT",), H1, as_of_ms=LAST_MS)
+    with kept.store.looking_at_one(alone) as connection:
+        assert asked(connection, alone) == []
+        table, trouble = kept.store.readable(connection, BTC)
+        assert (table.coverage().rows, table.exists, trouble) == (30, True, None)
+    assert kept.store.beside().execute("FROM staged").fetchall() == [(1,)]
+
+
+def test_symbols_are_told_and_looked_at_in_portions(kept: Kept) -> None:
+    with filled(kept.store).reading_market(H1) as table:
+        assert table.symbols() == set(SYMBOLS)
+        assert {each: tuple(held) for each, held in table.coverage().items()} == dict.fromkeys(
+            SYMBOLS, (30, FIRST_MS, LAST_MS)
+        )
+    named = [*SYMBOLS, "NONEUSDT"]
+    assert [each for some in kept.store.portions(H1, named) for each in some] == named
+    kept.store.expect_there()
+    kept.store.expect_audit()
+
+
+def test_what_was_changed_or_let_pass_is_listed(kept: Kept) -> None:
+    old = BARS["BTCUSDT"][-1]
+    change = Change(old, old._replace(high=old.high + 1))
+    passed, note = BARS["BTCUSDT"][3], Why(LAST_MS, "odd", "let pass 2026-03-10 14:00:00")
+    with filled(kept.store).revising(BTC, [change], WHY, dry_run=False):
+        pass
+    assert kept.store.noted_let_pass(BTC, passed) is None
+    assert kept.store.note_let_pass(BTC, passed, note) is None
+    noted = kept.other().note_let_pass(BTC, passed, note._replace(reason="again"))
+    assert noted
+    assert (noted.change.new, noted.reason, noted.run, noted.is_let_pass) == (passed, "odd", note.run, True)
+    listed = kept.store.revisions(BTC)
+    assert [(each.change.new, each.reason) for each in listed] == [(change.new, "because"), (passed, "odd")]
+    assert repr(kept.store.revisions_of_all(H1)) == repr([("BTCUSDT", each) for each in listed])
+    assert kept.store.revisions_of_all(Interval.FOUR_HOURS) == []
+    assert (kept.store.let_pass(BTC), repr(kept.store.noted_let_pass(BTC, passed))) == ([passed], repr(noted))

@@ -12,7 +12,6 @@ from click.core import ParameterSource
 _SERIES = ("symbol", "interval", "symbols", "intervals")
 _KNOWN_TO_MOST = ("config", "duckdb", "store", *_SERIES, "base_url")
 _KNOWN = {
-    "backfill": ("config", "duckdb", *_SERIES, "base_url"),
     "prune": ("config", "persist_dir", "dataset", *_SERIES),
     "run": (*_KNOWN_TO_MOST, "persist_dir", "dataset"),
     "status": (*_KNOWN_TO_MOST, "persist_dir"),

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from barfeed.operate.metrics.collector import Collector
     from barfeed.store.lake.lake import Lake
     from barfeed.store.port.history import History
+    from barfeed.store.port.whole import WholeHistory
     from barfeed.store.postgres.server import Server
 
 
@@ -84,27 +85,27 @@ def told_by_its_life(settings: Settings, backfill: str) -> Iterator[None]:
         talk = open_rest(settings, clock).conversation(settings.max_wait_sec)
         with suppress(BarfeedError):
             talk.ask_time()
-        store = open_store(settings, clock)
+        store = open_whole(settings, clock)
         raise explained(refusal, settings.series(), store, talk, backfill) from None
 
 
-def wire_let_pass(settings: Settings) -> "LetPass":
+def wire_let_pass(settings: Settings, *, dry_run: bool) -> "LetPass":
     """What lets a bar pass."""
     # Imported here: the hour goes by without it.
     from barfeed.history.mending.let_pass import LetPass  # noqa: PLC0415
 
     clock = SystemClock()
-    store = open_store(settings, clock)
+    store = open_whole(settings, clock, writes=not dry_run)
     return LetPass(store, open_rest(settings, clock), settings.series(), settings.max_wait_sec)
 
 
-def wire_repair(settings: Settings) -> "tuple[Repair, int]":
+def wire_repair(settings: Settings, *, dry_run: bool) -> "tuple[Repair, int]":
     """A repair, and how many bars it looks at unless it is told otherwise: all that a cycle looks at."""
     # Imported here: the hour goes by without it.
     from barfeed.history.mending.repair import Repair  # noqa: PLC0415
 
     series, clock = settings.series(), SystemClock()
-    store = open_store(settings, clock)
+    store = open_whole(settings, clock, writes=not dry_run)
     window_bars = grid.inference_bars(settings.buffer_hours, series.interval.ms)
     return Repair(store, open_rest(settings, clock), series, settings.max_wait_sec), max(window_bars, settings.n_recent)
 
@@ -204,8 +205,32 @@ def open_history(settings: Settings, clock: Clock) -> "History":
     return open_database(settings, address, clock) if address else open_store(settings, clock)
 
 
+def open_whole(settings: Settings, clock: Clock, *, writes: bool = False) -> "WholeHistory":
+    """The store that the settings name, all of it: to look at, or with `writes` to change; nothing is opened yet."""
+    address = meant_database(settings.store)
+    if not address:
+        return open_store(settings, clock)
+    _refuse_beside(settings)
+    with needs_postgres():
+        # Imported here: most stores are a file.
+        from barfeed.store.postgres.whole import WholeServer  # noqa: PLC0415
+    remembered = settings.persist_dir / "servers.json" if writes else None
+    server = WholeServer(address, clock, settings.lock_timeout_sec, remembered)
+    click.get_current_context().call_on_close(server.close)
+    return server
+
+
 def open_database(settings: Settings, address: str, clock: Clock) -> "Server":
     """The database at an address, to write to; nothing is asked or opened yet."""
+    _refuse_beside(settings)
+    with needs_postgres():
+        # Imported here: most feeds have a file.
+        from barfeed.store.postgres.server import Server  # noqa: PLC0415
+    return Server(address, clock, settings.lock_timeout_sec, settings.persist_dir / "servers.json")
+
+
+def _refuse_beside(settings: Settings) -> None:
+    """Return where nothing is wanted beside a database that only a file has."""
     if settings.lake:
         raise UsageError(
             "--lake does not go with --store: it is made of a DuckDB file", hint="leave one of the two out"
@@ -214,10 +239,6 @@ def open_database(settings: Settings, address: str, clock: Clock) -> "Server":
         raise UsageError(
             "--kinds does not go with --store: they are kept in a DuckDB file", hint="leave one of the two out"
         )
-    with needs_postgres():
-        # Imported here: most feeds have a file.
-        from barfeed.store.postgres.server import Server  # noqa: PLC0415
-    return Server(address, clock, settings.lock_timeout_sec, settings.persist_dir / "servers.json")
 
 
 @contextmanager

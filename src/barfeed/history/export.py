@@ -14,8 +14,9 @@ from barfeed.domain.errors import ArtifactsUnusable, StoreEmpty, StoreUnusable, 
 from barfeed.history.reading.span import relation
 from barfeed.history.reading.wide import Beside, table_of
 from barfeed.machine.atomic import Unflushed, whole_file
-from barfeed.store.duckdb import Session, Store
+from barfeed.store.duckdb import Session
 from barfeed.store.place import Span
+from barfeed.store.port.whole import WholeHistory
 from barfeed.store.troubles.file import refusal
 
 # How DuckDB is to write each; no second temporary file of its own beside ours.
@@ -67,7 +68,7 @@ class Exported(NamedTuple):
     absent: tuple[str, ...] = ()
 
 
-def export(store: Store, wanted: Wanted, path: Path) -> Exported:
+def export(store: WholeHistory, wanted: Wanted, path: Path) -> Exported:
     """Write the bars to `path`, ascending; a file that is there is replaced in one step.
 
     Raises `UsageError` for a name or a span that cannot be one, `StoreEmpty` where there is no such bar,
@@ -76,7 +77,7 @@ def export(store: Store, wanted: Wanted, path: Path) -> Exported:
     """
     check_name(path, plain_decimals=wanted.plain_decimals)
     check_span(wanted.from_ms, wanted.to_ms)
-    store.expect_file()
+    store.expect_there()
     return written(path, lambda target: _copied(store, wanted, target), plain_decimals=wanted.plain_decimals)
 
 
@@ -110,16 +111,16 @@ def written(path: Path, write: Callable[[Target], _Value], *, plain_decimals: bo
         raise _unwritable(path, problem.strerror or str(problem)) from problem
 
 
-def _copied(store: Store, wanted: Wanted, target: Target) -> Exported:
-    with store.session(write=False) as connection:
+def _copied(store: WholeHistory, wanted: Wanted, target: Target) -> Exported:
+    span = Span((wanted.series.symbol,), wanted.series.interval, wanted.from_ms, wanted.to_ms, wanted.as_of_ms)
+    with store.looking_at_one(span) as connection:
         if not store.table(connection, wanted.series).exists:
             raise _empty(store, wanted)
-        span = Span((wanted.series.symbol,), wanted.series.interval, wanted.from_ms, wanted.to_ms, wanted.as_of_ms)
         count = _COUNT.format(span=relation(connection, span), step_ms=wanted.series.interval.ms)
         exported = Exported(target.path, *(connection.execute(count).fetchone() or (0, 0, 0, 0)))
         if not exported.bars:
             raise _empty(store, wanted)
-        table = table_of(connection, span, wanted.kinds, store.path)
+        table = table_of(connection, span, wanted.kinds, store.name)
         target.write(connection, table.relation, ("timestamp", *table.values))
         unknown = exported.unknown if wanted.as_of_ms is not None else None
         return exported._replace(unknown=unknown, absent=table.absent)
@@ -175,16 +176,16 @@ def check_span(from_ms: int | None, to_ms: int | None) -> None:
         )
 
 
-def _empty(store: Store, wanted: Wanted) -> StoreEmpty:
+def _empty(store: WholeHistory, wanted: Wanted) -> StoreEmpty:
     return no_bar(store, str(wanted.series), wanted.from_ms, wanted.to_ms, wanted.as_of_ms)
 
 
-def no_bar(store: Store, whose: str, from_ms: int | None, to_ms: int | None, as_of_ms: int | None) -> StoreEmpty:
+def no_bar(store: WholeHistory, whose: str, from_ms: int | None, to_ms: int | None, as_of_ms: int | None) -> StoreEmpty:
     """What there is to say where nothing is to be written."""
     from_, to = (None if ms is None else grid.text(ms) for ms in (from_ms, to_ms))
     span = "" if from_ is None and to is None else f" from {from_ or 'its beginning'} to before {to or 'its end'}"
     as_of = "" if as_of_ms is None else f" as of {grid.text(as_of_ms)}"
-    return StoreEmpty(f"{whose}: {store.path} holds no bar{span}{as_of}; nothing was written")
+    return StoreEmpty(f"{whose}: {store.name} holds no bar{span}{as_of}; nothing was written")
 
 
 def _unwritable(path: Path, said: str) -> ArtifactsUnusable:

@@ -20,13 +20,13 @@ from barfeed.domain.errors import ArtifactsUnusable, StoreEmpty
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Finding
 from barfeed.domain.sources import Note, Part, Source, bars_in, between, cut, named, span
-from barfeed.store.duckdb import Session, Store
+from barfeed.store.duckdb import Session
 from barfeed.store.incoming import staging
 from barfeed.store.incoming.foreign import SourceUnreadable
 from barfeed.store.incoming.sql_rules import MESSAGES, STORED_RULES, broken
 from barfeed.store.incoming.staging import Staging
-from barfeed.store.place import rows_of
-from barfeed.store.revisions import let_pass
+from barfeed.store.place import Span, rows_of
+from barfeed.store.port.whole import WholeHistory
 
 # What is closed, only an exchange can say; a bar it does not have yet shows against it.
 _RULES = {name: predicate for name, predicate in STORED_RULES.items() if name != "closed"}
@@ -102,13 +102,13 @@ class Compared(NamedTuple):
     findings: list[Finding]
 
 
-def check_table(store: Store, series: Series) -> tuple[Held, list[Finding]]:
+def check_table(store: WholeHistory, series: Series) -> tuple[Held, list[Finding]]:
     """Every rule that the stored bars break, in the order of time; and what there is.
 
     Raises `StoreEmpty` where there is no bar, `StoreUnusable`.
     """
-    store.expect_file()
-    with store.session(write=False) as connection:
+    store.expect_there()
+    with store.looking_at_one(Span((series.symbol,), series.interval)) as connection:
         table, trouble = store.readable(connection, series)
         held = _held(connection, series) if table.exists else None
         if not (held and held.rows):
@@ -163,11 +163,10 @@ def _check_runs(path: Path) -> Proven:
 class Comparison:
     """The stored bars of a series beside a source's, part by part."""
 
-    def __init__(self, store: Store, series: Series) -> None:
+    def __init__(self, store: WholeHistory, series: Series) -> None:
         self._store = store
         self._series = series
-        with store.session(write=False) as connection:
-            self._staging = Staging(connection, let_pass(connection, series))
+        self._staging = Staging(store.beside(), store.let_pass(series))
 
     def with_source(self, source: Source, name: str, asked: Gap) -> Iterator[Compared]:
         """Ask the source for a span; each part as it comes, `name` beside its values.
@@ -214,7 +213,9 @@ class Comparison:
 
     def _beside_store(self, part: Part, name: str) -> Compared:
         lacking = self._staging.lacking([part.span], self._series.interval.ms)
-        with self._store.session(write=False) as connection:
+        end_ms = part.span.last_ms + self._series.interval.ms
+        asked = Span((self._series.symbol,), self._series.interval, part.span.first_ms, end_ms)
+        with self._store.looking_at_one(asked) as connection:
             differing = self._staging.mismatches(self._series)
             alone = [bar for gap in lacking for bar in _bars(connection, self._series, gap)]
             rows = _count(connection, self._series, part.span)
@@ -385,5 +386,5 @@ def asked_span(held: Held, series: Series, from_ms: int | None, to_ms: int | Non
     return between(first_ms, end_ms, series.interval.ms)
 
 
-def _empty(store: Store, series: Series) -> StoreEmpty:
-    return StoreEmpty(f"{series}: {store.path} holds no bar to verify")
+def _empty(store: WholeHistory, series: Series) -> StoreEmpty:
+    return StoreEmpty(f"{series}: {store.name} holds no bar to verify")

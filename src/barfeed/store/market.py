@@ -22,8 +22,8 @@ from barfeed.domain.grid import Gap
 from barfeed.domain.life import Listing
 from barfeed.domain.market.membership import Seen
 from barfeed.store import revisions
-from barfeed.store.duckdb import Session, Store, transaction
-from barfeed.store.place import NO_BARS, SymbolBars, as_if_stored, market_table
+from barfeed.store.duckdb import Coverage, Session, Store, transaction
+from barfeed.store.place import NO_BARS, SymbolBars, as_if_stored, held_symbols, market_table
 from barfeed.store.troubles import disk
 
 MEMBERSHIP = "symbols"
@@ -56,6 +56,9 @@ SELECT symbol, epoch_ms(max(timestamp)) FROM {table} WHERE timestamp >= make_tim
 # Of those that are behind: the table has no order by which one symbol's newest would be found at once.
 _NEWEST_OF = """
 SELECT symbol, epoch_ms(max(timestamp)) FROM {table} WHERE symbol IN (SELECT unnest(?::VARCHAR[])) GROUP BY symbol
+"""
+_COVERAGE = """
+SELECT symbol, count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)) FROM {table} GROUP BY symbol
 """
 _HELD_OF = "SELECT DISTINCT symbol FROM {table} WHERE symbol IN (SELECT unnest(?::VARCHAR[]))"
 # Unnested of a row that holds them: lists that are parameters themselves are read anew for each part of them.
@@ -208,6 +211,14 @@ class MarketTable:
     def newest_of(self, symbols: Sequence[str]) -> dict[str, int]:
         """The newest open_time of each of these that has any bar: looked for in all the table."""
         return dict(self._query(_NEWEST_OF, [list(symbols)])) if symbols else {}
+
+    def symbols(self) -> set[str]:
+        """Every symbol that has a bar, here or in a table of its own."""
+        return set() if self._is_new else held_symbols(self.connection, self._interval)
+
+    def coverage(self) -> dict[str, Coverage]:
+        """How many bars each symbol has here, the first and the last."""
+        return {symbol: Coverage(*facts) for symbol, *facts in self._query(_COVERAGE, [])}
 
     def held(self, symbols: Sequence[str]) -> set[str]:
         """Those of which there is any bar."""

@@ -173,7 +173,12 @@ def note_let_pass(connection: Session, series: Series, bar: Bar, why: Why) -> Re
 
 def noted_let_pass(connection: Session, series: Series, bar: Bar) -> Revision | None:
     """The first note by which a bar with these very values is let pass. Raises `StoreUnusable`."""
-    return next((each for each in listed(connection, series) if each.is_let_pass and each.change.new == bar), None)
+    return note_of(bar, listed(connection, series))
+
+
+def note_of(bar: Bar, found: Sequence[Revision]) -> Revision | None:
+    """The first of them by which a bar with these very values is let pass."""
+    return next((each for each in found if each.is_let_pass and each.change.new == bar), None)
 
 
 def let_pass(connection: Session, series: Series) -> list[Bar]:

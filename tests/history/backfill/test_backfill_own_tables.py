@@ -18,8 +18,8 @@ from barfeed.history.backfill import Backfill
 from barfeed.history.export import Wanted, export
 from barfeed.history.own_files import OwnFile
 from barfeed.machine.clock import SystemClock
-from barfeed.store.duckdb import Store
 from barfeed.store.incoming.foreign import SourceUnreadable
+from barfeed.store.port.embedded import Embedded
 from history.backfill.backfill_world import History
 from history.backfill.own_files_world import DAY, HEADER, lines, refusal, taken, written
 from history.backfill.test_backfill_process import Shop, small
@@ -64,7 +64,7 @@ def test_what_export_writes_comes_in_again_to_the_bit(tmp_path: Path) -> None:
     history.run("rest")
     held = history.held()
     for name in ("all.parquet", "all.csv", "all.csv.gz"):
-        export(Store(history.duckdb, SystemClock(), 0.0), Wanted(BTCUSDT_1H), tmp_path / name)
+        export(Embedded(history.duckdb, SystemClock(), 0.0), Wanted(BTCUSDT_1H), tmp_path / name)
         again = History(tmp_path / name.replace(".", "-"))
         taken(again, tmp_path / name)
         assert again.held() == held

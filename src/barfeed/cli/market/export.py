@@ -8,7 +8,7 @@ from barfeed.cli.market.choice import Choice
 from barfeed.cli.settings import Settings
 from barfeed.cli.terminal import remark, say
 from barfeed.cli.values.beside import beside
-from barfeed.cli.wiring import open_store
+from barfeed.cli.wiring import open_whole
 from barfeed.domain import grid
 from barfeed.domain.errors import StoreEmpty, UsageError
 from barfeed.domain.market.telling import of_all
@@ -33,7 +33,7 @@ def export_market(
     kinds = beside(settings.kinds, interval, wide=wide)
     wanted = Wanted(many.selection, interval, from_ms, to_ms, as_of_ms, settings.plain_decimals, kinds)
     try:
-        done = export(open_store(settings, SystemClock()), wanted, file)
+        done = export(open_whole(settings, SystemClock()), wanted, file)
     except StoreEmpty as problem:
         raise StoreEmpty(str(problem), hint=problem.hint or f"see what it holds: {sister('status')}") from problem
     facts = _facts(done, wanted)

@@ -11,7 +11,7 @@ from barfeed.cli.market.asking import Asking, asking_market
 from barfeed.cli.market.choice import Choice, each_interval
 from barfeed.cli.settings import Settings
 from barfeed.cli.terminal import complain, say
-from barfeed.cli.wiring import open_store
+from barfeed.cli.wiring import open_whole
 from barfeed.domain import grid
 from barfeed.domain.acceptance import Change, Difference
 from barfeed.domain.bars import Interval, Series
@@ -21,7 +21,7 @@ from barfeed.domain.market.telling import Word, of_all, rank, said_once
 from barfeed.history.market.repair import MarketRepair
 from barfeed.history.mending.repair import Mended, Survey, Wanted, expect, mend
 from barfeed.machine.clock import SystemClock
-from barfeed.store.duckdb import Store
+from barfeed.store.port.whole import WholeHistory
 
 
 class Asked(NamedTuple):
@@ -39,7 +39,7 @@ class _Job(NamedTuple):
     """What a repair of one interval works with."""
 
     settings: Settings
-    store: Store
+    store: WholeHistory
     asking: Asking
     work: MarketRepair
     asked: Asked
@@ -84,7 +84,7 @@ class _Market:
 def repair_market(settings: Settings, many: Choice, asked: Asked) -> int:
     """Look at each interval, ask, mend, say what was done; the worst exit code of all."""
     check_span(asked.from_ms, asked.to_ms)
-    store = open_store(settings, SystemClock())
+    store = open_whole(settings, SystemClock(), writes=not asked.dry_run)
 
     def repair(interval: Interval) -> int:
         with asking_market(settings, interval) as asking:
@@ -118,7 +118,7 @@ def _looked_at(job: _Job, selection: Selection, interval: Interval) -> _Market:
     return market
 
 
-def _expected(store: Store, series: Series, found: Survey | BarfeedError, only: str | None) -> Survey:
+def _expected(store: WholeHistory, series: Series, found: Survey | BarfeedError, only: str | None) -> Survey:
     """What differs, of the kinds that are meant; raises why it is not known, or cannot be stored."""
     if isinstance(found, BarfeedError):
         raise found

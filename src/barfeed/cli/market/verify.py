@@ -23,7 +23,7 @@ from barfeed.cli.market.choice import Choice, each_interval, folder
 from barfeed.cli.settings import Settings
 from barfeed.cli.terminal import complain, say
 from barfeed.cli.values.addresses import check_address
-from barfeed.cli.wiring import open_store
+from barfeed.cli.wiring import open_whole
 from barfeed.domain import grid
 from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import BarfeedError, StoreEmpty, ValidationFailed
@@ -38,8 +38,8 @@ from barfeed.exchange.transport.single import open_transport
 from barfeed.history.market.verification import check_market
 from barfeed.history.verification import Proven, asked_span, check_runs, fillable
 from barfeed.machine.clock import SystemClock
-from barfeed.store.duckdb import Store
 from barfeed.store.lake.proof import Proven as ProvenLake
+from barfeed.store.port.whole import WholeHistory
 
 # So many bars of the exchange's are in memory at once.
 _BARS_AHEAD = 50_000
@@ -125,7 +125,7 @@ def verify_market(settings: Settings, many: Choice, against: Against) -> int:
     """Prove each interval, say what was found; the worst exit code of all."""
     if against.source:
         check_address("--archive-url", against.archive_url)
-    store = open_store(settings, SystemClock())
+    store = open_whole(settings, SystemClock())
 
     def verify(interval: Interval) -> int:
         market = _proven(settings, store, many.selection, interval)
@@ -139,11 +139,11 @@ def verify_market(settings: Settings, many: Choice, against: Against) -> int:
     return each_interval(many, verify)
 
 
-def _proven(settings: Settings, store: Store, selection: Selection, interval: Interval) -> _Market:
+def _proven(settings: Settings, store: WholeHistory, selection: Selection, interval: Interval) -> _Market:
     checked = check_market(store, interval, selection)
     if not checked:
         raise StoreEmpty(
-            f"market {interval}: {store.path} holds no bar to verify", hint=f"fill it: {sister('run', '--catch-up')}"
+            f"market {interval}: {store.name} holds no bar to verify", hint=f"fill it: {sister('run', '--catch-up')}"
         )
     failed = {symbol: each for symbol, each in checked.items() if isinstance(each, BarfeedError)}
     reports = {
@@ -154,7 +154,7 @@ def _proven(settings: Settings, store: Store, selection: Selection, interval: In
     return _Market(interval, selection, reports, failed, check_runs(folder(settings, interval)))
 
 
-def _compare(settings: Settings, store: Store, market: _Market, against: Against) -> None:
+def _compare(settings: Settings, store: WholeHistory, market: _Market, against: Against) -> None:
     """Compare every series with a source; why one cannot be is noted, and the others go on."""
     with asking_market(settings, market.interval) as asking:
         history = History(asking.talk, asking.ask, settings.max_wait_sec)

@@ -45,6 +45,12 @@ def meant_database(database: str) -> str:
     return "" if is_file_typed else database
 
 
+def expect_file(database: str, what: str) -> None:
+    """Return where a file is meant: `what` is kept in one alone. Raises `UsageError`."""
+    if address := meant_database(database):
+        raise _of_files(what, address)
+
+
 def no_database(command: _Command) -> _Command:
     """Give a click command that works on a file a hidden `--store`: none is looked at in silence beside a database."""
     return click.option(
@@ -56,7 +62,13 @@ def _refuse(context: click.Context, _option: click.Parameter, database: str | No
     is_file_typed = context.get_parameter_source("duckdb") is ParameterSource.COMMANDLINE
     if not database or (is_file_typed and context.get_parameter_source("store") is not ParameterSource.COMMANDLINE):
         return
-    raise UsageError(
-        f"{context.command_path} works on a DuckDB file, not on --store {database}",
+    raise _of_files("", database)
+
+
+def _of_files(what: str, database: str) -> UsageError:
+    """What there is to say where a database is named for what a file alone has."""
+    command = f"{click.get_current_context().command_path} {what}".strip()
+    return UsageError(
+        f"{command} works on a DuckDB file, not on --store {database}",
         hint=f"name a file, --duckdb; or make one of the database: barfeed copy '{database}' market.duckdb",
     )

@@ -167,7 +167,7 @@ class DatabaseSide:
     def bars(self, interval: Interval, from_ms: int, to_ms: int) -> Chunk:
         """See `Side`."""
         with self._server.session(write=False) as connection:
-            symbols = mirror.symbols_of(connection, interval)
+            symbols = sorted(self._server.market(connection, interval).symbols())
             begins_ms = dict.fromkeys(symbols, from_ms)
             found = columns.bars(connection, f"{SCHEMA}.{market_table(interval)}", begins_ms, to_ms)
         return Chunk(symbols, found).sorted()

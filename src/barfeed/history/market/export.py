@@ -10,8 +10,9 @@ from barfeed.history.export import Target, check_name, check_span, no_bar, writt
 from barfeed.history.market.universe import universe
 from barfeed.history.reading.span import relation
 from barfeed.history.reading.wide import Beside, table_of
-from barfeed.store.duckdb import Session, Store
+from barfeed.store.duckdb import Session
 from barfeed.store.place import Span, alone
+from barfeed.store.port.whole import WholeHistory
 from barfeed.store.troubles.disk import bounded
 
 _COUNT = """
@@ -68,7 +69,7 @@ class _Counted(NamedTuple):
     unknown: int
 
 
-def export(store: Store, wanted: Wanted, path: Path) -> Exported:
+def export(store: WholeHistory, wanted: Wanted, path: Path) -> Exported:
     """Write the bars to `path`, sorted by symbol, then time; a file that is there is replaced in one step.
 
     Columns are `symbol` and those of one series. Raises as the export of one series, and `StoreEmpty` also where
@@ -76,19 +77,22 @@ def export(store: Store, wanted: Wanted, path: Path) -> Exported:
     """
     check_name(path, plain_decimals=wanted.plain_decimals)
     check_span(wanted.from_ms, wanted.to_ms)
-    store.expect_file()
+    store.expect_there()
     return written(path, lambda target: _copied(store, wanted, target), plain_decimals=wanted.plain_decimals)
 
 
-def _copied(store: Store, wanted: Wanted, target: Target) -> Exported:
-    with store.session(write=False) as connection, bounded(connection, target.unfinished):
-        symbols = universe(connection, wanted.interval, wanted.selection, wanted.as_of_ms)
+def _copied(store: WholeHistory, wanted: Wanted, target: Target) -> Exported:
+    symbols = universe(store, wanted.interval, wanted.selection, wanted.as_of_ms)
+    if not symbols:
+        raise no_bar(store, f"market {wanted.interval}", wanted.from_ms, wanted.to_ms, wanted.as_of_ms)
+    # Bounded before it is looked at: what is copied of a database goes by way of the disk, too.
+    with bounded(store.beside(), target.unfinished), store.looking_at(_span(wanted, symbols)) as connection:
         _refuse_misshapen(store, connection, symbols, wanted.interval)
         counted = _counted(connection, wanted, symbols)
         if not counted:
             raise no_bar(store, f"market {wanted.interval}", wanted.from_ms, wanted.to_ms, wanted.as_of_ms)
         held = [each.symbol for each in counted]
-        table = table_of(connection, _span(wanted, held), wanted.kinds, store.path)
+        table = table_of(connection, _span(wanted, held), wanted.kinds, store.name)
         target.write(connection, table.relation, ("symbol", "timestamp", *table.values))
         exported = Exported(
             target.path,
@@ -104,7 +108,7 @@ def _copied(store: Store, wanted: Wanted, target: Target) -> Exported:
         return exported._replace(unknown=sum(each.unknown for each in counted)) if is_told else exported
 
 
-def _refuse_misshapen(store: Store, connection: Session, symbols: Sequence[str], interval: Interval) -> None:
+def _refuse_misshapen(store: WholeHistory, connection: Session, symbols: Sequence[str], interval: Interval) -> None:
     """Raises `StoreUnusable` where one of them has a table of its own that cannot be read as bars."""
     for series in alone(connection):
         if series.interval is interval and series.symbol in symbols:

@@ -22,10 +22,9 @@ from barfeed.history.mending.repair import (
     within,
 )
 from barfeed.machine.clock import Patience
-from barfeed.store.duckdb import Coverage, Store
-from barfeed.store.market import MarketTable
-from barfeed.store.place import alone, holdings
-from barfeed.store.revisions import Revision, listed_of_all
+from barfeed.store.duckdb import Coverage
+from barfeed.store.port.whole import WholeHistory
+from barfeed.store.revisions import Revision
 
 # So many bars of either side are in memory at once.
 _BARS_AT_ONCE = 50_000
@@ -43,7 +42,9 @@ class _Look(NamedTuple):
 class MarketRepair:
     """One repair of many series; `max_wait_sec` is how long each question to the exchange may take."""
 
-    def __init__(self, store: Store, interval: Interval, talk: Conversation, ask: AskAll, max_wait_sec: float) -> None:
+    def __init__(
+        self, store: WholeHistory, interval: Interval, talk: Conversation, ask: AskAll, max_wait_sec: float
+    ) -> None:
         self._store = store
         self._interval = interval
         self._talk = talk
@@ -93,16 +94,13 @@ class MarketRepair:
         self, selection: Selection, wanted: Wanted, now_ms: int
     ) -> tuple[list[_Look], dict[str, Survey | BarfeedError]]:
         """What is to be looked at of each; why nothing of the others."""
-        self._store.expect_file()
-        with self._store.session(write=False) as connection:
-            symbols = universe(connection, self._interval, selection)
-            # Where no revision can be kept, none is planned.
-            self._passed = _let_pass(listed_of_all(connection, self._interval))
-            own = {each.symbol for each in alone(connection) if each.interval is self._interval}
-            together = {}
-            if MarketTable(connection, self._interval).exists:
-                held = holdings(connection, self._interval).items()
-                together = {symbol: Coverage(each.rows, each.first_ms, each.last_ms) for symbol, each in held}
+        self._store.expect_there()
+        symbols = universe(self._store, self._interval, selection)
+        # Where no revision can be kept, none is planned.
+        self._passed = _let_pass(self._store.revisions_of_all(self._interval))
+        with self._store.reading_market(self._interval) as table:
+            elsewhere, together = table.elsewhere(), table.coverage()
+        own = {each for each in symbols if self._series(each).table in elsewhere}
         looks: list[_Look] = []
         found: dict[str, Survey | BarfeedError] = {}
         for symbol in symbols:
@@ -128,8 +126,8 @@ class MarketRepair:
         bars: dict[str, list[Bar]] = {}
         from_ms = {each.series.symbol: each.opens.start for each in batch if not each.is_alone}
         if from_ms:
-            with self._store.session(write=False) as connection:
-                bars |= MarketTable(connection, self._interval).bars(from_ms)
+            with self._store.reading_market(self._interval) as market:
+                bars |= market.bars(from_ms)
         for each in batch:
             if each.is_alone:
                 with self._store.reading(each.series) as table:

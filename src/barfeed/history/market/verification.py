@@ -1,6 +1,6 @@
 """A market's stored bars, proven by the rules of one series: a few statements for all of them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from barfeed.domain.bars import Interval, Series
@@ -9,9 +9,10 @@ from barfeed.domain.market.selection import Selection
 from barfeed.domain.rules import Finding
 from barfeed.history.market.universe import universe
 from barfeed.history.verification import Held, broken_bars, by_time, check_table, gap_findings
-from barfeed.store.duckdb import Session, Store
+from barfeed.store.duckdb import Session
 from barfeed.store.market import MarketTable
-from barfeed.store.place import gaps_of, holdings, market_table
+from barfeed.store.place import Span, gaps_of, holdings, market_table
+from barfeed.store.port.whole import WholeHistory
 
 
 class Checked(NamedTuple):
@@ -21,23 +22,25 @@ class Checked(NamedTuple):
     findings: list[Finding]
 
 
-def check_market(store: Store, interval: Interval, selection: Selection) -> dict[str, Checked | BarfeedError]:
+def check_market(store: WholeHistory, interval: Interval, selection: Selection) -> dict[str, Checked | BarfeedError]:
     """Each symbol that is meant, sorted: what was found of it, or why it could not be looked at.
 
     Raises `StoreUnusable` for what is wrong with the file, or with the table of all.
     """
-    store.expect_file()
-    with store.session(write=False) as connection:
-        symbols = universe(connection, interval, selection)
-        together = _together(connection, interval, selection)
+    store.expect_there()
+    symbols = universe(store, interval, selection)
+    together: dict[str, Checked] = {}
+    for some in store.portions(interval, symbols):
+        with store.looking_at(Span(tuple(some), interval)) as connection:
+            together |= _together(connection, interval, set(some))
     return {each: together.get(each) or _alone(store, Series(each, interval)) for each in symbols}
 
 
-def _together(connection: Session, interval: Interval, selection: Selection) -> Mapping[str, Checked]:
+def _together(connection: Session, interval: Interval, symbols: Collection[str]) -> Mapping[str, Checked]:
     """Those of the table of all. Its key keeps a bar from coming twice."""
     if not MarketTable(connection, interval).exists:
         return {}
-    held = {symbol: each for symbol, each in holdings(connection, interval).items() if selection.includes(symbol)}
+    held = {symbol: each for symbol, each in holdings(connection, interval).items() if symbol in symbols}
     gaps = gaps_of(connection, interval, held)
     found: dict[str, list[Finding]] = {symbol: [] for symbol in held}
     for symbol, finding in broken_bars(connection, f"store.main.{market_table(interval)}", interval.ms):
@@ -52,7 +55,7 @@ def _together(connection: Session, interval: Interval, selection: Selection) -> 
     }
 
 
-def _alone(store: Store, series: Series) -> Checked | BarfeedError:
+def _alone(store: WholeHistory, series: Series) -> Checked | BarfeedError:
     try:
         return Checked(*check_table(store, series))
     except BarfeedError as problem:

@@ -11,8 +11,8 @@ from barfeed.domain.bars import Bar, Pull, Series, Turnover
 from barfeed.domain.errors import UsageError
 from barfeed.domain.rules import TURNOVER_RULES, Asked, Finding, check_pull
 from barfeed.exchange.rest import Conversation, Rest
-from barfeed.store.duckdb import Store, transaction
-from barfeed.store.revisions import WAIVER, Revision, Why, note_let_pass, noted_let_pass
+from barfeed.store.port.whole import WholeHistory
+from barfeed.store.revisions import WAIVER, Revision, Why
 
 
 class Seen(NamedTuple):
@@ -51,7 +51,7 @@ class Seen(NamedTuple):
 class LetPass:
     """One bar of a series, looked at and let pass."""
 
-    def __init__(self, store: Store, rest: Rest, series: Series, max_wait_sec: float) -> None:
+    def __init__(self, store: WholeHistory, rest: Rest, series: Series, max_wait_sec: float) -> None:
         self._store = store
         self._rest = rest
         self._series = series
@@ -75,7 +75,8 @@ class LetPass:
         findings = check_pull(pull, Asked(self._series, 1, now_ms))
         if others := [found for found in findings if found.rule not in TURNOVER_RULES]:
             raise verdict.broken(self._series, others, "such a bar is never let pass; report it if it stays")
-        return Seen(pull, findings, now_ms, self._rest.clock.utc_ms(), self._noted(pull.bars[0]) if findings else None)
+        noted = self._store.noted_let_pass(self._series, pull.bars[0]) if findings else None
+        return Seen(pull, findings, now_ms, self._rest.clock.utc_ms(), noted)
 
     def says_it_again(self, seen: Seen, pause_sec: float) -> bool:
         """Whether the exchange says the very same of it after a pause."""
@@ -86,11 +87,4 @@ class LetPass:
     def note(self, seen: Seen, reason: str) -> Seen:
         """Let it pass from now on; what was seen, with the note of whoever was quicker. Raises `StoreUnusable`."""
         why = Why(seen.seen_at_ms, f"{reason} ({', '.join(seen.rules)})", seen.run)
-        with self._store.session(write=True) as connection, transaction(connection):
-            return seen._replace(noted=note_let_pass(connection, self._series, seen.bar, why))
-
-    def _noted(self, bar: Bar) -> Revision | None:
-        if not self._store.exists():
-            return None
-        with self._store.session(write=False) as connection:
-            return noted_let_pass(connection, self._series, bar)
+        return seen._replace(noted=self._store.note_let_pass(self._series, seen.bar, why))

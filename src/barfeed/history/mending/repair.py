@@ -14,8 +14,10 @@ from barfeed.domain.bars import MINUTE_MS, Bar, Pull, Series
 from barfeed.domain.errors import ContractBroken, StoreEmpty
 from barfeed.domain.rules import Asked, but_let_pass, check_pull
 from barfeed.exchange.rest import Rest
-from barfeed.store.duckdb import Coverage, Store, Table
-from barfeed.store.revisions import Why, is_there, let_pass, overtaken, revised
+from barfeed.store.duckdb import Coverage
+from barfeed.store.port.history import SeriesBars
+from barfeed.store.port.whole import WholeHistory
+from barfeed.store.revisions import Why, overtaken
 
 # The most rows per weight: 500 cost 2.
 PAGE_BARS = 500
@@ -62,7 +64,7 @@ class Mended(NamedTuple):
 class Repair:
     """One repair of a series: `max_wait_sec` is how long each question to the exchange may take."""
 
-    def __init__(self, store: Store, rest: Rest, series: Series, max_wait_sec: float) -> None:
+    def __init__(self, store: WholeHistory, rest: Rest, series: Series, max_wait_sec: float) -> None:
         self._store = store
         self._rest = rest
         self._series = series
@@ -83,10 +85,9 @@ class Repair:
             stored = [bar for bar in table.bars(opens.start) if bar.open_time_ms < opens.stop] if opens else []
         if opens is None:
             raise StoreEmpty(f"{self._series}: the store holds no bar to repair", hint="barfeed run --catch-up")
-        with self._store.session(write=False) as connection:
-            # Where no revision can be kept, none is planned.
-            is_there(connection)
-            self._let_pass = let_pass(connection, self._series)
+        # Where no revision can be kept, none is planned.
+        self._store.expect_audit()
+        self._let_pass = self._store.let_pass(self._series)
         theirs = self._ask(opens, now_ms)
         return Survey(now_ms, self._rest.clock.utc_ms(), opens, differences(opens, stored, theirs))
 
@@ -149,7 +150,7 @@ def within(coverage: Coverage, wanted: Wanted, target_ms: int, step_ms: int) -> 
     return range(first_ms, min(_ceil(to_ms, step_ms), newest_ms + step_ms), step_ms)
 
 
-def expect(store: Store, series: Series, survey: Survey) -> None:
+def expect(store: WholeHistory, series: Series, survey: Survey) -> None:
     """Return where the store can take all that the exchange has; `StoreUnusable` where it refuses a bar."""
     if bars := [each.exchange for each in survey.differences if each.exchange]:
         with store.reading(series) as table:
@@ -184,12 +185,12 @@ def said_again(survey: Survey, again: Collection[Bar]) -> list[Change]:
     return [each.change for each in survey.of_kind("mismatch") if each.change and each.exchange in again]
 
 
-def mend(store: Store, series: Series, survey: Survey, changes: Sequence[Change], reason: str) -> Mended:
+def mend(store: WholeHistory, series: Series, survey: Survey, changes: Sequence[Change], reason: str) -> Mended:
     """Fill what is missing and make the changes, all or nothing; raises as `Repair.apply`."""
     fills = [each.exchange for each in survey.of_kind("missing") if each.exchange]
     if fills or changes:
         why = Why(survey.seen_at_ms, reason, survey.run)
-        with revised(store, series, changes, why) as table:
+        with store.revising(series, changes, why, dry_run=False) as table:
             table.append(fills)
             _prove(series, table, [*fills, *(change.new for change in changes)])
     mended = {*(bar.open_time_ms for bar in fills), *(change.open_time_ms for change in changes)}
@@ -197,7 +198,7 @@ def mend(store: Store, series: Series, survey: Survey, changes: Sequence[Change]
     return Mended(fills, list(changes), left)
 
 
-def _prove(series: Series, table: Table, bars: Sequence[Bar]) -> None:
+def _prove(series: Series, table: SeriesBars, bars: Sequence[Bar]) -> None:
     held = {bar.open_time_ms: bar for bar in table.bars(min(bar.open_time_ms for bar in bars))}
     if any(held.get(bar.open_time_ms) != bar for bar in bars):
         raise overtaken(series)

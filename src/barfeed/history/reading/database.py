@@ -53,9 +53,7 @@ class DatabaseSource:
         if absent := [each for each in span.symbols if each not in newest_ms]:
             raise nothing_of(self, absent, span.interval)
         self._expect_up_to_date(database, span, newest_ms)
-        mirror.put_bars(database, connection, span.interval, span.symbols, from_ms=span.from_ms, to_ms=span.to_ms)
-        if span.as_of_ms is not None:
-            mirror.put_revisions(database, connection)
+        mirror.put_span(database, connection, span)
         return relation(connection, span)
 
     def kinds(self, connection: Session, interval: Interval) -> tuple[Kind, ...]:  # noqa: ARG002 - a file has to be asked
@@ -71,10 +69,10 @@ class DatabaseSource:
 
     def stocks(self, connection: Session) -> list[Stock]:
         """Each market's."""
-        found = {each: mirror.symbols_of(self._asked(), each) for each in Interval}
+        found = {each: sorted(self._server.market(self._asked(), each).symbols()) for each in Interval}
         for interval, symbols in found.items():
             if symbols:
-                mirror.put_bars(self._asked(), connection, interval, symbols)
+                mirror.put_span(self._asked(), connection, Span(tuple(symbols), interval))
         return [Stock(each, f"store.main.{market_table(each)}") for each, symbols in found.items() if symbols]
 
     def revisions(self, connection: Session) -> str | None:

@@ -51,6 +51,14 @@ class MarketBars(Protocol):
         """The newest open_time of each of these that has any bar: looked for in all of them."""
         ...
 
+    def symbols(self) -> set[str]:
+        """Every symbol that has a bar, wherever it stands."""
+        ...
+
+    def coverage(self) -> dict[str, Coverage]:
+        """How many bars each symbol has among the others, the first and the last."""
+        ...
+
     def elsewhere(self) -> set[str]:
         """The names of the tables that hold one series alone: what stands there must not stand here, too."""
         ...

@@ -13,6 +13,7 @@ from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, remark, say
 from barfeed.cli.values.moments import MOMENT
 from barfeed.cli.values.paths import MeantPath
+from barfeed.cli.values.stores import expect_file
 from barfeed.domain import grid
 from barfeed.domain.errors import StoreEmpty, UsageError
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("--kind", "of_kind", default="", help="The rows of this kind of series instead of bars.")
 @click.option("--wide", is_flag=True, help="Beside each bar, what was known of other kinds when it closed.")
 @options_of(
-    "duckdb", "symbol", "interval", "intervals", "lock_timeout_sec", "debug", "plain_decimals",
+    "duckdb", "store", "symbol", "interval", "intervals", "lock_timeout_sec", "debug", "plain_decimals",
     symbols="Many series in one file: all, or names and patterns; with --as-of, what was listed then.",
     kinds="With --wide: which kinds, as klines,open_interest.  [default: all that are stored]",
     json="Print the summary as one line of JSON.",
@@ -56,6 +57,8 @@ def export(
     """Write bars of the store to FILE, a .csv, .csv.gz or .parquet: whole, or not at all."""
     settings = Settings(**values)
     log_to_stderr(settings)
+    if of_kind or wide:
+        expect_file(settings.store, "--kind" if of_kind else "--wide")
     if of_kind:
         if wide or as_of_ms is not None:
             raise UsageError("--kind is the rows as they are stored: it goes without --wide and --as-of")
@@ -70,14 +73,14 @@ def export(
         return
     series = settings.series()
     from barfeed.cli.values.beside import beside  # noqa: PLC0415
+    from barfeed.cli.wiring import open_whole  # noqa: PLC0415
     from barfeed.history.export import Wanted  # noqa: PLC0415
     from barfeed.history.export import export as write  # noqa: PLC0415
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415
-    from barfeed.store.duckdb import Store  # noqa: PLC0415
 
-    store = Store(settings.duckdb, SystemClock(), settings.lock_timeout_sec)
     try:
         kinds = beside(settings.kinds, series.interval, wide=wide)
+        store = open_whole(settings, SystemClock())
         done = write(store, Wanted(series, from_ms, to_ms, as_of_ms, settings.plain_decimals, kinds), file)
     except StoreEmpty as problem:
         raise StoreEmpty(str(problem), hint=problem.hint or f"see what it holds: {sister('status')}") from problem

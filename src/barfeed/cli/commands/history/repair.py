@@ -12,6 +12,7 @@ from barfeed.cli.market.choice import choice
 from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, say
 from barfeed.cli.values.moments import MOMENT
+from barfeed.cli.values.stores import expect_file
 from barfeed.domain import grid
 from barfeed.domain.acceptance import values
 from barfeed.domain.errors import StoreEmpty, Unrepaired, UsageError
@@ -60,9 +61,10 @@ Exit codes:
 @click.option("--yes", is_flag=True, help="Do it without asking.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
 @options_of(
-    "duckdb", "symbol", "interval", "intervals", "weight_budget", "n_recent", "buffer_hours", "base_url",
+    "duckdb", "store", "symbol", "interval", "intervals", "weight_budget", "n_recent", "buffer_hours", "base_url",
     "max_wait_sec", "lock_timeout_sec", "pause_sec", "debug", "spot_url",
     symbols="Mend many series: all that the store holds, or names and patterns of them.",
+    persist_dir="With --store: where servers.json tells which server it was.",
     json="Print what was found and done as one line of JSON instead; needs --yes or --dry-run.",
 )  # fmt: skip
 def repair(
@@ -84,6 +86,7 @@ def repair(
     _refuse_nobody_to_ask(settings, yes=yes, dry_run=dry_run)
     many = choice(settings)
     if of_kinds:
+        expect_file(settings.store, "--kinds")
         if only or let_pass_ms is not None:
             raise UsageError("--only and --let-pass are about bars: they do not go with --kinds")
         from barfeed.cli.kinds.repair import Asked, repair_kinds  # noqa: PLC0415 - as below
@@ -101,7 +104,7 @@ def repair(
         if from_ms is not None or to_ms is not None or only:
             raise UsageError("--let-pass is about one bar: it goes without --from, --to and --only")
         return _let_pass(settings, let_pass_ms, reason, yes=yes, dry_run=dry_run)
-    work, series, found = _look(settings, from_ms, to_ms, only)
+    work, series, found = _look(settings, from_ms, to_ms, only, dry_run=dry_run)
     if not settings.json:
         say(*plan(series, found))
     if dry_run or not found.differences:
@@ -116,7 +119,7 @@ def _let_pass(settings: Settings, open_time_ms: int, reason: str, *, yes: bool, 
     # Imported here: DuckDB alone takes longer to import than --help may take.
     from barfeed.cli.wiring import told_by_its_life, wire_let_pass  # noqa: PLC0415
 
-    work, series = wire_let_pass(settings), settings.series()
+    work, series = wire_let_pass(settings, dry_run=dry_run), settings.series()
     with told_by_its_life(settings, sister("backfill")):
         seen = work.look(open_time_ms)
     if not settings.json:
@@ -174,14 +177,14 @@ def _refuse_nobody_to_ask(settings: Settings, *, yes: bool, dry_run: bool) -> No
 
 
 def _look(
-    settings: Settings, from_ms: int | None, to_ms: int | None, only: str | None
+    settings: Settings, from_ms: int | None, to_ms: int | None, only: str | None, *, dry_run: bool
 ) -> "tuple[Repair, Series, Survey]":
     # Imported here: DuckDB alone takes longer to import than --help may take.
     from barfeed.cli.wiring import told_by_its_life, wire_repair  # noqa: PLC0415
     from barfeed.history.mending.repair import Wanted  # noqa: PLC0415
 
     check_span(from_ms, to_ms)
-    work, window_bars = wire_repair(settings)
+    work, window_bars = wire_repair(settings, dry_run=dry_run)
     with told_by_its_life(settings, sister("backfill")):
         try:
             found = work.survey(Wanted(from_ms, to_ms, window_bars))

@@ -9,13 +9,14 @@ from barfeed.cli.examples import examples
 from barfeed.cli.market.choice import Choice, choice, each_interval
 from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, say
+from barfeed.cli.values.stores import expect_file
 from barfeed.domain import grid
 from barfeed.domain.acceptance import values
-from barfeed.domain.bars import VALUE_COLUMNS, Interval, Series
+from barfeed.domain.bars import VALUE_COLUMNS, Interval
 from barfeed.domain.market.selection import Selection
 
 if TYPE_CHECKING:
-    from barfeed.store.duckdb import Store
+    from barfeed.store.port.whole import WholeHistory
     from barfeed.store.revisions import Revision
 
 EXIT_CODES = """\b
@@ -33,7 +34,7 @@ Exit codes:
 )
 @click.option("--kinds", "of_kinds", default="", help="Those of these kinds of series instead of bars.")
 @options_of(
-    "duckdb", "symbol", "interval", "intervals", "lock_timeout_sec", "debug",
+    "duckdb", "store", "symbol", "interval", "intervals", "lock_timeout_sec", "debug",
     symbols="Those of many series: all, or names and patterns.",
     json="Print one line of JSON instead.",
 )  # fmt: skip
@@ -47,6 +48,8 @@ def revisions(*, of_kinds: str, **options: Any) -> int:
     """
     settings = Settings(**options)
     log_to_stderr(settings)
+    if of_kinds:
+        expect_file(settings.store, "--kinds")
     if many := choice(settings):
         if of_kinds:
             return each_interval(many, lambda interval: _of_kinds(settings, of_kinds, many.selection, interval))
@@ -54,7 +57,7 @@ def revisions(*, of_kinds: str, **options: Any) -> int:
     series = settings.series()
     if of_kinds:
         return _of_kinds(settings, of_kinds, Selection((series.symbol,), (), ()), series.interval)
-    found = _listed(settings, series)
+    found = _store(settings).revisions(series)
     if settings.json:
         names = {"symbol": series.symbol, "interval": str(series.interval)}
         say(json.dumps({"series": names, "revisions": [_facts(each) for each in found]}))
@@ -71,10 +74,7 @@ def _of_kinds(settings: Settings, named: str, selection: Selection, interval: In
 
 def _of_many(settings: Settings, many: Choice, interval: Interval) -> int:
     """All of an interval in the order they were accepted, each with its symbol: of what stands in the audit table."""
-    from barfeed.store.revisions import listed_of_all  # noqa: PLC0415
-
-    with _store(settings).session(write=False) as connection:
-        every = listed_of_all(connection, interval)
+    every = _store(settings).revisions_of_all(interval)
     found = [(symbol, each) for symbol, each in every if many.selection.includes(symbol)]
     series = len({symbol for symbol, _ in found})
     if settings.json:
@@ -86,23 +86,14 @@ def _of_many(settings: Settings, many: Choice, interval: Interval) -> int:
     return 0
 
 
-def _store(settings: Settings) -> "Store":
+def _store(settings: Settings) -> "WholeHistory":
     # Imported here: DuckDB alone takes longer to import than --help may take.
+    from barfeed.cli.wiring import open_whole  # noqa: PLC0415
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415
-    from barfeed.store.duckdb import Store  # noqa: PLC0415
 
-    store = Store(settings.duckdb, SystemClock(), settings.lock_timeout_sec)
-    store.expect_file()
+    store = open_whole(settings, SystemClock())
+    store.expect_there()
     return store
-
-
-def _listed(settings: Settings, series: Series) -> "list[Revision]":
-    from barfeed.store.revisions import listed  # noqa: PLC0415
-
-    store = _store(settings)
-    with store.session(write=False) as connection:
-        store.table(connection, series)
-        return listed(connection, series)
 
 
 def _line(each: "Revision") -> str:

@@ -16,6 +16,7 @@ from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import complain, log_to_stderr, say
 from barfeed.cli.values.addresses import check_address
 from barfeed.cli.values.moments import MOMENT
+from barfeed.cli.values.stores import expect_file
 from barfeed.domain import grid
 from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import BarfeedError, StoreEmpty, UsageError
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from barfeed.exchange.market import HistoryOf
     from barfeed.exchange.paging import RestHistory
     from barfeed.history.verification import Compared, Comparison, Difference, Held, Proven
-    from barfeed.store.duckdb import Store
     from barfeed.store.lake.proof import Proven as ProvenLake
+    from barfeed.store.port.whole import WholeHistory
 
 # How a source's values are called: what REST says is what the exchange says.
 EXCHANGE = "exchange"
@@ -81,8 +82,8 @@ class Report:
 @click.option("--kinds", "of_kinds", default="", help="Prove rows of these kinds of series instead of bars.")
 @click.option("--archive-url", default="https://data.binance.vision", show_default=True, help="The public archive.")
 @options_of(
-    "duckdb", "persist_dir", "dataset", "symbol", "interval", "intervals", "weight_budget", "base_url", "max_wait_sec",
-    "lock_timeout_sec", "debug", "spot_url",
+    "duckdb", "store", "persist_dir", "dataset", "symbol", "interval", "intervals", "weight_budget", "base_url",
+    "max_wait_sec", "lock_timeout_sec", "debug", "spot_url",
     symbols="Prove many series: all that the store holds, or names and patterns of them.",
     lake="Prove this lake, too: each file by its sum, each bar against the store's.",
     json="Print findings and summary as one line of JSON.",
@@ -98,6 +99,7 @@ def verify(
     log_to_stderr(settings)
     _check_span(against, from_ms, to_ms)
     if of_kinds:
+        expect_file(settings.store, "--kinds")
         from barfeed.cli.kinds.verify import verify_kinds  # noqa: PLC0415
         from barfeed.cli.market.verify import Against  # noqa: PLC0415
 
@@ -129,15 +131,15 @@ def _check_span(against: str | None, from_ms: int | None, to_ms: int | None) -> 
         raise UsageError("--from must be before --to")
 
 
-def _store(settings: Settings) -> "Store":
+def _store(settings: Settings) -> "WholeHistory":
     # Imported here: DuckDB alone takes longer to import than --help may take.
+    from barfeed.cli.wiring import open_whole  # noqa: PLC0415
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415
-    from barfeed.store.duckdb import Store  # noqa: PLC0415
 
-    return Store(settings.duckdb, SystemClock(), settings.lock_timeout_sec)
+    return open_whole(settings, SystemClock())
 
 
-def _prove(settings: Settings, store: "Store", series: Series) -> Report:
+def _prove(settings: Settings, store: "WholeHistory", series: Series) -> Report:
     from barfeed.artifacts.writing import slug  # noqa: PLC0415
     from barfeed.history.verification import check_runs, check_table  # noqa: PLC0415
 
@@ -149,7 +151,7 @@ def _prove(settings: Settings, store: "Store", series: Series) -> Report:
     return Report(series, held, findings, check_runs(folder))
 
 
-def proven_lake(settings: Settings, store: "Store", interval: Interval) -> "ProvenLake | None":
+def proven_lake(settings: Settings, store: "WholeHistory", interval: Interval) -> "ProvenLake | None":
     """What there is to say of the lake's table of an interval; None where no lake is meant."""
     from barfeed.cli.wiring import open_lake  # noqa: PLC0415
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415
@@ -157,12 +159,14 @@ def proven_lake(settings: Settings, store: "Store", interval: Interval) -> "Prov
     lake = open_lake(settings, SystemClock())
     if lake is None:
         return None
+    # A database is refused beside a lake.
+    assert store.file
     from barfeed.store.lake.proof import prove  # noqa: PLC0415 - most have none
 
-    return prove(store, lake.table(interval), interval)
+    return prove(store.file, lake.table(interval), interval)
 
 
-def compare(store: "Store", report: Report, whom: "Whom", bounds: tuple[int | None, int | None]) -> None:
+def compare(store: "WholeHistory", report: Report, whom: "Whom", bounds: tuple[int | None, int | None]) -> None:
     """Compare the stored bars of the span with a source, and ask the exchange about those that differ."""
     from barfeed.history.verification import Comparison, asked_span  # noqa: PLC0415
 

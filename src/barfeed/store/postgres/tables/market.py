@@ -58,8 +58,18 @@ SELECT symbol, count(*) FILTER (WHERE {ms_of("timestamp")} %% %s = 0),
        bool_and({_SOUND} AND least({", ".join(PRICE_COLUMNS)}) > 0)
 FROM {{table}} WHERE timestamp BETWEEN {MS.format("%s")} AND {MS.format("%s")} GROUP BY symbol
 """
-_COVERAGE = f"""
-SELECT count(*), {ms_of("min(timestamp)")}, {ms_of("max(timestamp)")} FROM {{table}} WHERE symbol = %s
+_COVERAGE = f"SELECT count(*), {ms_of('min(timestamp)')}, {ms_of('max(timestamp)')} FROM {{table}}"
+_COVERAGE_OF = f"{_COVERAGE} WHERE symbol = %s"
+_COVERAGE_OF_EACH = f"{_COVERAGE.replace('SELECT ', 'SELECT symbol, ', 1)} GROUP BY symbol"
+# Each is found in the key behind the one before, however many bars there are.
+_SYMBOLS = """
+WITH RECURSIVE found AS (
+  (SELECT min(symbol) AS symbol FROM {table})
+  UNION ALL
+  SELECT (SELECT min(next.symbol) FROM {table} AS next WHERE next.symbol > found.symbol)
+  FROM found WHERE found.symbol IS NOT NULL
+)
+SELECT symbol FROM found WHERE symbol IS NOT NULL
 """
 _SEEN = f"""
 SELECT symbol, status, contract_type, {ms_of("onboard")}, {ms_of("delivery")}, quote, tick, {ms_of("seen_at")}
@@ -112,9 +122,17 @@ class MarketTable:
         """The newest open_time of each of these that has any bar."""
         return dict(self._query(_NEWEST_OF, [list(symbols)])) if symbols else {}
 
-    def coverage(self, symbol: str) -> Coverage:
+    def symbols(self) -> set[str]:
+        """Every symbol that has a bar."""
+        return {symbol for (symbol,) in self._query(_SYMBOLS, [])}
+
+    def coverage(self) -> dict[str, Coverage]:
+        """How many bars each symbol has, the first and the last."""
+        return {symbol: Coverage(*facts) for symbol, *facts in self._query(_COVERAGE_OF_EACH, [])}
+
+    def coverage_of(self, symbol: str) -> Coverage:
         """How many bars a symbol has, its first and its last."""
-        return Coverage(*self._query(_COVERAGE, [symbol])[0])
+        return Coverage(*self._query(_COVERAGE_OF, [symbol])[0])
 
     def elsewhere(self) -> set[str]:
         """None: here one series stands among all the others."""

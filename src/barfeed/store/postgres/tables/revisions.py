@@ -10,7 +10,7 @@ from barfeed.domain.bars import VALUE_COLUMNS, Bar, Interval, Series
 from barfeed.store.postgres.link.connection import Connection
 from barfeed.store.postgres.tables.schema import SCHEMA
 from barfeed.store.postgres.tables.words import MS, ms_of
-from barfeed.store.revisions import Revision, Why
+from barfeed.store.revisions import Revision, Why, note_of
 
 _TABLE = f"{SCHEMA}.ohlcv_revisions"
 _CHANGES = f"""
@@ -41,6 +41,12 @@ _UPDATE = f"""
 UPDATE {{bars}} AS bar SET {", ".join(f"{name} = change.new_{name}" for name in VALUE_COLUMNS)}
 FROM {_CHANGES} WHERE {_IS_MEANT} AND {_UNCHANGED}
 """
+# It has no old version. Two that note the same bar note it once: who is second waits, and finds it.
+_ALONE = "SELECT pg_advisory_xact_lock(7236227131906)"
+_NOTE_LET_PASS = f"""
+INSERT INTO {_TABLE} (series, timestamp, {", ".join(f"new_{name}" for name in VALUE_COLUMNS)}, seen_at, reason, run)
+VALUES (%s, {MS.format("%s")}, {", ".join(["%s"] * len(VALUE_COLUMNS))}, {MS.format("%s")}, %s, %s)
+"""
 _LIST = f"""
 SELECT series, {ms_of("bar.timestamp")}, {
     ", ".join(f"coalesce(bar.{side}_{name}, 'NaN')" for side in ("old", "new") for name in VALUE_COLUMNS)
@@ -64,6 +70,15 @@ def revise(connection: Connection, table: str, series: Series, changes: Sequence
 def let_pass(connection: Connection, series: Series) -> list[Bar]:
     """The bars of the series that were let pass."""
     return [each.change.new for each in listed(connection, series) if each.is_let_pass]
+
+
+def note_let_pass(connection: Connection, series: Series, bar: Bar, why: Why) -> Revision | None:
+    """Let a bar with these very values pass from now on; the note of whoever was quicker, and then none is made."""
+    connection.execute(_ALONE)
+    if noted := note_of(bar, listed(connection, series)):
+        return noted
+    connection.execute(_NOTE_LET_PASS, [str(series), *bar, why.seen_at_ms, why.reason, why.run])
+    return None
 
 
 def listed(connection: Connection, series: Series) -> list[Revision]:

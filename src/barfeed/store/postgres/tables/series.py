@@ -16,7 +16,7 @@ class SeriesTable:
 
     def coverage(self) -> Coverage:
         """How many there are, the first and the last."""
-        return self._market.coverage(self._symbol)
+        return self._market.coverage_of(self._symbol)
 
     def bars(self, from_ms: int) -> list[Bar]:
         """The bars that open at `from_ms` (ms) or later, ascending; a stored NULL comes as NaN."""

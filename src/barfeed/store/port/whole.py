@@ -1,0 +1,67 @@
+"""What the commands of history need of a store besides what the feed does: all of it, proven, mended and filled.
+
+What they ask is asked of DuckDB, wherever the bars stand: a file is attached, of a database a part is copied into
+memory. Everything raises `StoreUnusable`, and nothing else, for what is wrong with it.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from barfeed.domain.bars import Bar, Interval, Series
+from barfeed.domain.errors import StoreUnusable
+from barfeed.store.duckdb import Session, Table
+from barfeed.store.place import Span
+from barfeed.store.port.history import History
+from barfeed.store.revisions import Revision, Why
+
+
+class WholeHistory(History, Protocol):
+    """A store, all of it."""
+
+    def expect_there(self) -> None:
+        """Return where there is a store, for those who only look."""
+        ...
+
+    def looking_at(self, span: Span) -> AbstractContextManager[Session]:
+        """A DuckDB to ask about a span, whose bars stand in the tables of the store that is attached as `store`.
+
+        As of a moment, what was revised stands there, too; so does whatever else a file has.
+        """
+        ...
+
+    def looking_at_one(self, span: Span) -> AbstractContextManager[Session]:
+        """The same of one symbol, be there any bar of it or none."""
+        ...
+
+    def portions(self, interval: Interval, symbols: Sequence[str]) -> Iterator[Sequence[str]]:
+        """The symbols in their order, as many together as can be looked at together."""
+        ...
+
+    def table(self, connection: Session, series: Series) -> Table:
+        """The series' table where it is looked at; `StoreUnusable` where it has another shape."""
+        ...
+
+    def readable(self, connection: Session, series: Series) -> tuple[Table, StoreUnusable | None]:
+        """The same to look at, though no bar can be appended: then with the reason."""
+        ...
+
+    def expect_audit(self) -> None:
+        """Return where bars can be changed: both versions of one are kept."""
+        ...
+
+    def revisions(self, series: Series) -> list[Revision]:
+        """Every revision of the series, in the order they were accepted."""
+        ...
+
+    def revisions_of_all(self, interval: Interval) -> list[tuple[str, Revision]]:
+        """Every revision at an interval and whose it is, in the order they were accepted."""
+        ...
+
+    def noted_let_pass(self, series: Series, bar: Bar) -> Revision | None:
+        """The first note by which a bar with these very values is let pass."""
+        ...
+
+    def note_let_pass(self, series: Series, bar: Bar, why: Why) -> Revision | None:
+        """Let a bar with these very values pass from now on; the note of whoever was quicker."""
+        ...

@@ -1,0 +1,102 @@
+"""A database as the commands of history use it: looked at as a DuckDB store in memory, mended, filled."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import duckdb
+
+from barfeed.domain.bars import Bar, Interval, Series
+from barfeed.domain.errors import StoreUnusable
+from barfeed.store.duckdb import Session, Table, heard
+from barfeed.store.place import Span
+from barfeed.store.postgres.server import Server
+from barfeed.store.postgres.tables import mirror, revisions
+from barfeed.store.revisions import Revision, Why, note_of
+
+# Of so many bars a copy in memory takes some hundred MB.
+_BARS_AT_ONCE = 2_000_000
+
+
+class WholeServer(Server):
+    """A database, all of it."""
+
+    def expect_there(self) -> None:
+        """Return: whether it is there, the first question tells."""
+
+    @contextmanager
+    def looking_at(self, span: Span) -> Iterator[Session]:
+        """The bars of a span, copied as of one moment; the database is asked no more."""
+        with self._copy() as memory:
+            with self.session(write=False) as connection:
+                mirror.put_span(connection, memory, span)
+            yield memory
+
+    @contextmanager
+    def looking_at_one(self, span: Span) -> Iterator[Session]:
+        """The same of one symbol, in a table of its own."""
+        with self._copy() as memory:
+            with self.session(write=False) as connection:
+                mirror.put_span(connection, memory, span, is_alone=True)
+            yield memory
+
+    def portions(self, interval: Interval, symbols: Sequence[str]) -> Iterator[Sequence[str]]:
+        """So many together that their bars have room in memory."""
+        with self.reading_market(interval) as table:
+            held = table.coverage()
+        portion: list[str] = []
+        bars = 0
+        for symbol in symbols:
+            own = held[symbol].rows if symbol in held else 0
+            if portion and bars + own > _BARS_AT_ONCE:
+                yield portion
+                portion, bars = [], 0
+            portion.append(symbol)
+            bars += own
+        if portion:
+            yield portion
+
+    def table(self, connection: Session, series: Series) -> Table:
+        """The table that `looking_at_one` made."""
+        return Table(connection, series, exists=True)
+
+    def readable(self, connection: Session, series: Series) -> tuple[Table, None]:
+        """The same: the schema is ours, and takes every bar."""
+        return self.table(connection, series), None
+
+    def expect_audit(self) -> None:
+        """Return: the schema has the table of both versions."""
+
+    def revisions(self, series: Series) -> list[Revision]:
+        """Every revision of the series, in the order they were accepted."""
+        with self.session(write=False) as connection:
+            return revisions.listed(connection, series)
+
+    def revisions_of_all(self, interval: Interval) -> list[tuple[str, Revision]]:
+        """Every revision at an interval and whose it is, in the order they were accepted."""
+        with self.session(write=False) as connection:
+            return revisions.listed_of_all(connection, interval)
+
+    def noted_let_pass(self, series: Series, bar: Bar) -> Revision | None:
+        """The first note by which a bar with these very values is let pass."""
+        return note_of(bar, self.revisions(series))
+
+    def note_let_pass(self, series: Series, bar: Bar, why: Why) -> Revision | None:
+        """Let a bar with these very values pass from now on; the note of whoever was quicker."""
+        with self.session(write=True) as connection:
+            return revisions.note_let_pass(connection, series, bar, why)
+
+    @contextmanager
+    def _copy(self) -> Iterator[Session]:
+        """An empty store in DuckDB's memory."""
+        try:
+            with heard(), mirror.opened(self.beside()) as memory:
+                yield memory
+        except duckdb.Error as problem:
+            raise self._not_copied(problem) from problem
+
+    def _not_copied(self, problem: duckdb.Error) -> StoreUnusable:
+        if isinstance(problem, duckdb.OutOfMemoryException):
+            said = "there is too little memory for a copy of its bars"
+            return StoreUnusable(f"{self.name}: {said}", hint="give the process more memory, or ask for less")
+        said = f"DuckDB failed on a copy of its bars ({type(problem).__name__})"
+        return StoreUnusable(f"{self.name}: {said}", hint="run it again with --debug, and report it if it stays")
