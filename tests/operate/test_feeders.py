@@ -50,7 +50,7 @@ def test_the_worst_comes_first_and_how_it_is_forgotten_is_sql() -> None:
     assert told[-1].lag_ms == 30_000
 
 
-def test_all_is_not_well_where_one_of_those_who_feed_is_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_is_not_well_where_one_of_those_who_feed_is_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("barfeed.cli.commands.operate.status._WAIT_SEC", 0.1)
     address, now_ms = new_market(), SystemClock().utc_ms()
     newest_ms = now_ms - now_ms % hours(1) - hours(1)
@@ -58,7 +58,7 @@ def test_all_is_not_well_where_one_of_those_who_feed_is_behind(monkeypatch: pyte
         insert = "INSERT INTO barfeed.ohlcv_1h (symbol, timestamp, open, high, low, close, volume)"
         connection.execute(f"{insert} SELECT 'BTCUSDT', to_timestamp(%s) AT TIME ZONE 'UTC', 1, 1, 1, 1, 1",
                            [newest_ms / 1000])  # fmt: skip
-    with closing(Server(address, SystemClock(), 0.0, Path("/nowhere/servers.json"))) as server:
+    with closing(Server(address, SystemClock(), 0.0, tmp_path / "servers.json")) as server:
         server.note_feeder(feeder("db-a", newest_ms, pass_ms=now_ms))
         server.note_feeder(feeder("db-b", newest_ms - hours(8), pass_ms=now_ms - hours(8)))
     nobody_asked = ("--store", address, "--base-url", "http://127.0.0.1:1")

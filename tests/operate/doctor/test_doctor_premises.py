@@ -152,10 +152,12 @@ def test_every_line_is_in_the_docs_with_its_fix() -> None:
     names = {
         "exchange", "clock", "proxy", "tls", "stream", "symbol", "store", "locks", "key", "table", "constraints",
         "revisions", "newest bar", "window", "last cycle", "trades", "folder", "space", "scheduler", "extra",
+        "database", "server clock", "server", "standby", "schema", "rights", "feeders",
     }  # fmt: skip
     assert set(re.findall(r"^\| `([a-z ]+)` \|", PAGE, re.MULTILINE)) == names
     source = "".join(
-        (ROOT / "src" / "barfeed" / "operate" / "doctor" / name).read_text() for name in ("examination.py", "checks.py")
+        (ROOT / "src" / "barfeed" / "operate" / "doctor" / name).read_text()
+        for name in ("examination.py", "checks.py", "database.py")
     )
     named = set(re.findall(r'Check\(f?"([a-z ]+?)(?: \{[a-z]+\})?"', source)) | {"clock", "tls", "stream", "folder"}
     assert named == names

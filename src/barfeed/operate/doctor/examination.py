@@ -6,7 +6,7 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from barfeed.artifacts import reading
 from barfeed.artifacts.reading import Folder
@@ -30,6 +30,10 @@ from barfeed.operate.doctor.market import Market
 from barfeed.store.duckdb import Store
 from barfeed.store.own.constraints import further
 from barfeed.store.own.readers import oldest_reader, read_whole
+
+if TYPE_CHECKING:
+    # Only for the types: most feeds have a file.
+    from barfeed.operate.doctor.database import Database
 
 # All in all at most ten seconds, with the start of Python.
 LIMIT_SEC = 8.5
@@ -76,6 +80,8 @@ class Patient(NamedTuple):
     commands: Commands
     # Many series instead of the one.
     market: Market | None = None
+    # Its address, instead of the file.
+    database: str = ""
 
 
 def examine(patient: Patient, clock: Clock) -> list[Check]:
@@ -112,9 +118,11 @@ def _looks(patient: Patient, clock: Clock, time: "Future[ExchangeTime]", now: "F
 def _of_series_or_market(
     patient: Patient, clock: Clock, time: "Future[ExchangeTime]", now: "Future[Life | None]"
 ) -> dict[str, Look]:
-    if many := patient.market:
-        return {"market": lambda: _market(patient, many, clock, time), "locks": lambda: _locks(patient)}
     exchange = Exchange(lambda: _now_ms(clock, time), now, lambda: _talk(patient, clock))
+    if patient.database:
+        return _of_database(patient, clock, exchange)
+    if many := patient.market:
+        return {"market": lambda: _market(patient, many, exchange), "locks": lambda: _locks(patient)}
     return {
         "symbol": lambda: [checks.symbol(patient.series, now.result())],
         "store": lambda: _store(patient, exchange),
@@ -123,11 +131,47 @@ def _of_series_or_market(
     }
 
 
-def _market(patient: Patient, many: Market, clock: Clock, time: "Future[ExchangeTime]") -> list[Check]:
-    listings = _started(lambda: _talk(patient, clock).listings(_ANSWER_SEC))
-    asked = market_doctor.Asked(lambda: _now_ms(clock, time), listings.result)
+def _of_database(patient: Patient, clock: Clock, exchange: "Exchange") -> dict[str, Look]:
+    if any(each is None for each in host.versions(patient.extras["postgres"][0]).values()):
+        # The line of its extra tells what lacks.
+        return {}
+    from barfeed.operate.doctor import database  # noqa: PLC0415 - most feeds have a file
+
+    at = database.Database(
+        patient.database, patient.persist_dir, patient.commands.catch_up, patient.max_skew_sec, clock
+    )
+    if many := patient.market:
+        return {"database": lambda: _database(at, exchange, lambda: database.market_of(at, many, _asked(exchange)))}
+    return {
+        "symbol": lambda: [checks.symbol(patient.series, exchange.life.result())],
+        "database": lambda: _database(at, exchange, lambda: _of_one(patient, at, exchange)),
+        "last cycle": lambda: _last_cycle(patient),
+    }
+
+
+def _database(at: "Database", exchange: "Exchange", bars: Look) -> list[Check]:
+    """The server and the tables, and the bars where they can be read."""
+    from barfeed.operate.doctor import database  # noqa: PLC0415 - as above
+
+    told = database.look_at(at, exchange.now_ms)
+    return [*told, *bars()] if database.can_be_read(told) else told
+
+
+def _of_one(patient: Patient, at: "Database", exchange: "Exchange") -> list[Check]:
+    from barfeed.operate.doctor import database  # noqa: PLC0415 - as above
+
+    bars = database.bars_of(at, patient.series, patient.window_bars)
+    return [_newest(patient, bars, exchange), _window(patient, bars, exchange)]
+
+
+def _market(patient: Patient, many: Market, exchange: "Exchange") -> list[Check]:
+    asked = _asked(exchange)
     found = [market_doctor.look_at(patient.store, patient.persist_dir, many, each, asked) for each in many.intervals]
     return [check for each in found for check in each]
+
+
+def _asked(exchange: "Exchange") -> market_doctor.Asked:
+    return market_doctor.Asked(exchange.now_ms, _started(lambda: exchange.talk().listings(_ANSWER_SEC)).result)
 
 
 def _started(do: Callable[[], _Value]) -> "Future[_Value]":

@@ -45,8 +45,24 @@ def look_at(store: Store, root: Path, asked_of: Market, interval: Interval, aske
     if not store.exists():
         return [Check(name, "bad", f"{store.path} does not exist", f"start it: {asked_of.catch_up}")]
     stock = market.look(store, interval, asked_of.selection)
+    condition = _judged(stock, root, asked_of, interval, asked)
+    return [
+        _table(store, stock, interval),
+        *_bars(name, condition, asked_of),
+        *kinds(store, interval, condition.symbols.keys(), asked.now_ms()),
+        _last_pass(name, condition, asked_of),
+    ]
+
+
+def of_stock(stock: Stock, root: Path, asked_of: Market, interval: Interval, asked: Asked) -> list[Check]:
+    """The bars of one interval, wherever they are stored, by what the exchange lists, and the last pass."""
+    name, condition = f"market {interval}", _judged(stock, root, asked_of, interval, asked)
+    return [*_bars(name, condition, asked_of), _last_pass(name, condition, asked_of)]
+
+
+def _judged(stock: Stock, root: Path, asked_of: Market, interval: Interval, asked: Asked) -> Condition:
     now_ms = asked.now_ms()
-    condition = market.judge(
+    return market.judge(
         interval,
         asked_of.selection,
         _as_listed(stock, asked, now_ms),
@@ -54,12 +70,6 @@ def look_at(store: Store, root: Path, asked_of: Market, interval: Interval, aske
         now_ms=now_ms,
         window_bars=grid.inference_bars(asked_of.buffer_hours, interval.ms),
     )
-    return [
-        _table(store, stock, interval),
-        *_bars(name, condition, asked_of),
-        *kinds(store, interval, condition.symbols.keys(), now_ms),
-        _last_pass(name, condition, asked_of),
-    ]
 
 
 def kinds(store: Store, interval: Interval, symbols: Collection[str], now_ms: int) -> list[Check]:

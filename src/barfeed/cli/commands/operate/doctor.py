@@ -17,6 +17,7 @@ from barfeed.cli.market.choice import choice
 from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, say
 from barfeed.cli.values.addresses import check_address
+from barfeed.cli.values.stores import meant_database
 from barfeed.domain import grid
 from barfeed.domain.errors import UsageError
 
@@ -49,6 +50,7 @@ _PLAIN_MARKS = {"good": "ok  ", "note": "note", "bad": "BAD "}
 @options_of(
     "duckdb", "persist_dir", "buffer_hours", "symbol", "interval", "intervals", "base_url", "max_skew_sec", "stream",
     "stream_url", "alert", "metrics_file", "listen", "debug",
+    store="Check a feed of a PostgreSQL database instead.",
     symbols="Check a feed of many series: all, or names and patterns.",
     json="Print everything as one line of JSON.",
 )  # fmt: skip
@@ -81,7 +83,7 @@ def _patient(settings: Settings) -> "Patient":
     from barfeed.operate.doctor.examination import Commands, Patient  # noqa: PLC0415
     from barfeed.store.duckdb import Store  # noqa: PLC0415
 
-    series = settings.series()
+    series, database = settings.series(), meant_database(settings.store)
     if settings.stream:
         # A stream is at an address like any other, but for the scheme.
         check_address("--stream-url", settings.stream_url.replace("ws", "http", 1))
@@ -90,7 +92,7 @@ def _patient(settings: Settings) -> "Patient":
         window_bars=grid.inference_bars(settings.buffer_hours, series.interval.ms),
         store=Store(settings.duckdb, SystemClock(), _LOCK_SEC),
         persist_dir=settings.persist_dir,
-        made=[settings.persist_dir, settings.duckdb.parent],
+        made=[settings.persist_dir, *([] if database else [settings.duckdb.parent])],
         metrics_folder=settings.metrics_file.parent if settings.metrics_file else None,
         base_url=settings.base_url,
         stream_url=settings.stream_url if settings.stream else "",
@@ -105,6 +107,7 @@ def _patient(settings: Settings) -> "Patient":
             prune=sister("prune", "--keep-days", "90"),
         ),
         market=_market(settings),
+        database=database,
     )
 
 
@@ -124,6 +127,7 @@ def _wanting(settings: Settings) -> dict[str, Sequence[str]]:
     return {
         "alerts": ["--alert"] if settings.alert else [],
         "market": ["--symbols"] if choice(settings) else [],
+        "postgres": ["--store"] if meant_database(settings.store) else [],
         "metrics": [flag for flag, value in metrics.items() if value],
         "socks": _socks_proxy(settings),
     }

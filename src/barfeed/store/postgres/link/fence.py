@@ -42,17 +42,20 @@ class Fence:
         self._known: Identity | None = None
 
     def expect(self, found: Identity | None) -> None:
-        """Return for the server of before, or one promoted since; `StoreUnusable` for any other."""
+        """Return for the server of before, or one promoted since, which is remembered; `StoreUnusable` for another."""
+        if found and self.is_news(found):
+            self._known = found
+            self._write(found)
+
+    def is_news(self, found: Identity) -> bool:
+        """Whether there is something to remember; raises as `expect`."""
         known = self._known or self._read()
-        if found is None or found == known:
-            return
         if known and found.system != known.system:
             raise self._refused(f"is another server than before: its system identifier is {found.system}", known.system)
         if known and found.timeline < known.timeline:
             old = f"is an old primary that came back: its timeline is {found.timeline}"
             raise self._refused(old, f"{known.timeline} or later")
-        self._known = found
-        self._write(found)
+        return found != known
 
     def _refused(self, what: str, expected: str) -> StoreUnusable:
         return StoreUnusable(
