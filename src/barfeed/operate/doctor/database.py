@@ -197,7 +197,7 @@ def _stock(asked_of: Database, many: Market, interval: Interval, now_ms: int) ->
 def bars_of(asked_of: Database, series: Series, window_bars: int) -> Bars:
     """What there is of a series; where bars are missing, in its newest window alone."""
     with closing(Server(asked_of.address, asked_of.clock, 0.0)) as server, server.session(write=False) as connection:
-        held = server.market(connection, series.interval).coverage(series.symbol)
+        held = server.market(connection, series.interval).coverage_of(series.symbol)
         if held.last_ms is None or held.first_ms is None:
             return Bars(held, (), 0)
         from_ms = max(held.first_ms, grid.window_start(held.last_ms, window_bars, series.interval.ms))
