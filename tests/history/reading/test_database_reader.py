@@ -71,6 +71,8 @@ QUESTIONS: dict[str, Callable[[Reader], Any]] = {
     "candles": lambda db: db.candles("BTCUSDC", every_ms=hours(4), start="2026-03-01"),
     "a window": lambda db: db.window("BTCUSDT"),
     "gaps": lambda db: db.gaps(),
+    "gaps of one": lambda db: db.gaps("BTCUSDC", "1h"),
+    "no gaps": lambda db: db.gaps("ETHUSDT"),
     "revisions": lambda db: db.revisions(),
     "no revisions": lambda db: db.revisions("ETHUSDT"),
     "symbols": lambda db: db.symbols(),

@@ -10,16 +10,18 @@ from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import StoreUnusable, UsageError
 from barfeed.domain.kinds.kind import Kind
 from barfeed.domain.verdict import Remedies
-from barfeed.history.reading.source import Stock, nothing_of
+from barfeed.history.reading import questions
+from barfeed.history.reading.rows import CoverageRow, GapRow
+from barfeed.history.reading.source import nothing_of
 from barfeed.history.reading.span import relation
 from barfeed.machine.clock import SystemClock
 from barfeed.store import revisions
-from barfeed.store.duckdb import Session
+from barfeed.store.duckdb import Coverage, Session
 from barfeed.store.market import MEMBERSHIP
-from barfeed.store.place import Span, market_table
+from barfeed.store.place import Span
 from barfeed.store.postgres.link.connection import Connection
 from barfeed.store.postgres.server import Server, lag_of
-from barfeed.store.postgres.tables import mirror
+from barfeed.store.postgres.tables import gaps, mirror
 
 
 class DatabaseSource:
@@ -67,13 +69,28 @@ class DatabaseSource:
     def _bars_alone(self) -> UsageError:
         return UsageError(f"{self} holds bars alone: other kinds are kept in a DuckDB file", hint="open that file")
 
-    def stocks(self, connection: Session) -> list[Stock]:
-        """Each market's."""
-        found = {each: sorted(self._server.market(self._asked(), each).symbols()) for each in Interval}
-        for interval, symbols in found.items():
-            if symbols:
-                mirror.put_span(self._asked(), connection, Span(tuple(symbols), interval))
-        return [Stock(each, f"store.main.{market_table(each)}") for each, symbols in found.items() if symbols]
+    def coverage(self, connection: Session) -> str:
+        """Counted there."""
+        rows = [
+            (symbol, str(interval), *held)
+            for interval in Interval
+            for symbol, held in self._server.market(self._asked(), interval).coverage().items()
+        ]
+        return questions.told(connection, CoverageRow, rows)
+
+    def gaps(self, connection: Session, symbol: str | None, interval: str | None) -> str:
+        """Found there."""
+        rows = [
+            (each, str(step), gap.first_ms, gap.last_ms, gap.bars)
+            for step in ([Interval(interval)] if interval else Interval)
+            for each, found in gaps.missing(self._asked(), step, self._covered(step, symbol)).items()
+            for gap in found
+        ]
+        return questions.told(connection, GapRow, rows)
+
+    def _covered(self, interval: Interval, symbol: str | None) -> dict[str, Coverage]:
+        market = self._server.market(self._asked(), interval)
+        return market.coverage() if symbol is None else {symbol: market.coverage_of(symbol)}
 
     def revisions(self, connection: Session) -> str | None:
         """The table of them, where there is any."""

@@ -12,7 +12,9 @@ from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import StoreUnusable, UsageError
 from barfeed.domain.kinds.kind import Kind
 from barfeed.domain.verdict import Remedies
-from barfeed.history.reading.source import Stock, nothing_of
+from barfeed.history.reading import questions
+from barfeed.history.reading.questions import Stock
+from barfeed.history.reading.source import nothing_of
 from barfeed.history.reading.span import SYMBOL_COLUMNS, days_of, within
 from barfeed.machine.clock import SystemClock
 from barfeed.store.duckdb import Session, Store
@@ -92,7 +94,15 @@ class LakeSource:
         """Raises `UsageError` likewise."""
         raise self._only_now("other kinds of series")
 
-    def stocks(self, connection: Session) -> list[Stock]:  # noqa: ARG002 - a store has to be asked
+    def coverage(self, connection: Session) -> str:  # noqa: ARG002 - a store has to be asked
+        """Of every day."""
+        return questions.coverage(self._stocks())
+
+    def gaps(self, connection: Session, symbol: str | None, interval: str | None) -> str:  # noqa: ARG002 - likewise
+        """Of every day."""
+        return questions.only(questions.gaps(self._stocks()), symbol, interval)
+
+    def _stocks(self) -> list[Stock]:
         """Each interval's days."""
         found = ((each, self._relation(each)) for each in Interval)
         return [Stock(interval, relation) for interval, relation in found if relation]

@@ -6,9 +6,9 @@ import typing
 from collections.abc import Sequence
 from datetime import datetime
 
-from barfeed.domain.bars import VALUE_COLUMNS
+from barfeed.domain.bars import VALUE_COLUMNS, Interval
 from barfeed.history.reading.rows import CoverageRow, GapRow
-from barfeed.history.reading.source import Stock
+from barfeed.store.duckdb import Session
 
 _COVERAGE = """
 SELECT symbol, '{interval}' AS interval, count(*) AS bars, min(timestamp) AS first, max(timestamp) AS last
@@ -44,7 +44,15 @@ _LISTED = """
 SELECT DISTINCT ON (symbol) symbol, status, contract_type, quote, onboard, delivery, tick, seen_at
 FROM {table} WHERE {until} ORDER BY symbol, seen_at DESC
 """
+_UNNESTED = ("unnest(?::{kind}[]) AS {name}", "make_timestamp_ms(unnest(?::BIGINT[])) AS {name}")
 _TYPES = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", datetime: "TIMESTAMP"}
+
+
+class Stock(typing.NamedTuple):
+    """All the bars of one interval, or those of one symbol: a relation with a symbol and the columns of a CSV."""
+
+    interval: Interval
+    relation: str
 
 
 def candles(bars: str, step_ms: int, origin_ms: int) -> str:
@@ -76,8 +84,21 @@ def listed(table: str, as_of_ms: int | None) -> str:
 
 def nothing(row: type[tuple[object, ...]]) -> str:
     """No row of that type."""
-    kinds = {name: (typing.get_args(kind) or (kind,))[0] for name, kind in typing.get_type_hints(row).items()}
-    return f"SELECT {', '.join(f'NULL::{_TYPES[kind]} AS {name}' for name, kind in kinds.items())} WHERE false"
+    return f"SELECT {', '.join(f'NULL::{_TYPES[kind]} AS {name}' for name, kind in _kinds(row).items())} WHERE false"
+
+
+def told(connection: Session, row: type[tuple[object, ...]], rows: Sequence[Sequence[object]]) -> str:
+    """Rows of that type that somebody else answered, moments in ms, put into the attached store."""
+    table, kinds = f"store.main.{row.__name__}", _kinds(row)
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in kinds]
+    cells = [_UNNESTED[kind is datetime].format(kind=_TYPES[kind], name=name) for name, kind in kinds.items()]
+    connection.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT {', '.join(cells)}", columns)
+    return f"SELECT * FROM {table} ORDER BY ALL"
+
+
+def _kinds(row: type[tuple[object, ...]]) -> dict[str, type]:
+    """Each column, and of what it is where it is anything."""
+    return {name: (typing.get_args(kind) or (kind,))[0] for name, kind in typing.get_type_hints(row).items()}
 
 
 def only(query: str, symbol: str | None, interval: str | None) -> str:

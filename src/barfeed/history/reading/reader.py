@@ -171,19 +171,13 @@ class Reader:
 
     def coverage(self) -> Table[CoverageRow]:
         """Every series that is stored: symbol, interval, bars, first and last open time."""
-        return self._table(
-            lambda connection: questions.coverage(self._source.stocks(connection)), CoverageRow, "coverage"
-        )
+        return self._table(self._source.coverage, CoverageRow, "coverage")
 
     def gaps(self, symbol: str | None = None, interval: str | None = None) -> Table[GapRow]:
         """Where bars are missing between two that are stored: symbol, interval, first, last, bars."""
         with _told_in_python():
             about = _about(symbol, interval)
-
-        def query(connection: Session) -> str:
-            return questions.only(questions.gaps(self._source.stocks(connection)), *about)
-
-        return self._table(query, GapRow, "gaps")
+        return self._table(lambda connection: self._source.gaps(connection, *about), GapRow, "gaps")
 
     def revisions(self, symbol: str | None = None, interval: str | None = None) -> Table[RevisionRow]:
         """Every stored bar that was ever changed, both versions, when, why and by which run; oldest change first."""

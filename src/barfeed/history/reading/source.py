@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import StoreEmpty
 from barfeed.domain.kinds.kind import Kind
 from barfeed.domain.verdict import Remedies
+from barfeed.history.reading import questions
+from barfeed.history.reading.questions import Stock
 from barfeed.history.reading.span import relation
 from barfeed.history.reading.wide import every_kind
 from barfeed.machine.clock import SystemClock
@@ -23,13 +25,6 @@ from barfeed.store.place import Span
 
 # A process has the lock on a file once, and gives it back with the first of two that let go of the file.
 _turns: defaultdict[Path, Lock] = defaultdict(Lock)
-
-
-class Stock(NamedTuple):
-    """All the bars of one interval, or those of one symbol: a relation with a symbol and the columns of a CSV."""
-
-    interval: Interval
-    relation: str
 
 
 class Source(Protocol):
@@ -51,8 +46,12 @@ class Source(Protocol):
         """The bars of a span with what was known of these kinds beside each, as a relation; raises as `bars`."""
         ...
 
-    def stocks(self, connection: Session) -> list[Stock]:
-        """Everything that is held."""
+    def coverage(self, connection: Session) -> str:
+        """How many bars of each series are held, from when to when, as a query of `CoverageRow`."""
+        ...
+
+    def gaps(self, connection: Session, symbol: str | None, interval: str | None) -> str:
+        """Where bars are missing between two of a series, of all or of those that are meant, as a query of `GapRow`."""
         ...
 
     def revisions(self, connection: Session) -> str | None:
@@ -118,7 +117,15 @@ class StoreFile:
         held = MarketTable(connection, span.interval).held(others) if others else set()
         return [each for each in others if each not in held]
 
-    def stocks(self, connection: Session) -> list[Stock]:
+    def coverage(self, connection: Session) -> str:
+        """Raises `StoreUnusable` for a table that cannot be read as bars."""
+        return questions.coverage(self._stocks(connection))
+
+    def gaps(self, connection: Session, symbol: str | None, interval: str | None) -> str:
+        """Raises `StoreUnusable` likewise."""
+        return questions.only(questions.gaps(self._stocks(connection)), symbol, interval)
+
+    def _stocks(self, connection: Session) -> list[Stock]:
         """Each table of its own, and each market's."""
         alone = [
             Stock(series.interval, place.rows_of_all(connection, [series.symbol], series.interval))

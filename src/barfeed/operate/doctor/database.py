@@ -22,7 +22,7 @@ from barfeed.store.postgres.link import about, fence
 from barfeed.store.postgres.link.about import Standbys
 from barfeed.store.postgres.link.connection import Connection, Sessions
 from barfeed.store.postgres.server import Server
-from barfeed.store.postgres.tables import coverage, schema
+from barfeed.store.postgres.tables import gaps, schema
 from barfeed.store.postgres.tables.feeders import seen
 
 _READ_ONLY = "name the primary, or all hosts of it with commas between them: libpq takes the one that can be written"
@@ -184,13 +184,13 @@ def _stock(asked_of: Database, many: Market, interval: Interval, now_ms: int) ->
     with closing(Server(asked_of.address, asked_of.clock, 0.0)) as server, server.session(write=False) as connection:
         table = server.market(connection, interval)
         listed = membership.by_symbol(table.membership())
-        held = coverage.coverage(connection, interval, from_ms)
+        held = table.coverage(from_ms)
         # Of what has no bar as new as that, the newest is known.
         older = table.newest_of([each for each in listed if each not in held])
         held |= {symbol: Coverage(1, at_ms, at_ms) for symbol, at_ms in older.items()}
         held = {symbol: each for symbol, each in sorted(held.items()) if many.selection.includes(symbol)}
-        gaps = coverage.gaps(connection, interval, held, from_ms)
-        bars = {symbol: Bars(each, tuple(gaps.get(symbol, ())), 0) for symbol, each in held.items()}
+        missing = gaps.missing(connection, interval, held, from_ms)
+        bars = {symbol: Bars(each, tuple(missing.get(symbol, ())), 0) for symbol, each in held.items()}
         return Stock(bars, listed, table.exchange_gaps(list(held)))
 
 
@@ -201,5 +201,5 @@ def bars_of(asked_of: Database, series: Series, window_bars: int) -> Bars:
         if held.last_ms is None or held.first_ms is None:
             return Bars(held, (), 0)
         from_ms = max(held.first_ms, grid.window_start(held.last_ms, window_bars, series.interval.ms))
-        gaps = coverage.gaps(connection, series.interval, {series.symbol: held}, from_ms)
-        return Bars(held, tuple(gaps.get(series.symbol, ())), 0)
+        missing = gaps.missing(connection, series.interval, {series.symbol: held}, from_ms)
+        return Bars(held, tuple(missing.get(series.symbol, ())), 0)

@@ -60,7 +60,8 @@ FROM {{table}} WHERE timestamp BETWEEN {MS.format("%s")} AND {MS.format("%s")} G
 """
 _COVERAGE = f"SELECT count(*), {ms_of('min(timestamp)')}, {ms_of('max(timestamp)')} FROM {{table}}"
 _COVERAGE_OF = f"{_COVERAGE} WHERE symbol = %s"
-_COVERAGE_OF_EACH = f"{_COVERAGE.replace('SELECT ', 'SELECT symbol, ', 1)} GROUP BY symbol"
+_COVERAGE_OF_EACH = f"{_COVERAGE.replace('SELECT ', 'SELECT symbol, ', 1)} {{where}} GROUP BY symbol"
+_SINCE = f"WHERE timestamp >= {MS.format('%s::bigint')}"
 # Each is found in the key behind the one before, however many bars there are.
 _SYMBOLS = """
 WITH RECURSIVE found AS (
@@ -126,9 +127,11 @@ class MarketTable:
         """Every symbol that has a bar."""
         return {symbol for (symbol,) in self._query(_SYMBOLS, [])}
 
-    def coverage(self) -> dict[str, Coverage]:
-        """How many bars each symbol has, the first and the last."""
-        return {symbol: Coverage(*facts) for symbol, *facts in self._query(_COVERAGE_OF_EACH, [])}
+    def coverage(self, from_ms: int | None = None) -> dict[str, Coverage]:
+        """How many bars each symbol has, of all or of those at `from_ms` and later, the first and the last."""
+        where, values = ("", []) if from_ms is None else (_SINCE, [from_ms])
+        rows = self._query(_COVERAGE_OF_EACH.format(table="{table}", where=where), values)
+        return {symbol: Coverage(*facts) for symbol, *facts in rows}
 
     def coverage_of(self, symbol: str) -> Coverage:
         """How many bars a symbol has, its first and its last."""

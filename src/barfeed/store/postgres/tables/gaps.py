@@ -1,4 +1,4 @@
-"""What there is of every symbol, and where bars are missing in between: counted by the server, not sent."""
+"""Where bars are missing between two: found by the server, none is sent."""
 
 # ruff: noqa: S608 - tables are named by us
 
@@ -14,10 +14,6 @@ from barfeed.store.postgres.link.connection import Connection
 from barfeed.store.postgres.tables.schema import SCHEMA
 from barfeed.store.postgres.tables.words import MS, ms_of
 
-_COVERAGE = f"""
-SELECT symbol, count(*), {ms_of("min(timestamp)")}, {ms_of("max(timestamp)")}
-FROM {{table}} WHERE timestamp >= {MS.format("%s::bigint")} GROUP BY symbol ORDER BY symbol
-"""
 # What stands beside the grid is for `verify` to tell: to look for it takes as long again as all the rest.
 _GAPS = f"""
 SELECT symbol, at_ms, next_ms FROM (
@@ -29,13 +25,7 @@ SELECT symbol, at_ms, next_ms FROM (
 """
 
 
-def coverage(connection: Connection, interval: Interval, from_ms: int = 0) -> dict[str, Coverage]:
-    """Of each symbol that has a bar at `from_ms` or later: how many, the first of them and the last."""
-    rows = connection.execute(_COVERAGE.format(table=_table(interval)), [from_ms]).fetchall()
-    return {symbol: Coverage(*facts) for symbol, *facts in rows}
-
-
-def gaps(
+def missing(
     connection: Connection, interval: Interval, held: Mapping[str, Coverage], from_ms: int = 0
 ) -> dict[str, list[Gap]]:
     """Where each of these lacks bars between two, ascending; those that are whole are left out."""
