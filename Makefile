@@ -15,10 +15,11 @@ help: ## this list
 .venv/made: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "barfeed needs Python 3.11 or newer: make PYTHON=python3.12"; exit 2; }
 	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	@touch $@
 
 # Each by itself, not one on another: whoever needs many extras installs once, and has what needs fewer.
-.venv/installed .venv/installed-inference .venv/installed-dev .venv/installed-peers .venv/installed-recipes: .venv/made
+.venv/installed .venv/installed-inference .venv/installed-dev .venv/installed-peers .venv/installed-bench .venv/installed-recipes: .venv/made
 	@echo "setting up .venv ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(EXTRAS)'
 	@touch $@ $(WITH:%=.venv/%)
@@ -27,8 +28,10 @@ help: ## this list
 .venv/installed-inference: WITH := installed
 .venv/installed-dev: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,postgres,s3,web]
 .venv/installed-dev: WITH := installed installed-inference
-.venv/installed-peers: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,postgres,s3,web,peers,bench]
+.venv/installed-peers: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,postgres,s3,web,peers]
 .venv/installed-peers: WITH := installed installed-inference installed-dev
+.venv/installed-bench: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,postgres,s3,web,peers,bench]
+.venv/installed-bench: WITH := installed installed-inference installed-dev installed-peers
 .venv/installed-recipes: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,postgres,s3,web,recipes]
 .venv/installed-recipes: WITH := installed installed-inference installed-dev
 
@@ -98,7 +101,7 @@ peers: .venv/installed-peers ## the replay exchange under ccxt, python-binance a
 recipes: .venv/installed-recipes ## docs/recipes.md, each with its library: minutes
 	@$(BIN)/pytest -m peers tests/peers/test_recipes.py
 
-bench: .venv/installed-peers ## speed, as ratios against named rivals
+bench: .venv/installed-bench ## speed, as ratios against named rivals
 	@$(BIN)/python -m benchmarks
 
 model: .venv/installed-dev ## lives of the feed beside a model, until one breaks a promise (EXAMPLES=1000)

@@ -49,7 +49,7 @@ def shared(name: str) -> Path:
     return path
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def made_up_bars(end_ms: int, bars: int, symbol: str = "BTCUSDT", interval: str = "1h") -> tuple[Bar, ...]:
     """`bars` generated bars, the last of which opens at `end_ms`."""
     series = Series.of(symbol, interval)

@@ -20,6 +20,7 @@ def build(source: Path, site: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
+@pytest.mark.long
 def test_the_site_is_built_without_a_warning_and_holds_every_page(tmp_path: Path) -> None:
     done = build(ROOT / "docs", tmp_path / "site")
     assert (done.returncode, done.stderr) == (0, "")

@@ -375,6 +375,7 @@ except Stopped as stopped:
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_answered", [False, True])
 @pytest.mark.parametrize(("number", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
 def test_a_signal_ends_it_at_once_and_cleanly(

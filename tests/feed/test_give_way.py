@@ -52,6 +52,7 @@ def world(tmp_path: Path) -> World:
     return at(fed(tmp_path / "held"), 1)
 
 
+@pytest.mark.long
 def test_a_store_that_is_read_for_thirty_hours_loses_none_and_each_window_is_the_stores_own(tmp_path: Path) -> None:
     world, free = fed(tmp_path / "held"), fed(tmp_path / "free")
     with held(world.duckdb):

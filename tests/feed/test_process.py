@@ -157,6 +157,7 @@ def is_alive(pid: int) -> bool:
 
 
 # What a shell says of each: 128 and its number.
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "code"), [("TERM", 143), ("INT", 130), ("HUP", 129), ("QUIT", 131)])
 def test_a_single_run_that_is_ended_ends_its_command_too(feeding: Machine, name: str, code: int) -> None:
     begun = feeding.folder / "begun"
@@ -293,6 +294,7 @@ def test_a_store_held_by_another_process_is_waited_for_then_its_holder_is_named(
     assert feeding.feed().code == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
 def test_a_watch_stops_in_its_long_sleep_with_exit_0(feeding: Machine, number: signal.Signals) -> None:
     # The next bar is due in an hour.

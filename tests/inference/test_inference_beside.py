@@ -55,6 +55,7 @@ def test_they_are_features_of_their_own_bar_behind_those_of_the_bars(wide: Path)
     assert [row[int(hour)] for hour in whole.hours] == whole.features[:, -1].tolist()
 
 
+@pytest.mark.long
 def test_a_model_learns_from_it_and_predicts_from_the_file_of_the_hour(
     wide: Path, command: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -160,6 +160,7 @@ def test_bollinger_bands_are_those_of_ta_lib(windows: list[Bars]) -> None:
         assert one(bars)["bollinger_width_20"] == pytest.approx((upper - lower) / middle, rel=1e-6)
 
 
+@pytest.mark.long
 def test_moments_are_those_of_scipy_and_pythons_statistics(windows: list[Bars]) -> None:
     # It takes seconds to import, which every worker would.
     from scipy import stats  # noqa: PLC0415

@@ -49,6 +49,7 @@ def leftovers(disk: Path) -> list[str]:
 # --- flock: the feed's own locks -------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("error", UNLOCKABLE)
 def test_on_a_disk_without_flock_the_hour_is_good(world: Exchange, disk: Path, error: str) -> None:
     ran = world.run(disk, *feed_words(), **lacking(flock=error))
@@ -107,6 +108,7 @@ def test_without_flock_what_a_killed_process_held_is_taken_over_once_it_is_old(
 # --- fsync -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("error", NEVER)
 def test_on_a_disk_whose_folders_cannot_be_flushed_all_is_as_ever(world: Exchange, tmp_path: Path, error: str) -> None:
     disk = make_empty_disk(tmp_path / "disk")
@@ -164,6 +166,7 @@ def test_a_file_is_written_whole_to_a_folder_that_may_not_be_listed(world: Excha
 # --- fcntl: DuckDB's own lock ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("error", UNLOCKABLE)
 def test_a_store_on_a_disk_without_locks_is_told_as_that_and_not_waited_for(
     world: Exchange, disk: Path, error: str

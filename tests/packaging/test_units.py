@@ -120,6 +120,7 @@ def test_an_hour_runs_without_capabilities_writable_code_and_most_of_proc(tmp_pa
     assert (done.returncode, "appended=726" in done.stdout) == (0, True), done.stderr
 
 
+@pytest.mark.long
 @needs_systemd
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not on this machine")
 def test_an_hour_makes_no_system_call_that_the_units_forbid(tmp_path: Path) -> None:

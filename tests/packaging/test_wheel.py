@@ -155,11 +155,13 @@ def test_an_absent_extra_is_told_with_how_to_install_it(
         assert (f"pip install 'barfeed[{extra}]'" in told["fix"]) == (state == "bad")
 
 
+@pytest.mark.proof
 def test_the_extra_alerts_tells_people(installed: Callable[[str], Path], webhook: Webhook, tmp_path: Path) -> None:
     done = run(installed("alerts") / "barfeed", "alert", "test", "--alert", webhook.channel, folder=tmp_path)
     assert (done.returncode, webhook.titles) == (0, ["barfeed BTCUSDT 1h: test"]), done.stderr
 
 
+@pytest.mark.proof
 def test_the_extra_metrics_measures_an_hour(installed: Callable[[str], Path], feeding: Machine, tmp_path: Path) -> None:
     hour = ["run", "--catch-up", "--base-url", feeding.url, "--max-skew-sec", "1e10", "--metrics-file", "feed.prom"]
     done = run(installed("metrics") / "barfeed", *hour, folder=tmp_path)

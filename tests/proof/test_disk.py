@@ -217,6 +217,7 @@ def put_back(disk: Path, kept: Path) -> None:
     shutil.copy(kept, store_file(disk))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trouble", ["newer", "parent is a file"])
 def test_a_store_that_is_none_is_refused_and_left_alone(trouble: str, world: Exchange, disk: Path) -> None:
     refused(world, disk, STORES[trouble][0], AT_THE_STORE["run"], STORES[trouble][1])

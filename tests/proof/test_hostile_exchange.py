@@ -354,6 +354,7 @@ def test_every_hostile_wire_ends_as_documented_in_bounded_time_and_memory(name: 
     check_process(tmp_path, (WIRE | HEAVY)[name])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("to", ["http://{}/fapi/v1/time", "//{}/fapi/v1/time", "file:///etc/passwd", "/fapi/v1/time"])
 def test_a_redirect_reaches_nobody(to: str, tmp_path: Path) -> None:
     with server(says(b"")) as (other, other_saw):

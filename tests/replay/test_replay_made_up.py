@@ -75,6 +75,7 @@ def test_the_same_seed_makes_the_same_bars_whatever_the_start() -> None:
         assert bars != _bars(other[index], START, 5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("interval", list(Interval))
 def test_a_longer_bar_is_the_sum_of_the_shorter_ones(interval: Interval) -> None:
     finer = "1m" if interval.ms <= HOUR else "1h"

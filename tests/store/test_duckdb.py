@@ -613,7 +613,7 @@ def used_kb() -> float:
     return float(mallinfo().used_bytes) / 1000
 
 
-@pytest.mark.long
+@pytest.mark.proof
 def test_years_of_hours_take_no_more_memory_than_weeks(tmp_path: Path) -> None:
     path = tmp_path / "ohlcv.duckdb"
     append(path, 0)

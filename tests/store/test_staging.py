@@ -145,6 +145,7 @@ traded = st.sampled_from([0.0, 1.0, 1.5, 3.0, 1e300]) | st.floats(0, 1e300)
 turnovers = st.builds(Turnover, traded, st.integers(0, 3), traded, traded)
 
 
+@pytest.mark.long
 @settings(max_examples=100, deadline=None)
 @given(
     rows=st.lists(

@@ -88,7 +88,7 @@ def _late(world: Hours, name: str) -> list[tuple[str, int, int, int]]:
     ("kinds", "symbols", "hours", "seed"),
     [
         (("premium_index", "funding", "open_interest"), 2, 2, 1),
-        pytest.param(tuple(KINDS), 4, 8, 2, marks=pytest.mark.long),
+        pytest.param(tuple(KINDS), 4, 8, 2, marks=pytest.mark.proof),
         pytest.param(tuple(KINDS), 20, 200, 3, marks=pytest.mark.proof),
     ],
 )

@@ -47,6 +47,7 @@ def market(tmp_path: Path) -> MarketWorld:
     return fed(tmp_path / "held")
 
 
+@pytest.mark.long
 def test_thirty_hours_beside_a_reader_publish_what_the_store_would_have_given(tmp_path: Path) -> None:
     market, free = fed(tmp_path / "held"), fed(tmp_path / "free")
     with held(market.duckdb):

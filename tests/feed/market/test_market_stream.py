@@ -235,6 +235,7 @@ def test_a_pass_that_leaves_some_to_the_clock_says_nothing_of_who_is_not_in_it(m
     assert (early.measured.appended, rest.measured.appended) == (1, 3)
 
 
+@pytest.mark.long
 def test_a_series_that_fails_all_hour_does_not_deafen_the_watch(market: MarketWorld) -> None:
     refused = '[[fault]]\nkind = "status"\nstatus = 400\ncode = -1100\nmsg = "Illegal."\nsymbol = "ETHUSDT"\n'
     records = market.watch(40, refused, streams=Playing(market, AT_ONCE).streams)

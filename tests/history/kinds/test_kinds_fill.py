@@ -56,6 +56,7 @@ def test_what_takers_traded_comes_from_the_archive_by_five_minutes_only(tmp_path
     assert hourly.report.requests == 1 + 1 + 1
 
 
+@pytest.mark.long
 def test_what_is_remembered_comes_by_rest_and_what_is_beyond_from_the_archive(tmp_path: Path) -> None:
     world = KindsWorld(tmp_path)
     names = ",".join(["klines", "mark_price", "premium_index", "index_price", "funding", *STOCKS[:2]])

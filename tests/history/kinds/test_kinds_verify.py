@@ -33,6 +33,7 @@ def _said(proven: list[Proven]) -> list[str]:
     return [f"{finding.rule}: {each}: {finding}" for each in proven for finding in each.findings]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("interval", [FIVE_MINUTES, HOURLY], ids=str)
 @pytest.mark.parametrize("filled", ["rest", "archive"])
 @pytest.mark.parametrize("against", ["rest", "archive"])

@@ -12,6 +12,7 @@ from world import ms
 ALL = [*FAULTY_MONTHS, *MORE_FAULTY_MONTHS, *((each, []) for each in [*ODD, *MORE_ODD])]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", [fault for fault, _ in ALL])
 def test_a_faulty_month_is_told_and_filled_as_of_one_series(fault: str, tmp_path: Path) -> None:
     archive_fault = f'[[archive]]\nfile = "{DECEMBER}"\n{fault}'

@@ -6,7 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,19 +27,23 @@ from world import made_up_bars, ms
 
 KILLED_COMMAND = str(Path(__file__).parents[2] / "killed.py")
 END_MS = ms(2024, 2, 10, 13)
-# More than a block, of bars that are cheap to make.
-BARS = made_up_bars(END_MS + 60_000 * 90, 40_000, "BTCUSDT", "1m")
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "币安人生USDT")
-CLOSED = [bar for bar in BARS if bar.open_time_ms <= END_MS]
 
 
 @pytest.fixture
 def market(tmp_path: Path) -> Iterator[Machine]:
+    with served(tmp_path, made_up_bars(END_MS + 60_000 * 90, 2_000, "BTCUSDT", "1m")) as machine:
+        yield machine
+
+
+@contextmanager
+def served(folder: Path, bars: Sequence[Bar]) -> Iterator[Machine]:
+    """A machine beside an exchange with these bars of each symbol, the last of which have not closed."""
     clock = HandClock(END_MS + 60_000 + 30_000)
-    tapes = [Tape.of(Series.of(symbol, "1m"), BARS) for symbol in SYMBOLS]
+    tapes = [Tape.of(Series.of(symbol, "1m"), bars) for symbol in SYMBOLS]
     exchange = ReplayExchange(tapes, clock.now_ms, (), 100_000)
     with ReplayServer(WithArchive(exchange, ReplayArchive(tapes, clock.now_ms))) as server:
-        yield Machine(tmp_path, exchange, clock, server.url)
+        yield Machine(folder, exchange, clock, server.url)
 
 
 def words(market: Machine, store: Path, *flags: str) -> list[str]:
@@ -71,17 +76,24 @@ def held(store: Path) -> dict[str, list[Bar]]:
     return found
 
 
-def pages_of_what_lacks(bars: list[Bar]) -> int:
+def pages_of_what_lacks(bars: Sequence[Bar], closed: Sequence[Bar]) -> int:
     """How many requests the rest takes."""
-    opens_ms = grid.missing([bar.open_time_ms for bar in CLOSED], [bar.open_time_ms for bar in bars])
+    opens_ms = grid.missing([bar.open_time_ms for bar in closed], [bar.open_time_ms for bar in bars])
     return len(list(sources.pages(grid.gaps(opens_ms, 60_000), 499, 60_000)))
 
 
-def live_killed_fills(market: Machine, steps: int) -> int:
+def live_killed_fills(folder: Path, steps: int) -> int:
     """How many of so many kills were in the middle."""
+    # More than a block, of bars that are cheap to make.
+    bars = made_up_bars(END_MS + 60_000 * 90, 40_000, "BTCUSDT", "1m")
+    with served(folder, bars) as market:
+        return _killed(market, [bar for bar in bars if bar.open_time_ms <= END_MS], steps)
+
+
+def _killed(market: Machine, closed: list[Bar], steps: int) -> int:
     whole = killed_at(market, 0, market.folder / "whole.duckdb")
     effects = int(re.findall(r"effects=(\d+)", whole.stderr)[0])
-    assert held(market.folder / "whole.duckdb") == dict.fromkeys(SYMBOLS, CLOSED)
+    assert held(market.folder / "whole.duckdb") == dict.fromkeys(SYMBOLS, closed)
     middle = 0
     for number in range(steps):
         shutil.rmtree(market.folder / "one", ignore_errors=True)
@@ -90,27 +102,27 @@ def live_killed_fills(market: Machine, steps: int) -> int:
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         before = held(store)
         # Whole pages of each symbol, and nothing twice.
-        assert all(bars == sorted(set(bars) & set(CLOSED)) for bars in before.values())
+        assert all(bars == sorted(set(bars) & set(closed)) for bars in before.values())
         stored = sum(map(len, before.values()))
-        middle += 0 < stored < len(CLOSED) * len(SYMBOLS)
+        middle += 0 < stored < len(closed) * len(SYMBOLS)
         market.exchange.requests.clear()
         done = market.call([str(BARFEED), "backfill", *words(market, store)])
         assert done.code == 0, done
-        assert held(store) == dict.fromkeys(SYMBOLS, CLOSED)
-        lacked = sum(pages_of_what_lacks(before.get(symbol, [])) for symbol in SYMBOLS)
+        assert held(store) == dict.fromkeys(SYMBOLS, closed)
+        lacked = sum(pages_of_what_lacks(before.get(symbol, []), closed) for symbol in SYMBOLS)
         # The first bars are asked for once more where the kill came before they were noted.
         assert lacked <= market.exchange.requests["/fapi/v1/klines"] <= lacked + len(SYMBOLS)
     return middle
 
 
 @pytest.mark.long
-def test_a_backfill_killed_at_some_steps_is_gone_on_with(market: Machine) -> None:
-    assert live_killed_fills(market, 3) >= 1
+def test_a_backfill_killed_half_way_is_gone_on_with(tmp_path: Path) -> None:
+    assert live_killed_fills(tmp_path, 1) == 1
 
 
 @pytest.mark.proof
-def test_a_backfill_killed_at_many_steps_is_gone_on_with(market: Machine) -> None:
-    assert live_killed_fills(market, 60) > 10
+def test_a_backfill_killed_at_many_steps_is_gone_on_with(tmp_path: Path) -> None:
+    assert live_killed_fills(tmp_path, 60) > 10
 
 
 def test_a_market_is_filled_by_a_process_and_told(market: Machine) -> None:

@@ -61,6 +61,7 @@ def test_the_rules_and_the_configuration_are_valid() -> None:
     promtool("check", "config", ROOT / "deploy" / "prometheus.yml")
 
 
+@pytest.mark.long
 @needs_promtool
 def test_each_alert_fires_when_it_should_and_only_then() -> None:
     assert "SUCCESS" in promtool("test", "rules", RULE_TESTS)

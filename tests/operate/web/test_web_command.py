@@ -30,6 +30,7 @@ def test_whoever_can_be_reached_from_elsewhere_asks_for_something(tmp_path: Path
     assert "--token" in said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "address", ["nowhere", "127.0.0.1", "127.0.0.1:99999", "192.0.2.1:8787", "no.such.host.example:1"]
 )

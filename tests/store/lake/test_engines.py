@@ -59,6 +59,7 @@ def named(libraries: Iterable[str]) -> list[Any]:
     return [pytest.param(name, marks=[pytest.mark.proof] * (name in HEAVY)) for name in libraries]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("library", named(LIBRARIES))
 def test_the_lines_of_the_page_count_every_bar(at_home: Path, library: str) -> None:
     pytest.importorskip(library, reason=f"{library} is not installed")

@@ -219,12 +219,13 @@ def test_a_reader_reads_and_is_told_that_it_may_not_write(address: str, tmp_path
         assert ("this user may not do that" in str(told), "deploy/postgres" in told.hint) == (True, True)
 
 
-def test_rows_that_another_session_holds_are_not_waited_for_without_end(address: str, tmp_path: Path) -> None:
+def test_rows_that_another_session_holds_are_not_waited_for_without_end(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_LIMITS", connection._LIMITS.replace("'15s'", "'50ms'"))
     with opened(address, tmp_path) as store:
         with looked_at(address) as other, other.transaction():
             other.execute("LOCK TABLE barfeed.ohlcv_1h IN ACCESS EXCLUSIVE MODE")
-            with store.session(write=False) as first:
-                first.execute("SET lock_timeout = '50ms'")
             with pytest.raises(StoreUnusable) as told, store.writing_market(H1) as table:
                 table.append(BARS)
         assert ("another session holds" in str(told.value), told.value.is_away) == (True, True)
