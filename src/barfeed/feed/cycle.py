@@ -155,7 +155,7 @@ class _Cycle:
             self._tell_flat(stored, pull)
             window = self._usable(plan.asked, stored)
         if self._order.inference_source != "api":
-            self._publish(run, window, "db,api" if self._record.pending else "db")
+            self._publish(run, window, "db,api" if self._record.pending or self._is_standing_in else "db")
 
     def _publish_pulled(self, run: Run, asked: Asked, pull: Pull) -> None:
         start_ms = self._start_ms(asked)
@@ -299,7 +299,7 @@ class _Cycle:
             table.would_take(append)
             window = self._as_if(table, append, plan.asked)
         self._record.pending = len(append)
-        if append:
+        if append or held.is_away:
             text = f"{held}: {pending_text(len(append), is_away=held.is_away)}"
             self._record.warnings.append(text)
             _log.warning("%s: %s", plan.asked.series, text)

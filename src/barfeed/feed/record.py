@@ -358,6 +358,8 @@ class Record(Lived):
 
 def pending_text(bars: int, *, is_away: bool = False) -> str:
     """What there is to say of bars that a window has and the store has not, for another had it, or it was away."""
+    if not bars:
+        return "nothing is new, and what was last given is given again"
     one, it = ("bar is", "it") if bars == 1 else ("bars are", "them")
     gets = "reaches the database" if is_away else "gets the file"
     return f"{bars} {one} in the window and not stored yet; the next cycle that {gets} appends {it}"

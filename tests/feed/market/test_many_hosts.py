@@ -181,6 +181,11 @@ def test_a_database_that_is_away_for_hours_stops_no_model_and_loses_nothing(
         record = lived(market, hour, csv_for=("BTCUSDT",))
         lived(free, hour, csv_for=("BTCUSDT",))
         assert (record.status, record.exit_code) == ("pending", 0)
+        again = lived(market, hour)
+        # What it was given stands in for the database, and that is told.
+        told = json.loads(Path(again.manifest_path or "").read_text())
+        assert (told["status"], told["inference_from"]) == ("up_to_date", "db,api")
+        assert again.warnings[0].endswith("nothing is new, and what was last given is given again")
         assert market.windows() == free.windows()
         latest = "latest_for_inference_BTCUSDT.csv"
         assert (market.feed.folder / latest).read_bytes() == (free.feed.folder / latest).read_bytes()
@@ -204,6 +209,20 @@ def test_without_catch_up_or_a_window_to_go_on_with_it_is_refused_with_what_help
     (market.feed.folder / "latest_for_inference.parquet").unlink()
     record = lived(market, 1)
     assert (record.status, record.exit_code) == ("store_unusable", 4)
+
+
+def test_who_was_in_no_window_when_the_database_went_is_in_none_until_it_is_back(
+    market: MarketWorld, mortal: PostgresServer
+) -> None:
+    record = lived(market, 1, fault='[[fault]]\nkind = "status"\nstatus = 503\nsymbol = "BTCUSDT"\n', max_wait_sec=20.0)
+    assert (record.exit_code, sorted(market.windows())) == (3, sorted({*SYMBOLS} - {"BTCUSDT"}))
+    record = lived(market, 2)
+    # Of its whole window there is nobody's word but the exchange's.
+    assert (record.outcomes["BTCUSDT"].status, record.exit_code) == ("store_unusable", 4)
+    assert sorted(market.windows()) == sorted({*SYMBOLS} - {"BTCUSDT"})
+    mortal.start()
+    record = lived(market, 3)
+    assert ([each.appended for each in record.outcomes.values()], len(market.windows())) == ([3] * 4, 4)
 
 
 class Dying(Server):

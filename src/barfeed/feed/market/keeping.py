@@ -94,7 +94,8 @@ class Keeping:
             self._record.outcomes[symbol].pending = len(bars)
         # Another time: nothing can be changed now.
         self._contested.clear()
-        if waiting := sum(map(len, self._record.pending.values())):
+        waiting = sum(map(len, self._record.pending.values()))
+        if waiting or held.is_away:
             self._warn(f"{held}: {pending_text(waiting, is_away=held.is_away)}")
 
     def _expect_catch_up(self, trouble: StoreUnusable) -> None:
@@ -110,6 +111,7 @@ class Keeping:
         if not self.away:
             self._store = self._feed.store.stand_in(self._feed.folder, away)
             self.away = away
+            self._record.is_away = True
 
     def _append(
         self, listed: Mapping[str, Listing], answers: Answers, accepted: Sequence[Member], pulled: Pulls
@@ -162,6 +164,7 @@ class Keeping:
             its = Held(held.get(member.symbol, ()), newest_ms.get(member.symbol, member.newest_ms))
             remedies = self._order.remedies(member.symbol)
             try:
+                self._expect_history(pull, its)
                 decided = verdict.judge(member.asked, pull.bars, its, catch_up=member.catch_up, remedies=remedies)
             except BarfeedError as trouble:
                 self._refuse(member, pull, trouble)
@@ -170,6 +173,11 @@ class Keeping:
             self._outcome(member).flat = rules.flat_runs(pull.bars, self._order.interval.ms)
             new[member.symbol] = decided.append
         return new
+
+    def _expect_history(self, pull: Pull, its: Held) -> None:
+        """Raise where a whole window would be the exchange's word alone: the store that is away may contradict it."""
+        if self.away and not its.bars and len(pull.bars) >= self._order.reach.window_bars:
+            raise self.away
 
     def _refuse(self, member: Member, pull: Pull, trouble: BarfeedError) -> None:
         self._outcome(member).fail(self.of_the_store(trouble))

@@ -125,6 +125,8 @@ class MarketRecord(Lived):
     events: Sequence[Event] = ()
     # What the windows have and the store has not: another process had it.
     pending: Mapping[str, Sequence[Bar]] = field(default_factory=dict)
+    # Whether the last windows stood in for the store.
+    is_away: bool = False
     pull: Written | None = None
     inference: Written | None = None
     csvs: dict[str, Written] = field(default_factory=dict)
@@ -313,7 +315,7 @@ class MarketRecord(Lived):
             | {f"for_inference_{symbol}": file_told(each) for symbol, each in self.csvs.items()}
             | (self.kinds.files_told() if self.kinds else {}),
             "windows": file_told(self.inference),
-            "inference_from": None if self.inference is None else "db,api" if self.pending else "db",
+            "inference_from": None if self.inference is None else "db,api" if self.pending or self.is_away else "db",
             "outcomes": [each.told() for each in self.outcomes.values()],
             "awaited": list(self.awaited),
             "membership": [each._asdict() for each in self.events],
