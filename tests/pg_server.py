@@ -194,6 +194,12 @@ def user_of(address: str, role: str) -> str:
     return address.replace(f"//{SUPERUSER}@", f"//{role}@")
 
 
+def drop(address: str) -> None:
+    """Take a database of `new_market` away, whoever is still there."""
+    with shared_server().connected() as connection:
+        connection.execute(f"DROP DATABASE {address.partition('?')[0].rpartition('/')[2]} WITH (FORCE)")
+
+
 @contextmanager
 def looked_at(address: str) -> Iterator[psycopg.Connection[Any]]:
     """A database as others see it."""

@@ -4,7 +4,8 @@ Every call is made of new objects, as a new process is; `interlope` lets another
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,14 +25,20 @@ from barfeed.feed.market.record import MarketRecord
 from barfeed.feed.order import Feed
 from barfeed.feed.record import Record
 from barfeed.history import backfill
+from barfeed.history.copying.copy import Copied, copy
+from barfeed.history.copying.sides import DatabaseSide, FileSide
 from barfeed.history.mending.repair import Repair, Wanted
 from barfeed.machine.clock import SystemClock
 from barfeed.replay.faults.script import Fault, parse_faults
 from barfeed.replay.tapes.tape import Tape
 from barfeed.store import revisions  # noqa: F401
 from barfeed.store.port.embedded import Embedded
+from barfeed.store.port.whole import WholeHistory
+from barfeed.store.postgres.server import Server
+from barfeed.store.postgres.whole import WholeServer
 from in_turn import InTurn
 from market_world import MarketWorld
+from pg_server import drop, new_market
 from world import BTCUSDT_1H, SteppingClock, World, hours, made_up_bars, ms
 
 ERA_MS = ms(2024, 2, 10, 13)
@@ -73,9 +80,10 @@ class HookedClock(SteppingClock):
 
 
 class Ground:
-    """One machine with a feed on it at `now_ms`."""
+    """One machine with a feed on it at `now_ms`; its store is a file, or a `database`."""
 
-    def __init__(self, folder: Path, now_ms: int) -> None:
+    def __init__(self, folder: Path, now_ms: int, database: str = "") -> None:
+        self.database = database
         self._world = self._made(folder, now_ms)
         self.clock = HookedClock(now_ms)
         self._world.clock = self.clock
@@ -84,6 +92,8 @@ class Ground:
         self.duckdb = self._world.duckdb
         self.folder = self._world.feed.folder
         self._revised: list[Fault] = []
+        # Whether nobody hears where the database was.
+        self.is_away = False
 
     def _made(self, folder: Path, now_ms: int) -> World:
         return World(folder, [TAPE], now_ms)
@@ -130,14 +140,15 @@ class Ground:
             window_bars=WINDOW_BARS, catch_up=catch_up, accept=ANYTHING if accept else None, inference_source=source,
             dry_run=dry_run,
         )  # fmt: skip
-        feed = Feed(self._store(), self.folder, self.clock)
-        record = run_cycle(feed, order, self._world.rest.conversation(120.0))
+        with self._opened() as store:
+            record = run_cycle(Feed(store, self.folder, self.clock), order, self._world.rest.conversation(120.0))
         return Ended(record.exit_code, record.status, record)
 
     def _repair(self, *, symbol: str = "BTCUSDT") -> Ended:
-        work = Repair(self._store(), self._world.rest, Series.of(symbol, "1h"), 120.0)
-        survey = work.survey(Wanted(0, None, 1))
-        left = work.apply(survey, work.confirmed(survey, 5.0), "the model").left
+        with self._opened() as store:
+            work = Repair(store, self._world.rest, Series.of(symbol, "1h"), 120.0)
+            survey = work.survey(Wanted(0, None, 1))
+            left = work.apply(survey, work.confirmed(survey, 5.0), "the model").left
         return Ended(1, "unrepaired") if left else Ended(0, "repaired")
 
     def _backfill(self, *, from_ms: int, to_ms: int, symbol: str = "BTCUSDT") -> Ended:
@@ -145,8 +156,9 @@ class Ground:
         rest = RestHistory(series, lambda: self._world.rest, 120.0, 1)
         archive = Archive(series, lambda: self._world.rest, 120.0, lambda: rest.now_ms)
         order = backfill.Order(series, "rest", from_ms, to_ms)
-        work = backfill.Backfill(order, backfill.Tools(self._store(), rest, archive, self.clock))
-        work.run()
+        with self._filled() as store:
+            work = backfill.Backfill(order, backfill.Tools(store, rest, archive, self.clock))
+            work.run()
         return Ended(work.report.exit_code, "backfilled")
 
     def _prune(self, *, days: int, discard: bool) -> Ended:
@@ -154,9 +166,47 @@ class Ground:
             retention.prune(self.folder, self.clock.utc_ms(), retention.Keep(days, discard))
         return Ended(0, "pruned")
 
-    def _store(self) -> Embedded:
+    @contextmanager
+    def _opened(self) -> Iterator[WholeHistory]:
+        """The store, as a new process has it."""
         # Another process that holds the store does so in real time.
+        if not self.database:
+            yield self._file()
+            return
+        wait_sec = 0.0 if self.is_away else LOCK_TIMEOUT_SEC
+        address = self.database.rpartition("=")[0] + "=1" if self.is_away else self.database
+        with closing(WholeServer(address, SystemClock(), wait_sec, self.duckdb.with_name("servers.json"))) as server:
+            yield server
+
+    @contextmanager
+    def _filled(self) -> Iterator[Embedded]:
+        """What fills works on a file: a database is copied to one, and what became of that into a new database."""
+        file = self._file()
+        if not self.database:
+            yield file
+            return
+        try:
+            self._copied(self.database, to_file=True)
+            yield file
+            filled = new_market()
+            self._copied(filled, to_file=False)
+        finally:
+            self.duckdb.unlink(missing_ok=True)
+        drop(self.database)
+        self.database = filled
+
+    def _copied(self, address: str, *, to_file: bool) -> None:
+        with closing(Server(address, SystemClock(), LOCK_TIMEOUT_SEC)) as server:
+            database, file = DatabaseSide(server), FileSide(self._file())
+            source, target = (database, file) if to_file else (file, database)
+            copy(source, target, _unheard)
+
+    def _file(self) -> Embedded:
         return Embedded(self.duckdb, SystemClock(), LOCK_TIMEOUT_SEC)
+
+
+def _unheard(_: Copied) -> None:
+    """Nobody reads how a copy goes on."""
 
 
 class MarketGround(Ground):
@@ -177,8 +227,9 @@ class MarketGround(Ground):
         assert isinstance(world, MarketWorld)
         reach = world.market.reach._replace(window_bars=WINDOW_BARS, catch_up=catch_up)
         order = world.market._replace(reach=reach, dry_run=dry_run, csv_for=tuple(MARKET_TAPES))
-        ask = InTurn(world._transport, self.clock)
-        record = run_pass(Feed(self._store(), self.folder, self.clock), order, world.rest.conversation(120.0), ask)
+        ask, talk = InTurn(world._transport, self.clock), world.rest.conversation(120.0)
+        with self._opened() as store:
+            record = run_pass(Feed(store, self.folder, self.clock), order, talk, ask)
         return Ended(record.exit_code, record.status, record)
 
 
@@ -189,5 +240,6 @@ def order(ground: Ground, revised: Sequence[Revised], command: str, faults: str,
     """The same call for a process of its own: see victim.py."""
     return {
         "ground": type(ground).__name__, "folder": str(ground.duckdb.parent), "now_ms": ground.clock.now_ms,
-        "command": command, "faults": faults, "revised": revised, "flags": flags, "die_at": 0,
+        "database": ground.database, "command": command, "faults": faults, "revised": revised, "flags": flags,
+        "die_at": 0,
     }  # fmt: skip

@@ -10,45 +10,16 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import duckdb
+from proof.holdings import READER, Change, Holdings, Kept, Values
 
 HOUR_MS = 3_600_000
 SECONDS = "%Y-%m-%d %H:%M:%S"
 
-Values = tuple[float, ...]
-
 
 class Broken(AssertionError):
     """A promise that does not hold."""
-
-
-class Change(NamedTuple):
-    """A row of the audit table."""
-
-    at_ms: int
-    old: Values
-    new: Values
-
-
-class Kept(NamedTuple):
-    """Where a series is kept: which rows of which table, which of the audit's, and how its windows' names end."""
-
-    rows: str
-    audit: str
-    windows: str
-
-    @classmethod
-    def alone(cls) -> "Kept":
-        """One series in a table of its own."""
-        return cls("ohlcv_btcusdt_1h", "ohlcv_revisions", "for_inference.csv")
-
-    @classmethod
-    def together(cls, symbol: str) -> "Kept":
-        """One symbol of a market."""
-        rows = f"ohlcv_1h WHERE symbol = '{symbol}'"
-        return cls(rows, f"ohlcv_revisions WHERE series = '{symbol} 1h'", f"for_inference_{symbol}.csv")
 
 
 class Model:
@@ -83,18 +54,17 @@ class Model:
         last = self.truth[at_ms - HOUR_MS][3]
         return (last, last, last, last, 0.0)
 
-    def take_out(self, connection: duckdb.DuckDBPyConnection, gone: Iterable[int]) -> None:
+    def take_out(self, holdings: Holdings, gone: Iterable[int]) -> None:
         """A person takes bars out of the store."""
-        rows = self._kept.rows + (" AND" if " WHERE " in self._kept.rows else " WHERE")
         for at in gone:
-            connection.execute(f"DELETE FROM {rows} timestamp = make_timestamp_ms(?)", [at])
+            holdings.take_out(self._kept, at)
             del self.stored[at]
 
     def check(
-        self, store: Path, folder: Path, moments: tuple[int, int], *, discards: bool = False, killed: bool = False
+        self, held: Holdings, folder: Path, moments: tuple[int, int], *, discards: bool = False, killed: bool = False
     ) -> None:
         """Raise `Broken` where anything that happened between two `moments` (ms) broke a promise."""
-        bars, changes = _rows(store, self._kept)
+        bars, changes = self._held_by(held)
         self._check_bars(bars, changes, moments[1])
         ends = self._check_files(folder, bars, moments, discards=discards)
         _hold(killed or not ends or self._latest == max(ends), f"the latest ends at {self._latest}, published {ends}")
@@ -113,6 +83,12 @@ class Model:
             _hold(
                 self.stored.get(at) == self.truth[at], f"{_text(at)} is stored as {self.stored.get(at)}: told as well"
             )
+
+    def _held_by(self, held: Holdings) -> tuple[dict[int, Values], list[Change]]:
+        rows, changes = held.read(self._kept)
+        bars = dict(rows)
+        _hold(len(bars) == len(rows), "a bar is stored twice")
+        return bars, changes
 
     def _check_bars(self, bars: Mapping[int, Values], changes: list[Change], now_ms: int) -> None:
         _hold(changes[: len(self._changes)] == self._changes, "the audit table is not append-only")
@@ -174,9 +150,10 @@ class Model:
 
 
 def _is_pulled(window: Path, ending: str) -> bool:
-    """Whether the exchange alone vouches for a window: so says its manifest. A run that was killed says nothing."""
+    """Whether the exchange vouches for a window: so says its manifest. A run that was killed says nothing."""
     manifest = window.with_name(window.name.replace(ending, "run.json"))
-    return not manifest.exists() or json.loads(manifest.read_text()).get("inference_source") == "api"
+    # With a store that is away, what it said last vouches for some of it.
+    return not manifest.exists() or json.loads(manifest.read_text()).get("inference_from") in {"api", "db,api"}
 
 
 def check_evidence(record: Any) -> None:
@@ -199,7 +176,7 @@ def _check_manifest(folder: Path, told: Any) -> None:
 
 def _row_count(path: Path) -> int:
     if path.suffix == ".parquet":
-        return int(_READER.execute(f"SELECT count(*) FROM read_parquet('{path}')").fetchall()[0][0])
+        return int(READER.execute(f"SELECT count(*) FROM read_parquet('{path}')").fetchall()[0][0])
     return path.read_bytes().count(b"\n") - 1
 
 
@@ -209,7 +186,7 @@ def check_windows(folder: Path, models: Mapping[str, Model]) -> None:
     if not path.exists():
         return
     query = f"SELECT symbol, epoch_ms(timestamp), open, high, low, close, volume FROM read_parquet('{path}')"
-    rows = _READER.execute(query).fetchall()
+    rows = READER.execute(query).fetchall()
     _hold(rows == sorted(rows), "the windows are not sorted by symbol, then time")
     times: dict[str, list[int]] = {}
     for symbol, at, *values in rows:
@@ -219,32 +196,6 @@ def check_windows(folder: Path, models: Mapping[str, Model]) -> None:
     _hold(len(ends) == 1, f"the windows end at {sorted(map(_text, ends))}")
     for symbol, each in times.items():
         models[symbol].check_span(symbol, each)
-
-
-# A new DuckDB for each look would take longer than what is looked at.
-_READER = duckdb.connect(config={"threads": 1})
-
-
-def _rows(store: Path, kept: Kept) -> tuple[dict[int, Values], list[Change]]:
-    if not store.exists():
-        return {}, []
-    _READER.execute(f"ATTACH '{store}' AS store (READ_ONLY)")
-    try:
-        tables = {row[0] for row in _READER.execute("SELECT name FROM (SHOW ALL TABLES)").fetchall()}
-        bars = _select(kept.rows, "") if kept.rows.partition(" ")[0] in tables else []
-        audit = _select(kept.audit, "old_") if "ohlcv_revisions" in tables else []
-        news = _select(kept.audit, "new_") if audit else []
-    finally:
-        _READER.execute("DETACH store")
-    _hold(len({row[0] for row in bars}) == len(bars), "a bar is stored twice")
-    changes = [Change(old[0], tuple(old[1:]), tuple(new[1:])) for old, new in zip(audit, news, strict=True)]
-    return {row[0]: tuple(row[1:]) for row in bars}, changes
-
-
-def _select(rows: str, side: str) -> list[tuple[Any, ...]]:
-    columns = ", ".join(f"{side}{name}" for name in ("open", "high", "low", "close", "volume"))
-    query = f"SELECT epoch_ms(timestamp), {columns} FROM store.main.{rows} ORDER BY rowid"
-    return _READER.execute(query).fetchall()
 
 
 def _folded(folder: Path) -> dict[str, str]:

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from barfeed.artifacts import writing
 from barfeed.domain import grid, rules, verdict
@@ -19,6 +18,8 @@ from barfeed.feed.asking.settling import Settling
 from barfeed.replay.tapes.tape import Tape
 from barfeed.store import revisions
 from barfeed.store.market import MarketTable, Window
+from barfeed.store.postgres.tables.market import MarketTable as DatabaseMarketTable
+from pg_server import drop, new_market
 from proof.ground import (
     ERA_MS,
     MARKET_TAPES,
@@ -30,7 +31,8 @@ from proof.ground import (
     Revised,
     order,
 )
-from proof.model import HOUR_MS, Kept, Model, check_evidence, check_windows
+from proof.holdings import Holdings, InDatabase, InFile, Kept
+from proof.model import HOUR_MS, Model, check_evidence, check_windows
 from proof.storm import ANY_PATH, EXITS, FAULTS, may_choose
 from proof.victim import Victims
 from world import written
@@ -69,16 +71,18 @@ class Life(RuleBasedStateMachine):
     victims: Victims
     # A call asks the clock about so often.
     questions = QUESTIONS
+    has_database = False
 
-    def made(self) -> tuple[Ground, dict[str, Model]]:
+    def made(self, database: str) -> tuple[Ground, dict[str, Model]]:
         """A machine, and what is known of each symbol that it feeds."""
-        ground = Ground(self.root, ERA_MS + HOUR_MS + 30_000)
-        return ground, {"BTCUSDT": Model(_values(TAPE), WINDOW_BARS, Kept.alone())}
+        ground = Ground(self.root, ERA_MS + HOUR_MS + 30_000, database)
+        kept = Kept.among_others("BTCUSDT") if database else Kept.alone()
+        return ground, {"BTCUSDT": Model(_values(TAPE), WINDOW_BARS, kept)}
 
     @initialize()
     def begin(self) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="barfeed-model-", dir=_fast_folder()))
-        self.ground, self.models = self.made()
+        self.ground, self.models = self.made(new_market() if self.has_database else "")
         self._judged(self.ground.clock.now_ms, self.ground.call("feed", catch_up=True))
 
     @rule(hours=st.sampled_from([1, 1, 1, 2, 7, 40]), sec=st.integers(0, 3599))
@@ -128,8 +132,14 @@ class Life(RuleBasedStateMachine):
     def somebody_takes_bars_out(self, back: int, bars: int, of: int) -> None:
         model = self.models[self._symbol(of)]
         gone = sorted(model.stored)[::-1][back : back + bars]
-        with duckdb.connect(self.ground.duckdb) as connection:
-            model.take_out(connection, gone)
+        model.take_out(self.holdings, gone)
+
+    @precondition(lambda life: life.has_database)
+    @rule(storm=weather, flags=flags)
+    def feed_while_the_database_is_away(self, storm: Any, flags: Any) -> None:
+        self.ground.is_away = True
+        self._call("feed", storm, **flags)
+        self.ground.is_away = False
 
     @rule(
         command=st.sampled_from(["feed", "feed", "repair", "backfill", "prune"]),
@@ -138,6 +148,7 @@ class Life(RuleBasedStateMachine):
         of=symbols,
     )
     def a_process_is_killed(self, command: str, die_at: int, flags: Any, of: int) -> None:
+        command = self._in_another_process(command)
         said = {"feed": flags, "prune": {"days": 1, "discard": False}}.get(command) or self._mending(command, of)
         begin_ms = self.ground.clock.now_ms
         (ended,) = self.victims.live(order(self.ground, self._revised, command, "", **said) | {"die_at": die_at})
@@ -148,6 +159,7 @@ class Life(RuleBasedStateMachine):
         commands=st.lists(st.sampled_from(["feed", "feed", "repair", "backfill"]), min_size=2, max_size=3), of=symbols
     )
     def processes_live_at_the_same_time(self, commands: list[str], of: int) -> None:
+        commands = [self._in_another_process(each) for each in commands]
         said = {each: {"catch_up": True} if each == "feed" else self._mending(each, of) for each in commands}
         orders = [order(self.ground, self._revised, each, "", **said[each]) for each in commands]
         begin_ms = self.ground.clock.now_ms
@@ -160,7 +172,13 @@ class Life(RuleBasedStateMachine):
             try:
                 self._recover()
             finally:
-                shutil.rmtree(self.root)
+                self.let_go()
+
+    def let_go(self) -> None:
+        """Take the disk away, and the database."""
+        shutil.rmtree(self.root, ignore_errors=True)
+        if self.ground.database:
+            drop(self.ground.database)
 
     def _recover(self) -> None:
         """The faults are over: the documented commands bring the feed back, and everything stored is the truth."""
@@ -181,6 +199,11 @@ class Life(RuleBasedStateMachine):
             assert model.stored == expected, symbol
 
     @property
+    def holdings(self) -> Holdings:
+        """What the store holds."""
+        return InDatabase(self.ground.database) if self.ground.database else InFile(self.ground.duckdb)
+
+    @property
     def _target_ms(self) -> int:
         now_ms = self.ground.clock.now_ms
         return now_ms - now_ms % HOUR_MS - HOUR_MS
@@ -197,6 +220,10 @@ class Life(RuleBasedStateMachine):
     def _history(self) -> dict[str, int]:
         return {"from_ms": self._target_ms - 60 * HOUR_MS, "to_ms": self._target_ms + HOUR_MS}
 
+    def _in_another_process(self, command: str) -> str:
+        # A database is filled by way of a file, and the file's kills are lived there.
+        return "feed" if self.has_database and command == "backfill" else command
+
     def _mending(self, command: str, of: int) -> dict[str, Any]:
         return {"symbol": self._symbol(of)} | (self._history() if command == "backfill" else {})
 
@@ -209,14 +236,15 @@ class Life(RuleBasedStateMachine):
 
     def _judged(self, begin_ms: int, ended: Ended, *, discards: bool = False) -> None:
         assert ended.exit_code == EXIT_CODES.get(ended.status, ended.exit_code), ended
-        assert ended.exit_code in {0, 1, 3, 5}, ended
+        # Who takes the exchange's word over a database's has to reach it.
+        assert ended.exit_code in {0, 1, 3, 5} | ({4} if self.ground.is_away else set()), ended
         if ended.record:
             check_evidence(ended.record)
         self._check(begin_ms, discards=discards)
 
     def _check(self, begin_ms: int, **than_usual: bool) -> None:
         for model in self.models.values():
-            model.check(self.ground.duckdb, self.ground.folder, (begin_ms, self.ground.clock.now_ms), **than_usual)
+            model.check(self.holdings, self.ground.folder, (begin_ms, self.ground.clock.now_ms), **than_usual)
 
     def _fault(self, fault: tuple[str, str], back: int, path: str, when: str, of: int | None) -> str:
         kind, said = fault
@@ -255,13 +283,28 @@ class MarketLife(Life):
 
     questions = 75
 
-    def made(self) -> tuple[Ground, dict[str, Model]]:
+    def made(self, database: str) -> tuple[Ground, dict[str, Model]]:
         models = {each: Model(_values(tape), WINDOW_BARS, Kept.together(each)) for each, tape in MARKET_TAPES.items()}
-        return MarketGround(self.root, ERA_MS + HOUR_MS + 30_000), models
+        return MarketGround(self.root, ERA_MS + HOUR_MS + 30_000, database), models
 
     def _check(self, begin_ms: int, **than_usual: bool) -> None:
         check_windows(self.ground.folder, self.models)
         super()._check(begin_ms, **than_usual)
+
+
+class DatabaseLife(Life):
+    """The same with a database, which may be away."""
+
+    has_database = True
+
+
+class MarketDatabaseLife(MarketLife):
+    """Three symbols in a database."""
+
+    has_database = True
+
+
+LIVES = (Life, MarketLife, DatabaseLife, MarketDatabaseLife)
 
 
 def _fast_folder() -> str | None:
@@ -281,13 +324,13 @@ def victims() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("life", [Life, pytest.param(MarketLife, marks=pytest.mark.long)])
+@pytest.mark.parametrize("life", [Life, *(pytest.param(each, marks=pytest.mark.long) for each in LIVES[1:])])
 def test_no_promise_breaks_in_a_few_lives(life: type[Life]) -> None:
     run_state_machine_as_test(life, settings=profile(2, 8, derandomize=True, database=None, phases=[Phase.generate]))
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("life", [Life, MarketLife])
+@pytest.mark.parametrize("life", LIVES)
 def test_no_promise_breaks_in_many_lives(life: type[Life]) -> None:
     examples = int(os.environ.get("MODEL_EXAMPLES", "60"))
     run_state_machine_as_test(life, settings=profile(examples, 25, database=None, print_blob=True))
@@ -309,7 +352,8 @@ def _no_gaps_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verdict, "_refuse_gaps", lambda *_: None)
     monkeypatch.setattr(rules, "check_window", lambda *_: [])
     whole = dict.fromkeys(MARKET_TAPES, Window(WINDOW_BARS, is_sound=True))
-    monkeypatch.setattr(MarketTable, "windows", lambda *_: whole)
+    for each in (MarketTable, DatabaseMarketTable):
+        monkeypatch.setattr(each, "windows", lambda *_: whole)
 
 
 def _silent_revision(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,7 +369,8 @@ def _short_window(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _old_latest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "_end", lambda _: "")
-    monkeypatch.setattr(MarketTable, "end_of", lambda *_: None)
+    for each in (MarketTable, DatabaseMarketTable):
+        monkeypatch.setattr(each, "end_of", lambda *_: None)
 
 
 def _blind_trust(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -389,7 +434,7 @@ MUTANTS = {
     ("breaks", "lives"),
     [pytest.param(*each, id=name, marks=pytest.mark.long) for name, each in MUTANTS.items()],
 )
-@pytest.mark.parametrize("life", [Life, MarketLife])
+@pytest.mark.parametrize("life", LIVES)
 def test_the_model_catches_a_broken_barfeed(
     breaks: Callable[[pytest.MonkeyPatch], None],
     lives: Callable[[Life], None],
@@ -406,4 +451,4 @@ def test_the_model_catches_a_broken_barfeed(
             lives(broken)
     finally:
         for each in (whole, broken):
-            shutil.rmtree(each.root, ignore_errors=True)
+            each.let_go()

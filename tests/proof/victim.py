@@ -19,6 +19,8 @@ from typing import Any, Self
 EFFECTS = frozenset(
     {"execute", "fetchall", "fsync", "replace", "rename", "mkdir", "open", "write", "close", "rmdir", "unlink", "stat"}
 )
+# Each statement to a server is waited for in here.
+WAITS = "wait"
 
 
 class Victims:
@@ -67,7 +69,7 @@ def _fork(order: dict[str, Any]) -> int:
 def _live(order: dict[str, Any]) -> int:
     from proof.ground import GROUNDS  # noqa: PLC0415 - imported before, by main; not by who only starts this
 
-    ground = GROUNDS[order["ground"]](Path(order["folder"]), order["now_ms"])
+    ground = GROUNDS[order["ground"]](Path(order["folder"]), order["now_ms"], order["database"])
     ground.revise(order["revised"])
     sys.setprofile(_dying_at(order["die_at"]))
     ended = ground.call(order["command"], order["faults"], **order["flags"])
@@ -78,9 +80,10 @@ def _live(order: dict[str, Any]) -> int:
 def _dying_at(step: int) -> Any:
     seen = 0
 
-    def count(_frame: FrameType, event: str, called: Any) -> None:
+    def count(frame: FrameType, event: str, called: Any) -> None:
         nonlocal seen
-        if event in {"c_call", "c_return"} and getattr(called, "__name__", "") in EFFECTS:
+        is_on_disk = event in {"c_call", "c_return"} and getattr(called, "__name__", "") in EFFECTS
+        if is_on_disk or (event in {"call", "return"} and frame.f_code.co_name == WAITS):
             seen += 1
             if seen == step:
                 os.kill(os.getpid(), signal.SIGKILL)
