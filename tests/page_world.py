@@ -15,8 +15,9 @@ from barfeed.domain.bars import HOUR_MS, Bar, Interval
 from barfeed.domain.kinds.kind import Row
 from barfeed.domain.kinds.table import KINDS
 from barfeed.feed.order import Feed
-from barfeed.operate.web.looks import Looks
 from barfeed.operate.web.manifests import Manifests
+from barfeed.operate.web.stores.file import HeldFile
+from barfeed.operate.web.stores.looks import Looks
 from barfeed.operate.web.views.sources import Sources
 from barfeed.replay.tapes.generator import generate
 from barfeed.replay.tapes.tape import Tape
@@ -88,7 +89,7 @@ class PageWorld:
 
     def sources(self, lock_timeout_sec: float = 5.0) -> Sources:
         """What a page is made of."""
-        looks = Looks(self.duckdb, lock_timeout_sec)
+        looks = Looks(HeldFile(self.duckdb, lock_timeout_sec))
         return Sources(looks, Manifests(self.root), self.one.clock, self.predictions, self.folder / "feed.log")
 
     def _remember(self) -> None:

@@ -72,7 +72,7 @@ def test_what_does_not_go_with_a_database(machine: MarketMachine, flags: list[st
     assert (ran.code, said in ran.err) == (2, True)
 
 
-@pytest.mark.parametrize("command", ["backfill", "web"])
+@pytest.mark.parametrize("command", ["backfill"])
 def test_a_command_on_a_file_is_refused_where_the_environment_names_a_database(
     machine: MarketMachine, command: str
 ) -> None:

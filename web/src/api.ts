@@ -103,6 +103,7 @@ export interface Market {
   trouble: string;
   hint: string;
   rows: Row[];
+  flags: string;
 }
 
 export interface Run {
@@ -163,6 +164,17 @@ export interface Check {
   is_same: boolean;
 }
 
+export interface Feeder {
+  host: string;
+  feed: string;
+  version: string;
+  last_pass_ms: number;
+  status: string;
+  lag_ms: number | null;
+  trouble: string;
+  hint: string;
+}
+
 export interface Now {
   now_ms: number;
   skew_sec: number | null;
@@ -170,6 +182,9 @@ export interface Now {
   log: string;
   interval_ms: number;
   version: string;
+  feeders: Feeder[] | null;
+  trouble: string;
+  hint: string;
 }
 
 /** What the server said of why there is no answer. */
@@ -203,4 +218,11 @@ export async function ask<Answer>(view: string, query: Query = {}, signal?: Abor
   if (answer.ok) return (await answer.json()) as Answer;
   const said = (await answer.json().catch(() => ({}))) as { error?: string; hint?: string };
   throw new Refused(said.error ?? `the server answered ${answer.status}`, said.hint ?? "", answer.status);
+}
+
+/** The market, of one series at least: a view without any is made anew once something happens there. */
+export async function askMarket(signal: AbortSignal): Promise<Market> {
+  const market = await ask<Market>("market", {}, signal);
+  if (market.rows.length) return market;
+  throw new Refused(market.trouble || "The store holds no bar yet.", market.hint || `start it: barfeed run${market.flags} --catch-up`, 200);
 }

@@ -1,7 +1,7 @@
 // One cell a day: what is true of it. A click leads to the runs of that day.
 
-import { type Calendar, type Day, type Market, ask } from "./api.js";
-import { el, empty, hint } from "./dom.js";
+import { type Calendar, type Day, type Market, ask, askMarket } from "./api.js";
+import { el, empty } from "./dom.js";
 import { DAY_MS, count, day } from "./time.js";
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -14,8 +14,7 @@ const MEANINGS: [Day["state"], string][] = [
 ];
 
 export async function calendarView(query: URLSearchParams, signal: AbortSignal): Promise<HTMLElement> {
-  const market = await ask<Market>("market", {}, signal);
-  if (!market.rows.length) return empty(market.trouble || "The store holds no bar yet.", hint(market.hint || "start it: barfeed run --catch-up"));
+  const market = await askMarket(signal);
   const symbol = query.get("symbol") ?? market.rows.find((row) => row.symbol === "BTCUSDT")?.symbol ?? market.rows[0]?.symbol ?? "";
   const row = market.rows.find((each) => each.symbol === symbol && each.interval === (query.get("interval") ?? each.interval));
   if (!row) return empty(`The store holds no bar of ${symbol}.`, el("a", { href: "#/market" }, "Every series"));

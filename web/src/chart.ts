@@ -16,8 +16,8 @@ import {
   createSeriesMarkers,
   createTextWatermark,
 } from "lightweight-charts";
-import { type Beside, type Candles, type Market, type Marks, Refused, ask } from "./api.js";
-import { command, el, empty, fill, hint } from "./dom.js";
+import { type Beside, type Candles, type Market, type Marks, Refused, ask, askMarket } from "./api.js";
+import { command, el, fill } from "./dom.js";
 import { GapBands } from "./gaps.js";
 import { listen } from "./live.js";
 import { replaceQuery } from "./route.js";
@@ -38,9 +38,8 @@ interface Shown {
 }
 
 export async function chartView(query: URLSearchParams, signal: AbortSignal): Promise<HTMLElement> {
-  const market = await ask<Market>("market", {}, signal);
-  const wanted = query.get("symbol") ?? market.rows.find((row) => row.symbol === "BTCUSDT")?.symbol ?? market.rows[0]?.symbol;
-  if (!wanted) return noSeries(market);
+  const market = await askMarket(signal);
+  const wanted = query.get("symbol") ?? market.rows.find((row) => row.symbol === "BTCUSDT")?.symbol ?? market.rows[0]?.symbol ?? "";
   const row = market.rows.find((each) => each.symbol === wanted && each.interval === (query.get("interval") ?? each.interval));
   const symbol = row?.symbol ?? wanted;
   const interval = row?.interval ?? query.get("interval") ?? "1h";
@@ -49,11 +48,6 @@ export async function chartView(query: URLSearchParams, signal: AbortSignal): Pr
   await view.open(at, signal);
   signal.addEventListener("abort", () => view.close());
   return view.root;
-}
-
-function noSeries(market: Market): HTMLElement {
-  if (market.trouble) return empty(market.trouble, hint(market.hint));
-  return empty("The store holds no bar yet.", el("p", { class: "hint" }, "Start it: ", command("barfeed run --catch-up")));
 }
 
 class ChartView {
@@ -397,7 +391,7 @@ class ChartView {
   private enumerate({ marks }: Shown): void {
     const gaps = marks.gaps.slice(-LIST_MAX).reverse().map((each) =>
       el("li", { class: "gap" }, el("a", { href: this.link(each.first_ms) }, span(each.first_ms, each.last_ms)), ` ${each.bars} missing  `,
-        command(`barfeed backfill --symbol ${this.symbol} --interval ${this.interval} --from '${minute(each.first_ms)}'`)));
+        command(`barfeed backfill${this.market.flags} --symbol ${this.symbol} --interval ${this.interval} --from '${minute(each.first_ms)}'`)));
     const refusals = marks.refusals.slice(-LIST_MAX).reverse().map((each) =>
       el("li", {}, el("a", { href: `#/run?folder=${encodeURIComponent(each.folder)}&run=${each.run}` }, minute(each.at_ms)), ` ${each.status}: ${each.message}`));
     const revisions = marks.revisions.slice(-LIST_MAX).reverse().map((each) =>

@@ -1,7 +1,7 @@
 // Every series with its lag, its newest bar and its trouble: worst first, sorted and found in an instant.
 
-import { type Market, type Row, ask } from "./api.js";
-import { command, el, empty, hint } from "./dom.js";
+import { type Market, type Row, ask, askMarket } from "./api.js";
+import { command, el, fill, hint } from "./dom.js";
 import { listen } from "./live.js";
 import { count, day, duration, minute } from "./time.js";
 
@@ -29,14 +29,14 @@ const COLUMNS: Column[] = [
 ];
 
 export async function marketView(_: URLSearchParams, signal: AbortSignal): Promise<HTMLElement> {
-  let market = await ask<Market>("market", {}, signal);
-  if (!market.rows.length) return empty(market.trouble || "The store holds no bar yet.", hint(market.hint || "start it: barfeed run --catch-up"));
+  let market = await askMarket(signal);
   // Worst first, until somebody wants it otherwise.
   let order: { column: number; down: boolean } | null = null;
   const found = el("input", { type: "search", placeholder: "Find a symbol, a word", "aria-label": "Find", autocomplete: "off" });
   const lead = el("p", { class: "lead", role: "status" });
   const body = el("tbody", {});
   const below = el("div", {});
+  const bad = el("div", { class: "trouble" });
   let rows: Row[] = [];
   const heads = COLUMNS.map((column, which) => {
     const button = el("button", { type: "button" }, column.name);
@@ -51,6 +51,7 @@ export async function marketView(_: URLSearchParams, signal: AbortSignal): Promi
     body.replaceChildren(...rows.slice(0, many).map(line));
     heads.forEach((head, which) => head.setAttribute("aria-sort", order?.column === which ? (order.down ? "descending" : "ascending") : "none"));
     lead.textContent = told(market, rows);
+    fill(bad, market.trouble, hint(market.hint));
   };
   const more = new IntersectionObserver(([seen]) => {
     const drawn = body.childElementCount;
@@ -65,7 +66,8 @@ export async function marketView(_: URLSearchParams, signal: AbortSignal): Promi
   draw(ROWS_AT_ONCE);
   const stop = listen(({ what }) => {
     if (what === "ended" || what === "stored" || what === "hello") void ask<Market>("market").then((fresh) => {
-      market = fresh;
+      // What cannot be read now is as it was last seen.
+      market = fresh.rows.length ? fresh : { ...market, trouble: fresh.trouble, hint: fresh.hint };
       draw(Math.max(ROWS_AT_ONCE, body.childElementCount));
     }, () => undefined);
   });
@@ -74,7 +76,7 @@ export async function marketView(_: URLSearchParams, signal: AbortSignal): Promi
     more.disconnect();
   });
   return el("div", { class: "marketview" },
-    el("div", { class: "controls" }, found), lead, market.trouble ? el("p", { class: "trouble" }, market.trouble, hint(market.hint)) : false,
+    el("div", { class: "controls" }, found), lead, bad,
     el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Every series" }, el("table", {}, el("thead", {}, el("tr", {}, ...heads)), body)), below);
 }
 

@@ -2,11 +2,14 @@
 
 import { type Now, ask } from "./api.js";
 import { el, empty, hint } from "./dom.js";
+import { feeders } from "./feeders.js";
 import { type Happening, exchangeMs, listen } from "./live.js";
 import { status } from "./runs.js";
 import { duration, minute, timestamp } from "./time.js";
 
 const KEPT = 40;
+// That somebody is not heard of any more, nobody tells.
+const ANEW_MS = 15_000;
 const SAYS: Partial<Record<Happening["what"], string>> = {
   pulled: "the exchange's answer is kept as evidence",
   published: "the window is published",
@@ -22,12 +25,14 @@ export async function nowView(_: URLSearchParams, signal: AbortSignal): Promise<
   const skew = el("p", { class: "muted" });
   const last = el("section", { "aria-label": "The newest run" });
   const log = el("p", { class: "log" });
+  const who = feeders();
   const happened = el("ol", { class: "happened", "aria-live": "polite" });
   const tick = (): void => {
     const atMs = exchangeMs();
     clock.textContent = `${timestamp(atMs)} UTC`;
     hour.value = (atMs % now.interval_ms) / now.interval_ms;
     left.textContent = duration(now.interval_ms - (atMs % now.interval_ms));
+    who.tick();
   };
   const draw = (): void => {
     skew.textContent = now.skew_sec === null
@@ -36,29 +41,35 @@ export async function nowView(_: URLSearchParams, signal: AbortSignal): Promise<
     last.replaceChildren(...newest(now));
     log.textContent = now.log;
     log.hidden = !now.log;
+    who.draw(now);
   };
+  const anew = (): Promise<void> => ask<Now>("now").then((fresh) => {
+    now = fresh;
+    draw();
+  });
   const stop = listen((happening) => {
     if (!SAYS[happening.what] && happening.what !== "logged") return;
-    void ask<Now>("now").then((fresh) => {
-      now = fresh;
-      draw();
+    void anew().then(() => {
       if (happening.what !== "logged") happened.prepend(entry(happening, now));
       while (happened.childElementCount > KEPT) happened.lastElementChild?.remove();
     }, () => undefined);
   });
   const timer = setInterval(tick, 250);
+  const asking = setInterval(() => void anew().catch(() => undefined), ANEW_MS);
   signal.addEventListener("abort", () => {
     clearInterval(timer);
+    clearInterval(asking);
     stop();
   });
   tick();
   draw();
   return el("div", { class: "nowview" },
     el("div", { class: "pair" }, el("div", {}, el("p", { class: "muted" }, "Exchange"), clock), el("div", {}, el("p", { class: "muted" }, "Next close in"), left)),
-    hour, skew, last, el("section", {}, el("h2", {}, "As it happens"), happened), log);
+    hour, skew, last, who.place, el("section", {}, el("h2", {}, "As it happens"), happened), log);
 }
 
-function newest({ run }: Now): Node[] {
+function newest({ run, feeders: others, trouble }: Now): Node[] {
+  if (!run && (others || trouble)) return [el("p", { class: "muted" }, "No run has left its files on this host.")];
   if (!run) return [empty("No run has left its files here yet.", hint("start one: barfeed run --catch-up"))];
   const to = `#/run?${new URLSearchParams({ folder: run.folder, run: run.run }).toString()}`;
   const made: (HTMLElement | false)[] = [

@@ -51,7 +51,7 @@ class Page:
         taken = bound(door)
         self.port = taken.getsockname()[1]
         world = self.world
-        live = Live(Watched(world.root, world.duckdb, world.folder / "feed.log"))
+        live = Live(Watched(world.root, self.sources.looks.held, world.folder / "feed.log"))
         serving = server(self.sources, live, door, taken)
         thread = Thread(target=serving.run, kwargs={"sockets": [taken]}, daemon=True)
         thread.start()

@@ -1,13 +1,14 @@
 from pathlib import Path
 
 from barfeed.operate.web.live import Happening, Watched, look, news
+from barfeed.operate.web.stores.file import HeldFile
 
 RUN = "20240210_140030Z"
 
 
 def seen(folder: Path) -> Watched:
     (folder / "feed" / "A").mkdir(parents=True, exist_ok=True)
-    return Watched(folder / "feed", folder / "store.duckdb", folder / "feed.log")
+    return Watched(folder / "feed", HeldFile(folder / "store.duckdb", 0.0), folder / "feed.log")
 
 
 def test_a_run_is_told_step_by_step(tmp_path: Path) -> None:
@@ -27,7 +28,7 @@ def test_a_run_is_told_step_by_step(tmp_path: Path) -> None:
 def test_the_store_and_the_log_are_told(tmp_path: Path) -> None:
     watched = seen(tmp_path)
     before = look(watched)
-    watched.store.write_bytes(b"x")
+    (tmp_path / "store.duckdb").write_bytes(b"x")
     stored = look(watched, before)
     assert news(before, stored) == [Happening("stored")]
     (tmp_path / "feed.log").write_text("INFO well\n", "utf-8")
@@ -35,7 +36,7 @@ def test_the_store_and_the_log_are_told(tmp_path: Path) -> None:
 
 
 def test_a_root_that_is_not_there_tells_nothing(tmp_path: Path) -> None:
-    watched = Watched(tmp_path / "none", tmp_path / "store.duckdb", None)
+    watched = Watched(tmp_path / "none", HeldFile(tmp_path / "store.duckdb", 0.0), None)
     assert news(look(watched), look(watched)) == []
 
 

@@ -143,7 +143,7 @@ class Row(msgspec.Struct):
 
 
 class Market(msgspec.Struct):
-    """Every series, worst first."""
+    """Every series, worst first; `flags` is what a command is told to mean this store."""
 
     now_ms: int
     store: str
@@ -151,6 +151,7 @@ class Market(msgspec.Struct):
     trouble: str
     hint: str
     rows: list[Row]
+    flags: str
 
 
 class RunList(msgspec.Struct):
@@ -187,8 +188,28 @@ class Check(msgspec.Struct):
     is_same: bool
 
 
+class Feeder(msgspec.Struct):
+    """A host's feed of a database: its last pass, and what is wrong with it.
+
+    `lag_ms` is how long ago the newest bar closed that it saw stored.
+    """
+
+    host: str
+    feed: str
+    version: str
+    last_pass_ms: int
+    status: str
+    lag_ms: int | None
+    trouble: str
+    hint: str
+
+
 class Now(msgspec.Struct):
-    """The exchange's clock by the skew that the newest run measured, and how the newest run ended."""
+    """The exchange's clock by the skew that this host's newest run measured, and how that run ended.
+
+    `feeders` are those who feed a database, worst first, null where the store is a file; `trouble` is why they are not
+    known.
+    """
 
     now_ms: int
     skew_sec: float | None
@@ -196,3 +217,6 @@ class Now(msgspec.Struct):
     log: str
     interval_ms: int
     version: str
+    feeders: list[Feeder] | None = None
+    trouble: str = ""
+    hint: str = ""

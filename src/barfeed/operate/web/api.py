@@ -85,7 +85,7 @@ def _runs(sources: Sources, it: OfRuns) -> answers.RunList:
 
 
 VIEWS = (
-    View("now", Nothing, answers.Now, "The exchange's clock, the newest run, the log's last line.",
+    View("now", Nothing, answers.Now, "The exchange's clock, the newest run, who feeds, the log's last line.",
          lambda sources, _: now.now(sources)),
     View("market", Nothing, answers.Market, "Every series that is stored, worst first.",
          lambda sources, _: market.market(sources)),

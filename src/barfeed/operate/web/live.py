@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from barfeed.operate.web.looks import stamp_of
+from barfeed.domain.errors import StoreUnusable
+from barfeed.operate.web.stores.file import stamp_of
+from barfeed.operate.web.stores.looks import Held
 
 _LOOK_SEC = 0.25
 _ALIVE_SEC = 15.0
@@ -36,7 +38,7 @@ class Watched(NamedTuple):
     """What is looked at: the root of the feeds' folders, the store, and the log."""
 
     root: Path
-    store: Path
+    store: Held
     log: Path | None
 
 
@@ -55,6 +57,8 @@ class Live:
             # Nobody listens to most of a night.
             if self._queues:
                 self._tell(await asyncio.to_thread(self._look))
+            else:
+                self._watched.store.rest()
 
     async def listen(self, first: Callable[[], bytes]) -> AsyncIterator[bytes]:
         """Events for one page, the first of them at once; a comment now and then tells that the line is open."""
@@ -107,7 +111,15 @@ def look(watched: Watched, before: Seen | None = None) -> Seen:
         except OSError:
             continue
         folders[path.name] = (stamp_ns, names)
-    return Seen(folders, stamp_of(watched.store), stamp_of(watched.log) if watched.log else None)
+    return Seen(folders, _stamp(watched.store), stamp_of(watched.log) if watched.log else None)
+
+
+def _stamp(store: Held) -> object:
+    try:
+        return store.stamp()
+    except StoreUnusable as problem:
+        # That it is gone, and that it is back, is news, too.
+        return str(problem)
 
 
 def _names(path: Path) -> frozenset[str]:

@@ -139,6 +139,11 @@ class Server(Sessions):
         with self.session(write=True) as connection:
             feeders.note(connection, feeder)
 
+    def news(self) -> feeders.News:
+        """What tells whether anything changed."""
+        with self.session(write=False) as connection:
+            return feeders.news(connection)
+
     def feeders(self) -> list[feeders.Feeder]:
         """Every feed that ever had a pass, the last one first."""
         with self.session(write=False) as connection:

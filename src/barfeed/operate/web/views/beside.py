@@ -19,7 +19,8 @@ _PANES = (KINDS["funding"], KINDS["open_interest"])
 def beside(sources: Sources, series: Series, bounds: tuple[int | None, int | None], points: int) -> answers.Beside:
     """Each pane of which anything was known between two moments."""
     _, span, step_ms = steps(sources, series, bounds, points)
-    made = [_pane(sources, series, span, step_ms, kind) for kind in _PANES if series.interval in kind.intervals]
+    kinds = [each for each in _PANES if series.interval in each.intervals] if sources.looks.held.has_kinds else []
+    made = [_pane(sources, series, span, step_ms, each) for each in kinds]
     panes = [each for each in made if any(value is not None for value in each.values)]
     return answers.Beside(series.symbol, str(series.interval), span.first_ms, step_ms, panes)
 

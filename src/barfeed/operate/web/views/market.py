@@ -7,7 +7,6 @@ from barfeed.domain.bars import Series
 from barfeed.domain.errors import BarfeedError
 from barfeed.history.reading.rows import CoverageRow
 from barfeed.operate.web import answers
-from barfeed.operate.web.looks import stamp_of
 from barfeed.operate.web.manifests import Run, Trouble
 from barfeed.operate.web.views import standing
 from barfeed.operate.web.views.sources import Sources
@@ -19,13 +18,13 @@ def market(sources: Sources) -> answers.Market:
     """Every series, worst first; why the store cannot be read where it cannot."""
     recent = sources.newest_runs(_RECENT_RUNS)
     now_ms, known, trouble, hint = sources.exchange_ms(next(iter(recent), None)), standing.NOTHING, "", ""
+    held, size = sources.looks.held, 0
     try:
+        size = held.size_bytes()
         known = _known(sources, recent)
     except BarfeedError as problem:
         trouble, hint = str(problem), problem.hint
-    path = sources.looks.path
-    size = sum(size for _, size in stamp_of(path))
-    return answers.Market(now_ms, path.name, size, trouble, hint, standing.rows(known, now_ms))
+    return answers.Market(now_ms, held.name, size, trouble, hint, standing.rows(known, now_ms), held.flags)
 
 
 def _known(sources: Sources, recent: Sequence[Run]) -> standing.Known:
@@ -42,6 +41,7 @@ def _known(sources: Sources, recent: Sequence[Run]) -> standing.Known:
         Counter(Series.of(each.symbol, each.interval) for each in revised),
         {each.symbol: each for each in listed},
         _troubles(recent, held),
+        sources.looks.held.flags,
     )
 
 

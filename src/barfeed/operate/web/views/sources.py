@@ -12,8 +12,8 @@ from barfeed.history.reading.moments import ms_of
 from barfeed.history.reading.rows import CandleRow, CoverageRow, RevisionRow
 from barfeed.machine.clock import Clock
 from barfeed.operate.web import answers
-from barfeed.operate.web.looks import Looks
 from barfeed.operate.web.manifests import DAY_MS, Manifests, Run
+from barfeed.operate.web.stores.looks import Looks
 
 # Runs are named by the exchange's clock, and the machine's may be far behind it.
 _AHEAD_MS = 400 * DAY_MS

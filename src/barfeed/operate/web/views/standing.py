@@ -16,16 +16,18 @@ _TRADING = "TRADING"
 
 
 class Known(NamedTuple):
-    """What there is to judge by: what is stored, how much of it is missing or revised, what is listed, what failed."""
+    """What there is to judge by: what is stored, missing, revised, listed, what failed."""
 
     holdings: Sequence[CoverageRow]
     missing: Mapping[Series, int]
     revised: Mapping[Series, int]
     listings: Mapping[str, ListingRow]
     troubles: Mapping[Series, Trouble]
+    # What a command is told to mean this store.
+    flags: str
 
 
-NOTHING = Known((), {}, {}, {}, {})
+NOTHING = Known((), {}, {}, {}, {}, "")
 
 
 def rows(known: Known, now_ms: int) -> list[Row]:
@@ -45,7 +47,8 @@ def _row(series: Series, held: CoverageRow, known: Known, now_ms: int) -> Row:
     is_quiet = listing is not None and listing.status not in {"", _TRADING}
     last_ms = ms(held.last)
     behind = "" if is_quiet else _behind(series, last_ms, now_ms)
-    helps = f"barfeed run --symbol {series.symbol} --interval {series.interval} --catch-up" if behind else ""
+    of_series = f"--symbol {series.symbol} --interval {series.interval}"
+    helps = f"barfeed run{known.flags} {of_series} --catch-up" if behind else ""
     return Row(
         symbol=series.symbol,
         interval=str(series.interval),
