@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS := $(shell expr 1 + `getconf _NPROCESSORS_ONLN`)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint types unit docs site long proof model soak twenty month page pictures recipes kills kills-syscalls fuzz mutants sabotage audit peers bench wheel image clean
+.PHONY: help demo run test lint types unit docs site long proof model soak twenty month page pictures engines recipes kills kills-syscalls fuzz mutants sabotage audit peers bench wheel image clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
@@ -19,7 +19,7 @@ help: ## this list
 	@touch $@
 
 # Each by itself, not one on another: whoever needs many extras installs once, and has what needs fewer.
-.venv/installed .venv/installed-inference .venv/installed-dev .venv/installed-peers .venv/installed-bench .venv/installed-recipes: .venv/made
+.venv/installed .venv/installed-inference .venv/installed-dev .venv/installed-peers .venv/installed-bench .venv/installed-engines .venv/installed-recipes: .venv/made
 	@echo "setting up .venv ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(EXTRAS)'
 	@touch $@ $(WITH:%=.venv/%)
@@ -32,6 +32,8 @@ help: ## this list
 .venv/installed-peers: WITH := installed installed-inference installed-dev
 .venv/installed-bench: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,postgres,s3,web,peers,bench]
 .venv/installed-bench: WITH := installed installed-inference installed-dev installed-peers
+.venv/installed-engines: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,postgres,s3,web,engines]
+.venv/installed-engines: WITH := installed installed-inference installed-dev
 .venv/installed-recipes: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,postgres,s3,web,recipes]
 .venv/installed-recipes: WITH := installed installed-inference installed-dev
 
@@ -81,7 +83,7 @@ proof: .venv/installed-dev ## every attack, whole, with the reports in docs/proo
 	@$(MAKE) kills kills-syscalls
 	@$(MAKE) soak twenty ARGS=--write
 	@$(MAKE) twenty ARGS='--market --write'
-	@$(MAKE) recipes
+	@$(MAKE) engines recipes
 
 fuzz: .venv/installed-dev ## a hostile exchange for as long as you like (FUZZ=examples)
 	@BARFEED_FUZZ_EXAMPLES=$(or $(FUZZ),20000) $(BIN)/pytest tests/proof/test_hostile_exchange.py -m 'not long and not proof'
@@ -97,6 +99,9 @@ audit: .venv/installed-dev ## known weaknesses of what is installed; says so whe
 
 peers: .venv/installed-peers ## the replay exchange under ccxt, python-binance and Binance's own SDK
 	@$(BIN)/pytest -m peers --ignore tests/peers/test_recipes.py
+
+engines: .venv/installed-engines ## a lake under Spark (wants a JRE) and ClickHouse, too: they count what the others count
+	@$(BIN)/pytest -m 'long or not long' tests/store/lake/test_engines.py
 
 recipes: .venv/installed-recipes ## docs/recipes.md, each with its library: minutes
 	@$(BIN)/pytest -m peers tests/peers/test_recipes.py

@@ -12,6 +12,7 @@ from benchmarks.market import backfill as market_backfill
 from benchmarks.market import cold as market_cold
 from benchmarks.market import hosts as market_hosts
 from benchmarks.market import kinds as market_kinds
+from benchmarks.market import lake as market_lake
 from benchmarks.market import minutes as market_minutes
 from benchmarks.market import rows as market_rows
 from benchmarks.market import stream as market_stream
@@ -32,6 +33,7 @@ PARTS: dict[str, tuple[Callable[[Path, int], Section], int, int]] = {
     "market-warm": (market_warm.measure, 5, 2),
     "market-minutes": (market_minutes.measure, 60, 5),
     "market-hosts": (market_hosts.measure, 9, 2),
+    "market-lake": (market_lake.measure, 9, 2),
     "market-kinds": (market_kinds.measure, 5, 2),
     "market-cold": (market_cold.measure, 9, 3),
     "market-stream": (market_stream.measure, 20, 2),

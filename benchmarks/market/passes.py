@@ -1,6 +1,6 @@
 """barfeed's pass, lived on and on in one process, as a watch does.
 
-python -m benchmarks.market.passes BASE_URL STORE FOLDER INTERVAL WINDOW_HOURS
+python -m benchmarks.market.passes BASE_URL STORE FOLDER INTERVAL WINDOW_HOURS [LAKE]
 
 STORE is a DuckDB file, or a database's address.
 """
@@ -12,6 +12,7 @@ import click
 
 from barfeed.cli.market.wiring import asking, wire_market
 from barfeed.cli.settings import Settings
+from barfeed.cli.values.paths import Lake
 from barfeed.cli.values.stores import Database
 from barfeed.domain.verdict import Remedies
 from barfeed.feed.market.one_pass import run_pass
@@ -41,14 +42,14 @@ class Passes:
 
 
 if __name__ == "__main__":
-    url, store, folder, interval, window_hours = sys.argv[1:]
+    url, store, folder, interval, window_hours, *lake = sys.argv[1:]
     # The replayed hours are long past, and each pass would say so.
     live_on(
         Passes(
             Settings(
                 symbols="all", interval=interval, base_url=url, persist_dir=Path(folder),
                 **({"store": Database(store)} if is_address(store) else {"duckdb": Path(store)}),
-                max_skew_sec=1e10, window_hours=int(window_hours),
+                max_skew_sec=1e10, window_hours=int(window_hours), lake=Lake("".join(lake)),
             )
         )
     )  # fmt: skip

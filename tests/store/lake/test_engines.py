@@ -1,6 +1,7 @@
 """The lines of docs/lake.md, run: every engine counts the same bars and the same sums, and sees no torn state."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -59,10 +60,16 @@ def named(libraries: Iterable[str]) -> list[Any]:
     return [pytest.param(name, marks=[pytest.mark.proof] * (name in HEAVY)) for name in libraries]
 
 
+def require(library: str) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    if library == "pyspark" and not shutil.which("java"):
+        pytest.skip("Spark wants a JRE, and there is none")
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("library", named(LIBRARIES))
 def test_the_lines_of_the_page_count_every_bar(at_home: Path, library: str) -> None:
-    pytest.importorskip(library, reason=f"{library} is not installed")
+    require(library)
     assert said(at_home, of_library(library))[-1] == "62"
 
 
@@ -104,7 +111,7 @@ def by_chdb() -> tuple[int, ...]:
 
 
 def by_spark() -> tuple[int, ...]:
-    pytest.importorskip("pyspark", reason="pyspark is not installed")
+    require("pyspark")
     sums = SUMS.format(seconds="timestampdiff(SECOND, TIMESTAMP_NTZ '1970-01-01 00:00:00', timestamp)", bars="bars")
     # A process of its own: it warns of the libraries that it finds, and leaves a JVM behind.
     return tuple(map(int, said(Path.cwd(), SPARK.format(table=TABLE, sums=sums))))
