@@ -197,7 +197,17 @@ def user_of(address: str, role: str) -> str:
 def drop(address: str) -> None:
     """Take a database of `new_market` away, whoever is still there."""
     with shared_server().connected() as connection:
-        connection.execute(f"DROP DATABASE {address.partition('?')[0].rpartition('/')[2]} WITH (FORCE)")
+        connection.execute(f"DROP DATABASE {_name(address)} WITH (FORCE)")
+
+
+def copied(address: str) -> str:
+    """The address of a new database that has all that one of `new_market` has, where nobody is any more."""
+    server = shared_server()
+    return server.address(server.new_database(_name(address)))
+
+
+def _name(address: str) -> str:
+    return address.partition("?")[0].rpartition("/")[2]
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Kill -9 at random moments and at every system call that touches the disk: `make kills`, `make kills-syscalls`.
 
-`python tests/proof/kills.py [--kills 500] [--seed 7] [--syscalls kill|fail] [--write]`; `--write` keeps the figures
-in docs/proof.md.
+`python tests/proof/kills.py [--database] [--kills 500] [--seed 7] [--syscalls kill|fail] [--every 1] [--write]`;
+`--database` attacks the commands whose store is one, `--write` keeps the figures in docs/proof.md.
 Each kill is judged by `scenes`: at once, after the command has gone on, and once what it left over is old.
 """
 
@@ -25,14 +25,23 @@ if __name__ == "__main__":
 
 from process import ROOT, Ran
 from proof import syscalls
+from proof.database_scenes import (
+    DATABASE_SCENES,
+    Feed,
+    FeedFirstStart,
+    FirstPassOfDatabase,
+    PassOfDatabase,
+    RepairOfDatabase,
+)
 from proof.market_scenes import MARKET_SCENES, OTHERS, FirstPass, LakePass, Pass
-from proof.proof_world import copy, exchange
+from proof.proof_world import exchange
 from proof.scenes import SCENES, FirstStart, Prune, Repair, Scene, Watch
 from world import hours
 
 # What of them goes to each command: the feed is what runs every hour.
 SHARES = {"feed": 5, "feed, first start": 3, "feed, --watch": 4, "backfill, rest": 3, "backfill, csv": 3, "repair": 3}
 SYSCALL_SCENES: Sequence[type[Scene]] = (Scene, FirstStart, Repair, Prune, Pass, FirstPass, LakePass)
+DATABASE_SYSCALL_SCENES = (Feed, FeedFirstStart, RepairOfDatabase, PassOfDatabase, FirstPassOfDatabase)
 _PLACE = re.compile(r"^\d ")
 # A watch lives on: it is killed after some hours of this length.
 _HOUR_SEC = 0.25
@@ -93,14 +102,12 @@ def random_kills(scenes: Sequence[Scene], disk: Path, kills: int, seed: int) -> 
             )
 
 
-def syscall_kills(
-    scenes: Sequence[Scene], disk: Path, every: int = 1, calls: Sequence[str] = syscalls.CHANGING
-) -> Iterator[Struck]:
-    """A kill at every `every`-th call by which each command changes its disk."""
+def syscall_kills(scenes: Sequence[Scene], disk: Path, every: int = 1, calls: Sequence[str] = ()) -> Iterator[Struck]:
+    """A kill at every `every`-th call by which each command changes its disk, or of these `calls`."""
     for scene in scenes:
-        for number, point in enumerate(_points(scene, disk, calls)[::every]):
+        for number, point in enumerate(_points(scene, disk, calls or syscalls.changing(scene))[::every]):
             scene.world.set_minute(number)
-            copy(scene.start, disk)
+            scene.lay(disk)
             ran = syscalls.kill_at(scene, disk, point)
             if ran.code == -signal.SIGKILL:
                 yield judged(scene, disk, ran, f"kill at {point}")
@@ -109,14 +116,14 @@ def syscall_kills(
 def syscall_failures(scenes: Sequence[Scene], disk: Path, every: int = 1) -> Iterator[Struck]:
     """Each error at every `every`-th call that has to do with the disk: exit 4 or a good end, and no harm."""
     for scene in scenes:
-        points = _points(scene, disk, tuple(syscalls.ERRORS))
-        failures = [(point, error) for point in points for error in syscalls.ERRORS[point.call]]
+        told = syscalls.errors(scene)
+        failures = [(point, error) for point in _points(scene, disk, tuple(told)) for error in told[point.call]]
         for number, (point, error) in enumerate(failures[::every]):
             scene.world.set_minute(number)
-            copy(scene.start, disk)
+            scene.lay(disk)
             ran = syscalls.fail_at(scene, disk, point, error)
             # The same number may be another call where threads took turns otherwise.
-            if str(disk) in syscalls.struck(disk):
+            if syscalls.has_struck(scene, disk):
                 _refuse_bad_end(scene, disk, ran, f"{error} at {point}")
                 yield judged(scene, disk, ran, f"{error} at {point}")._replace(phase=f"exit {ran.code}")
 
@@ -141,7 +148,7 @@ def _refuse_bad_end(scene: Scene, disk: Path, ran: Ran, how: str) -> None:
             if "left: " not in ran.out:
                 scene.check_result(disk)
         else:
-            assert str(disk) in ran.err, "the message names no file"
+            assert any(name in ran.err for name in scene.names(disk)), "the message names no file"
             assert "hint: " in ran.err
     except AssertionError as problem:
         raise Fault(f"{scene.name}: {how}: {problem!r}\n{ran.out}{ran.err}") from problem
@@ -149,7 +156,7 @@ def _refuse_bad_end(scene: Scene, disk: Path, ran: Ran, how: str) -> None:
 
 def _points(scene: Scene, disk: Path, calls: Sequence[str]) -> list[syscalls.Point]:
     scene.world.set_minute(0)
-    return syscalls.points(scene, copy(scene.start, disk), calls)
+    return syscalls.points(scene, scene.lay(disk), calls)
 
 
 def _measured(scene: Scene, disk: Path, number: int) -> Pace:
@@ -177,7 +184,7 @@ def _killed(scene: Scene, disk: Path, number: int, *, at_work: bool, after_sec: 
 
 def _started(scene: Scene, disk: Path, number: int) -> "subprocess.Popen[str]":
     scene.world.set_minute(number)
-    copy(scene.start, disk)
+    scene.lay(disk)
     scene.begin()
     return subprocess.Popen(
         scene.words(disk),
@@ -237,6 +244,12 @@ def _told(found: Iterable[Struck]) -> list[Struck]:
     return kept
 
 
+def _attacked(asked: argparse.Namespace) -> Sequence[type[Scene]]:
+    if asked.database:
+        return DATABASE_SYSCALL_SCENES if asked.syscalls else DATABASE_SCENES
+    return SYSCALL_SCENES if asked.syscalls else (*SCENES, *MARKET_SCENES)
+
+
 def main() -> None:
     """Attack, and report."""
     flags = argparse.ArgumentParser(description=__doc__)
@@ -244,17 +257,19 @@ def main() -> None:
     flags.add_argument("--seed", type=int, default=7)
     flags.add_argument("--every", type=int, default=1, help="with --syscalls: only every so many-th call")
     flags.add_argument("--syscalls", choices=["kill", "fail"], help="not at random: at each call that touches the disk")
+    flags.add_argument("--database", action="store_true", help="the commands whose store is a database, alone")
     flags.add_argument("--write", action="store_true")
     asked = flags.parse_args()
     if asked.syscalls and not syscalls.works():
         sys.exit("strace cannot trace and tamper on this machine")
+    where = ", a database" if asked.database else ""
     reports = {}
-    with arena(SYSCALL_SCENES if asked.syscalls else (*SCENES, *MARKET_SCENES)) as (scenes, disk):
+    with arena(_attacked(asked)) as (scenes, disk):
         if asked.syscalls:
             attack = syscall_kills if asked.syscalls == "kill" else syscall_failures
-            reports[f"system calls: {asked.syscalls}"] = table(_told(attack(scenes, disk, asked.every)))
+            reports[f"system calls: {asked.syscalls}{where}"] = table(_told(attack(scenes, disk, asked.every)))
         else:
-            reports["kills"] = table(_told(random_kills(scenes, disk, asked.kills, asked.seed)))
+            reports[f"kills{where}"] = table(_told(random_kills(scenes, disk, asked.kills, asked.seed)))
     for name, text in reports.items():
         print(f"\n{name}\n\n{text}")  # noqa: T201
         if asked.write:

@@ -11,7 +11,19 @@ import duckdb
 from barfeed.domain.bars import Bar
 from market_world import SMALL_MARKET, small_market
 from process import Ran
-from proof.proof_world import TAPE, TARGET_MS, WINDOW_BARS, Exchange, barfeed_words, has_table, make_disk
+from proof.proof_world import (
+    BARS_IN_DATABASE,
+    TAPE,
+    TARGET_MS,
+    WINDOW_BARS,
+    Exchange,
+    asked,
+    barfeed_words,
+    database_of,
+    file_of,
+    has_table,
+    make_disk,
+)
 from proof.scenes import FirstStart, Scene, leftovers
 from storage import opened
 from world import hours
@@ -150,8 +162,10 @@ MARKET_SCENES = (Pass, FirstPass, LakePass)
 
 
 def stored(root: Path) -> Held:
-    """Every stored bar by symbol; each is there once. Read by nobody's code but DuckDB's."""
-    path = root / "store" / "ohlcv.duckdb"
+    """Every stored bar by symbol; each is there once. Read by nobody's code but the database's own."""
+    if address := database_of(root):
+        return _by_symbol(asked(address, f"SELECT symbol, {BARS_IN_DATABASE}"))
+    path = file_of(root)
     if not path.exists() or not path.stat().st_size:
         return {}
     with opened(path, read_only=True) as connection:

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -38,6 +38,11 @@ BROKEN_VOLUMES = {TARGET_MS - hours(6): 77.125, TARGET_MS - hours(4): 78.125}
 MISSING_MS = TARGET_MS - hours(12)
 SLUG = "BINANCE_BTCUSDT.P_60"
 DAY_MS = hours(24)
+# In a database.
+AT_MS = "(extract(epoch FROM timestamp) * 1000)::bigint"
+BARS_IN_DATABASE = f"{AT_MS}, open, high, low, close, volume FROM barfeed.ohlcv_1h"
+# The file of a disk that names the database, where the store is one.
+DATABASE_NOTE = "database"
 
 
 class Exchange(NamedTuple):
@@ -50,7 +55,8 @@ class Exchange(NamedTuple):
     def environment(self, root: Path) -> dict[str, str]:
         """For a process that lives on the disk `root`."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("BARFEED_")}
-        feed = {"BARFEED_BASE_URL": self.url, "BARFEED_DUCKDB": str(root / "store" / "ohlcv.duckdb")}
+        store = {"BARFEED_STORE": database_of(root)} if database_of(root) else {"BARFEED_DUCKDB": str(file_of(root))}
+        feed = {"BARFEED_BASE_URL": self.url, **store}
         feed |= {"BARFEED_PERSIST_DIR": str(root / "feed"), "BARFEED_MAX_SKEW_SEC": "1e10"}
         # Nothing waits for a lock that nobody holds.
         return (
@@ -83,6 +89,17 @@ def exchange(others: Sequence[Tape] = ()) -> Iterator[Exchange]:
         yield Exchange(clock, server.url, replay)
 
 
+def file_of(root: Path) -> Path:
+    """The store of a disk that has none elsewhere."""
+    return root / "store" / "ohlcv.duckdb"
+
+
+def database_of(root: Path) -> str:
+    """The address of the database that a disk's feed has for a store; empty where it is a file."""
+    note = root / DATABASE_NOTE
+    return note.read_text() if note.exists() else ""
+
+
 def feed_words(*flags: str) -> list[str]:
     """The hourly command as cron starts it."""
     return [sys.executable, str(ROOT / "run" / "ohlcv_feed_binance.py"), *flags]
@@ -113,7 +130,12 @@ def make_empty_disk(root: Path) -> Path:
 
 def break_store(root: Path) -> None:
     """Let two stored bars differ from the exchange's, and take one out."""
-    with opened(root / "store" / "ohlcv.duckdb") as connection:
+    if address := database_of(root):
+        volumes = [[volume, at_ms] for at_ms, volume in BROKEN_VOLUMES.items()]
+        _change(address, f"UPDATE barfeed.ohlcv_1h SET volume = %s WHERE {AT_MS} = %s", volumes)
+        _change(address, f"DELETE FROM barfeed.ohlcv_1h WHERE {AT_MS} = %s", [[MISSING_MS]])
+        return
+    with opened(file_of(root)) as connection:
         for at_ms, volume in BROKEN_VOLUMES.items():
             connection.execute(
                 "UPDATE ohlcv_btcusdt_1h SET volume = ? WHERE timestamp = make_timestamp_ms(?)", [volume, at_ms]
@@ -142,8 +164,10 @@ def write_csvs(root: Path) -> list[Path]:
 
 
 def stored(root: Path) -> dict[int, Bar]:
-    """Every stored bar; each is there once. Read by nobody's code but DuckDB's."""
-    path = root / "store" / "ohlcv.duckdb"
+    """Every stored bar; each is there once. Read by nobody's code but the database's own."""
+    if address := database_of(root):
+        return _once(asked(address, f"SELECT {BARS_IN_DATABASE} WHERE symbol = 'BTCUSDT'"))
+    path = file_of(root)
     if not path.exists() or not path.stat().st_size:
         return {}
     with opened(path, read_only=True) as connection:
@@ -152,16 +176,41 @@ def stored(root: Path) -> dict[int, Bar]:
         rows = connection.execute(
             "SELECT epoch_ms(timestamp), open, high, low, close, volume FROM ohlcv_btcusdt_1h"
         ).fetchall()
-    assert len(rows) == len({row[0] for row in rows}), "a bar is stored twice"
-    return {row[0]: Bar(*row) for row in rows}
+    return _once(rows)
 
 
 def audited(root: Path) -> dict[int, float]:
     """The volume that each revised bar had before."""
-    with opened(root / "store" / "ohlcv.duckdb", read_only=True) as connection:
+    if address := database_of(root):
+        return _once_audited(asked(address, f"SELECT {AT_MS}, old_volume FROM barfeed.ohlcv_revisions"))
+    with opened(file_of(root), read_only=True) as connection:
         if not has_table(connection, "ohlcv_revisions"):
             return {}
         rows = connection.execute("SELECT epoch_ms(timestamp), old_volume FROM ohlcv_revisions").fetchall()
+    return _once_audited(rows)
+
+
+def asked(address: str, query: str) -> list[tuple[Any, ...]]:
+    """What a database says."""
+    from pg_server import looked_at  # noqa: PLC0415 - most disks have a file
+
+    with looked_at(address) as connection:
+        return connection.execute(query).fetchall()
+
+
+def _change(address: str, statement: str, values: Sequence[Sequence[object]]) -> None:
+    from pg_server import looked_at  # noqa: PLC0415 - as above
+
+    with looked_at(address) as connection:
+        connection.cursor().executemany(statement, values)
+
+
+def _once(rows: list[tuple[Any, ...]]) -> dict[int, Bar]:
+    assert len(rows) == len({row[0] for row in rows}), "a bar is stored twice"
+    return {row[0]: Bar(*row) for row in rows}
+
+
+def _once_audited(rows: list[tuple[Any, ...]]) -> dict[int, float]:
     assert len(rows) == len({row[0] for row in rows}), "a bar is audited twice"
     return dict(rows)
 

@@ -56,6 +56,19 @@ class Scene:
         """The disk to begin with."""
         return proof_world.make_disk(self.world, folder)
 
+    @property
+    def server(self) -> str:
+        """The folder of the socket by which its store is reached, where that is a server."""
+        return ""
+
+    def lay(self, root: Path) -> Path:
+        """A disk of one's own, as `start` is."""
+        return proof_world.copy(self.start, root)
+
+    def names(self, root: Path) -> tuple[str, ...]:
+        """What a message about its disk, or its store, has to name one of."""
+        return (str(root),)
+
     def words(self, root: Path) -> list[str]:  # noqa: ARG002 - others name files of the disk
         """The command."""
         return feed_words()

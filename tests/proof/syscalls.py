@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,8 +42,12 @@ CHANGING = (
     "write", "pwrite64", "fsync", "fdatasync", "rename", "unlink", "unlinkat", "mkdir", "rmdir", "openat",
     "ftruncate", "fallocate", "copy_file_range", "sendfile", "link", "close", "flock",
 )  # fmt: skip
+# What a server that is gone, or a network between, makes of each call to it.
+SERVER_ERRORS = {"connect": ("ECONNREFUSED",), "sendto": ("EPIPE",), "recvfrom": ("ECONNRESET", "ETIMEDOUT")}
+# A statement is sent, waited for, and its answer taken.
+_OF_SERVER = ("connect", "sendto", "poll", "recvfrom")
 _LINE = re.compile(r"(\d+) +(\w+)\((.*)")
-_ENDED = re.compile(r"\d+ \+\+\+ ")
+_SOCKET = re.compile(r"<UNIX-STREAM:\[(\d+)")
 
 
 class Point(NamedTuple):
@@ -65,12 +69,22 @@ def works() -> bool:
     return subprocess.run(words, capture_output=True, check=False).returncode == -9
 
 
+def changing(scene: Scene) -> tuple[str, ...]:
+    """The calls by which a command changes its disk, or its store elsewhere."""
+    return (*CHANGING, *_OF_SERVER) if scene.server else CHANGING
+
+
+def errors(scene: Scene) -> Mapping[str, Sequence[str]]:
+    """What each of its calls may be told."""
+    return ERRORS | SERVER_ERRORS if scene.server else ERRORS
+
+
 def points(scene: Scene, root: Path, calls: Sequence[str]) -> list[Point]:
-    """The calls that a whole run of the command makes to its disk."""
-    log = root.with_name(f"{root.name}.strace")
+    """The calls that a whole run of the command makes to its disk, or its store elsewhere."""
+    log = _log_of(root)
     done = scene.world.run(root, *_traced(log, calls), *scene.words(root))
     assert done.code == 0, done.err
-    return list(dict.fromkeys(_parsed(log, root, set(calls))))
+    return list(dict.fromkeys(_parsed(log, scene, root, set(calls))))
 
 
 def kill_at(scene: Scene, root: Path, point: Point) -> Ran:
@@ -83,35 +97,50 @@ def fail_at(scene: Scene, root: Path, point: Point, error: str) -> Ran:
     return _tampered(scene, root, point, f"error={error}")
 
 
-def struck(root: Path) -> str:
-    """What the last tampering hit, for the report."""
-    lines = root.with_name(f"{root.name}.strace").read_text("utf-8", "replace").splitlines()
-    hit = [line for line in lines if "(INJECTED)" in line] or [line for line in lines if not _ENDED.match(line)]
-    return hit[-1] if hit else ""
+def has_struck(scene: Scene, root: Path) -> bool:
+    """Whether the last failure hit a call to the disk, or to its store elsewhere."""
+    return any("(INJECTED)" in said for _, _, said, about in _lines(_log_of(root), scene, root) if about)
 
 
 def _tampered(scene: Scene, root: Path, point: Point, how: str) -> Ran:
-    log = root.with_name(f"{root.name}.strace")
     inject = f"inject={point.call}:{how}:when={point.number}"
-    return scene.world.run(root, *_traced(log, [point.call]), "-e", inject, *scene.words(root))
+    # Which socket is the server's, is told where it connects.
+    calls = {point.call, "connect"} if scene.server else {point.call}
+    return scene.world.run(root, *_traced(_log_of(root), sorted(calls)), "-e", inject, *scene.words(root))
+
+
+def _log_of(root: Path) -> Path:
+    return root.with_name(f"{root.name}.strace")
 
 
 def _traced(log: Path, calls: Sequence[str]) -> list[str]:
     # A name that this machine's kernel does not know is no error with a question mark.
     names = ",".join(f"?{call}" for call in calls)
     # Without --seccomp-bpf: with it a signal may come calls later.
-    return [STRACE or "strace", "-f", "-y", "-q", "-o", str(log), "-e", f"trace={names}"]
+    return [STRACE or "strace", "-f", "-yy", "-q", "-o", str(log), "-e", f"trace={names}"]
 
 
-def _parsed(log: Path, root: Path, calls: set[str]) -> Iterator[Point]:
-    lines = [found.groups() for line in log.read_text("utf-8", "replace").splitlines() if (found := _LINE.match(line))]
+def _parsed(log: Path, scene: Scene, root: Path, calls: set[str]) -> Iterator[Point]:
     seen: Counter[tuple[str, str]] = Counter()
-    for thread, call, said in lines:
+    for thread, call, _, about in _lines(log, scene, root):
         if call in calls:
             # As strace counts them. What DuckDB does in a thread of its own, it may do in another next time.
             seen[thread, call] += 1
-            if named := re.search(re.escape(str(root)) + r"[^\s\">]*", said):
-                yield Point(call, seen[thread, call], _timeless(named[0].removeprefix(f"{root}/")))
+            if about:
+                yield Point(call, seen[thread, call], about)
+
+
+def _lines(log: Path, scene: Scene, root: Path) -> Iterator[tuple[str, str, str, str]]:
+    """The thread, the name and the words of each call, and what of the disk, or of its store elsewhere, it is about."""
+    sockets: set[str] = set()
+    for line in log.read_text("utf-8", "replace").splitlines():
+        if found := _LINE.match(line):
+            thread, call, said = found.groups()
+            if scene.server and scene.server in said:
+                sockets.update(_SOCKET.findall(said))
+            named = re.search(re.escape(str(root)) + r"[^\s\">]*", said)
+            file = _timeless(named[0].removeprefix(f"{root}/")) if named else ""
+            yield thread, call, said, file or ("the server" if sockets.intersection(_SOCKET.findall(said)) else "")
 
 
 def _timeless(name: str) -> str:

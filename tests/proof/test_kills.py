@@ -5,9 +5,16 @@ from collections.abc import Iterator
 import pytest
 
 from proof import syscalls
+from proof.database_scenes import (
+    DATABASE_SCENES,
+    Feed,
+    FeedFirstStart,
+    FirstPassOfDatabase,
+    PassOfDatabase,
+    RepairOfDatabase,
+)
 from proof.kills import Struck, arena, random_kills, syscall_failures, syscall_kills, table
 from proof.market_scenes import MARKET_SCENES, FirstPass, LakePass, Pass
-from proof.proof_world import copy
 from proof.scenes import SCENES, BackfillCsv, FirstStart, Inference, Repair, Scene
 
 traced = pytest.mark.skipif(not syscalls.works(), reason="strace cannot trace and tamper here")
@@ -19,7 +26,7 @@ def count(found: Iterator[Struck]) -> int:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("scene", [Scene, LakePass])
+@pytest.mark.parametrize("scene", [Scene, LakePass, Feed])
 def test_a_feed_killed_while_it_is_at_work_loses_nothing(scene: type[Scene]) -> None:
     with arena([scene]) as (scenes, disk):
         assert count(random_kills(scenes, disk, kills=2, seed=1)) == 2
@@ -29,7 +36,7 @@ def test_a_feed_killed_while_it_is_at_work_loses_nothing(scene: type[Scene]) -> 
 @traced
 def test_a_first_start_killed_while_it_makes_its_store_starts_again() -> None:
     with arena([FirstStart]) as (scenes, disk):
-        points = syscalls.points(scenes[0], copy(scenes[0].start, disk), ("pwrite64",))
+        points = syscalls.points(scenes[0], scenes[0].lay(disk), ("pwrite64",))
         assert points[0].file.endswith(".PID.unfinished"), "a new store is made beside its place"
         assert count(syscall_kills(scenes, disk, calls=("pwrite64",), every=4)) >= 1
 
@@ -38,6 +45,12 @@ def test_a_first_start_killed_while_it_makes_its_store_starts_again() -> None:
 def test_commands_killed_at_random_moments_lose_nothing() -> None:
     with arena([*WITHOUT_MODEL, *MARKET_SCENES]) as (scenes, disk):
         assert count(random_kills(scenes, disk, kills=29, seed=2)) == 29
+
+
+@pytest.mark.proof
+def test_commands_on_a_database_killed_at_random_moments_lose_nothing() -> None:
+    with arena(DATABASE_SCENES) as (scenes, disk):
+        assert count(random_kills(scenes, disk, kills=12, seed=4)) == 12
 
 
 @pytest.mark.proof
@@ -51,7 +64,20 @@ def test_an_inference_killed_at_random_moments_predicts_once() -> None:
 @traced
 @pytest.mark.parametrize(
     ("scene", "every"),
-    [(Scene, 18), (FirstStart, 18), (Repair, 12), (BackfillCsv, 36), (Pass, 39), (FirstPass, 55), (LakePass, 55)],
+    [
+        (Scene, 18),
+        (FirstStart, 18),
+        (Repair, 12),
+        (BackfillCsv, 36),
+        (Pass, 39),
+        (FirstPass, 55),
+        (LakePass, 55),
+        (Feed, 29),
+        (FeedFirstStart, 43),
+        (RepairOfDatabase, 20),
+        (PassOfDatabase, 47),
+        (FirstPassOfDatabase, 61),
+    ],
 )
 def test_a_kill_at_a_system_call_loses_nothing(scene: type[Scene], every: int) -> None:
     with arena([scene]) as (scenes, disk):
@@ -60,7 +86,7 @@ def test_a_kill_at_a_system_call_loses_nothing(scene: type[Scene], every: int) -
 
 @pytest.mark.long
 @traced
-@pytest.mark.parametrize(("scene", "every"), [(Scene, 40), (LakePass, 150)])
+@pytest.mark.parametrize(("scene", "every"), [(Scene, 40), (LakePass, 150), (Feed, 80)])
 def test_a_system_call_that_fails_is_told_and_does_no_harm(scene: type[Scene], every: int) -> None:
     with arena([scene]) as (scenes, disk):
         assert count(syscall_failures(scenes, disk, every=every)) >= 2

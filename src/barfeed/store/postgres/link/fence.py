@@ -8,7 +8,7 @@ from typing import NamedTuple
 from psycopg import errors
 
 from barfeed.domain.errors import StoreUnusable
-from barfeed.machine.atomic import whole_file
+from barfeed.machine.atomic import sweep, whole_file
 from barfeed.store.postgres.link.connection import Connection
 
 # The timeline of what it writes now: what its control file says is of the last checkpoint.
@@ -76,5 +76,7 @@ class Fence:
         # Who cannot keep it says so with its other files; this process remembers it all the same.
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            # It is written once: what a killed process left would stay. One that lives remembers it the next time.
+            sweep(self._path)
             with whole_file(self._path) as unfinished:
                 unfinished.write_text(json.dumps(told | {self._name: found._asdict()}, indent=1), "utf-8")
