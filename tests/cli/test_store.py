@@ -72,16 +72,6 @@ def test_what_does_not_go_with_a_database(machine: MarketMachine, flags: list[st
     assert (ran.code, said in ran.err) == (2, True)
 
 
-@pytest.mark.parametrize("command", ["backfill"])
-def test_a_command_on_a_file_is_refused_where_the_environment_names_a_database(
-    machine: MarketMachine, command: str
-) -> None:
-    words = command.split()
-    ran = machine.call([str(BARFEED), *words], BARFEED_STORE="postgresql://db/market")
-    assert ran.code == 2
-    assert f"barfeed {words[0]} works on a DuckDB file, not on --store postgresql://db/market" in ran.err
-
-
 def test_a_file_that_is_typed_is_meant_whatever_the_environment_names(machine: MarketMachine, tmp_path: Path) -> None:
     ran = machine.call(
         [str(BARFEED), "revisions", "--duckdb", str(tmp_path / "none.duckdb")], BARFEED_STORE="postgresql://db/market"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,12 +10,14 @@ import click
 import duckdb
 import pytest
 
+from barfeed.cli.commands.history.backfill import backfill
 from barfeed.cli.commands.history.copy import copy
 from barfeed.cli.commands.history.export import export
 from barfeed.cli.commands.history.repair import repair
 from barfeed.cli.commands.history.revisions import revisions
 from barfeed.cli.commands.history.verify import verify
-from barfeed.domain.bars import Series
+from barfeed.domain.bars import Bar, Series
+from barfeed.replay.archive.service import ReplayArchive, WithArchive
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.server import ReplayServer
@@ -43,7 +46,11 @@ SELECT symbol || ' 1h', timestamp, open - 1, high, low, close, volume, open, hig
        '2026-03-09', '2026-03-09 12:00:00.123456', 'because', 'a run'
 FROM ohlcv_1h WHERE symbol IN ('BTCUSDT', 'ETHUSDT') AND timestamp = '2026-03-08 05:00';
 """
-_RUNS = re.compile(r"accepted=\S+ \S+|\"accepted_at\": \"[^\"]*\"|run='[^']*'|seen=\S+ \S+|\"seen_at\": \"[^\"]*\"")
+# What is of the moment, or of all that the exchange was asked in its minute.
+_RUNS = re.compile(
+    r"""rate=\S+ \S+ s|weight=\d+|"(duration_sec|used_weight)": \S+|accepted=\S+ \S+|seen=\S+ \S+"""
+    r"""|"(accepted_at|seen_at)": "[^"]*"|run='[^']*'"""
+)
 
 
 class Pair(NamedTuple):
@@ -71,15 +78,16 @@ def _alike(ended: Ended, store: list[str]) -> Ended:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    replay = ReplayExchange(
-        [Tape.of(Series.of(each, "1h"), bars) for each, bars in BARS.items()],
-        HandClock(LAST_MS + hours(1) + 40_000).now_ms,
-    )
-    with ReplayServer(replay) as server:
+    tapes = [Tape.of(Series.of(each, "1h"), bars) for each, bars in BARS.items()]
+    now_ms = HandClock(LAST_MS + hours(1) + 40_000).now_ms
+    with ReplayServer(WithArchive(ReplayExchange(tapes, now_ms), ReplayArchive(tapes, now_ms))) as server:
         yield server.url
 
 
-def made(folder: Path, url: str) -> Pair:
+def made(folder: Path, url: str, *, empty: bool = False) -> Pair:
+    """With what is odd in it; or an empty database, and no file yet."""
+    if empty:
+        return Pair(folder / "new.duckdb", new_market(), url, folder)
     file = make_market(folder / "market.duckdb")
     list_symbols(file, "2026-03-01", ("BTCUSDT", "TRADING"), ("币安人生USDT", "TRADING"))
     execute(file, ODD)
@@ -201,6 +209,63 @@ def test_one_series_is_mended_the_same(tmp_path: Path, url: str) -> None:
     assert repr(after[0]) == repr(after[1])
 
 
+def bars_of(pair: Pair) -> dict[str, list[Bar]]:
+    """What the database holds."""
+    found: dict[str, list[Bar]] = {}
+    query = "SELECT symbol, timestamp, open, high, low, close, volume FROM barfeed.ohlcv_1h ORDER BY symbol, timestamp"
+    with looked_at(pair.address) as connection:
+        for symbol, at, *values in connection.execute(query).fetchall():
+            found.setdefault(symbol, []).append(Bar(int(at.replace(tzinfo=UTC).timestamp()) * 1000, *values))
+    return found
+
+
+@pytest.mark.parametrize("source", ["rest", "archive"])
+def test_a_market_is_filled_the_same(tmp_path: Path, url: str, source: str) -> None:
+    pair = made(tmp_path, url, empty=True)
+    words = ("--symbols", "all", "--source", source, "--base-url", url, "--archive-url", url, "--persist-dir", tmp_path)
+    file, database = pair.asked(backfill, *words, "--from", "2026-02-25", "--to", "2026-03-08", user="barfeed_feeder")
+    assert (file.code, database) == (0, file)
+    file, database = pair.asked(backfill, *words, user="barfeed_feeder")
+    assert (file.code, database) == (0, file)
+    assert bars_of(pair) == {symbol: list(bars) for symbol, bars in BARS.items()}
+    again, database = pair.asked(backfill, *words, "--json", user="barfeed_feeder")
+    assert (again.code, database) == (0, again)
+
+
+def test_what_is_missing_of_a_market_is_filled_and_what_is_stored_stays(tmp_path: Path, url: str) -> None:
+    pair = made(tmp_path, url)
+    words = ("--base-url", url, "--archive-url", url, "--persist-dir", tmp_path)
+    file, database = pair.asked(backfill, "--symbols", "*", "--source", "rest", *words, user="barfeed_feeder")
+    assert (file.code, database) == (0, file)
+    after = rows_of(pair)
+    assert repr(after[0]) == repr(after[1])
+    assert len(after[1][0]) == sum(map(len, BARS.values()))
+
+
+def test_one_series_is_filled_the_same_from_each_source(tmp_path: Path, url: str) -> None:
+    pair = made(tmp_path, url, empty=True)
+    words = ("--symbol", "BTCUSDT", "--base-url", url, "--archive-url", url, "--persist-dir", tmp_path)
+    file, database = pair.asked(backfill, *words, "--source", "rest", "--to", "2026-02-12", user="barfeed_feeder")
+    assert (file.code, database) == (0, file)
+    file, database = pair.asked(backfill, *words, "--source", "archive", "--to", "2026-03-01", user="barfeed_feeder")
+    assert (file.code, database) == (0, file)
+    own = tmp_path / "BTCUSDT_1h.csv"
+    dearer = [bar._replace(close=bar.high) if nth == 5 else bar for nth, bar in enumerate(BARS["BTCUSDT"])]
+    own.write_text("\n".join(["timestamp,open,high,low,close,volume", *(",".join(map(repr, bar)) for bar in dearer)]))
+    file, database = pair.asked(backfill, own, *words, "--source", "csv", user="barfeed_feeder")
+    assert (file.code, database) == (1, file)
+    assert "compared=" in file.out
+    assert bars_of(pair) == {"BTCUSDT": list(BARS["BTCUSDT"])}
+    later = [bar._replace(open_time_ms=bar.open_time_ms + hours(2)) for bar in BARS["BTCUSDT"][:-2]]
+    own.write_text("\n".join(["timestamp,open,high,low,close,volume", *(",".join(map(repr, bar)) for bar in later)]))
+    with looked_at(pair.address) as connection:
+        connection.execute("DELETE FROM barfeed.ohlcv_1h WHERE timestamp = '2026-03-05'")
+    execute(pair.file, "DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = '2026-03-05'")
+    file, database = pair.asked(backfill, own, *words, "--source", "csv", user="barfeed_feeder")
+    assert (file.code, database) == (2, file)
+    assert "its times are not UTC" in file.hint
+
+
 def test_a_reader_may_not_repair_and_is_told_so(pair: Pair) -> None:
     words = ("--symbol", "BTCUSDT", "--base-url", pair.url, "--pause-sec", "0", "--yes")
     ran = call(repair, *words, "--persist-dir", pair.folder, "--store", user_of(pair.address, "barfeed_reader"))
@@ -213,6 +278,7 @@ def test_a_reader_may_not_repair_and_is_told_so(pair: Pair) -> None:
         (verify, ["--kinds", "funding"], " --kinds"),
         (revisions, ["--kinds", "funding"], " --kinds"),
         (repair, ["--kinds", "funding", "--dry-run"], " --kinds"),
+        (backfill, ["--kinds", "funding"], " --kinds"),
         (export, ["x.csv", "--kind", "funding"], " --kind"),
         (export, ["x.csv", "--wide"], " --wide"),
     ],
@@ -221,16 +287,16 @@ def test_what_a_file_alone_has_is_refused(command: click.Command, words: list[st
     ran = call(command, *words, "--store", "postgresql://db/market")
     said = f"{command.name}{what} works on a DuckDB file, not on --store postgresql://db/market"
     assert (ran.code, said in ran.err) == (2, True)
-    assert "barfeed copy 'postgresql://db/market' market.duckdb" in ran.hint
+    assert "a database holds bars alone" in ran.hint
 
 
 @pytest.mark.parametrize(
-    ("command", "words"), [(verify, []), (export, ["x.csv"]), (revisions, []), (repair, ["--dry-run"])]
+    ("command", "words"), [(verify, []), (export, ["x.csv"]), (revisions, []), (repair, ["--dry-run"]), (backfill, [])]
 )
 def test_a_database_that_is_away_or_empty_is_told(
     tmp_path: Path, url: str, command: click.Command, words: list[str]
 ) -> None:
-    more = ["--base-url", url] if command in (verify, repair) else []
+    more = ["--base-url", url] if command in (repair, backfill) else []
     away = f"postgresql://nobody@/market?host={tmp_path}"
     ran = call(command, *words, *more, "--lock-timeout-sec", "0", "--store", away)
     assert (ran.code, ran.err) == (4, f"{away} cannot be used: nobody listens there")

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from barfeed.domain.market import membership
 from barfeed.history.reading.span import relation
 from barfeed.machine.clock import SystemClock
 from barfeed.store.duckdb import Session
-from barfeed.store.market import BEGINNING_MS, Window
+from barfeed.store.market import BEGINNING_MS, MarketTable, Window
 from barfeed.store.place import Span
 from barfeed.store.port.embedded import Embedded
 from barfeed.store.port.whole import WholeHistory
@@ -270,3 +270,53 @@ def test_what_was_changed_or_let_pass_is_listed(kept: Kept) -> None:
     assert repr(kept.store.revisions_of_all(H1)) == repr([("BTCUSDT", each) for each in listed])
     assert kept.store.revisions_of_all(Interval.FOUR_HOURS) == []
     assert (kept.store.let_pass(BTC), repr(kept.store.noted_let_pass(BTC, passed))) == ([passed], repr(noted))
+
+
+def test_what_is_lacking_is_found(kept: Kept) -> None:
+    torn = {"BTCUSDT": [bar for bar in BARS["BTCUSDT"] if bar.open_time_ms not in {FIRST_MS + hours(3), LAST_MS}]}
+    untraded = BARS["ADAUSDT"][-1]._replace(volume=0.0)
+    with kept.store.writing_market(H1) as table:
+        table.append(torn | {"ADAUSDT": [*BARS["ADAUSDT"][:-1], untraded]})
+    whole = Gap(FIRST_MS, LAST_MS, 30)
+    hole, end = Gap(FIRST_MS + hours(3), FIRST_MS + hours(3), 1), Gap(LAST_MS, LAST_MS, 1)
+    wanted = dict.fromkeys((*SYMBOLS, "BTCUSDT"), whole)
+    assert kept.store.gaps_of_all(H1, wanted) == {"BTCUSDT": [hole, end], "币安人生USDT": [whole]}
+    assert kept.store.gaps_of_all(H1, {}) == {}
+    assert kept.store.gaps(BTC, whole) == kept.store.lacking(BTC, whole) == [hole, end]
+    assert kept.store.neighbours(BTC, hole) == (hole.first_ms - hours(1), hole.last_ms + hours(1))
+    assert kept.store.neighbours(BTC, whole) == (None, None)
+    ada = Series("ADAUSDT", H1)
+    last = Gap(LAST_MS - hours(1), LAST_MS, 2)
+    assert kept.store.traded(ada, [hole, last]) == [hole.first_ms, LAST_MS - hours(1)]
+    assert kept.store.last_traded(H1, ["ADAUSDT", "NONEUSDT"]) == {"ADAUSDT": LAST_MS - hours(1)}
+
+
+def insert(store: WholeHistory, table: str, bars: Sequence[Bar], symbol: str = "") -> None:
+    """As who stages bars in DuckDB does."""
+    names = f"({'symbol, ' * bool(symbol)}timestamp, open, high, low, close, volume)"
+    for bar in bars:
+        values = f"{f'{symbol!r}, ' * bool(symbol)}make_timestamp_ms(?), ?, ?, ?, ?, ?"
+        store.beside().execute(f"INSERT INTO {table} {names} VALUES ({values}) ON CONFLICT DO NOTHING", list(bar))
+
+
+def test_what_is_inserted_where_it_is_looked_at_is_appended_whole_or_not_at_all(kept: Kept) -> None:
+    bars, gap = BARS["BTCUSDT"], Gap(BEGINNING_MS, FIRST_MS - hours(1), FIRST_MS // hours(1))
+    with kept.store.writing_market(H1) as market:
+        market.append({"BTCUSDT": bars[:10]})
+
+    def fill(table: MarketTable) -> str:
+        insert(kept.store, table.relation, bars, "BTCUSDT")
+        table.note_exchange_gaps([("BTCUSDT", gap)], LAST_MS)
+        return "done"
+
+    def fail(table: MarketTable) -> None:
+        fill(table)
+        raise ZeroDivisionError
+
+    with suppress(ZeroDivisionError):
+        kept.store.filling(H1, {"BTCUSDT": Gap(FIRST_MS, LAST_MS, 30)}, fail)
+    with kept.other().reading_market(H1) as held:
+        assert (held.bars({"BTCUSDT": 0}), held.first_bars()) == ({"BTCUSDT": list(bars[:10])}, {})
+    assert kept.store.filling(H1, {"BTCUSDT": Gap(FIRST_MS, LAST_MS, 30)}, fill) == "done"
+    with kept.other().reading_market(H1) as held:
+        assert (held.bars({"BTCUSDT": 0}), held.first_bars()) == ({"BTCUSDT": list(bars)}, {"BTCUSDT": FIRST_MS})

@@ -16,7 +16,7 @@ import click
 
 from barfeed.cli.values.addresses import check_address, is_binance, is_server
 from barfeed.cli.values.paths import Lake, MeantLake, MeantPath, stray_ends
-from barfeed.cli.values.stores import Database, MeantDatabase, no_database
+from barfeed.cli.values.stores import Database, MeantDatabase
 from barfeed.domain import grid
 from barfeed.domain.bars import Series
 from barfeed.domain.errors import UsageError
@@ -234,13 +234,13 @@ def options_of(*names: str, **says: str) -> Callable[[_Command], _Command]:
         # Wherever there is a log, it can be had in both forms.
         wanted.add("log_format")
     assert wanted <= _NAMES, wanted - _NAMES
+    # None looks at a file in silence where the environment names a database.
+    assert ("duckdb" in wanted) == ("store" in wanted)
 
     def decorate(command: _Command) -> _Command:
         for field in reversed(dataclasses.fields(Settings)):
             if field.name in wanted:
                 command = _option(field, _TYPES[field.name], says.get(field.name))(command)
-        if "duckdb" in wanted and "store" not in wanted:
-            command = no_database(command)
         return _config_option(command)
 
     return decorate

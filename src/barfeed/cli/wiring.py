@@ -110,7 +110,9 @@ def wire_repair(settings: Settings, *, dry_run: bool) -> "tuple[Repair, int]":
     return Repair(store, open_rest(settings, clock), series, settings.max_wait_sec), max(window_bars, settings.n_recent)
 
 
-def history_tools(settings: Settings, connections: int, archive_url: str, cache_dir: Path | None) -> "Tools":
+def history_tools(
+    settings: Settings, connections: int, archive_url: str, cache_dir: Path | None, *, writes: bool
+) -> "Tools":
     """The store, the exchange and the archive of one series; nothing is asked or opened yet."""
     # Imported here: the hour goes by without them.
     from barfeed.exchange.archive import Archive  # noqa: PLC0415
@@ -131,7 +133,7 @@ def history_tools(settings: Settings, connections: int, archive_url: str, cache_
         cache_dir=cache_dir,
         connections=connections,
     )
-    return Tools(open_store(settings, clock), rest, archive, clock)
+    return Tools(open_whole(settings, clock, writes=writes), rest, archive, clock)
 
 
 def audience(settings: Settings, feed: Feed, stream: "Stream | None" = None) -> list[Hear[Record]]:

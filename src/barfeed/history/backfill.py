@@ -11,7 +11,7 @@ from functools import partial
 from typing import NamedTuple
 
 from barfeed.domain import grid, sources
-from barfeed.domain.bars import Bar, Series
+from barfeed.domain.bars import HOUR_MS, Series
 from barfeed.domain.errors import BarfeedError, UsageError
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Finding
@@ -25,14 +25,15 @@ from barfeed.history.filling.report import NOBODY, Progress, Report, difference_
 from barfeed.history.imports import LEVEL_BREAK, NOTHING, Import, level_note, refuse_stranger, seam_notes
 from barfeed.history.own_files import OwnFile
 from barfeed.machine.clock import Clock
-from barfeed.store import revisions
-from barfeed.store.duckdb import Store, heard, transaction
+from barfeed.store.duckdb import heard
 from barfeed.store.incoming.foreign import SourceUnreadable
-from barfeed.store.incoming.staging import Staging, gaps, neighbours
-from barfeed.store.place import rows_of
+from barfeed.store.incoming.staging import Break, Difference, Staging
+from barfeed.store.port.whole import WholeHistory
 
 # How long what has come may wait to be stored.
 KEEP_AFTER_SEC = 1.0
+# How far from a file's bars stored ones are looked for that it may be of: a time zone, or a day's bar.
+_REACH_MS = 24 * HOUR_MS
 
 
 class Order(NamedTuple):
@@ -57,10 +58,19 @@ class Order(NamedTuple):
 class Tools(NamedTuple):
     """What a backfill works with."""
 
-    store: Store
+    store: WholeHistory
     rest: RestHistory
     archive: Archive
     clock: Clock
+
+
+class _Stored(NamedTuple):
+    """What came of what was staged: how many bars were appended, what differs, and what is odd."""
+
+    appended: int
+    differences: Sequence[Difference]
+    breaks: Sequence[Break]
+    flat_ms: Sequence[int]
 
 
 class Backfill:
@@ -128,29 +138,17 @@ class Backfill:
     def _open_beside(self, wanted: Gap) -> None:
         """Only look: what is refused leaves no new store, nor table. Both are made with the first bar."""
         store, series = self._tools.store, self._order.series
-        self.report.wanted, self.report.missing = wanted, wanted.bars
-        passed: list[Bar] = []
-        if store.exists():
-            with store.session(write=False) as connection:
-                passed = revisions.let_pass(connection, series)
-                if store.table(connection, series).exists:
-                    self.report.missing = sources.bars_in(
-                        gaps(connection, rows_of(connection, series), wanted, self._step_ms)
-                    )
+        passed = store.let_pass(series) if store.exists() else []
+        self.report.wanted, self.report.missing = wanted, sources.bars_in(store.gaps(series, wanted))
         self._staging = Staging(store.beside(), passed)
         self._progress.start(0)
 
     def _open(self, wanted: Gap) -> None:
         """Look into the store for what is missing, and make its table where there is none."""
-        series = self._order.series
-        with self._tools.store.session(write=True) as connection:
-            table = self._tools.store.table(connection, series)
-            if not table.exists:
-                table.append([])
-            self._missing = gaps(connection, rows_of(connection, series), wanted, self._step_ms)
-            table.would_take_opens(self._missing)
-            # It lives in the memory of this connection, which stays when the file is let go.
-            self._staging = Staging(connection, revisions.let_pass(connection, series))
+        store, series = self._tools.store, self._order.series
+        self._missing = store.lacking(series, wanted)
+        # It lives in a memory that stays when the store is let go.
+        self._staging = Staging(store.beside(), store.let_pass(series))
         self.report.wanted, self.report.missing = wanted, sources.bars_in(self._missing)
         self._kept_sec = self._tools.clock.steady_sec()
         self._progress.start(self.report.missing)
@@ -282,28 +280,35 @@ class Backfill:
         if not staged:
             self._forget()
             return
-        series = self._order.series
         self._is_storing = True
-        with self._tools.store.session(write=True) as connection:
-            table = self._tools.store.table(connection, series)
-            with transaction(connection):
-                if not table.exists:
-                    table.append([])
-                differences = self._staging.mismatches(series)
-                breaks = self._staging.breaks(series, LEVEL_BREAK) if self._own else []
-                if self._own:
-                    # Before its own bars are among the stored ones, with which they would all agree.
-                    shared, moved = self._staging.shared(series), partial(self._staging.moved_ms, series)
-                    refuse_stranger(self._own, differences, shared, staged - shared, moved)
-                flat_ms = self._flat_ms(self._staging.lacked(series, self._step_ms))
-                appended = self._staging.append_new(series)
+        beside, keep = self._beside_staged(), partial(self._stored, staged)
+        stored = self._tools.store.filling_one(self._order.series, beside, keep)
         self._is_storing = False
-        self._not_traded_ms += flat_ms
-        self.report.compared += staged - appended
-        self.report.appended += appended
-        self.report.mismatches += [difference_finding(each, name) for each in differences]
-        self._tell(*(level_note(name, each) for each in breaks))
+        self._not_traded_ms += stored.flat_ms
+        self.report.compared += staged - stored.appended
+        self.report.appended += stored.appended
+        self.report.mismatches += [difference_finding(each, name) for each in stored.differences]
+        self._tell(*(level_note(name, each) for each in stored.breaks))
         self._forget()
+
+    def _beside_staged(self) -> Gap:
+        """The stored bars that what is staged is compared with."""
+        span = self._staging.span(self._step_ms)
+        assert span
+        reach_ms = grid.floor(_REACH_MS, self._step_ms) if self._own else 0
+        return sources.span(span.first_ms - reach_ms, span.last_ms + reach_ms, self._step_ms)
+
+    def _stored(self, staged: int) -> "_Stored":
+        """Compare, and append, in a transaction."""
+        series = self._order.series
+        differences = self._staging.mismatches(series)
+        breaks = self._staging.breaks(series, LEVEL_BREAK) if self._own else []
+        if self._own:
+            # Before its own bars are among the stored ones, with which they would all agree.
+            shared, moved = self._staging.shared(series), partial(self._staging.moved_ms, series)
+            refuse_stranger(self._own, differences, shared, staged - shared, moved)
+        flat_ms = self._flat_ms(self._staging.lacked(series, self._step_ms))
+        return _Stored(self._staging.append_new(series), differences, breaks, flat_ms)
 
     def _forget(self) -> None:
         self._staging.clear()
@@ -327,12 +332,12 @@ class Backfill:
     def _look(self, wanted: Gap) -> None:
         """What the store holds now, and what even the source does not have."""
         span = self.report.answered if self._order.is_own else wanted
-        with self._tools.store.session(write=False) as connection:
-            coverage = self._tools.store.table(connection, self._order.series).coverage()
-            holes = gaps(connection, rows_of(connection, self._order.series), span, self._step_ms) if span else []
-            if span and self._own:
-                beside = neighbours(connection, self._order.series, span)
-                self._tell(*seam_notes(span, *beside, self._step_ms))
+        store, series = self._tools.store, self._order.series
+        with store.reading(series) as table:
+            coverage = table.coverage()
+        holes = store.gaps(series, span) if span else []
+        if span and self._own:
+            self._tell(*seam_notes(span, *store.neighbours(series, span), self._step_ms))
         self.report.coverage = coverage
         self.report.holes = self._ending.before(holes, wanted)
         ended = self._ending.said(coverage.last_ms)

@@ -17,7 +17,7 @@ from barfeed.replay.faults.archive import parse_archive_faults
 from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.messages import Request
 from barfeed.replay.tapes.tape import Tape
-from barfeed.store.duckdb import Store
+from barfeed.store.port.embedded import Embedded
 from storage import opened
 from world import BTCUSDT_1H, SteppingClock, made_up_bars, ms
 
@@ -81,7 +81,7 @@ class History:
         archive = Archive(
             BTCUSDT_1H, self._rest, max_wait_sec, lambda: rest.now_ms, cache_dir=self.cache_dir, connections=2
         )
-        tools = Tools(Store(self.duckdb, self.clock, 0.0), rest, archive, self.clock)
+        tools = Tools(Embedded(self.duckdb, self.clock, 0.0), rest, archive, self.clock)
         return Backfill(Order(BTCUSDT_1H, source, **order), tools)
 
     def closed(self) -> list[Bar]:

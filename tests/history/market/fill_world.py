@@ -19,7 +19,7 @@ from barfeed.replay.faults.archive import parse_archive_faults
 from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.messages import Request
 from barfeed.replay.tapes.tape import Tape
-from barfeed.store.duckdb import Store
+from barfeed.store.port.embedded import Embedded
 from history.backfill.backfill_world import hourly
 from in_turn import EachInTurn
 from storage import opened
@@ -67,7 +67,7 @@ class FilledMarket:
         talk, archive = rest.conversation(100), rest.conversation(100)
         asking = Asking(talk, archive, Files(lambda: talk.now_ms), 100)
         ask = EachInTurn(self._transport, self.clock)
-        tools = MarketTools(Store(self.duckdb, self.clock, 0.0), asking, ask, self.clock, 4)
+        tools = MarketTools(Embedded(self.duckdb, self.clock, 0.0), asking, ask, self.clock, 4)
         asked = MarketFill(
             Selection.of(symbols), Interval("1h"), source, None, None, None,
             lambda symbol: f"barfeed repair --symbol {symbol}", lambda symbol: f"barfeed backfill --symbol {symbol}",

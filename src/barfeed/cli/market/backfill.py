@@ -11,7 +11,7 @@ from barfeed.cli.progress import followed, shown
 from barfeed.cli.settings import Settings
 from barfeed.cli.terminal import complain, say
 from barfeed.cli.values.addresses import check_address
-from barfeed.cli.wiring import open_rest, open_store
+from barfeed.cli.wiring import open_rest, open_whole
 from barfeed.domain.bars import Interval
 from barfeed.domain.errors import UsageError
 from barfeed.domain.market.telling import rank, said_once
@@ -69,7 +69,7 @@ def _tools(settings: Settings, own: dict[str, Any], ask: AskEach, clock: SystemC
     archive = Rest(url, open_transport(url, clock), clock).conversation(settings.max_wait_sec)
     files = Files(lambda: talk.now_ms, own["cache_dir"])
     asking = Asking(talk, archive, files, settings.max_wait_sec)
-    return MarketTools(open_store(settings, clock), asking, ask, clock, own["connections"] or _AT_ONCE)
+    return MarketTools(open_whole(settings, clock, writes=True), asking, ask, clock, own["connections"] or _AT_ONCE)
 
 
 def _tell(settings: Settings, report: FillReport, error: str) -> None:

@@ -1,7 +1,6 @@
 """Which store is meant: a DuckDB file by its path, or a database by its address."""
 
-from collections.abc import Callable
-from typing import Any, NewType, TypeVar
+from typing import Any, NewType
 
 import click
 from click.core import ParameterSource
@@ -11,7 +10,6 @@ from barfeed.domain.errors import UsageError
 from barfeed.store.postgres.link.address import checked, is_address
 
 Database = NewType("Database", str)
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class MeantDatabase(click.ParamType[str]):
@@ -46,29 +44,9 @@ def meant_database(database: str) -> str:
 
 
 def expect_file(database: str, what: str) -> None:
-    """Return where a file is meant: `what` is kept in one alone. Raises `UsageError`."""
+    """Return where a file is meant: what the flag `what` is about is kept in one alone. Raises `UsageError`."""
     if address := meant_database(database):
-        raise _of_files(what, address)
-
-
-def no_database(command: _Command) -> _Command:
-    """Give a click command that works on a file a hidden `--store`: none is looked at in silence beside a database."""
-    return click.option(
-        "--store", type=MeantDatabase(), envvar="BARFEED_STORE", hidden=True, expose_value=False, callback=_refuse
-    )(command)
-
-
-def _refuse(context: click.Context, _option: click.Parameter, database: str | None) -> None:
-    is_file_typed = context.get_parameter_source("duckdb") is ParameterSource.COMMANDLINE
-    if not database or (is_file_typed and context.get_parameter_source("store") is not ParameterSource.COMMANDLINE):
-        return
-    raise _of_files("", database)
-
-
-def _of_files(what: str, database: str) -> UsageError:
-    """What there is to say where a database is named for what a file alone has."""
-    command = f"{click.get_current_context().command_path} {what}".strip()
-    return UsageError(
-        f"{command} works on a DuckDB file, not on --store {database}",
-        hint=f"name a file, --duckdb; or make one of the database: barfeed copy '{database}' market.duckdb",
-    )
+        raise UsageError(
+            f"{click.get_current_context().command_path} {what} works on a DuckDB file, not on --store {address}",
+            hint="name the file that is fed with --kinds, --duckdb: a database holds bars alone",
+        )

@@ -168,8 +168,8 @@ class DatabaseSide:
         """See `Side`."""
         with self._server.session(write=False) as connection:
             symbols = sorted(self._server.market(connection, interval).symbols())
-            begins_ms = dict.fromkeys(symbols, from_ms)
-            found = columns.bars(connection, f"{SCHEMA}.{market_table(interval)}", begins_ms, to_ms)
+            spans = dict.fromkeys(symbols, (from_ms, to_ms))
+            found = columns.bars(connection, f"{SCHEMA}.{market_table(interval)}", spans)
         return Chunk(symbols, found).sorted()
 
     def put_bars(self, interval: Interval, bars: Chunk) -> None:

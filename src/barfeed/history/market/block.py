@@ -1,6 +1,6 @@
 """A block of what came of many series: staged together, judged by the rules of one, stored in one transaction."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from barfeed.domain import sources
 from barfeed.domain.bars import Interval
@@ -12,10 +12,10 @@ from barfeed.history.filling.report import difference_finding
 from barfeed.history.market import jobs
 from barfeed.history.market.asking import File, Page
 from barfeed.history.market.jobs import Filled
-from barfeed.store import market, revisions
-from barfeed.store.duckdb import Store
 from barfeed.store.incoming.foreign import SourceUnreadable
-from barfeed.store.incoming.klines import Broken, Klines, Piece
+from barfeed.store.incoming.klines import Broken, Compared, Klines, Piece
+from barfeed.store.market import MarketTable
+from barfeed.store.port.whole import WholeHistory
 
 Tell = Callable[[Filled, Note], None]
 
@@ -24,7 +24,12 @@ class Block:
     """What has come and is not stored yet. `tell` hears what should be known of a series."""
 
     def __init__(
-        self, store: Store, interval: Interval, now_ms: Callable[[], int], repair: Callable[[str], str], tell: Tell
+        self,
+        store: WholeHistory,
+        interval: Interval,
+        now_ms: Callable[[], int],
+        repair: Callable[[str], str],
+        tell: Tell,
     ) -> None:
         self.rows = 0
         self.is_storing = False
@@ -143,8 +148,7 @@ class Block:
         odd_ms = {found.open_time_ms for found in findings if found.rule in TURNOVER_RULES and found.open_time_ms}
         if not odd_ms or not self._store.exists():
             return list(findings)
-        with self._store.session(write=False) as connection:
-            passed = set(revisions.let_pass(connection, each.series))
+        passed = set(self._store.let_pass(each.series))
         passed_ms = {bar.open_time_ms for bar in self._klines.bars_of(number, odd_ms) if bar in passed}
         return [each for each in findings if each.rule not in TURNOVER_RULES or each.open_time_ms not in passed_ms]
 
@@ -170,12 +174,14 @@ class Block:
         if not staged and not notes:
             return
         self.is_storing = True
-        with market.writing(self._store, self._interval) as table:
-            if not table.exists:
-                table.append({})
+
+        def keep(table: MarketTable) -> tuple[Compared, Mapping[str, list[int]]]:
             compared, flat_ms = self._klines.compared(), self._klines.flat_news()
             self._klines.append_new()
             table.note_exchange_gaps(notes, self._now_ms())
+            return compared, flat_ms
+
+        compared, flat_ms = self._store.filling(self._interval, self._klines.spans(), keep)
         self.is_storing = False
         # Only here, behind the commit, is it true.
         for each in series:

@@ -25,9 +25,8 @@ from barfeed.history.market.block import Block
 from barfeed.history.market.fill_report import NOBODY, FillReport, MarketProgress
 from barfeed.history.market.jobs import Filled, Jobs, MarketFill
 from barfeed.machine.clock import Clock
-from barfeed.store import market
-from barfeed.store.duckdb import Store, heard
-from barfeed.store.incoming.lacking import Lacking
+from barfeed.store.duckdb import heard
+from barfeed.store.port.whole import WholeHistory
 
 # How long what has come may wait to be stored: a block is worth a transaction.
 KEEP_AFTER_SEC = 5.0
@@ -42,7 +41,7 @@ _UNANSWERED_MAX = 20
 class MarketTools(NamedTuple):
     """What it works with; `at_once` is how many requests are in flight."""
 
-    store: Store
+    store: WholeHistory
     asking: Asking
     ask: AskEach
     clock: Clock
@@ -90,9 +89,8 @@ class MarketBackfill:
         info = talk.exchange_info()
         allowed = order.weight_budget or paging.told_limit(info.weight_limit) // 2
         talk.keep_within(max(WEIGHT_BUDGET_MIN, allowed))
-        with market.reading(self._tools.store, order.interval) as table:
-            stored = Lacking(table.connection, order.interval).coverage() if table.exists else {}
-            firsts, elsewhere = table.first_bars(), table.elsewhere()
+        with self._tools.store.reading_market(order.interval) as table:
+            stored, firsts, elsewhere = table.coverage(), table.first_bars(), table.elsewhere()
         self.report.series = jobs.due(order, info.listings, stored, talk.now_ms)
         for each in self.report.series:
             each.first_ms = firsts.get(each.symbol)
@@ -123,11 +121,9 @@ class MarketBackfill:
     def _gaps(self) -> tuple[Mapping[str, list[Gap]], Mapping[str, list[Gap]]]:
         """What the store lacks of what is wanted of each series, and where the exchange was seen to have none."""
         wanted = {each.symbol: each.wanted for each in self.report.series if each.wanted}
-        with market.reading(self._tools.store, self._order.interval) as table:
+        with self._tools.store.reading_market(self._order.interval) as table:
             known = table.exchange_gaps(list(wanted))
-            if not table.exists:
-                return {symbol: [span] for symbol, span in wanted.items()}, known
-            return Lacking(table.connection, self._order.interval).gaps(wanted), known
+        return self._tools.store.gaps_of_all(self._order.interval, wanted), known
 
     def _ask_for(self, asked: Jobs) -> None:
         at_once = self._tools.at_once
@@ -204,9 +200,7 @@ class MarketBackfill:
         held = [each for each in self.report.series if each.held]
         if not held:
             return
-        with market.reading(self._tools.store, self._order.interval) as table:
-            lacking = Lacking(table.connection, self._order.interval)
-            traded = {each.symbol: lacking.last_traded(each.symbol) for each in held} if table.exists else {}
+        traded = self._tools.store.last_traded(self._order.interval, [each.symbol for each in held])
         for each in held:
             self._end(each, traded.get(each.symbol))
         self._keep()
@@ -223,20 +217,15 @@ class MarketBackfill:
     def _look(self) -> None:
         """What the store holds now of each series, and what even the source does not have."""
         gaps, _ = self._gaps()
-        with market.reading(self._tools.store, self._order.interval) as table:
-            lacking = Lacking(table.connection, self._order.interval)
-            coverage = lacking.coverage() if table.exists else {}
-            traded = {
-                (each.symbol, name): len(lacking.traded(each.symbol, spans))
-                for each in self.report.series
-                for name, spans in each.flat
-            }
+        with self._tools.store.reading_market(self._order.interval) as table:
+            coverage = table.coverage()
         for each in self.report.series:
             each.report.coverage = coverage.get(each.symbol)
             if not (each.failure or each.is_quiet):
                 each.report.holes = jobs.holes(each, gaps.get(each.symbol, ()))
             for name, spans in each.flat:
-                self._tell(each, decisions.flat(name, spans, traded[each.symbol, name]))
+                traded = self._tools.store.traded(each.series, spans)
+                self._tell(each, decisions.flat(name, spans, len(traded)))
             self._tell_its_end(each)
 
     def _tell_its_end(self, each: Filled) -> None:

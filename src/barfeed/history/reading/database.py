@@ -21,7 +21,8 @@ from barfeed.store.market import MEMBERSHIP
 from barfeed.store.place import Span
 from barfeed.store.postgres.link.connection import Connection
 from barfeed.store.postgres.server import Server, lag_of
-from barfeed.store.postgres.tables import gaps, mirror
+from barfeed.store.postgres.tables import mirror
+from barfeed.store.postgres.tables.lacking import Lacking
 
 
 class DatabaseSource:
@@ -83,7 +84,7 @@ class DatabaseSource:
         rows = [
             (each, str(step), gap.first_ms, gap.last_ms, gap.bars)
             for step in ([Interval(interval)] if interval else Interval)
-            for each, found in gaps.missing(self._asked(), step, self._covered(step, symbol)).items()
+            for each, found in Lacking(self._asked(), step).between(self._covered(step, symbol)).items()
             for gap in found
         ]
         return questions.told(connection, GapRow, rows)

@@ -22,8 +22,9 @@ from barfeed.store.postgres.link import about, fence
 from barfeed.store.postgres.link.about import Standbys
 from barfeed.store.postgres.link.connection import Connection, Sessions
 from barfeed.store.postgres.server import Server
-from barfeed.store.postgres.tables import gaps, schema
+from barfeed.store.postgres.tables import schema
 from barfeed.store.postgres.tables.feeders import seen
+from barfeed.store.postgres.tables.lacking import Lacking
 
 _READ_ONLY = "name the primary, or all hosts of it with commas between them: libpq takes the one that can be written"
 _READER = "give it the rights of a reader: deploy/postgres/reader.sql"
@@ -189,7 +190,7 @@ def _stock(asked_of: Database, many: Market, interval: Interval, now_ms: int) ->
         older = table.newest_of([each for each in listed if each not in held])
         held |= {symbol: Coverage(1, at_ms, at_ms) for symbol, at_ms in older.items()}
         held = {symbol: each for symbol, each in sorted(held.items()) if many.selection.includes(symbol)}
-        missing = gaps.missing(connection, interval, held, from_ms)
+        missing = Lacking(connection, interval).between(held, from_ms)
         bars = {symbol: Bars(each, tuple(missing.get(symbol, ())), 0) for symbol, each in held.items()}
         return Stock(bars, listed, table.exchange_gaps(list(held)))
 
@@ -201,5 +202,5 @@ def bars_of(asked_of: Database, series: Series, window_bars: int) -> Bars:
         if held.last_ms is None or held.first_ms is None:
             return Bars(held, (), 0)
         from_ms = max(held.first_ms, grid.window_start(held.last_ms, window_bars, series.interval.ms))
-        missing = gaps.missing(connection, series.interval, {series.symbol: held}, from_ms)
+        missing = Lacking(connection, series.interval).between({series.symbol: held}, from_ms)
         return Bars(held, tuple(missing.get(series.symbol, ())), 0)

@@ -16,7 +16,7 @@ import duckdb
 from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Bar, Interval
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Finding
-from barfeed.domain.sources import Csv, Lines, Rows
+from barfeed.domain.sources import Csv, Lines, Rows, span
 from barfeed.store.incoming.csv_text import as_file
 from barfeed.store.incoming.foreign import unreadable
 from barfeed.store.incoming.sql_rules import FLAT, INCOMING_RULES, MESSAGES, broken
@@ -144,6 +144,12 @@ class Klines:
     def symbols(self) -> dict[str, int]:
         """How many klines there are of each symbol."""
         return dict(self._ask(f"SELECT symbol, count(*) FROM {_STAGED} GROUP BY symbol"))
+
+    def spans(self) -> dict[str, Gap]:
+        """From the first kline of each symbol to the last."""
+        ends = "epoch_ms(min(timestamp)), epoch_ms(max(timestamp))"
+        rows = self._ask(f"SELECT symbol, {ends} FROM {_STAGED} GROUP BY symbol")
+        return {symbol: span(first_ms, last_ms, self._step_ms) for symbol, first_ms, last_ms in rows}
 
     def broken(self, now_ms: int) -> dict[int, Broken]:
         """The parts that break a rule of a bar, by their number."""

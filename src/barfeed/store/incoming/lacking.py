@@ -1,4 +1,4 @@
-"""What a market's table holds, and what it lacks of the span that is wanted of each symbol."""
+"""What a market's table lacks of the span that is wanted of each symbol, and where something was traded."""
 
 # ruff: noqa: S608 - tables and columns are named here
 
@@ -11,12 +11,8 @@ import duckdb
 
 from barfeed.domain.bars import Interval
 from barfeed.domain.grid import Gap
-from barfeed.store.duckdb import Coverage
 from barfeed.store.place import market_table
 
-_COVERAGE = """
-SELECT symbol, count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)) FROM {table} GROUP BY symbol
-"""
 _WANTED = """
 (SELECT unnest(?::VARCHAR[]) AS symbol, make_timestamp_ms(unnest(?::BIGINT[])) AS first,
         make_timestamp_ms(unnest(?::BIGINT[])) AS last)
@@ -52,10 +48,6 @@ class Lacking:
         self._connection = connection
         self._step_ms = interval.ms
         self._table = f"store.main.{market_table(interval)}"
-
-    def coverage(self) -> dict[str, Coverage]:
-        """What it holds of each symbol."""
-        return {symbol: Coverage(*facts) for symbol, *facts in self._ask(_COVERAGE, [])}
 
     def gaps(self, wanted: Mapping[str, Gap]) -> dict[str, list[Gap]]:
         """The open_times that each symbol's span lacks, as maximal runs; what is whole is left out."""

@@ -1,20 +1,23 @@
 """A DuckDB file as the feed and the commands of history use it: one series or a market, in the same file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from barfeed.domain.acceptance import Change
 from barfeed.domain.bars import Bar, Interval, Series
 from barfeed.domain.errors import StoreUnusable
+from barfeed.domain.grid import Gap
 from barfeed.store.duckdb import Session, Store, Table, transaction
-from barfeed.store.place import NO_BARS, Span, SymbolBars
+from barfeed.store.place import NO_BARS, Span, SymbolBars, rows_of
 
 if TYPE_CHECKING:
     # Only for the types: an hour of one series goes by without them.
     from barfeed.store.market import MarketTable
     from barfeed.store.revisions import Revision, Why
+
+_Value = TypeVar("_Value")
 
 
 class Embedded(Store):
@@ -116,3 +119,79 @@ class Embedded(Store):
 
         with self.session(write=True) as connection, transaction(connection):
             return note_let_pass(connection, series, bar, why)
+
+    def gaps(self, series: Series, span: Gap) -> list[Gap]:
+        """The open_times of a span that the series lacks, as maximal runs."""
+        from barfeed.store.incoming.staging import gaps  # noqa: PLC0415
+
+        if not self.exists():
+            return [span]
+        with self.session(write=False) as connection:
+            if not self.table(connection, series).exists:
+                return [span]
+            return gaps(connection, rows_of(connection, series), span, series.interval.ms)
+
+    def lacking(self, series: Series, span: Gap) -> list[Gap]:
+        """The same for who is about to fill them: a table is made where there is none, and takes them, or it raises."""
+        from barfeed.store.incoming.staging import gaps  # noqa: PLC0415
+
+        with self.session(write=True) as connection:
+            table = self.table(connection, series)
+            if not table.exists:
+                table.append([])
+            found = gaps(connection, rows_of(connection, series), span, series.interval.ms)
+            table.would_take_opens(found)
+            return found
+
+    def neighbours(self, series: Series, span: Gap) -> tuple[int | None, int | None]:
+        """When the last bar before a span opens (ms), and the first after it."""
+        from barfeed.store.incoming.staging import neighbours  # noqa: PLC0415
+
+        with self.session(write=False) as connection:
+            return neighbours(connection, series, span)
+
+    def gaps_of_all(self, interval: Interval, wanted: Mapping[str, Gap]) -> Mapping[str, list[Gap]]:
+        """The open_times that each symbol's span lacks among the others, as maximal runs; what is whole is left out."""
+        from barfeed.store.incoming.lacking import Lacking  # noqa: PLC0415
+
+        with self.reading_market(interval) as table:
+            if not table.exists:
+                return {symbol: [span] for symbol, span in wanted.items()}
+            return Lacking(table.connection, interval).gaps(wanted)
+
+    def traded(self, series: Series, spans: Sequence[Gap]) -> list[int]:
+        """When the bars of these spans open (ms) in which something was traded, ascending; of a market's series."""
+        from barfeed.store.incoming.lacking import Lacking  # noqa: PLC0415
+
+        with self.reading_market(series.interval) as table:
+            return Lacking(table.connection, series.interval).traded(series.symbol, spans) if table.exists else []
+
+    def last_traded(self, interval: Interval, symbols: Sequence[str]) -> Mapping[str, int]:
+        """When the last bar opens (ms) in which something was traded, of each symbol of a market that has one."""
+        from barfeed.store.incoming.lacking import Lacking  # noqa: PLC0415
+
+        with self.reading_market(interval) as table:
+            lacking = Lacking(table.connection, interval)
+            found = {each: lacking.last_traded(each) for each in symbols} if table.exists else {}
+        return {symbol: at_ms for symbol, at_ms in found.items() if at_ms is not None}
+
+    def filling_one(self, series: Series, span: Gap, do: Callable[[], _Value]) -> _Value:  # noqa: ARG002 - the port's
+        """What `do` makes of the series' table, in one transaction."""
+        with self.session(write=True) as connection:
+            table = self.table(connection, series)
+            with transaction(connection):
+                if not table.exists:
+                    table.append([])
+                return do()
+
+    def filling(
+        self,
+        interval: Interval,
+        spans: Mapping[str, Gap],  # noqa: ARG002 - the port's
+        do: "Callable[[MarketTable], _Value]",
+    ) -> _Value:
+        """What `do` makes of the market's table, in one transaction."""
+        with self.writing_market(interval) as table:
+            if not table.exists:
+                table.append({})
+            return do(table)

@@ -4,20 +4,28 @@ What they ask is asked of DuckDB, wherever the bars stand: a file is attached, o
 memory. Everything raises `StoreUnusable`, and nothing else, for what is wrong with it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from barfeed.domain.bars import Bar, Interval, Series
 from barfeed.domain.errors import StoreUnusable
+from barfeed.domain.grid import Gap
 from barfeed.store.duckdb import Session, Table
+from barfeed.store.market import MarketTable
 from barfeed.store.place import Span
 from barfeed.store.port.history import History
 from barfeed.store.revisions import Revision, Why
 
+_Value = TypeVar("_Value")
+
 
 class WholeHistory(History, Protocol):
     """A store, all of it."""
+
+    def exists(self) -> bool:
+        """Whether there is a store."""
+        ...
 
     def expect_there(self) -> None:
         """Return where there is a store, for those who only look."""
@@ -64,4 +72,39 @@ class WholeHistory(History, Protocol):
 
     def note_let_pass(self, series: Series, bar: Bar, why: Why) -> Revision | None:
         """Let a bar with these very values pass from now on; the note of whoever was quicker."""
+        ...
+
+    def gaps(self, series: Series, span: Gap) -> list[Gap]:
+        """The open_times of a span that the series lacks, as maximal runs."""
+        ...
+
+    def lacking(self, series: Series, span: Gap) -> list[Gap]:
+        """The same for who is about to fill them: a table is made where there is none, and takes them, or it raises."""
+        ...
+
+    def neighbours(self, series: Series, span: Gap) -> tuple[int | None, int | None]:
+        """When the last bar before a span opens (ms), and the first after it."""
+        ...
+
+    def gaps_of_all(self, interval: Interval, wanted: Mapping[str, Gap]) -> Mapping[str, list[Gap]]:
+        """The open_times that each symbol's span lacks among the others, as maximal runs; what is whole is left out."""
+        ...
+
+    def traded(self, series: Series, spans: Sequence[Gap]) -> list[int]:
+        """When the bars of these spans open (ms) in which something was traded, ascending; of a market's series."""
+        ...
+
+    def last_traded(self, interval: Interval, symbols: Sequence[str]) -> Mapping[str, int]:
+        """When the last bar opens (ms) in which something was traded, of each symbol of a market that has one."""
+        ...
+
+    def filling_one(self, series: Series, span: Gap, do: Callable[[], _Value]) -> _Value:
+        """What `do` makes of the series' table, attached with the bars of a span at least, in one transaction.
+
+        What it inserts there is appended. Where another feeder was quicker with a bar, all of it is done anew.
+        """
+        ...
+
+    def filling(self, interval: Interval, spans: Mapping[str, Gap], do: Callable[[MarketTable], _Value]) -> _Value:
+        """The same of a span of each of many symbols, and of what is noted of the exchange's gaps."""
         ...

@@ -161,7 +161,7 @@ class Server(Sessions):
             table = self.market(connection, interval)
             yield table
             if table.appended:
-                connection.execute(_TELL, [f'{{"interval": "{interval}", "bars": {table.appended}}}'])
+                table.connection.execute(_TELL, [f'{{"interval": "{interval}", "bars": {table.appended}}}'])
 
     def market(self, connection: Connection, interval: Interval) -> MarketTable:
         """The bars of an interval, in a session."""

@@ -1,24 +1,38 @@
 """A database as the commands of history use it: looked at as a DuckDB store in memory, mended, filled."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 import duckdb
 
 from barfeed.domain.bars import Bar, Interval, Series
 from barfeed.domain.errors import StoreUnusable
+from barfeed.domain.grid import Gap
 from barfeed.store.duckdb import Session, Table, heard
+from barfeed.store.market import MarketTable
 from barfeed.store.place import Span
 from barfeed.store.postgres.server import Server
 from barfeed.store.postgres.tables import mirror, revisions
+from barfeed.store.postgres.tables.lacking import Lacking
 from barfeed.store.revisions import Revision, Why, note_of
 
 # Of so many bars a copy in memory takes some hundred MB.
 _BARS_AT_ONCE = 2_000_000
 
+_Value = TypeVar("_Value")
+
+
+class _Overtaken(Exception):
+    """Another feeder has stored one of the bars meanwhile: it is to be compared."""
+
 
 class WholeServer(Server):
     """A database, all of it."""
+
+    def exists(self) -> bool:
+        """Yes: whether it can be reached, the first question tells."""
+        return True
 
     def expect_there(self) -> None:
         """Return: whether it is there, the first question tells."""
@@ -84,6 +98,64 @@ class WholeServer(Server):
         """Let a bar with these very values pass from now on; the note of whoever was quicker."""
         with self.session(write=True) as connection:
             return revisions.note_let_pass(connection, series, bar, why)
+
+    def gaps(self, series: Series, span: Gap) -> list[Gap]:
+        """The open_times of a span that the series lacks, as maximal runs."""
+        return self.gaps_of_all(series.interval, {series.symbol: span}).get(series.symbol, [])
+
+    def lacking(self, series: Series, span: Gap) -> list[Gap]:
+        """The same: the tables are there, and take every bar."""
+        return self.gaps(series, span)
+
+    def neighbours(self, series: Series, span: Gap) -> tuple[int | None, int | None]:
+        """When the last bar before a span opens (ms), and the first after it."""
+        with self.session(write=False) as connection:
+            return Lacking(connection, series.interval).neighbours(series.symbol, span)
+
+    def gaps_of_all(self, interval: Interval, wanted: Mapping[str, Gap]) -> dict[str, list[Gap]]:
+        """The open_times that each symbol's span lacks, as maximal runs; what is whole is left out."""
+        with self.session(write=False) as connection:
+            return Lacking(connection, interval).gaps(wanted)
+
+    def traded(self, series: Series, spans: Sequence[Gap]) -> list[int]:
+        """When the bars of these spans open (ms) in which something was traded, ascending."""
+        with self.session(write=False) as connection:
+            return Lacking(connection, series.interval).traded(series.symbol, spans)
+
+    def last_traded(self, interval: Interval, symbols: Sequence[str]) -> Mapping[str, int]:
+        """When the last bar opens (ms) in which something was traded, of each symbol that has one."""
+        with self.session(write=False) as connection:
+            return Lacking(connection, interval).last_traded(symbols)
+
+    def filling_one(self, series: Series, span: Gap, do: Callable[[], _Value]) -> _Value:
+        """What `do` makes of a copy of the series' bars in a span; what it inserts there is appended."""
+        return self._filling(series.interval, {series.symbol: span}, lambda _: do(), is_alone=True)
+
+    def filling(self, interval: Interval, spans: Mapping[str, Gap], do: Callable[[MarketTable], _Value]) -> _Value:
+        """The same of a span of each of many symbols, and of what is noted of the exchange's gaps."""
+        return self._filling(interval, spans, lambda memory: do(MarketTable(memory, interval)), is_alone=False)
+
+    def _filling(
+        self, interval: Interval, spans: Mapping[str, Gap], do: Callable[[Session], _Value], *, is_alone: bool
+    ) -> _Value:
+        # Bars are never taken out: each time there is less that anybody could be quicker with.
+        while True:
+            with suppress(_Overtaken):
+                return self._filled(interval, spans, do, is_alone=is_alone)
+
+    def _filled(
+        self, interval: Interval, spans: Mapping[str, Gap], do: Callable[[Session], _Value], *, is_alone: bool
+    ) -> _Value:
+        """In one transaction: look, do, append. Raises `_Overtaken`, and nothing was done."""
+        with self._copy() as memory, self._writing(interval) as table:
+            news = mirror.put_spans(table.connection, memory, interval, spans, is_alone=is_alone)
+            done = do(memory)
+            for rows in news.bars():
+                if len(table.append_rows(rows)) < len(rows):
+                    raise _Overtaken
+            for seen_at_ms, gaps in news.exchange_gaps(interval).items():
+                table.note_exchange_gaps(gaps, seen_at_ms)
+            return done
 
     @contextmanager
     def _copy(self) -> Iterator[Session]:

@@ -16,6 +16,7 @@ from barfeed.cli.terminal import complain, log_to_stderr, say
 from barfeed.cli.values.addresses import check_address
 from barfeed.cli.values.moments import MOMENT
 from barfeed.cli.values.paths import MeantFile, MeantPath
+from barfeed.cli.values.stores import expect_file
 from barfeed.domain import grid
 from barfeed.domain.errors import UsageError
 
@@ -90,6 +91,7 @@ _OF_FILES = {"csv": "csv FILE...", "table": "table OTHER.duckdb[:schema.table]"}
 )
 @options_of(
     "duckdb",
+    "store",
     "symbol",
     "interval",
     "intervals",
@@ -98,6 +100,7 @@ _OF_FILES = {"csv": "csv FILE...", "table": "table OTHER.duckdb[:schema.table]"}
     "lock_timeout_sec",
     "debug",
     symbols="Many symbols at once, as barfeed run feeds them: all, or names and patterns.  [instead of --symbol]",
+    persist_dir="With --store: where servers.json tells which server it was.",
     max_wait_sec="How long to wait for one answer of the exchange or the archive in total.",
     json="Print the summary as one line of JSON instead.",
 )
@@ -112,6 +115,7 @@ def backfill(**values: Any) -> int:
     settings = Settings(**values)
     log_to_stderr(settings)
     if own["of_kinds"]:
+        expect_file(settings.store, "--kinds")
         # Imported here: bars go by without it.
         from barfeed.cli.kinds.backfill import backfill_kinds  # noqa: PLC0415
 
@@ -162,7 +166,8 @@ def _prepared(settings: Settings, own: dict[str, Any]) -> "tuple[Backfill, Tools
 
     order = _order(settings, own)._replace(repair=sister("repair"))
     check_address("--archive-url", own["archive_url"])
-    tools = history_tools(settings, own["connections"] or _CONNECTIONS, own["archive_url"], own["cache_dir"])
+    connections = own["connections"] or _CONNECTIONS
+    tools = history_tools(settings, connections, own["archive_url"], own["cache_dir"], writes=True)
     return Backfill(order, tools), tools
 
 

@@ -247,7 +247,7 @@ def _whom(settings: Settings, against: str, archive_url: str) -> Whom:
     from barfeed.cli.wiring import history_tools  # noqa: PLC0415
 
     check_address("--archive-url", archive_url)
-    tools = history_tools(settings, CONNECTIONS, archive_url, None)
+    tools = history_tools(settings, CONNECTIONS, archive_url, None, writes=False)
     return Whom(tools.rest, tools.archive if against == "archive" else None)
 
 

@@ -31,10 +31,10 @@ _SENT = {
 # All columns of a symbol are put together in one pass, and so in one order.
 _BARS = f"""
 SELECT asked.place, count(*), {", ".join(f"string_agg({send}, '')" for send, _ in _SENT.values())}
-FROM unnest(%s::text[], %s::bigint[], %s::integer[]) AS asked(symbol, begins_ms, place)
+FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::integer[]) AS asked(symbol, begins_ms, ends_ms, place)
 CROSS JOIN LATERAL (
   SELECT * FROM {{table}} AS held WHERE held.symbol = asked.symbol
-  AND held.timestamp >= {MS.format("asked.begins_ms")} AND held.timestamp < {MS.format("%s::bigint")}
+  AND held.timestamp >= {MS.format("asked.begins_ms")} AND held.timestamp < {MS.format("asked.ends_ms")}
 ) AS bar
 GROUP BY asked.place
 """
@@ -52,13 +52,14 @@ def none() -> Columns:
     return {"place": np.empty(0, "i4"), **{name: np.empty(0, kind[1:]) for name, (_, kind) in _SENT.items()}}
 
 
-def bars(connection: Connection, table: str, from_ms: Mapping[str, int], to_ms: int) -> Columns:
-    """These symbols' bars, each from the moment given with it on and before `to_ms`, in no order.
+def bars(connection: Connection, table: str, spans: Mapping[str, tuple[int, int]]) -> Columns:
+    """These symbols' bars that open in the `[from, to)` (ms) given with each, in no order.
 
-    Columns: `place` in `from_ms`; `timestamp` and `created_at`, in us since 2000-01-01 UTC, `NEVER_US` for none;
+    Columns: `place` in `spans`; `timestamp` and `created_at`, in us since 2000-01-01 UTC, `NEVER_US` for none;
     `nulls`, a bit for each value that is NULL, which then is NaN; and the values.
     """
-    values = [list(from_ms), list(from_ms.values()), list(range(len(from_ms))), to_ms]
+    begins_ms, ends_ms = ([span[side] for span in spans.values()] for side in (0, 1))
+    values = [list(spans), begins_ms, ends_ms, list(range(len(spans)))]
     rows = connection.cursor(binary=True).execute(_BARS.format(table=table), values).fetchall()
     places, counts, *sent = zip(*rows, strict=True) if rows else [()] * (2 + len(_SENT))
     columns = {

@@ -60,8 +60,10 @@ FROM {{table}} WHERE timestamp BETWEEN {MS.format("%s")} AND {MS.format("%s")} G
 """
 _COVERAGE = f"SELECT count(*), {ms_of('min(timestamp)')}, {ms_of('max(timestamp)')} FROM {{table}}"
 _COVERAGE_OF = f"{_COVERAGE} WHERE symbol = %s"
-_COVERAGE_OF_EACH = f"{_COVERAGE.replace('SELECT ', 'SELECT symbol, ', 1)} {{where}} GROUP BY symbol"
-_SINCE = f"WHERE timestamp >= {MS.format('%s::bigint')}"
+_COVERAGE_OF_EACH = f"{_COVERAGE.replace('SELECT ', 'SELECT symbol, ', 1)} WHERE {{where}} GROUP BY symbol"
+_SINCE = f"timestamp >= {MS.format('%s::bigint')}"
+# All the bars of so many are counted within what the server allows, minutes of years too.
+_SOME, _SYMBOLS_AT_ONCE = "symbol = ANY(%s::text[])", 30
 # Each is found in the key behind the one before, however many bars there are.
 _SYMBOLS = """
 WITH RECURSIVE found AS (
@@ -111,7 +113,7 @@ class MarketTable:
         self.relation = f"{SCHEMA}.{market_table(interval)}"
         # What was appended in this transaction, in bars.
         self.appended = 0
-        self._connection = connection
+        self.connection = connection
         self._interval = interval
         self._beside = beside
 
@@ -129,8 +131,14 @@ class MarketTable:
 
     def coverage(self, from_ms: int | None = None) -> dict[str, Coverage]:
         """How many bars each symbol has, of all or of those at `from_ms` and later, the first and the last."""
-        where, values = ("", []) if from_ms is None else (_SINCE, [from_ms])
-        rows = self._query(_COVERAGE_OF_EACH.format(table="{table}", where=where), values)
+        if from_ms is not None:
+            return self._coverage_where(_SINCE, from_ms)
+        symbols = sorted(self.symbols())
+        some = (symbols[at : at + _SYMBOLS_AT_ONCE] for at in range(0, len(symbols), _SYMBOLS_AT_ONCE))
+        return {symbol: held for each in some for symbol, held in self._coverage_where(_SOME, each).items()}
+
+    def _coverage_where(self, where: str, value: object) -> dict[str, Coverage]:
+        rows = self._query(_COVERAGE_OF_EACH.format(table="{table}", where=where), [value])
         return {symbol: Coverage(*facts) for symbol, *facts in rows}
 
     def coverage_of(self, symbol: str) -> Coverage:
@@ -155,11 +163,17 @@ class MarketTable:
         """
         rows = [(symbol, *bar) for symbol, each in bars.items() for bar in each]
         appended = dict.fromkeys(bars, 0)
-        if rows:
-            for (symbol,) in self._query(_INSERT, [list(column) for column in zip(*rows, strict=True)]):
-                appended[symbol] += 1
-        self.appended += sum(appended.values())
+        for symbol in self.append_rows(rows):
+            appended[symbol] += 1
         return appended
+
+    def append_rows(self, rows: Sequence[Sequence[object]]) -> list[str]:
+        """The same of rows of a symbol and a bar; of whom each is that was inserted."""
+        if not rows:
+            return []
+        inserted = self._query(_INSERT, [list(column) for column in zip(*rows, strict=True)])
+        self.appended += len(inserted)
+        return [symbol for (symbol,) in inserted]
 
     def windows(self, start_ms: int, end_ms: int) -> dict[str, Window]:
         """What each symbol has of the window from `start_ms` to `end_ms`, both included."""
@@ -172,7 +186,7 @@ class MarketTable:
         Columns: symbol, timestamp (UTC), open, high, low, close, volume; sorted by symbol, then time. Raises `OSError`
         where the disk of that file fails.
         """
-        return windows.write(self._connection, self._beside, path, table=self.relation, from_ms=from_ms, end_ms=end_ms)
+        return windows.write(self.connection, self._beside, path, table=self.relation, from_ms=from_ms, end_ms=end_ms)
 
     def end_of(self, path: Path) -> int | None:
         """The last open_time of a Parquet file of windows; None where it is no such file."""
@@ -190,7 +204,7 @@ class MarketTable:
         known = membership.latest(self.membership())
         news = [each for each in changed if known.get(each.symbol) != each]
         if news:
-            self._connection.execute(_NOTE, [seen_at_ms, *_columns(news, _LISTING_FIELDS)])
+            self.connection.execute(_NOTE, [seen_at_ms, *_columns(news, _LISTING_FIELDS)])
 
     def exchange_gaps(self, symbols: Sequence[str]) -> dict[str, list[Gap]]:
         """Where the exchange itself was seen to have none of a symbol's bars."""
@@ -211,21 +225,21 @@ class MarketTable:
         if gaps:
             symbols, spans = zip(*gaps, strict=True)
             bounds = _columns(spans, ("first_ms", "last_ms"))
-            self._connection.execute(_NOTE_GAPS, [str(self._interval), seen_at_ms, list(symbols), *bounds])
+            self.connection.execute(_NOTE_GAPS, [str(self._interval), seen_at_ms, list(symbols), *bounds])
 
     def let_pass(self, symbol: str) -> list[Bar]:
         """The bars of a symbol that somebody let pass though their own columns contradict each other."""
-        return revisions.let_pass(self._connection, Series(symbol, self._interval))
+        return revisions.let_pass(self.connection, Series(symbol, self._interval))
 
     def expect_audit(self) -> None:
         """Return: the schema has the table of both versions."""
 
     def revise(self, symbol: str, changes: Sequence[Change], why: Why) -> int:
         """Put new versions in place of old ones, and keep both; how many were still what `old` says, to the bit."""
-        return revisions.revise(self._connection, self.relation, Series(symbol, self._interval), changes, why)
+        return revisions.revise(self.connection, self.relation, Series(symbol, self._interval), changes, why)
 
     def _query(self, statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
-        cursor = self._connection.cursor(binary=True)
+        cursor = self.connection.cursor(binary=True)
         return cursor.execute(statement.format(table=self.relation), values).fetchall()
 
 

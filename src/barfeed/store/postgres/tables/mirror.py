@@ -2,14 +2,16 @@
 
 # ruff: noqa: S608 - tables and columns are of our own names only
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
-from barfeed.domain.bars import COLUMNS, Interval, Series
+from barfeed.domain import sources
+from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Interval, Series
+from barfeed.domain.grid import Gap
 from barfeed.store import revisions
 from barfeed.store.duckdb import Session
-from barfeed.store.market import MEMBERSHIP, MEMBERSHIP_NAMES, MarketTable
+from barfeed.store.market import EXCHANGE_GAPS, MEMBERSHIP, MEMBERSHIP_NAMES, MarketTable
 from barfeed.store.place import Span, market_table, own
 from barfeed.store.postgres.link.connection import Connection
 from barfeed.store.postgres.tables import columns
@@ -26,6 +28,13 @@ FROM copied AS bar JOIN (SELECT unnest(?::VARCHAR[]) AS symbol, unnest(?::INTEGE
 """
 # What one statement takes: well within what the server allows, and no more than is to be in memory twice.
 _BARS_AT_ONCE = 500_000
+_ROWS_AT_ONCE = 50_000
+# Nothing is ever taken out of a copy: its rows are numbered from 0 on.
+_NEWS = f"""
+SELECT {{symbol}} AS symbol, epoch_ms(timestamp) AS at_ms, {", ".join(VALUE_COLUMNS)}
+FROM {{table}} WHERE rowid >= {{held}} ORDER BY symbol, at_ms
+"""
+_NOTED = f"SELECT symbol, epoch_ms(first), epoch_ms(last), epoch_ms(seen_at) FROM store.main.{EXCHANGE_GAPS}"
 # Of a moment that is none, as much as is one.
 _ENDS = f"""
 SELECT {ms_of("greatest(min(bar.first), timestamp 'epoch')")},
@@ -55,26 +64,72 @@ def put_span(database: Connection, memory: Session, span: Span, *, is_alone: boo
 
     With `is_alone` the one symbol has a table of its own, be there any bar of it or none.
     """
-    fill = _FILL.format(table=_made(memory, span, is_alone=is_alone), symbol="" if is_alone else "symbol, ")
-    for part in _parts(database, span):
-        _put(database, memory, fill, part)
+    table = _made(memory, span.symbols[0] if is_alone else "", span.interval)
+    for begin_ms, end_ms in _parts(database, span):
+        spans = dict.fromkeys(span.symbols, (begin_ms, end_ms))
+        _put(database, memory, table, span.interval, spans)
     if span.as_of_ms is not None:
         put_revisions(database, memory)
 
 
-def _made(memory: Session, span: Span, *, is_alone: bool) -> str:
-    """A new table for the bars of a span."""
-    if is_alone:
-        place = own(Series(span.symbols[0], span.interval))
+def put_spans(
+    database: Connection, memory: Session, interval: Interval, spans: Mapping[str, Gap], *, is_alone: bool
+) -> "News":
+    """The bars of a span of each symbol; what is appended to them from then on. `is_alone` as above."""
+    table = _made(memory, next(iter(spans)) if is_alone else "", interval)
+    _put(database, memory, table, interval, {each: (span.first_ms, span.last_ms + 1) for each, span in spans.items()})
+    return News(memory, table)
+
+
+class _Copy(NamedTuple):
+    """A table of the attached store, and the symbol that it is of where that has it alone."""
+
+    relation: str
+    alone: str
+
+    def filling(self) -> str:
+        """The statement that puts copied bars into it."""
+        return _FILL.format(table=self.relation, symbol="" if self.alone else "symbol, ")
+
+
+def _made(memory: Session, alone: str, interval: Interval) -> _Copy:
+    """A new table for bars, empty."""
+    if alone:
+        place = own(Series(alone, interval))
         memory.execute(place.creating())
-        return place.table
-    table = MarketTable(memory, span.interval)
+        return _Copy(place.table, alone)
+    table = MarketTable(memory, interval)
     table.append({})
-    return table.relation
+    return _Copy(table.relation, "")
 
 
-def _parts(database: Connection, span: Span) -> Iterator[Span]:
-    """The span from its first bar to its last, in parts of so many bars."""
+class News:
+    """What is appended to a copy after it was made."""
+
+    def __init__(self, memory: Session, table: _Copy) -> None:
+        self._memory = memory
+        self._table = table
+        self._held = memory.execute(f"SELECT count(*) FROM {table.relation}").fetchall()[0][0]
+
+    def bars(self) -> Iterator[list[tuple[Any, ...]]]:
+        """Rows of symbol and bar, sorted, so many at once."""
+        symbol = f"'{self._table.alone}'" if self._table.alone else "symbol"
+        found = self._memory.execute(_NEWS.format(table=self._table.relation, symbol=symbol, held=self._held))
+        while some := found.fetchmany(_ROWS_AT_ONCE):
+            yield some
+
+    def exchange_gaps(self, interval: Interval) -> Mapping[int, list[tuple[str, Gap]]]:
+        """Gaps of the exchange's own, by when they were seen (ms)."""
+        if not MarketTable(self._memory, interval).has_gaps():
+            return {}
+        noted: dict[int, list[tuple[str, Gap]]] = {}
+        for symbol, first_ms, last_ms, seen_at_ms in self._memory.execute(_NOTED).fetchall():
+            noted.setdefault(seen_at_ms, []).append((symbol, sources.span(first_ms, last_ms, interval.ms)))
+        return noted
+
+
+def _parts(database: Connection, span: Span) -> Iterator[tuple[int, int]]:
+    """The moments from the first bar to the last, as `[from, to)` of so many bars."""
     ends = _ENDS.format(table=f"{SCHEMA}.{market_table(span.interval)}")
     first_ms, last_ms = _rows(database, ends, [list(span.symbols)])[0]
     if first_ms is None:
@@ -83,16 +138,15 @@ def _parts(database: Connection, span: Span) -> Iterator[Span]:
     end_ms = last_ms + 1 if span.to_ms is None else min(last_ms + 1, span.to_ms)
     step_ms = span.interval.ms * max(1, _BARS_AT_ONCE // len(span.symbols))
     for at_ms in range(begin_ms, end_ms, step_ms):
-        yield span._replace(from_ms=at_ms, to_ms=min(at_ms + step_ms, end_ms))
+        yield at_ms, min(at_ms + step_ms, end_ms)
 
 
-def _put(database: Connection, memory: Session, fill: str, part: Span) -> None:
-    symbols, relation = part.symbols, f"{SCHEMA}.{market_table(part.interval)}"
-    assert part.from_ms is not None
-    assert part.to_ms is not None
-    memory.register("copied", columns.bars(database, relation, dict.fromkeys(symbols, part.from_ms), part.to_ms))
+def _put(
+    database: Connection, memory: Session, table: _Copy, interval: Interval, spans: Mapping[str, tuple[int, int]]
+) -> None:
+    memory.register("copied", columns.bars(database, f"{SCHEMA}.{market_table(interval)}", spans))
     try:
-        memory.execute(fill, [list(symbols), list(range(len(symbols)))])
+        memory.execute(table.filling(), [list(spans), list(range(len(spans)))])
     finally:
         memory.unregister("copied")
 

@@ -26,7 +26,7 @@ def write(
 ) -> int:
     """Write these symbols' bars to a Parquet file, sorted by symbol, then time; how many. Raises `OSError`."""
     symbols = sorted(from_ms)
-    beside.register("copied", bars(connection, table, {each: from_ms[each] for each in symbols}, end_ms + 1))
+    beside.register("copied", bars(connection, table, {each: (from_ms[each], end_ms + 1) for each in symbols}))
     try:
         quoted = str(path).replace("'", "''")
         return disk.copied(beside, _WRITE.format(path=quoted), [symbols, list(range(len(symbols)))])
