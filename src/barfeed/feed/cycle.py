@@ -28,7 +28,7 @@ from barfeed.feed.asking.confirmation import Confirmed, confirm
 from barfeed.feed.asking.settling import Settling
 from barfeed.feed.hour import Hour, Overtaken, but_once_more
 from barfeed.feed.order import Feed, Order
-from barfeed.feed.record import Record, pending_text
+from barfeed.feed.record import Record, failure_of, pending_text
 
 if TYPE_CHECKING:
     from barfeed.feed.inquiry import Inquiry
@@ -79,7 +79,6 @@ class _Cycle:
         self._talk = talk
         self._settling = Settling(talk, order.series.interval, order.settle_sec, order.heard_ms)
         self._record = Record(order.series, order.dataset, order.inference_source, order.dry_run, feed.clock)
-        self._is_standing_in = False
         self._hour = Hour(feed, order, talk, self._settling, self._record)
         self._pulled: Pull | None = None
 
@@ -155,7 +154,7 @@ class _Cycle:
             self._tell_flat(stored, pull)
             window = self._usable(plan.asked, stored)
         if self._order.inference_source != "api":
-            self._publish(run, window, "db,api" if self._record.pending or self._is_standing_in else "db")
+            self._publish(run, window, "db,api" if self._record.pending or self._record.away else "db")
 
     def _publish_pulled(self, run: Run, asked: Asked, pull: Pull) -> None:
         start_ms = self._start_ms(asked)
@@ -327,9 +326,9 @@ class _Cycle:
 
     def _stand_in(self, away: StoreUnusable) -> None:
         """Go on with what the model was last given, where the store itself cannot be asked."""
-        if away.is_away and not self._is_standing_in:
+        if away.is_away and not self._record.away:
             self._feed = self._feed._replace(store=self._feed.store.stand_in(self._feed.folder, away))
-            self._is_standing_in = True
+            self._record.away = failure_of(away)
 
     def _as_if(self, table: "SeriesBars", append: Sequence[Bar], asked: Asked) -> list[Bar]:
         start_ms = self._start_ms(asked)

@@ -115,6 +115,8 @@ class Lived(ABC):
     manifest_path: str | None
     # Whether it was before its bar had settled, and left something to the clock.
     is_early: bool = False
+    # Why the database could not be asked, where what was last given out stood in for it.
+    away: Failure | None = None
     # How the kinds beside the bars were left; None where none is fed.
     kinds: "KindsLeft | None" = None
 
@@ -240,7 +242,8 @@ class Record(Lived):
     @property
     def measured(self) -> Measured:
         """What there is to count of it."""
-        coverage, revised = self.coverage, 0 if self.dry_run else len(self.revised)
+        # What stands in for a database does not know what is stored.
+        coverage, revised = None if self.away else self.coverage, 0 if self.dry_run else len(self.revised)
         failures = [self.failure] if self.failure else list(self.kinds.failures) if self.kinds else []
         if coverage is None:
             return Measured(None, self.appended, revised, failures)

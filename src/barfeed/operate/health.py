@@ -61,15 +61,22 @@ def judge(
 
     A market is well while its newest bar is where it should be; which of its series lag is told beside that.
     """
-    trouble = behind(series, newest_ms, now_ms) if last else "no cycle has ended yet"
+    trouble = _behind(series, newest_ms, now_ms, last) if last else "no cycle has ended yet"
     failure = last.failure if last else None
     if trouble and last and failure:
         word = Word(failure.status, last.target_ms, failure.last_bar_ms)
         trouble = behind(series, newest_ms, now_ms, newest_due(series, newest_ms, now_ms, word)) or failure.message
     said, helps = (last.trouble if last else "", _LOOK if trouble else "")
+    if last and last.away:
+        said, helps = last.away.message, last.away.hint
     if failure:
         said, helps = failure.message, failure.hint
     return Health(series, newest_ms, lag_ms(series, newest_ms, now_ms), trouble, said, helps, behind_now)
+
+
+def _behind(series: Series, newest_ms: int | None, now_ms: int, last: Lived) -> str:
+    # A feed that began without its database does not know what is stored there.
+    return last.away.message if last.away and newest_ms is None else behind(series, newest_ms, now_ms)
 
 
 def told(healths: Sequence[Health]) -> dict[str, object]:

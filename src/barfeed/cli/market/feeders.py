@@ -27,7 +27,7 @@ class FeederRow:
     def __call__(self, record: Lived, talk: Conversation) -> None:
         """Note how it ended. While the database is away, nobody waits for it once more."""
         store = self._feed.store
-        if record.dry_run or not talk.time or record.status in {"pending", StoreUnusable("").status}:
+        if record.dry_run or not talk.time or record.away or record.status in {"pending", StoreUnusable("").status}:
             return
         assert isinstance(store, Server)
         try:

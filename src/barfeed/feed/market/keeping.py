@@ -21,7 +21,7 @@ from barfeed.feed.market.order import Answers, MarketOrder, nothing_before
 from barfeed.feed.market.record import MarketRecord, Outcome
 from barfeed.feed.market.twice import Contested, Revision, Twice, contested
 from barfeed.feed.order import Feed
-from barfeed.feed.record import pending_text
+from barfeed.feed.record import failure_of, pending_text
 from barfeed.store.incoming.pulls import Pulls
 from barfeed.store.port.history import MarketBars
 
@@ -111,7 +111,7 @@ class Keeping:
         if not self.away:
             self._store = self._feed.store.stand_in(self._feed.folder, away)
             self.away = away
-            self._record.is_away = True
+            self._record.away = failure_of(away)
 
     def _append(
         self, listed: Mapping[str, Listing], answers: Answers, accepted: Sequence[Member], pulled: Pulls

@@ -125,8 +125,6 @@ class MarketRecord(Lived):
     events: Sequence[Event] = ()
     # What the windows have and the store has not: another process had it.
     pending: Mapping[str, Sequence[Bar]] = field(default_factory=dict)
-    # Whether the last windows stood in for the store.
-    is_away: bool = False
     pull: Written | None = None
     inference: Written | None = None
     csvs: dict[str, Written] = field(default_factory=dict)
@@ -229,7 +227,7 @@ class MarketRecord(Lived):
         """What there is to count of it: of its series nothing where it failed, or leaves some to the clock."""
         outcomes = self.outcomes.values()
         appended = 0 if self.dry_run else sum(each.appended for each in outcomes)
-        newest_of = {each.symbol: Newest(each.newest_ms, each.target_ms) for each in outcomes if not each.quiet}
+        newest_of = self._newest_of()
         newest_ms = max((each.newest_ms for each in newest_of.values() if each.newest_ms is not None), default=None)
         revised = 0 if self.dry_run else self.revised
         if self.failure or self.is_early:
@@ -237,7 +235,13 @@ class MarketRecord(Lived):
         failures = [each.failure for each in self.troubles if each.failure]
         failures += self.kinds.failures if self.kinds else []
         ended, windows = Counter(each.status for each in outcomes), sum(each.is_published for each in outcomes)
-        return Measured(newest_ms, appended, revised, failures, ended=ended, newest_of=newest_of, windows=windows)
+        known = None if self.away else newest_of
+        return Measured(newest_ms, appended, revised, failures, ended=ended, newest_of=known, windows=windows)
+
+    def _newest_of(self) -> dict[str, Newest]:
+        """Each series' newest; what stands in for a database does not know what is stored."""
+        known = [] if self.away else [each for each in self.outcomes.values() if not each.quiet]
+        return {each.symbol: Newest(each.newest_ms, each.target_ms) for each in known}
 
     @property
     def is_of_use(self) -> bool:
@@ -315,7 +319,7 @@ class MarketRecord(Lived):
             | {f"for_inference_{symbol}": file_told(each) for symbol, each in self.csvs.items()}
             | (self.kinds.files_told() if self.kinds else {}),
             "windows": file_told(self.inference),
-            "inference_from": None if self.inference is None else "db,api" if self.pending or self.is_away else "db",
+            "inference_from": None if self.inference is None else "db,api" if self.pending or self.away else "db",
             "outcomes": [each.told() for each in self.outcomes.values()],
             "awaited": list(self.awaited),
             "membership": [each._asdict() for each in self.events],

@@ -17,6 +17,9 @@ _BUG_HINT = "run it again with --debug and report what it prints"
 def heard(record: Lived, talk: Conversation, max_skew_sec: float) -> list[Heard]:
     """What it says of itself as a whole, of its lake, and of the clock where the exchange told its own."""
     matters = [_ended("cycle", record.fed, record.failure, record.target or "")]
+    if record.away or record.is_of_use:
+        # The models have their windows all the same. What failed may not have come to its store.
+        matters.append(_ended("store", record.fed, record.away, record.target or ""))
     if talk.time:
         is_off = abs(talk.time.skew_sec) > max_skew_sec
         status, said = ("clock_skew", talk.time.skew_text) if is_off else ("", "")
