@@ -1,5 +1,6 @@
 """What no test may leave to those after it, and a feed that many tests begin with."""
 
+import gc
 import logging
 import signal
 import socket
@@ -33,6 +34,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         kept = sampled([item.nodeid for item in items], cases, config.getoption("--sample-seed"))
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in kept])
         items[:] = [item for item in items if item.nodeid in kept]
+
+
+def pytest_collection_finish() -> None:
+    """No test that looks for garbage, and no interpreter that does by itself, looks at thousands of tests once more."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
