@@ -1,6 +1,7 @@
 """What can be wrong with a database, on a real server: each with its message, what helps, and whether it may pass."""
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -157,7 +158,7 @@ def test_tables_that_are_not_there_or_newer(tmp_path: Path) -> None:
     empty = server.address(server.new_database())
     told = trouble(empty, tmp_path)
     assert str(told) == f"{empty} has no tables of barfeed's"
-    assert told.hint == f"make them: barfeed migrate --store {empty}"
+    assert told.hint == f"make them: barfeed migrate --store {shlex.quote(empty)}"
     assert (migrate(empty, SystemClock(), 0.0).since, migrate(empty, SystemClock(), 0.0).since) == (0, schema.VERSION)
     write(empty, tmp_path)
     with looked_at(empty) as superuser:
@@ -178,6 +179,18 @@ def test_an_older_schema_is_told_with_the_command_that_mends_it(
     assert f"is of an older barfeed: version {schema.VERSION - 1}, expected {schema.VERSION}" in str(told)
     migrate(address, SystemClock(), 0.0)
     write(address, tmp_path)
+
+
+def test_a_bar_that_opens_at_no_moment(address: str, tmp_path: Path) -> None:
+    write(address, tmp_path)
+    with looked_at(address) as connection:
+        connection.execute("INSERT INTO barfeed.ohlcv_1h VALUES ('BTCUSDT', 'infinity', 1, 1, 1, 1, 1)")
+    with (
+        opened(address, tmp_path) as server,
+        pytest.raises(StoreUnusable, match="a timestamp in it is no moment") as told,
+    ):
+        server.held()
+    assert (told.value.is_away, "NOT isfinite(timestamp)" in told.value.hint) == (False, True)
 
 
 def test_a_server_that_is_read_only(address: str, tmp_path: Path) -> None:

@@ -43,8 +43,8 @@ def revisions(*, of_kinds: str, **options: Any) -> int:
 
     And those that were let pass though their own columns contradict each other (barfeed repair --let-pass).
 
-    `accepted` is the moment by this machine's clock, UTC, to the millisecond: an export as of that moment has the new
-    version, as of a millisecond before it the old one.
+    `accepted` is the moment by this machine's clock, or by the database's, UTC, to the millisecond: an export as of
+    that moment has the new version, as of a millisecond before it the old one.
     """
     settings = Settings(**options)
     log_to_stderr(settings)

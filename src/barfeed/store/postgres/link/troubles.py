@@ -64,6 +64,10 @@ _BY_KIND: tuple[tuple[type[psycopg.Error], Told], ...] = (
     (errors.SerializationFailure, Told("another session was quicker", "run it again", is_away=True)),
     (errors.UndefinedTable, Told("a table of barfeed's is missing", "make it: barfeed migrate")),
     (errors.UndefinedColumn, Told("a column of barfeed's is missing", "see what was changed in its schema")),
+    (
+        errors.NumericValueOutOfRange,
+        Told("a timestamp in it is no moment", "take that row out: look WHERE NOT isfinite(timestamp)"),
+    ),
     (errors.OutOfMemory, Told("the server lacks memory", "give it more, or lower its settings", is_away=True)),
 )  # fmt: skip
 # Where there is no connection yet, there is but a text.

@@ -2,6 +2,8 @@
 
 # ruff: noqa: S608 - tables are named by us
 
+import shlex
+
 from barfeed.domain.bars import VALUE_COLUMNS, Interval
 from barfeed.domain.errors import StoreUnusable
 from barfeed.store.postgres.link.connection import Connection
@@ -83,7 +85,7 @@ def expect(connection: Connection, name: str) -> None:
         raise _newer(name, found)
     if found < VERSION:
         what = f"is of an older barfeed: version {found}, expected {VERSION}" if found else "has no tables of barfeed's"
-        raise StoreUnusable(f"{name} {what}", hint=f"make them: barfeed migrate --store {name}")
+        raise StoreUnusable(f"{name} {what}", hint=f"make them: barfeed migrate --store {shlex.quote(name)}")
 
 
 def _newer(name: str, found: int) -> StoreUnusable:
