@@ -181,6 +181,8 @@ def test_a_database_that_is_away_for_hours_stops_no_model_and_loses_nothing(
         record = lived(market, hour, csv_for=("BTCUSDT",))
         lived(free, hour, csv_for=("BTCUSDT",))
         assert (record.status, record.exit_code) == ("pending", 0)
+        # How far each series is stored, nobody knows meanwhile.
+        assert (record.measured.newest_ms, record.measured.newest_of) == (None, None)
         again = lived(market, hour)
         # What it was given stands in for the database, and that is told.
         told = json.loads(Path(again.manifest_path or "").read_text())
