@@ -4,17 +4,22 @@ import random
 import re
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
+import psycopg
 import pytest
 
+import barfeed
+from barfeed.cli.commands.operate.status import status
 from barfeed.domain.bars import Bar, Interval
 from barfeed.domain.errors import StoreUnusable
 from barfeed.machine.clock import SystemClock
 from barfeed.store.postgres.server import Server, migrate
+from commands import call
 from market_world import SMALL_MARKET, market_machine, small_market
 from pg_server import PostgresServer, looked_at, new_market, own_server
 from process import BARFEED
@@ -27,6 +32,7 @@ SYMBOLS = tuple(f"S{number:03}USDT" for number in range(40))
 BARS = {symbol: made_up_bars(FIRST_MS, 1, symbol)[0] for symbol in SYMBOLS}
 # As people run it: each commit is on the disk.
 SAFE = ("fsync=on", "max_connections=60", "shared_buffers=32MB", "max_wal_senders=4")
+_AT = "SELECT (extract(epoch FROM timestamp) * 1000)::bigint AS at FROM barfeed.ohlcv_1h"
 _ROWS = """
 SELECT symbol, (extract(epoch FROM timestamp) * 1000)::bigint, open, high, low, close, volume FROM barfeed.ohlcv_1h
 """
@@ -99,6 +105,18 @@ def kill_often(server: PostgresServer, kills: int, folder: Path) -> None:
     assert_each_once(address, [*writers[0].acknowledged, *writers[1].acknowledged])
 
 
+def append_hours(store: Server, numbers: Iterable[int]) -> None:
+    """Some hours of one symbol."""
+    with store.writing_market(H1) as table:
+        table.append({SYMBOLS[0]: [an_hour(number)[SYMBOLS[0]][0] for number in numbers]})
+
+
+def newest_of(connection: psycopg.Connection[Any]) -> int | None:
+    """The newest bar, by nobody's code but psycopg's."""
+    newest: int | None = connection.execute(f"SELECT max(at) FROM ({_AT})").fetchall()[0][0]
+    return newest
+
+
 @pytest.fixture
 def server() -> Iterator[PostgresServer]:
     with own_server(SAFE) as made:
@@ -117,6 +135,35 @@ def test_a_server_killed_in_the_middle_of_commits_a_hundred_times_loses_nothing(
     server: PostgresServer, tmp_path: Path
 ) -> None:
     kill_often(server, 100, tmp_path)
+
+
+@pytest.mark.long
+def test_a_standby_that_is_behind_gives_no_window_until_it_has_caught_up(server: PostgresServer) -> None:
+    name = server.new_database()
+    address = server.address(name)
+    migrate(address, SystemClock(), 0.0)
+    standby = server.standby()
+    standby.start()
+    with ExitStack() as ending, closing(Server(address, SystemClock(), 0.0)) as store:
+        ending.callback(standby.stop, signal.SIGKILL)
+        replica = ending.enter_context(standby.connected(name))
+        append_hours(store, range(726))
+        until(lambda: newest_of(replica) == FIRST_MS + hours(725))
+        replica.execute("SELECT pg_wal_replay_pause()")
+        append_hours(store, [726])
+        reader = barfeed.open(address, read_from=standby.address(name))
+        said = (
+            r"behind .+: its newest bar of S000USDT 1h is 2024-03-11 18:00, not 2024-03-11 19:00; it lags by \d+\.\d s"
+        )
+        with pytest.raises(StoreUnusable, match=said) as told:
+            list(reader.window("S000USDT"))
+        assert (told.value.is_away, str(told.value).startswith(standby.address(name))) == (True, True)
+        # What it has got, it gives; and so it does to the commands that read, for which it is a store as any.
+        assert len(list(reader.bars("S000USDT", end="2024-03-11 19:00"))) == 726
+        assert "2024-03-11 18:00" in call(status, "--store", standby.address(name)).out
+        replica.execute("SELECT pg_wal_replay_resume()")
+        until(lambda: newest_of(replica) == FIRST_MS + hours(726))
+        assert list(reader.window("S000USDT")) == list(barfeed.open(address).window("S000USDT"))
 
 
 @pytest.mark.long

@@ -114,6 +114,8 @@ def test_a_standby_that_is_behind_is_refused_with_its_lag(address: str) -> None:
     assert list(past)[-1].timestamp.hour == 11
     with looked_at(behind) as connection:
         connection.execute("DELETE FROM barfeed.ohlcv_1h WHERE symbol = 'ETHUSDT'")
+    with pytest.raises(StoreUnusable, match="its newest bar of ETHUSDT 1h is none, not 2026-03-10 13:00"):
+        list(barfeed.open(address, read_from=behind).window("ETHUSDT"))
 
 
 def rows_of(path: Path, query: str) -> str:

@@ -53,9 +53,9 @@ class DatabaseSource:
         """Raises `StoreUnusable`, too, where a standby has not got what its primary has."""
         database = self._asked()
         newest_ms = self._server.market(database, span.interval).newest_of(span.symbols)
+        self._expect_up_to_date(database, span, newest_ms)
         if absent := [each for each in span.symbols if each not in newest_ms]:
             raise nothing_of(self, absent, span.interval)
-        self._expect_up_to_date(database, span, newest_ms)
         mirror.put_span(database, connection, span)
         return relation(connection, span)
 
@@ -117,20 +117,23 @@ class DatabaseSource:
             return
         with closing(self._primary), self._primary.session(write=False) as primary:
             newest_ms = self._primary.market(primary, span.interval).newest_of(span.symbols)
-        behind = [
-            each
-            for each, at_ms in newest_ms.items()
-            if seen_ms[each] < at_ms and (span.to_ms is None or seen_ms[each] + span.interval.ms < span.to_ms)
-        ]
-        if behind:
+        if behind := [each for each, at_ms in newest_ms.items() if _lacks(span, seen_ms.get(each), at_ms)]:
             lag_sec = lag_of(database)
             lag = "" if lag_sec is None else f"; it lags by {lag_sec:.1f} s"
-            raise self._behind(f"{behind[0]} {span.interval}", seen_ms[behind[0]], newest_ms[behind[0]], lag)
+            raise self._behind(f"{behind[0]} {span.interval}", seen_ms.get(behind[0]), newest_ms[behind[0]], lag)
 
-    def _behind(self, series: str, seen_ms: int, newest_ms: int, lag: str) -> StoreUnusable:
+    def _behind(self, series: str, seen_ms: int | None, newest_ms: int, lag: str) -> StoreUnusable:
+        newest = "none" if seen_ms is None else grid.text(seen_ms)
         return StoreUnusable(
-            f"{self} is behind {self._primary.name}: its newest bar of {series} is {grid.text(seen_ms)}, not"
+            f"{self} is behind {self._primary.name}: its newest bar of {series} is {newest}, not"
             f" {grid.text(newest_ms)}{lag}",
             hint="ask again in a moment; if it stays, see pg_stat_replication there, or read from the primary",
             is_away=True,
         )
+
+
+def _lacks(span: Span, seen_ms: int | None, newest_ms: int) -> bool:
+    """Whether a standby that has seen bars up to one has not got some of the span that there are."""
+    if seen_ms is None:
+        return True
+    return seen_ms < newest_ms and (span.to_ms is None or seen_ms + span.interval.ms < span.to_ms)
