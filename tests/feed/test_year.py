@@ -1,6 +1,8 @@
-"""All hours of 2024 on the bars that the exchange really published, to the last digit."""
+"""All hours of 2024 on the bars that the exchange really published, to the last digit, in a file and in a database."""
 
 import csv
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import duckdb
@@ -11,7 +13,9 @@ from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.server import ReplayServer
 from barfeed.replay.tapes.tape import Tape
-from process import Machine
+from barfeed.store.postgres.server import Server
+from pg_server import looked_at, new_market
+from process import FEED, Machine
 from world import BTCUSDT_1H, World, hours, ms, shared
 
 NEW_YEAR_MS = ms(2024, 1, 1)
@@ -42,6 +46,51 @@ def fill_up_to_2024(store: Path, path: Path) -> None:
         )
 
 
+def fill_database_up_to_2024(address: str, path: Path) -> None:
+    """The same of a database."""
+    names = "symbol, timestamp, open, high, low, close, volume"
+    query = f"SELECT 'BTCUSDT' AS symbol, * FROM read_parquet('{path}') WHERE timestamp < '2024-01-01'"
+    rows = duckdb.execute(f"SELECT {names} FROM ({query})").fetchall()
+    statement = f"COPY barfeed.ohlcv_1h ({names}) FROM STDIN"
+    with looked_at(address) as connection, connection.cursor().copy(statement) as into:
+        for row in rows:
+            into.write_row(row)
+
+
+def fill(store: Path, path: Path, address: str) -> None:
+    """The one or the other."""
+    if address:
+        fill_database_up_to_2024(address, path)
+    else:
+        fill_up_to_2024(store, path)
+
+
+def stored(address: str) -> list[Bar]:
+    """What a database holds, read by nobody's code but psycopg's."""
+    at = "(extract(epoch FROM timestamp) * 1000)::bigint"
+    with looked_at(address) as connection:
+        query = f"SELECT {at}, open, high, low, close, volume FROM barfeed.ohlcv_1h ORDER BY timestamp"
+        return [Bar(*row) for row in connection.execute(query).fetchall()]
+
+
+@contextmanager
+def begun(folder: Path, path: Path, address: str) -> Iterator[World]:
+    """A feed on the eve of 2024; its store is a file, or the database at an `address`."""
+    world = World(folder, Tape.load([str(path)]), NEW_YEAR_MS)
+    fill(world.duckdb, path, address)
+    if not address:
+        yield world
+        return
+    with closing(Server(address, world.clock, 0.0, folder / "servers.json")) as store:
+        world.feed = world.feed._replace(store=store)
+        yield world
+
+
+@pytest.fixture(params=["file", "database"])
+def address(request: pytest.FixtureRequest) -> str:
+    return new_market() if request.param == "database" else ""
+
+
 def window(csv_path: Path) -> list[tuple[str, ...]]:
     with csv_path.open(newline="") as file:
         return [tuple(row) for row in csv.reader(file)][1:]
@@ -55,28 +104,27 @@ def expected_rows(bars: list[Bar]) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.proof
-def test_every_hour_of_2024_in_order_ends_in_the_very_file(tmp_path: Path) -> None:
+def test_every_hour_of_2024_in_order_ends_in_the_very_file(tmp_path: Path, address: str) -> None:
     path = shared("rest/BTCUSDT-1h.parquet")
     bars = published(path)
     rows = expected_rows(bars)
     first = next(index for index, bar in enumerate(bars) if bar.open_time_ms == NEW_YEAR_MS)
-    world = World(tmp_path, Tape.load([str(path)]), NEW_YEAR_MS)
-    fill_up_to_2024(world.duckdb, path)
-    for hour in range(HOURS_OF_2024):
-        world.clock.go_to(NEW_YEAR_MS + hours(hour + 1) + 60_000)
-        record = world.run()
-        assert (record.exit_code, record.validated, record.appended) == (0, 5, 1), record.failure
-        assert record.inference is not None
-        csv_path = world.feed.folder / record.inference.file
-        assert window(csv_path) == rows[first + hour - 725 : first + hour + 1]
-        # Half a gigabyte otherwise.
-        csv_path.unlink()
-    assert world.bars() == bars
+    with begun(tmp_path, path, address) as world:
+        for hour in range(HOURS_OF_2024):
+            world.clock.go_to(NEW_YEAR_MS + hours(hour + 1) + 60_000)
+            record = world.run()
+            assert (record.exit_code, record.validated, record.appended) == (0, 5, 1), record.failure
+            assert record.inference is not None
+            csv_path = world.feed.folder / record.inference.file
+            assert window(csv_path) == rows[first + hour - 725 : first + hour + 1]
+            # Half a gigabyte otherwise.
+            csv_path.unlink()
+    assert (stored(address) if address else world.bars()) == bars
     assert record.exit_code == 0
 
 
 @pytest.mark.proof
-def test_forty_eight_hours_of_2024_as_cold_processes(tmp_path: Path) -> None:
+def test_forty_eight_hours_of_2024_as_cold_processes(tmp_path: Path, address: str) -> None:
     path = shared("rest/BTCUSDT-1h.parquet")
     bars = published(path)
     rows = expected_rows(bars)
@@ -84,12 +132,17 @@ def test_forty_eight_hours_of_2024_as_cold_processes(tmp_path: Path) -> None:
     clock = HandClock(NEW_YEAR_MS + 60_000)
     with ReplayServer(ReplayExchange(Tape.load([str(path)]), clock.now_ms)) as server:
         feeding = Machine(tmp_path, ReplayExchange([], clock.now_ms), clock, server.url)
-        fill_up_to_2024(feeding.duckdb, path)
+        fill(feeding.duckdb, path, address)
+        store = ("--store", address) if address else ("--duckdb", str(feeding.duckdb))
+        command = [*FEED, *store, "--persist-dir", str(tmp_path / "feed"), "--max-skew-sec", "1e10"]
         for hour in range(COLD_HOURS):
             clock.advance(hours(1))
-            ran = feeding.feed()
+            ran = feeding.call(command)
             assert ran.code == 0, ran.err
             assert window(feeding.artifacts / "latest_for_inference.csv") == rows[first + hour - 725 : first + hour + 1]
+    if address:
+        assert stored(address) == bars[: first + COLD_HOURS]
+        return
     with duckdb.connect(feeding.duckdb, read_only=True) as connection:
         query = f"SELECT epoch_ms(timestamp), open, high, low, close, volume FROM {BTCUSDT_1H.table} ORDER BY timestamp"
         assert [Bar(*row) for row in connection.execute(query).fetchall()] == bars[: first + COLD_HOURS]

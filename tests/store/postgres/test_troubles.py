@@ -334,3 +334,9 @@ def test_another_server_and_an_old_primary_are_not_written_to(address: str, tmp_
     assert f"is another server than before: its system identifier is {system}, expected 7" in str(
         trouble(address, tmp_path)
     )
+
+
+def test_what_a_killed_feed_began_to_note_is_taken_away_by_the_next_one(address: str, tmp_path: Path) -> None:
+    (tmp_path / ".servers.json.4711.unfinished").write_text("{")
+    write(address, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["servers.json"]
