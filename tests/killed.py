@@ -28,6 +28,7 @@ IMPORTED_FIRST = (
     "history.export",
     "history.market.migration",
     "history.mending.repair",
+    "store.incoming.lacking",
     "store.revisions",
 )
 
