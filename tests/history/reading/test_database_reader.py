@@ -69,6 +69,8 @@ QUESTIONS: dict[str, Callable[[Reader], Any]] = {
     "as of a moment": lambda db: db.bars("BTCUSDT", start="2026-03-07", as_of="2026-03-09"),
     "where it is not known when": lambda db: db.bars("ETHUSDT", end="2026-02-22", as_of="2026-02-19"),
     "candles": lambda db: db.candles("BTCUSDC", every_ms=hours(4), start="2026-03-01"),
+    "candles of odd values": lambda db: db.candles("ADAUSDT", every_ms=hours(24)),
+    "candles of weeks": lambda db: db.candles("ETHUSDT", every_ms=hours(7 * 24), end="2026-03-01"),
     "a window": lambda db: db.window("BTCUSDT"),
     "gaps": lambda db: db.gaps(),
     "gaps of one": lambda db: db.gaps("BTCUSDC", "1h"),

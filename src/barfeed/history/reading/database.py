@@ -11,7 +11,7 @@ from barfeed.domain.errors import StoreUnusable, UsageError
 from barfeed.domain.kinds.kind import Kind
 from barfeed.domain.verdict import Remedies
 from barfeed.history.reading import questions
-from barfeed.history.reading.rows import CoverageRow, GapRow
+from barfeed.history.reading.rows import CandleRow, CoverageRow, GapRow
 from barfeed.history.reading.source import nothing_of
 from barfeed.history.reading.span import relation
 from barfeed.machine.clock import SystemClock
@@ -51,13 +51,23 @@ class DatabaseSource:
 
     def bars(self, connection: Session, span: Span) -> str:
         """Raises `StoreUnusable`, too, where a standby has not got what its primary has."""
+        self._expect_there(span)
+        mirror.put_span(self._asked(), connection, span)
+        return relation(connection, span)
+
+    def candles(self, connection: Session, span: Span, step_ms: int) -> str:
+        """Summed up there: of a year's minutes none is sent. Raises as `bars`."""
+        self._expect_there(span)
+        rows = self._server.market(self._asked(), span.interval).candles(span, step_ms)
+        return questions.told(connection, CandleRow, rows)
+
+    def _expect_there(self, span: Span) -> None:
+        """Return where every symbol has a bar, and a standby is up to date."""
         database = self._asked()
         newest_ms = self._server.market(database, span.interval).newest_of(span.symbols)
         self._expect_up_to_date(database, span, newest_ms)
         if absent := [each for each in span.symbols if each not in newest_ms]:
             raise nothing_of(self, absent, span.interval)
-        mirror.put_span(database, connection, span)
-        return relation(connection, span)
 
     def kinds(self, connection: Session, interval: Interval) -> tuple[Kind, ...]:  # noqa: ARG002 - a file has to be asked
         """Raises `UsageError`."""

@@ -86,6 +86,10 @@ class LakeSource:
         columns = f"{', '.join(SYMBOL_COLUMNS)}, true AS is_known"
         return f"(SELECT {columns} FROM {days} WHERE symbol IN ({named}) AND {within(span)}{_dated(span)})"
 
+    def candles(self, connection: Session, span: Span, step_ms: int) -> str:
+        """Raises as `bars`."""
+        return questions.candles(self.bars(connection, span), step_ms)
+
     def kinds(self, connection: Session, interval: Interval) -> tuple[Kind, ...]:  # noqa: ARG002 - a store has to be asked
         """Raises `UsageError`: bars are all that it holds."""
         raise self._only_now("other kinds of series")

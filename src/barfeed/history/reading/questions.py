@@ -6,6 +6,7 @@ import typing
 from collections.abc import Sequence
 from datetime import datetime
 
+from barfeed.domain import grid
 from barfeed.domain.bars import VALUE_COLUMNS, Interval
 from barfeed.history.reading.rows import CoverageRow, GapRow
 from barfeed.store.duckdb import Session
@@ -55,9 +56,9 @@ class Stock(typing.NamedTuple):
     relation: str
 
 
-def candles(bars: str, step_ms: int, origin_ms: int) -> str:
-    """Bars, a relation, summed up in steps; one of them begins at the origin."""
-    return _CANDLES.format(bars=bars, step_ms=step_ms, origin_ms=origin_ms)
+def candles(bars: str, step_ms: int) -> str:
+    """Bars, a relation, summed up in steps."""
+    return _CANDLES.format(bars=bars, step_ms=step_ms, origin_ms=grid.step_origin(step_ms))
 
 
 def coverage(stocks: Sequence[Stock]) -> str:

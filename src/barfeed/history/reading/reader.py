@@ -117,10 +117,8 @@ class Reader:
             if every_ms <= 0 or every_ms % span.interval.ms:
                 raise UsageError(f"every_ms {every_ms} is not a multiple of {span.interval}, {span.interval.ms}")
 
-        def query(connection: Session) -> str:
-            return questions.candles(self._source.bars(connection, span), every_ms, grid.step_origin(every_ms))
-
-        return self._table(query, CandleRow, f"{span.symbols[0]} {span.interval}")
+        name = f"{span.symbols[0]} {span.interval}"
+        return self._table(lambda connection: self._source.candles(connection, span, every_ms), CandleRow, name)
 
     def wide(
         self,

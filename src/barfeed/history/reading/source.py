@@ -38,6 +38,10 @@ class Source(Protocol):
         """The bars of a span as a relation. Raises `StoreEmpty` where nothing is held of one of its symbols."""
         ...
 
+    def candles(self, connection: Session, span: Span, step_ms: int) -> str:
+        """The bars of a span summed up in steps, as a query of `CandleRow`; raises as `bars`."""
+        ...
+
     def kinds(self, connection: Session, interval: Interval) -> tuple[Kind, ...]:
         """The kinds of series that are held beside the bars of an interval; `StoreEmpty` where there is none."""
         ...
@@ -100,6 +104,10 @@ class StoreFile:
         if absent:
             raise nothing_of(self, absent, span.interval)
         return relation(connection, span)
+
+    def candles(self, connection: Session, span: Span, step_ms: int) -> str:
+        """Raises as `bars`."""
+        return questions.candles(self.bars(connection, span), step_ms)
 
     def kinds(self, connection: Session, interval: Interval) -> tuple[Kind, ...]:
         """Raises `StoreUnusable`, too, for a table that is another's."""

@@ -8,6 +8,7 @@ from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
+from barfeed.domain import grid
 from barfeed.domain.acceptance import Change
 from barfeed.domain.bars import COLUMNS, PRICE_COLUMNS, VALUE_COLUMNS, Bar, Interval, Series
 from barfeed.domain.grid import Gap
@@ -16,11 +17,11 @@ from barfeed.domain.market import membership
 from barfeed.domain.market.membership import Seen
 from barfeed.store.duckdb import Coverage, Session
 from barfeed.store.market import BEGINNING_MS, Window, end_of_windows
-from barfeed.store.place import market_table
+from barfeed.store.place import Span, market_table
 from barfeed.store.postgres.link.connection import Connection
 from barfeed.store.postgres.tables import revisions, windows
 from barfeed.store.postgres.tables.schema import SCHEMA
-from barfeed.store.postgres.tables.words import MS, VALUES, ms_of
+from barfeed.store.postgres.tables.words import MS, NO_END_MS, VALUES, ms_of
 from barfeed.store.revisions import Why
 
 _ASKED = "unnest(%s::text[], %s::bigint[]) AS asked(symbol, begins_ms)"
@@ -73,6 +74,16 @@ WITH RECURSIVE found AS (
   FROM found WHERE found.symbol IS NOT NULL
 )
 SELECT symbol FROM found WHERE symbol IS NOT NULL
+"""
+# A value that is none has no say, as in DuckDB.
+_CANDLES = f"""
+SELECT {{origin_ms}} + step * {{step_ms}}, (array_agg(open ORDER BY timestamp) FILTER (WHERE open IS NOT NULL))[1],
+       max(high), min(low), (array_agg(close ORDER BY timestamp DESC) FILTER (WHERE close IS NOT NULL))[1],
+       sum(volume ORDER BY timestamp), count(*)
+FROM (
+  SELECT *, ({ms_of("timestamp")} - {{origin_ms}}) / {{step_ms}} AS step FROM {{table}}
+  WHERE symbol = %s AND timestamp >= {MS.format("%s::bigint")} AND timestamp < {MS.format("%s::bigint")}
+) AS bar GROUP BY step
 """
 _SEEN = f"""
 SELECT symbol, status, contract_type, {ms_of("onboard")}, {ms_of("delivery")}, quote, tick, {ms_of("seen_at")}
@@ -144,6 +155,12 @@ class MarketTable:
     def coverage_of(self, symbol: str) -> Coverage:
         """How many bars a symbol has, its first and its last."""
         return Coverage(*self._query(_COVERAGE_OF, [symbol])[0])
+
+    def candles(self, span: Span, step_ms: int) -> list[tuple[Any, ...]]:
+        """A symbol's bars summed up in steps: when each begins, its five values, and of how many bars."""
+        statement = _CANDLES.format(table="{table}", step_ms=step_ms, origin_ms=grid.step_origin(step_ms))
+        to_ms = NO_END_MS if span.to_ms is None else span.to_ms
+        return self._query(statement, [span.symbols[0], span.from_ms or 0, to_ms])
 
     def elsewhere(self) -> set[str]:
         """None: here one series stands among all the others."""

@@ -16,10 +16,8 @@ from barfeed.store.place import Span, market_table, own
 from barfeed.store.postgres.link.connection import Connection
 from barfeed.store.postgres.tables import columns
 from barfeed.store.postgres.tables.schema import SCHEMA
-from barfeed.store.postgres.tables.words import MS, ms_of
+from barfeed.store.postgres.tables.words import MS, NO_END_MS, ms_of
 
-# The moment after every bar.
-NO_END_MS = 4_102_444_800_000
 _FILL = f"""
 INSERT INTO {{table}} ({{symbol}}{", ".join(COLUMNS)}, created_at)
 SELECT {{symbol}}{columns.TIMESTAMP}, {columns.VALUES}, {columns.CREATED_AT}

@@ -5,6 +5,8 @@ Neither depends on the session's time zone: the columns have none, and are UTC.
 
 from barfeed.domain.bars import VALUE_COLUMNS
 
+# The moment after every bar.
+NO_END_MS = 4_102_444_800_000
 # A number of ms as a timestamp.
 MS = "(timestamp 'epoch' + {} * interval '1 millisecond')"
 # A NULL would not be a float: as NaN it is one that the rules refuse.
