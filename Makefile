@@ -24,18 +24,25 @@ help: ## this list
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(EXTRAS)'
 	@touch $@ $(WITH:%=.venv/%)
 
+DEV := dev,docs,inference,alerts,market,metrics,socks,feather,postgres,s3,web
 .venv/installed-inference: EXTRAS := [inference,market,web]
 .venv/installed-inference: WITH := installed
-.venv/installed-dev: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,postgres,s3,web]
+.venv/installed-dev: EXTRAS := [$(DEV)]
 .venv/installed-dev: WITH := installed installed-inference
-.venv/installed-peers: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,postgres,s3,web,peers]
+.venv/installed-peers: EXTRAS := [$(DEV),peers]
 .venv/installed-peers: WITH := installed installed-inference installed-dev
-.venv/installed-bench: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,postgres,s3,web,peers,bench]
+.venv/installed-bench: EXTRAS := [$(DEV),peers,bench]
 .venv/installed-bench: WITH := installed installed-inference installed-dev installed-peers
-.venv/installed-engines: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,postgres,s3,web,engines]
+.venv/installed-engines: EXTRAS := [$(DEV),engines]
 .venv/installed-engines: WITH := installed installed-inference installed-dev
-.venv/installed-recipes: EXTRAS := [dev,docs,inference,alerts,market,metrics,socks,feather,postgres,s3,web,recipes]
+.venv/installed-recipes: EXTRAS := [$(DEV),recipes]
 .venv/installed-recipes: WITH := installed installed-inference installed-dev
+
+# Of one library among them another pandas is wanted than of the rest.
+.venv/nautilus/installed: .venv/made
+	@$(PYTHON) -m venv .venv/nautilus
+	@.venv/nautilus/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,market,nautilus]'
+	@touch $@
 
 demo: .venv/installed-inference ## a few hours of the feed, a prediction and a market, against its own exchange: no network, some seconds (WEB=1: its page)
 	@$(BIN)/python run/demo.py
@@ -103,8 +110,9 @@ peers: .venv/installed-peers ## the replay exchange under ccxt, python-binance a
 engines: .venv/installed-engines ## a lake under Spark (wants a JRE) and ClickHouse, too: they count what the others count
 	@$(BIN)/pytest -m 'long or not long' tests/store/lake/test_engines.py
 
-recipes: .venv/installed-recipes ## docs/recipes.md, each with its library: minutes
+recipes: .venv/installed-recipes .venv/nautilus/installed ## docs/recipes.md, each with its library: minutes
 	@$(BIN)/pytest -m peers tests/peers/test_recipes.py
+	@.venv/nautilus/bin/pytest -m peers tests/peers/test_recipes.py -k nautilus
 
 bench: .venv/installed-bench ## speed, as ratios against named rivals
 	@$(BIN)/python -m benchmarks
