@@ -1,5 +1,6 @@
 """Each recipe of docs/recipes.md runs as it stands, with the library that it is for, and comes to what is stored."""
 
+import os
 import re
 import subprocess
 import sys
@@ -26,7 +27,16 @@ LIBRARIES = {
 
 
 def run(folder: Path, *command: str) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    # Wide enough for tables; and a library that compiles itself at its first use may take minutes.
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
