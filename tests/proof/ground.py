@@ -25,8 +25,6 @@ from barfeed.feed.market.record import MarketRecord
 from barfeed.feed.order import Feed
 from barfeed.feed.record import Record
 from barfeed.history import backfill
-from barfeed.history.copying.copy import Copied, copy
-from barfeed.history.copying.sides import DatabaseSide, FileSide
 from barfeed.history.mending.repair import Repair, Wanted
 from barfeed.machine.clock import SystemClock
 from barfeed.replay.faults.script import Fault, parse_faults
@@ -34,11 +32,9 @@ from barfeed.replay.tapes.tape import Tape
 from barfeed.store import revisions  # noqa: F401
 from barfeed.store.port.embedded import Embedded
 from barfeed.store.port.whole import WholeHistory
-from barfeed.store.postgres.server import Server
 from barfeed.store.postgres.whole import WholeServer
 from in_turn import InTurn
 from market_world import MarketWorld
-from pg_server import drop, new_market
 from world import BTCUSDT_1H, SteppingClock, World, hours, made_up_bars, ms
 
 ERA_MS = ms(2024, 2, 10, 13)
@@ -156,7 +152,7 @@ class Ground:
         rest = RestHistory(series, lambda: self._world.rest, 120.0, 1)
         archive = Archive(series, lambda: self._world.rest, 120.0, lambda: rest.now_ms)
         order = backfill.Order(series, "rest", from_ms, to_ms)
-        with self._filled() as store:
+        with self._opened() as store:
             work = backfill.Backfill(order, backfill.Tools(store, rest, archive, self.clock))
             work.run()
         return Ended(work.report.exit_code, "backfilled")
@@ -171,42 +167,12 @@ class Ground:
         """The store, as a new process has it."""
         # Another process that holds the store does so in real time.
         if not self.database:
-            yield self._file()
+            yield Embedded(self.duckdb, SystemClock(), LOCK_TIMEOUT_SEC)
             return
         wait_sec = 0.0 if self.is_away else LOCK_TIMEOUT_SEC
         address = self.database.rpartition("=")[0] + "=1" if self.is_away else self.database
         with closing(WholeServer(address, SystemClock(), wait_sec, self.duckdb.with_name("servers.json"))) as server:
             yield server
-
-    @contextmanager
-    def _filled(self) -> Iterator[Embedded]:
-        """What fills works on a file: a database is copied to one, and what became of that into a new database."""
-        file = self._file()
-        if not self.database:
-            yield file
-            return
-        try:
-            self._copied(self.database, to_file=True)
-            yield file
-            filled = new_market()
-            self._copied(filled, to_file=False)
-        finally:
-            self.duckdb.unlink(missing_ok=True)
-        drop(self.database)
-        self.database = filled
-
-    def _copied(self, address: str, *, to_file: bool) -> None:
-        with closing(Server(address, SystemClock(), LOCK_TIMEOUT_SEC)) as server:
-            database, file = DatabaseSide(server), FileSide(self._file())
-            source, target = (database, file) if to_file else (file, database)
-            copy(source, target, _unheard)
-
-    def _file(self) -> Embedded:
-        return Embedded(self.duckdb, SystemClock(), LOCK_TIMEOUT_SEC)
-
-
-def _unheard(_: Copied) -> None:
-    """Nobody reads how a copy goes on."""
 
 
 class MarketGround(Ground):
