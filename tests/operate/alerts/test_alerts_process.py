@@ -214,7 +214,8 @@ def alert_test(*words: str) -> "subprocess.CompletedProcess[str]":
 def test_alert_test_tells_which_channel_took_the_message(webhook: Webhook, other_webhook: Webhook) -> None:
     good = alert_test("--alert", webhook.channel)
     assert (good.returncode, good.stdout) == (0, "channel 1 (json): ok\n")
-    assert webhook.titles == ["barfeed BTCUSDT 1h: test"]
+    assert alert_test("--alert", webhook.channel, "--symbols", "all", "--intervals", "1h,4h").returncode == 0
+    assert webhook.titles == ["barfeed BTCUSDT 1h: test", "barfeed all 1h, all 4h: test"]
     other_webhook.status = 500
     words = [
         word for each in (webhook.channel, other_webhook.channel, f"tgram://{SECRET}") for word in ("--alert", each)
