@@ -129,12 +129,15 @@ twenty: .venv/installed-dev ## twenty feeds and two readers on one store for a d
 month: .venv/installed-dev ## a month of storms for a watch with everything on, under a real Prometheus: some minutes
 	@$(BIN)/pytest -m 'long or proof' -s tests/proof/month
 
-kills: .venv/installed-dev ## 500 SIGKILLs at random moments of every command; a quarter of an hour
+kills: .venv/installed-dev ## 500 SIGKILLs at random moments of every command, and 100 of those on a database; twenty minutes
 	@$(BIN)/python tests/proof/kills.py --write
+	@$(BIN)/python tests/proof/kills.py --database --kills 100 --write
 
-kills-syscalls: .venv/installed-dev ## a kill, and every error, at each system call of the feed that touches the disk; half an hour, needs strace
+kills-syscalls: .venv/installed-dev ## a kill, and every error, at each system call of the feed that touches the disk, some of a database's; an hour, needs strace
 	@$(BIN)/python tests/proof/kills.py --syscalls kill --write
 	@$(BIN)/python tests/proof/kills.py --syscalls fail --write
+	@$(BIN)/python tests/proof/kills.py --database --syscalls kill --every 4 --write
+	@$(BIN)/python tests/proof/kills.py --database --syscalls fail --every 12 --write
 
 wheel: .venv/installed-dev ## dist/: the wheel and the sdist
 	@$(BIN)/python -m build
