@@ -74,7 +74,7 @@ class Measured(NamedTuple):
 
 
 class LakeLeft(NamedTuple):
-    """How the lake was left behind a cycle: days written, days left to the next one, and bars in all; or why not."""
+    """How the lake was left behind a cycle: days written, days left to the next one, and rows in all; or why not."""
 
     address: str
     written: int = 0

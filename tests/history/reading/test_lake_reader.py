@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import barfeed
-from barfeed.domain.bars import Interval
 from barfeed.history.reading.lake import LakeSource
+from barfeed.store.lake.table import Table
 from barfeed.store.place import Span
 from commands import BARS, make_store
 from storage import opened
@@ -62,10 +62,6 @@ def test_what_only_the_store_can_tell_is_refused(lake: Path) -> None:
         with pytest.raises(barfeed.UsageError, match="is a lake, which does not tell") as told:
             len(asked)
         assert told.value.hint == "open the store that it is made of"
-    with pytest.raises(barfeed.UsageError, match="is a lake, which does not tell other kinds of series"):
-        feed.wide("BTCUSDT")
-    with pytest.raises(barfeed.UsageError, match="is a lake, which does not tell other kinds of series"):
-        len(feed.wide("BTCUSDT", kinds=["funding"]))
 
 
 def test_what_it_does_not_hold_is_named(lake: Path) -> None:
@@ -96,9 +92,9 @@ def test_a_day_that_is_replaced_while_one_reads_is_read_again(lake: Path, monkey
     whole = day.read_bytes()
     tables = iter([whole[:100], whole[:200], whole])
 
-    def replaced(source: LakeSource, interval: Interval, span: Span | None = None) -> str | None:
+    def replaced(source: LakeSource, table: Table, span: Span | None = None) -> str | None:
         day.write_bytes(next(tables))
-        return relation(source, interval, span)
+        return relation(source, table, span)
 
     relation = LakeSource._relation
     monkeypatch.setattr(LakeSource, "_relation", replaced)

@@ -8,11 +8,14 @@ from typing import Any
 import duckdb
 
 from barfeed.domain.bars import Bar, Interval, Series
+from barfeed.domain.kinds.kind import Kind, Row
 from barfeed.machine.clock import SystemClock
 from barfeed.store import market
 from barfeed.store.duckdb import Store
+from barfeed.store.kinds.tables import writing
 from barfeed.store.lake.exporter import Exported
 from barfeed.store.lake.lake import Lake
+from barfeed.store.lake.table import Table
 from storage import opened
 from world import hours, made_up_bars, ms
 
@@ -64,7 +67,7 @@ class StoreAndLake:
     def read(self) -> list[tuple[Any, ...]]:
         """Every bar of the lake, by a plain glob."""
         columns = "symbol, timestamp, open, high, low, close, volume, created_at, date::VARCHAR, interval, kind"
-        glob = f"{self.address}/**/*.parquet"
+        glob = f"{self.address}/kind=ohlcv/**/*.parquet"
         return duckdb.execute(
             f"SELECT {columns} FROM read_parquet(?, hive_partitioning = true) ORDER BY ALL", [glob]
         ).fetchall()
@@ -79,3 +82,16 @@ class StoreAndLake:
     def versions(self) -> dict[str, int]:
         """Every file and when it was written."""
         return {path.parent.name: path.stat().st_mtime_ns for path in self.table.rglob("*.parquet")}
+
+    def append_kind(self, kind: Kind, rows: int, end_ms: int = END_MS, symbols: Sequence[str] = SYMBOLS) -> None:
+        """Each symbol's `rows` rows of a kind, one an hour, up to the one of `end_ms`; every value another."""
+        at_ms = [end_ms - hours(before) for before in reversed(range(rows))]
+        made = [Row(at, at + hours(1), tuple(float(at + n) for n in range(len(kind.columns)))) for at in at_ms]
+        with writing(self.store, kind, Interval.ONE_HOUR) as table:
+            table.append(dict.fromkeys(symbols, made))
+
+    def read_kind(self, table: Table) -> list[tuple[Any, ...]]:
+        """Every row of a kind in the lake, by a plain glob."""
+        glob = f"{self.address}/{table.folder}/**/*.parquet"
+        query = f"SELECT {', '.join(table.types)} FROM read_parquet(?, hive_partitioning = true) ORDER BY ALL"
+        return duckdb.execute(query, [glob]).fetchall()

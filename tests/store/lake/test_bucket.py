@@ -11,9 +11,11 @@ import pytest
 import barfeed
 from barfeed.domain.bars import Interval
 from barfeed.domain.errors import LakeUnusable
+from barfeed.domain.kinds.table import KINDS
 from barfeed.store.lake.exporter import Exported
 from barfeed.store.lake.files import Files
 from barfeed.store.lake.proof import Proven, prove
+from barfeed.store.lake.table import Table
 from store.lake.lakes import END_MS, TABLE, StoreAndLake
 from world import hours
 
@@ -52,13 +54,13 @@ def both(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> StoreA
 
 
 def files(both: StoreAndLake) -> Bucket:
-    table = both.lake.table(Interval.ONE_HOUR)
+    table = both.lake.files(Table(Interval.ONE_HOUR))
     assert isinstance(table, Bucket)
     return table
 
 
 def proven(both: StoreAndLake) -> Proven:
-    return prove(both.store, files(both), Interval.ONE_HOUR)
+    return prove(both.store, both.lake, Interval.ONE_HOUR)
 
 
 def test_the_bucket_holds_what_the_store_does(both: StoreAndLake) -> None:
@@ -107,8 +109,8 @@ class Reads:
         monkeypatch.setattr(mirror, "_copied", lambda *which: self._note(*which) and copied(*which))
         self.feed = barfeed.open(both.address)
 
-    def _note(self, _files: Files, _table: Path, date: str) -> bool:
-        self.fetched.append(date)
+    def _note(self, _files: Files, name: str, _copy: Path) -> bool:
+        self.fetched.append(name.partition("/")[0].removeprefix("date="))
         return True
 
     def dates(self) -> list[str]:
@@ -136,6 +138,15 @@ def test_it_is_read_as_the_store_is_and_each_day_is_fetched_once(
     both.export()
     assert list(reads.feed.coverage()) == list(stored.coverage())
     assert len(reads.feed.bars("ETHUSDT", end="2026-03-08 23:00")) == 0
+
+
+def test_kinds_stand_there_as_bars_do(both: StoreAndLake) -> None:
+    both.append_kind(KINDS["funding"], 30)
+    assert both.export() == Exported(written=5, rows=276)
+    assert proven(both) == Proven(files=5, rows=276, findings=[])
+    ours, theirs = (barfeed.open(each).wide("BTCUSDT").to_polars() for each in (both.address, both.store.path))
+    assert ours.equals(theirs)
+    assert "funding_rate" in ours.columns
 
 
 def test_what_a_reader_of_a_bucket_can_meet_is_told(both: StoreAndLake) -> None:

@@ -10,6 +10,7 @@ from barfeed.domain.errors import LakeUnusable
 from barfeed.machine.locks import locked
 from barfeed.store.lake import exporter
 from barfeed.store.lake.exporter import Exported
+from barfeed.store.lake.lake import Lake
 from store.lake.lakes import BTCUSDT, END_MS, SYMBOLS, TABLE, StoreAndLake
 from world import SteppingClock, hours, made_up_bars
 
@@ -202,8 +203,8 @@ def test_what_time_does_not_suffice_for_is_left_to_the_next_newest_first(
     both = StoreAndLake(tmp_path)
     both.append(24 * 5)
     monkeypatch.setattr(exporter, "_LONGEST_SEC", 0.0)
-    files = both.lake.table(Interval.ONE_HOUR)
-    assert exporter.export(both.store, files, Interval.ONE_HOUR, SteppingClock(END_MS)).left == 5
+    stepping = Lake(both.address, SteppingClock(END_MS))
+    assert stepping.export(both.store, Interval.ONE_HOUR).left == 5
     assert sorted(both.versions()) == ["date=2026-03-10"]
     assert len(both.manifest["due"]) == 5
     while both.export().left:

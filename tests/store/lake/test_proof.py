@@ -19,7 +19,7 @@ def filled(tmp_path: Path) -> StoreAndLake:
 
 
 def proven(both: StoreAndLake) -> Proven:
-    return prove(both.store, both.lake.table(Interval.ONE_HOUR), Interval.ONE_HOUR)
+    return prove(both.store, both.lake, Interval.ONE_HOUR)
 
 
 def found(both: StoreAndLake) -> list[str]:

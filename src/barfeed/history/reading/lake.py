@@ -11,6 +11,7 @@ from typing import Protocol
 from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import StoreUnusable, UsageError
 from barfeed.domain.kinds.kind import Kind
+from barfeed.domain.kinds.table import KINDS
 from barfeed.domain.verdict import Remedies
 from barfeed.history.reading import questions
 from barfeed.history.reading.questions import Stock
@@ -18,18 +19,23 @@ from barfeed.history.reading.source import nothing_of
 from barfeed.history.reading.span import SYMBOL_COLUMNS, days_of, within
 from barfeed.machine.clock import SystemClock
 from barfeed.store.duckdb import Session, Store
-from barfeed.store.lake.manifest import KIND, table_folder
+from barfeed.store.kinds.wide import beside, joined, no_rows
+from barfeed.store.lake.table import BARS, Table
 from barfeed.store.place import Span
 from barfeed.store.troubles.file import reading_lake
 
-_TABLES = f"kind={KIND}"
+_TABLES = f"kind={BARS}"
 
 
 class Days(Protocol):
-    """Where a lake's files are to be read from, a folder of them an interval."""
+    """Where a lake's files are to be read from, a folder of them a table."""
 
-    def folder(self, interval: Interval, span: Span | None = None) -> Path | None:
-        """The folder with the days of an interval, of a span at least; None where the lake has no such interval."""
+    def has(self, table: Table) -> bool:
+        """Whether the lake has such a table."""
+        ...
+
+    def folder(self, table: Table, span: Span | None = None) -> Path | None:
+        """The folder with the days of a table, of a span at least; None where the lake has no such table."""
         ...
 
 
@@ -47,10 +53,14 @@ class FolderDays:
     def __str__(self) -> str:
         return str(self._folder)
 
-    def folder(self, interval: Interval, span: Span | None = None) -> Path | None:  # noqa: ARG002 - all are there
+    def has(self, table: Table) -> bool:
         """See `Days`."""
-        table = self._folder / table_folder(str(interval))
-        return table if any(table.glob("*/*.parquet")) else None
+        return self.folder(table) is not None
+
+    def folder(self, table: Table, span: Span | None = None) -> Path | None:  # noqa: ARG002 - all are there
+        """See `Days`."""
+        folder = self._folder / table.folder
+        return folder if any(folder.glob("*/*.parquet")) else None
 
 
 class LakeSource:
@@ -76,10 +86,10 @@ class LakeSource:
         """Raises `UsageError` where bars are wanted as of a moment."""
         if span.as_of_ms is not None:
             raise self._only_now("the bars as of a moment")
-        days = self._relation(span.interval, span)
+        days = self._relation(Table(span.interval), span)
         if self._absent(connection, days, span):
             # A symbol may have its bars in other days.
-            days = self._relation(span.interval)
+            days = self._relation(Table(span.interval))
             if absent := self._absent(connection, days, span):
                 raise nothing_of(self, absent, span.interval)
         named = ", ".join(f"'{each}'" for each in span.symbols)
@@ -91,14 +101,16 @@ class LakeSource:
         return questions.candles(self.bars(connection, span), step_ms)
 
     def kinds(self, connection: Session, interval: Interval) -> tuple[Kind, ...]:  # noqa: ARG002 - a store has to be asked
-        """Raises `UsageError`: bars are all that it holds."""
-        raise self._only_now("other kinds of series")
+        """Those of which there is a table."""
+        own = (each for each in KINDS.values() if interval in each.intervals)
+        return tuple(each for each in own if self._days.has(Table(interval, each)))
 
-    def wide(self, connection: Session, span: Span, kinds: Sequence[Kind]) -> str:  # noqa: ARG002 - likewise
-        """Raises `UsageError` likewise."""
-        raise self._only_now("other kinds of series")
+    def wide(self, connection: Session, span: Span, kinds: Sequence[Kind]) -> str:
+        """Raises as `bars`."""
+        bars = self.bars(connection, span)
+        return joined(bars, [(each, self._beside(connection, each, span)) for each in kinds], span.interval)
 
-    def coverage(self, connection: Session) -> str:  # noqa: ARG002 - a store has to be asked
+    def coverage(self, connection: Session) -> str:  # noqa: ARG002 - likewise
         """Of every day."""
         return questions.coverage(self._stocks())
 
@@ -108,7 +120,7 @@ class LakeSource:
 
     def _stocks(self) -> list[Stock]:
         """Each interval's days."""
-        found = ((each, self._relation(each)) for each in Interval)
+        found = ((each, self._relation(Table(each))) for each in Interval)
         return [Stock(interval, relation) for interval, relation in found if relation]
 
     def revisions(self, connection: Session) -> str | None:  # noqa: ARG002 - likewise
@@ -131,8 +143,13 @@ class LakeSource:
         there = {symbol for (symbol,) in held}
         return [each for each in span.symbols if each not in there]
 
-    def _relation(self, interval: Interval, span: Span | None = None) -> str | None:
-        folder = self._days.folder(interval, span)
+    def _beside(self, connection: Session, kind: Kind, span: Span) -> str:
+        # Of every day: the newest row that was known may be as old as the kind.
+        rows = self._relation(Table(span.interval, kind))
+        return beside(connection, rows, span) if rows else no_rows(kind)
+
+    def _relation(self, table: Table, span: Span | None = None) -> str | None:
+        folder = self._days.folder(table, span)
         if folder is None:
             return None
         quoted = str(folder / "*" / "*.parquet").replace("'", "''")

@@ -33,7 +33,10 @@ _LIST = f"""
 SELECT kind, symbol, epoch_ms(timestamp), name, old, new, epoch_ms(seen_at), epoch_ms(accepted_at), reason, run
 FROM store.main.{TABLE} WHERE interval = ? ORDER BY accepted_at, kind, symbol, timestamp, name
 """
-
+_BY_DAY = f"""
+SELECT timestamp::DATE::VARCHAR, count(*) FROM store.main.{TABLE}
+WHERE kind = ? AND {{is_meant}} GROUP BY timestamp::DATE
+"""
 
 # The oldest revision after the moment is the one that knows what a value was at the moment.
 _AS_OF = f"""
@@ -118,6 +121,14 @@ def listed(connection: Session, interval: Interval) -> list[Revision]:
     return [Revision(*row) for row in connection.execute(_LIST, [str(interval)]).fetchall()]
 
 
+def by_day(connection: Session, kind: Kind, interval: Interval) -> dict[str, int]:
+    """How many values of a kind were changed, by the UTC day of their rows. Raises as `listed`."""
+    if not _expect(connection):
+        return {}
+    statement = _BY_DAY.format(is_meant=_is_meant(kind, interval))
+    return dict(connection.execute(statement, [kind.name]).fetchall())
+
+
 def as_of(connection: Session, kind: Kind, interval: Interval, moment_ms: int) -> str:
     """The rows of a kind's table, which is there, as they stood at the end of millisecond `moment_ms`: a relation.
 
@@ -131,10 +142,14 @@ def as_of(connection: Session, kind: Kind, interval: Interval, moment_ms: int) -
         olds=", ".join(f"arg_min(old, accepted_at) FILTER (name = '{name}') AS {name}" for name in kind.names),
         table=table,
         kind=kind.name,
-        # What has no period is one table for all of them.
-        is_meant=f"interval = '{interval}'" if kind.length else "true",
+        is_meant=_is_meant(kind, interval),
         end=end,
     )
+
+
+def _is_meant(kind: Kind, interval: Interval) -> str:
+    # What has no period is one table for all of them.
+    return f"interval = '{interval}'" if kind.length else "true"
 
 
 def _expect(connection: Session) -> bool:

@@ -96,14 +96,23 @@ def _alias(kind: Kind) -> str:
 
 
 def _rows(table: KindTable, span: Span) -> str:
-    """The rows of a kind that can stand beside any of the bars, and hardly any others."""
     if not table.exists:
-        empty = ", ".join(f"NULL::{type_} AS {name}" for name, type_ in types(table.kind).items())
-        return f"(SELECT {empty} WHERE false)"
+        return no_rows(table.kind)
     rows = table.relation
     if span.as_of_ms is not None:
         rows = revisions.as_of(table.connection, table.kind, span.interval, span.as_of_ms)
-    kept = [_is_of(span.symbols), *_bounds(table.connection, rows, span)]
+    return beside(table.connection, rows, span)
+
+
+def no_rows(kind: Kind) -> str:
+    """A relation with the columns of a kind's table, and nothing in it."""
+    empty = ", ".join(f"NULL::{type_} AS {name}" for name, type_ in types(kind).items())
+    return f"(SELECT {empty} WHERE false)"
+
+
+def beside(connection: Session, rows: str, span: Span) -> str:
+    """Those of a kind's rows that can stand beside any of the bars, and hardly any others."""
+    kept = [_is_of(span.symbols), *_bounds(connection, rows, span)]
     return f"(FROM {rows} WHERE {' AND '.join(kept)})"
 
 

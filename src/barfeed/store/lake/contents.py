@@ -1,4 +1,4 @@
-"""What the store holds of an interval, all series of it: which days changed since a mark, and a day as Parquet."""
+"""What the store holds of a table of the lake: which days changed since a mark, and a day as Parquet."""
 
 # ruff: noqa: S608 - tables and days are of our own making, paths are quoted
 
@@ -9,30 +9,39 @@ from typing import NamedTuple
 
 import duckdb
 
-from barfeed.domain.bars import COLUMNS, Interval
+from barfeed.domain.bars import Interval
 from barfeed.domain.errors import LakeUnusable, StoreUnusable
+from barfeed.domain.kinds.kind import Kind
+from barfeed.domain.kinds.table import KINDS
 from barfeed.store import place, revisions
-from barfeed.store.duckdb import Session, heard
+from barfeed.store.duckdb import Session, Store, heard
+from barfeed.store.kinds import revisions as kind_revisions
+from barfeed.store.kinds.tables import KindTable
 from barfeed.store.lake.manifest import DATE, SCHEMA_VERSION, Manifest, Mark, Stamp
+from barfeed.store.lake.table import Table
 from barfeed.store.market import MarketTable
 from barfeed.store.own import shape
 from barfeed.store.troubles.file import refusal
 
 # Parquet's first version of pages is what old engines read, too.
 _COPY = f"""
-COPY (SELECT symbol, {", ".join(COLUMNS)}, created_at FROM {{bars}} ORDER BY timestamp, symbol) TO '{{path}}' (
+COPY (SELECT {{columns}} FROM {{rows}} ORDER BY timestamp, symbol) TO '{{path}}' (
   FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v1, ROW_GROUP_SIZE 122880, USE_TMP_FILE false, KV_METADATA {{{{
-    barfeed: 'closed bars, schema version {SCHEMA_VERSION}; timestamp and created_at are UTC, without a zone'
+    barfeed: '{{says}}, schema version {SCHEMA_VERSION}; {{times}} are UTC, without a zone'
   }}}}
 )
 """
-_DAYS = "SELECT day::VARCHAR FROM (SELECT DISTINCT timestamp::DATE AS day FROM {bars})"
-_STAMPS = """
-SELECT timestamp::DATE::VARCHAR, count(*), max(created_at)::VARCHAR FROM {bars} GROUP BY timestamp::DATE
+_THERE = """
+SELECT table_name FROM duckdb_tables()
+WHERE database_name = 'store' AND schema_name = 'main' AND table_name IN (SELECT unnest(?::VARCHAR[]))
 """
-_SPAN = "SELECT min(timestamp)::VARCHAR, max(timestamp)::VARCHAR FROM {bars}"
-_ROW = "SELECT symbol, timestamp::VARCHAR, created_at::VARCHAR FROM {bars}"
-_AT = "SELECT created_at::VARCHAR FROM {bars} WHERE symbol = ? AND timestamp = TRY_CAST(? AS TIMESTAMP)"
+_DAYS = "SELECT day::VARCHAR FROM (SELECT DISTINCT timestamp::DATE AS day FROM {rows})"
+_STAMPS = """
+SELECT timestamp::DATE::VARCHAR, count(*), max(created_at)::VARCHAR FROM {rows} GROUP BY timestamp::DATE
+"""
+_SPAN = "SELECT min(timestamp)::VARCHAR, max(timestamp)::VARCHAR FROM {rows}"
+_ROW = "SELECT symbol, timestamp::VARCHAR, created_at::VARCHAR FROM {rows}"
+_AT = "SELECT created_at::VARCHAR FROM {rows} WHERE symbol = ? AND timestamp = TRY_CAST(? AS TIMESTAMP)"
 _REVISED = f"""
 SELECT timestamp::DATE::VARCHAR, count(*) FROM store.main.{revisions.TABLE}
 WHERE split_part(series, ' ', 2) = ? GROUP BY timestamp::DATE
@@ -40,7 +49,7 @@ WHERE split_part(series, ' ', 2) = ? GROUP BY timestamp::DATE
 
 
 class Survey(NamedTuple):
-    """How far each table reaches, which days may differ from the lake's, and how often bars of each were changed."""
+    """How far each table reaches, which days may differ from the lake's, and how often rows of each were changed."""
 
     marks: dict[str, Mark]
     days: set[str]
@@ -59,13 +68,13 @@ class _Source(NamedTuple):
 
 
 class Contents:
-    """Every bar of an interval while the store is open: those in a market's table, and those of one series each."""
+    """Every row of a table while the store is open: of bars those in a market's, and those of one series each."""
 
-    def __init__(self, connection: Session, interval: Interval) -> None:
-        """Raises `StoreUnusable` where the market's table is another's."""
+    def __init__(self, connection: Session, table: Table) -> None:
+        """Raises `StoreUnusable` where the market's or the kind's table is another's."""
         self._connection = connection
-        self._interval = interval
-        self._sources = dict(_sources(connection, interval))
+        self._table = table
+        self._sources = dict(_sources(connection, table))
 
     def survey(self, manifest: Manifest, lake: str) -> Survey:
         """What may have changed since the manifest was written, by its marks.
@@ -87,50 +96,64 @@ class Contents:
         return Survey(marks, days, revised)
 
     def stamps(self, days: Collection[str], revised: Mapping[str, int]) -> dict[str, Stamp]:
-        """What the store says of these days; nothing of one that it has no bar of."""
+        """What the store says of these days; nothing of one that it has no row of."""
         wanted = set(days)
         if not wanted or not self._sources:
             return {}
-        rows = self._connection.execute(_STAMPS.format(bars=self._bars(min(wanted), max(wanted)))).fetchall()
+        rows = self._connection.execute(_STAMPS.format(rows=self._rows(min(wanted), max(wanted)))).fetchall()
         return {day: Stamp(bars, newest, revised.get(day, 0)) for day, bars, newest in rows if day in wanted}
 
     def stamp(self, day: str) -> Stamp | None:
-        """What the store says of a day; None where it has no bar of it."""
+        """What the store says of a day; None where it has no row of it."""
         return self.stamps([day], self._revisions()).get(day)
 
     def span(self, day: str) -> tuple[str, str]:
-        """The first and the last open time of a day."""
-        first, last = self._connection.execute(_SPAN.format(bars=self._bars(day, day))).fetchall()[0]
+        """The first and the last timestamp of a day."""
+        first, last = self._connection.execute(_SPAN.format(rows=self._rows(day, day))).fetchall()[0]
         return str(first), str(last)
 
     def write(self, day: str, path: Path) -> None:
         """Write a day to a Parquet file, sorted by time, then symbol. Raises `LakeUnusable` for what its disk says."""
-        quoted = str(path).replace("'", "''")
         try:
             with heard():
-                self._connection.execute(_COPY.format(bars=self._bars(day, day), path=quoted))
+                self._connection.execute(self._copying(day, path))
         except duckdb.Error as problem:
             # What the disk of the lake says must not be told of the store.
             if reason := refusal(problem):
                 raise LakeUnusable(f"{path.parent} cannot be written: {reason}", hint=DISK_HINT) from problem
             raise
 
+    def _copying(self, day: str, path: Path) -> str:
+        kind, types = self._table.kind, self._table.types
+        times = [name for name, type_ in types.items() if type_ == "TIMESTAMP"]
+        return _COPY.format(
+            columns=", ".join(types),
+            rows=self._rows(day, day),
+            path=str(path).replace("'", "''"),
+            says=f"{kind.name}: {kind.says}".replace("'", "''") if kind else "closed bars",
+            times=" and ".join((", ".join(times[:-1]), times[-1])),
+        )
+
     def relation(self, day: str) -> str:
-        """The bars of a day, with the lake's columns, as SQL takes them."""
-        return self._bars(day, day)
+        """The rows of a day, with the lake's columns, as SQL takes them."""
+        return self._rows(day, day)
 
     def days(self) -> set[str]:
-        """Every day that has a bar."""
-        return self._days(self._bars()) if self._sources else set()
+        """Every day that has a row."""
+        return self._days(self._rows()) if self._sources else set()
 
-    def _bars(self, first: str = "", last: str = "") -> str:
+    def _rows(self, first: str = "", last: str = "") -> str:
         within = "true"
         if first:
             within = f"timestamp >= TIMESTAMP '{first}' AND timestamp < TIMESTAMP '{last}' + INTERVAL 1 DAY"
-        return f"({' UNION ALL '.join(source.rows(within) for source in self._sources.values())})"
+        return f"({' UNION ALL '.join(source.rows(within) for source in self._sources.values()) or self._nothing()})"
 
-    def _days(self, bars: str) -> set[str]:
-        found = self._connection.execute(_DAYS.format(bars=bars)).fetchall()
+    def _nothing(self) -> str:
+        nulls = ", ".join(f"NULL::{type_} AS {name}" for name, type_ in self._table.types.items())
+        return f"SELECT {nulls} WHERE false"
+
+    def _days(self, rows: str) -> set[str]:
+        found = self._connection.execute(_DAYS.format(rows=rows)).fetchall()
         # A user's own table may hold a timestamp that is no moment; what reads it as a series refuses it.
         return {day for (day,) in found if day and DATE.fullmatch(day)}
 
@@ -155,7 +178,7 @@ class Contents:
 
     def _rows_at(self, source: _Source, rowid: int) -> list[tuple[str, str, str | None]]:
         every = source._replace(condition="true")
-        return self._connection.execute(_ROW.format(bars=f"({every.rows(f'rowid = {rowid}')})")).fetchall()
+        return self._connection.execute(_ROW.format(rows=f"({every.rows(f'rowid = {rowid}')})")).fetchall()
 
     def _count(self, source: _Source, where: str) -> int:
         return int(self._connection.execute(f"SELECT count(*) FROM {source.table} WHERE {where}").fetchall()[0][0])
@@ -163,7 +186,7 @@ class Contents:
     def _refuse_other(self, mark: Mark, lake: str) -> None:
         """Return where the marked bar is in the store, appended when it was: the table was only written anew."""
         at = [mark.symbol, mark.timestamp]
-        found = self._connection.execute(_AT.format(bars=self._bars()), at).fetchall() if self._sources else []
+        found = self._connection.execute(_AT.format(rows=self._rows()), at).fetchall() if self._sources else []
         if found == [(mark.created_at,)]:
             return
         bar, hint = f"{mark.symbol} {mark.timestamp}", _other_hint(lake)
@@ -176,10 +199,13 @@ class Contents:
         )
 
     def _revisions(self) -> dict[str, int]:
-        """How often a bar of each day was changed; nothing where the audit table's name is another table's."""
+        """How often a row of each day was changed; nothing where the audit table's name is another table's."""
+        interval, kind = self._table.interval, self._table.kind
         with suppress(StoreUnusable):
+            if kind:
+                return kind_revisions.by_day(self._connection, kind, interval)
             if revisions.is_there(self._connection):
-                return dict(self._connection.execute(_REVISED, [str(self._interval)]).fetchall())
+                return dict(self._connection.execute(_REVISED, [str(interval)]).fetchall())
         return {}
 
 
@@ -193,7 +219,34 @@ def _other_hint(lake: str) -> str:
     )
 
 
-def _sources(connection: Session, interval: Interval) -> Iterator[tuple[str, _Source]]:
+def stored(store: Store, interval: Interval) -> list[Table]:
+    """The tables that the store has rows for at an interval: bars, and every kind that was ever fed beside them."""
+    kinds = {each.table(interval): each for each in KINDS.values() if interval in each.intervals}
+    with store.looking() as connection:
+        found = {name for (name,) in connection.execute(_THERE, [list(kinds)]).fetchall()}
+        there = [kind for name, kind in kinds.items() if name in found and _is_kind(connection, kind, interval)]
+    return [Table(interval), *(Table(interval, kind) for kind in there)]
+
+
+def _is_kind(connection: Session, kind: Kind, interval: Interval) -> bool:
+    # A table of a user's own may have a kind's name; every command that is asked for the kind says so.
+    with suppress(StoreUnusable):
+        return KindTable(connection, kind, interval).exists
+    return False
+
+
+def _sources(connection: Session, table: Table) -> Iterator[tuple[str, _Source]]:
+    return _of_kind(connection, table.kind, table.interval) if table.kind else _of_bars(connection, table.interval)
+
+
+def _of_kind(connection: Session, kind: Kind, interval: Interval) -> Iterator[tuple[str, _Source]]:
+    table = KindTable(connection, kind, interval)
+    if table.exists:
+        select = f"SELECT {', '.join(Table(interval, kind).types)} FROM {table.relation}"
+        yield kind.table(interval), _Source(table.relation, select)
+
+
+def _of_bars(connection: Session, interval: Interval) -> Iterator[tuple[str, _Source]]:
     market, own = MarketTable(connection, interval), []
     for series in place.alone(connection):
         seen = shape.look(connection, series.table) if series.interval is interval else None

@@ -16,8 +16,9 @@ from barfeed.store.duckdb import Store
 from barfeed.store.lake import manifest as manifests
 from barfeed.store.lake.contents import Contents, Survey
 from barfeed.store.lake.files import Files
-from barfeed.store.lake.manifest import File, Manifest, date_of, file_name, partition
+from barfeed.store.lake.manifest import File, Manifest, date_of
 from barfeed.store.lake.plan import Plan, planned
+from barfeed.store.lake.table import Table, partition
 
 # A first export of years must not keep the next hour waiting: what is left is the next pass's.
 _PART_OF_AN_INTERVAL = 4
@@ -29,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class Exported(NamedTuple):
-    """How many days were written, how many are left to the next pass, and how many bars the lake holds now.
+    """How many days were written, how many are left to the next pass, and how many rows the lake holds now.
 
     `is_busy` where another process was writing the lake, and nothing was done.
     """
@@ -40,29 +41,45 @@ class Exported(NamedTuple):
     is_busy: bool = False
 
 
-def export(store: Store, files: Files, interval: Interval, clock: Clock) -> Exported:
+class Until(NamedTuple):
+    """How long an export may go on: up to a moment of the clock that never jumps."""
+
+    clock: Clock
+    end_sec: float
+
+    @property
+    def is_over(self) -> bool:
+        """Whether what is left is the next pass's."""
+        return self.clock.steady_sec() >= self.end_sec
+
+
+def until(clock: Clock, interval: Interval) -> Until:
+    """From now on, for all the tables of a pass."""
+    return Until(clock, clock.steady_sec() + min(_LONGEST_SEC, interval.ms / 1000 / _PART_OF_AN_INTERVAL))
+
+
+def export(store: Store, files: Files, table: Table, until: Until) -> Exported:
     """Write every day of which the store has another version than the lake, newest first.
 
-    A day is a file that is replaced in one step, so who reads meanwhile sees every bar once. Killed anywhere, the next
+    A day is a file that is replaced in one step, so who reads meanwhile sees every row once. Killed anywhere, the next
     call goes on. Raises `LakeUnusable`, and `StoreUnusable` where the store cannot be read.
     """
     with files.exporting() as is_ours:
         if not is_ours:
             _log.info("%s: another process is writing the lake", files.address)
             return Exported(is_busy=True)
-        return _Export(store, files, interval, clock).run()
+        return _Export(store, files, table, until).run()
 
 
 class _Export:
     """One export: what it works with, and the manifest that grows as it goes."""
 
-    def __init__(self, store: Store, files: Files, interval: Interval, clock: Clock) -> None:
+    def __init__(self, store: Store, files: Files, table: Table, until: Until) -> None:
         self._store = store
         self._files = files
-        self._interval = interval
-        self._clock = clock
-        self._end_sec = clock.steady_sec() + min(_LONGEST_SEC, interval.ms / 1000 / _PART_OF_AN_INTERVAL)
-        self._manifest = Manifest(manifests.KIND, str(interval))
+        self._table = table
+        self._until = until
+        self._manifest = manifests.empty(table)
 
     def run(self) -> Exported:
         folders, before = self._files.folders(), self._saved(self._files)
@@ -82,13 +99,13 @@ class _Export:
         content = files.read(manifests.NAME)
         if content is None:
             return None
-        return manifests.decoded(content, f"{files.address}/{manifests.NAME}", str(self._interval))
+        return manifests.decoded(content, f"{files.address}/{manifests.NAME}", self._table)
 
     def _looked_through(self, folders: set[str]) -> tuple[Survey, Plan]:
         manifest = self._manifest
         lost = [day for day in manifest.files if partition(day) not in folders]
         with self._store.looking() as connection:
-            contents = Contents(connection, self._interval)
+            contents = Contents(connection, self._table)
             survey = contents.survey(manifest, self._files.address)
             days = survey.days.union(manifest.due, lost)
             stamps = contents.stamps(days, survey.revisions)
@@ -114,10 +131,10 @@ class _Export:
 
     def _carry_out(self, plan: Plan) -> int:
         for day in plan.drop:
-            self._files.remove(file_name(day))
+            self._files.remove(self._table.file_name(day))
             self._manifest.files.pop(day)
         for written, day in enumerate(plan.write):
-            if written and self._clock.steady_sec() >= self._end_sec:
+            if written and self._until.is_over:
                 _log.info("%s: %d days are left to the next pass", self._files.address, len(self._manifest.due))
                 return written
             self._manifest.files[day] = self._written(day)
@@ -125,15 +142,14 @@ class _Export:
         return len(plan.write)
 
     def _written(self, day: str) -> File:
-        with self._files.placing(file_name(day)) as path:
+        with self._files.placing(self._table.file_name(day)) as path:
             # Let go of before the file is moved or sent: nobody waits for that.
             with self._store.looking() as connection:
-                contents = Contents(connection, self._interval)
+                contents = Contents(connection, self._table)
                 stamp = contents.stamp(day)
                 if stamp is None:
-                    raise StoreUnusable(
-                        f"{self._store.path}: its bars of {day} were taken out meanwhile", hint="run it again"
-                    )
+                    gone = f"its {self._table.rows} of {day} were taken out meanwhile"
+                    raise StoreUnusable(f"{self._store.path}: {gone}", hint="run it again")
                 contents.write(day, path)
                 first, last = contents.span(day)
             return File(
@@ -152,7 +168,7 @@ class _Export:
         self._save()
 
     def _save(self) -> None:
-        self._files.save(manifests.NAME, manifests.encoded(self._manifest))
+        self._files.save(manifests.NAME, manifests.encoded(self._manifest, self._table))
 
 
 def sha256_of(path: Path) -> str:

@@ -6,10 +6,11 @@ from barfeed.domain.bars import Interval
 from barfeed.domain.errors import UsageError
 from barfeed.machine.clock import Clock
 from barfeed.store.duckdb import Store
-from barfeed.store.lake.exporter import Exported, export
+from barfeed.store.lake.contents import stored
+from barfeed.store.lake.exporter import Exported, export, until
 from barfeed.store.lake.files import Files
 from barfeed.store.lake.folder import Folder
-from barfeed.store.lake.manifest import table_folder
+from barfeed.store.lake.table import Table
 
 
 class Lake:
@@ -23,18 +24,23 @@ class Lake:
             _require_obstore()
 
     def export(self, store: Store, interval: Interval) -> Exported:
-        """Make the lake's table of an interval what the store is. Raises `LakeUnusable` and `StoreUnusable`."""
-        return export(store, self.table(interval), interval, self._clock)
+        """Make the lake's tables of an interval what the store is: bars first, then each kind that is stored.
 
-    def table(self, interval: Interval) -> Files:
-        """The files of an interval."""
-        folder = table_folder(str(interval))
+        Stops at the first that fails. Raises `LakeUnusable` and `StoreUnusable`.
+        """
+        end = until(self._clock, interval)
+        done = [export(store, self.files(table), table, end) for table in stored(store, interval)]
+        written, left, rows = (sum(each[place] for each in done) for place in range(3))
+        return Exported(written, left, rows, any(each.is_busy for each in done))
+
+    def files(self, table: Table) -> Files:
+        """Those of a table."""
         if not is_bucket(self.address):
-            return Folder(Path(self.address) / folder)
+            return Folder(Path(self.address) / table.folder)
         from barfeed.store.lake.bucket import Bucket  # noqa: PLC0415 - a folder goes by without its library
 
         bucket, _, prefix = self.address.removeprefix("s3://").strip("/").partition("/")
-        return Bucket(bucket, f"{prefix}/{folder}".lstrip("/"), self._clock)
+        return Bucket(bucket, f"{prefix}/{table.folder}".lstrip("/"), self._clock)
 
 
 def is_bucket(address: str) -> bool:

@@ -9,22 +9,14 @@ import msgspec
 
 from barfeed import __version__
 from barfeed.domain.errors import LakeUnusable
+from barfeed.store.lake.table import Table
 
 NAME = "_manifest.json"
-FILE = "bars.parquet"
-KIND = "ohlcv"
 # Raised when a key changes its meaning, when a column of the files does.
 MANIFEST_VERSION = 1
 SCHEMA_VERSION = 1
 
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
-
-_FOR_PEOPLE = {
-    "symbol": "VARCHAR",
-    "timestamp": "TIMESTAMP, the bar's open time, UTC without a zone",
-    **dict.fromkeys(("open", "high", "low", "close", "volume"), "DOUBLE"),
-    "created_at": "TIMESTAMP, when it was stored, UTC without a zone",
-}
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -39,7 +31,7 @@ class Stamp(msgspec.Struct, frozen=True):
 
 
 class File(msgspec.Struct, frozen=True):
-    """A day's file: its bytes, the first and the last open time in it, and of which version of the day it is."""
+    """A day's file: its bytes, the first and the last timestamp in it, and of which version of the day it is."""
 
     rows: int
     first: str
@@ -74,33 +66,23 @@ class Manifest(msgspec.Struct, frozen=True):
     files: dict[str, File] = {}
     marks: dict[str, Mark] = {}
     due: list[str] = []
-    columns: dict[str, str] = msgspec.field(default_factory=lambda: dict(_FOR_PEOPLE))
+    columns: dict[str, str] = {}
     barfeed: str = __version__
     manifest_version: int = MANIFEST_VERSION
 
     def revisions_of(self, date: str) -> int:
-        """How often bars of a day had been changed when it was written."""
+        """How often rows of a day had been changed when it was written."""
         return self.files[date].revisions if date in self.files else 0
 
     @property
     def rows(self) -> int:
-        """How many bars its files hold."""
+        """How many rows its files hold."""
         return sum(file.rows for file in self.files.values())
 
 
-def table_folder(interval: str) -> str:
-    """Where a lake keeps the bars of an interval, `kind=ohlcv/interval=1h`."""
-    return f"kind={KIND}/interval={interval}"
-
-
-def partition(date: str) -> str:
-    """The folder of a day below that, `date=2026-11-26`."""
-    return f"date={date}"
-
-
-def file_name(date: str) -> str:
-    """A day's file below that."""
-    return f"{partition(date)}/{FILE}"
+def empty(table: Table) -> Manifest:
+    """That of a table of which nothing is written yet."""
+    return Manifest(table.kind_name, table.interval_name, columns=table.columns)
 
 
 def date_of(folder: str) -> str | None:
@@ -109,15 +91,15 @@ def date_of(folder: str) -> str | None:
     return date if date != folder and DATE.fullmatch(date) else None
 
 
-def encoded(manifest: Manifest) -> bytes:
+def encoded(manifest: Manifest, table: Table) -> bytes:
     """The manifest as JSON, a line a file: people look at it, too. Each stands under its path."""
     told = msgspec.to_builtins(manifest)
-    told["files"] = {file_name(date): told["files"][date] for date in sorted(manifest.files)}
+    told["files"] = {table.file_name(date): told["files"][date] for date in sorted(manifest.files)}
     return msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n"
 
 
-def decoded(content: bytes, where: str, interval: str) -> Manifest:
-    """The manifest of a lake's table; `LakeUnusable`, with `where` it stands, for what is none of this interval."""
+def decoded(content: bytes, where: str, table: Table) -> Manifest:
+    """The manifest of a lake's table; `LakeUnusable`, with `where` it stands, for what is none of this table's."""
     try:
         told = msgspec.json.decode(content, type=_Written)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -127,13 +109,15 @@ def decoded(content: bytes, where: str, interval: str) -> Manifest:
             f"{where} was written by a newer barfeed, {told.barfeed}: manifest version {told.manifest_version}",
             hint="upgrade barfeed: pip install --upgrade barfeed",
         )
-    if (told.kind, told.interval) != (KIND, interval):
+    wanted = (table.kind_name, table.interval_name)
+    if (told.kind, told.interval) != wanted:
         raise LakeUnusable(
-            f"{where} is of kind {told.kind!r}, interval {told.interval!r}, expected {KIND!r}, {interval!r}",
+            f"{where} is of kind {told.kind!r}, interval {told.interval!r}, expected {wanted[0]!r}, {wanted[1]!r}",
             hint="the folder was moved or copied: put it back, or point --lake at an empty one",
         )
-    files = {_date(name, where): file for name, file in told.files.items()}
-    return Manifest(told.kind, told.interval, files, told.marks, [day for day in told.due if DATE.fullmatch(day)])
+    files = {_date(name, where, table): file for name, file in told.files.items()}
+    due = [day for day in told.due if DATE.fullmatch(day)]
+    return Manifest(*wanted, files, told.marks, due, table.columns)
 
 
 class _Written(msgspec.Struct):
@@ -148,9 +132,9 @@ class _Written(msgspec.Struct):
     barfeed: str = ""
 
 
-def _date(name: str, where: str) -> str:
+def _date(name: str, where: str, table: Table) -> str:
     date = date_of(name.partition("/")[0])
-    if date is None or name != file_name(date):
+    if date is None or name != table.file_name(date):
         raise LakeUnusable(f"{where} names a file that is none of a lake's: {name[:80]!r}", hint=_anew(where))
     return date
 

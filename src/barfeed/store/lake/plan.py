@@ -7,7 +7,7 @@ from barfeed.store.lake.manifest import Manifest, Stamp
 
 
 class Plan(NamedTuple):
-    """The days to write, newest first, and those that the store has no bar of any more."""
+    """The days to write, newest first, and those that the store has no row of any more."""
 
     write: list[str]
     drop: list[str]

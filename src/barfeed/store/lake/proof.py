@@ -1,26 +1,26 @@
-"""The lake proven: each file by its sum, each bar against the store's, and nothing beside that a glob would read."""
-
-# ruff: noqa: S608 - days are of our own making, paths are quoted
+"""The lake proven: each file by its sum, each row against the store's, and nothing beside that a glob would read."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from barfeed.domain.bars import COLUMNS, Interval
+from barfeed.domain.bars import Interval
 from barfeed.domain.errors import LakeUnusable
+from barfeed.domain.kinds.table import KINDS
 from barfeed.domain.rules import Finding
 from barfeed.store.duckdb import Store
 from barfeed.store.lake import manifest as manifests
-from barfeed.store.lake.contents import Contents
+from barfeed.store.lake.contents import Contents, stored
 from barfeed.store.lake.exporter import sha256_of
 from barfeed.store.lake.files import Files
-from barfeed.store.lake.manifest import File, Manifest, file_name
+from barfeed.store.lake.lake import Lake
+from barfeed.store.lake.manifest import File, Manifest
+from barfeed.store.lake.table import Table
 
 # Whoever writes the lake meanwhile has finished by then.
 _LOOKS = 3
-_COLUMNS = f"symbol, {', '.join(COLUMNS)}, created_at"
-_DIFFERENT = f"""
-WITH stored AS (SELECT {_COLUMNS} FROM {{stored}}), lake AS (SELECT {_COLUMNS} FROM read_parquet('{{path}}')),
+_DIFFERENT = """
+WITH stored AS (SELECT {columns} FROM {stored}), lake AS (SELECT {columns} FROM read_parquet('{path}')),
 differs AS ((FROM stored EXCEPT ALL FROM lake) UNION (FROM lake EXCEPT ALL FROM stored))
 SELECT count(DISTINCT (symbol, timestamp)), min((timestamp, symbol))[1]::VARCHAR, min((timestamp, symbol))[2]
 FROM differs
@@ -28,18 +28,31 @@ FROM differs
 
 
 class Proven(NamedTuple):
-    """How many files and bars of a lake were looked at, and what was found."""
+    """How many files and rows of a lake were looked at, and what was found."""
 
     files: int
     rows: int
     findings: list[Finding]
 
 
-def prove(store: Store, files: Files, interval: Interval) -> Proven:
-    """Compare the lake's table with the store, which is let go of between two days.
+def prove(store: Store, lake: Lake, interval: Interval) -> Proven:
+    """Compare the lake's tables of an interval with the store, which is let go of between two days.
 
     Raises `LakeUnusable` where there is no lake, `StoreUnusable` where the store cannot be read.
     """
+    proven = [_proven(store, lake.files(table), table) for table in _tables(store, lake, interval)]
+    findings = [finding for each in proven for finding in each.findings]
+    return Proven(sum(each.files for each in proven), sum(each.rows for each in proven), findings)
+
+
+def _tables(store: Store, lake: Lake, interval: Interval) -> list[Table]:
+    """Those of the store, and those of the lake: what the one has lost must not go unseen in the other."""
+    there = stored(store, interval)
+    kinds = (Table(interval, kind) for kind in KINDS.values() if interval in kind.intervals)
+    return there + [each for each in kinds if each not in there and lake.files(each).read(manifests.NAME) is not None]
+
+
+def _proven(store: Store, files: Files, table: Table) -> Proven:
     for _ in range(_LOOKS):
         content = files.read(manifests.NAME)
         if content is None:
@@ -47,8 +60,9 @@ def prove(store: Store, files: Files, interval: Interval) -> Proven:
                 f"{files.address} is no lake: it holds no {manifests.NAME}",
                 hint="the next pass makes it: barfeed run --lake; or point --lake at the lake",
             )
-        manifest = manifests.decoded(content, f"{files.address}/{manifests.NAME}", str(interval))
-        findings = [Finding("lake", None, each) for each in _Proof(store, files, interval, manifest).found()]
+        manifest = manifests.decoded(content, f"{files.address}/{manifests.NAME}", table)
+        whose = f"{table.folder}: " if table.kind else ""
+        findings = [Finding("lake", None, whose + each) for each in _Proof(store, files, table, manifest).found()]
         if not findings or files.read(manifests.NAME) == content:
             break
     return Proven(len(manifest.files), manifest.rows, findings)
@@ -57,34 +71,42 @@ def prove(store: Store, files: Files, interval: Interval) -> Proven:
 class _Proof:
     """One look at all of a lake's table."""
 
-    def __init__(self, store: Store, files: Files, interval: Interval, manifest: Manifest) -> None:
+    def __init__(self, store: Store, files: Files, table: Table, manifest: Manifest) -> None:
         self._store = store
         self._files = files
-        self._interval = interval
+        self._table = table
         self._manifest = manifest
 
     def found(self) -> Iterator[str]:
         """What is not as it should be, each in words."""
         for day in sorted(self._days() - set(self._manifest.files)):
-            yield f"{day}: the store has bars of it, the lake has none"
-        for name in sorted(self._files.names() - set(map(file_name, self._manifest.files))):
+            yield f"{day}: the store has {self._table.rows} of it, the lake has none"
+        for name in sorted(self._files.names() - set(map(self._table.file_name, self._manifest.files))):
             yield f"{name} is not in the manifest: whoever reads the lake reads that, too"
         for day, file in sorted(self._manifest.files.items()):
-            with self._files.at_hand(file_name(day)) as path:
-                if said := f"{file_name(day)} is not there" if path is None else self._said_of(day, file, path):
+            name = self._table.file_name(day)
+            with self._files.at_hand(name) as path:
+                if said := f"{name} is not there" if path is None else self._said_of(day, file, path):
                     yield said
 
     def _days(self) -> set[str]:
         with self._store.looking() as connection:
-            return Contents(connection, self._interval).days()
+            return Contents(connection, self._table).days()
 
     def _said_of(self, day: str, file: File, path: Path) -> str:
+        name = self._table.file_name(day)
         if (path.stat().st_size, sha256_of(path)) != (file.bytes, file.sha256):
-            return f"{file_name(day)} is another file than the manifest tells of: cut, or changed"
-        with self._store.looking() as connection:
-            stored = Contents(connection, self._interval).relation(day)
-            quoted = str(path).replace("'", "''")
-            bars, timestamp, symbol = connection.execute(_DIFFERENT.format(stored=stored, path=quoted)).fetchall()[0]
-        if not bars:
+            return f"{name} is another file than the manifest tells of: cut, or changed"
+        rows, timestamp, symbol = self._different(day, path)
+        if not rows:
             return ""
-        return f"{file_name(day)}: {bars} bars differ from the store's; first: {symbol} {timestamp}"
+        return f"{name}: {rows} {self._table.rows} differ from the store's; first: {symbol} {timestamp}"
+
+    def _different(self, day: str, path: Path) -> tuple[int, str, str]:
+        """How many rows are others, and the first of them."""
+        columns, quoted = ", ".join(self._table.types), str(path).replace("'", "''")
+        with self._store.looking() as connection:
+            stored_rows = Contents(connection, self._table).relation(day)
+            different = _DIFFERENT.format(columns=columns, stored=stored_rows, path=quoted)
+            rows, timestamp, symbol = connection.execute(different).fetchall()[0]
+        return rows, timestamp, symbol

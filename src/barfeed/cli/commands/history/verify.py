@@ -85,7 +85,7 @@ class Report:
     "duckdb", "store", "persist_dir", "dataset", "symbol", "interval", "intervals", "weight_budget", "base_url",
     "max_wait_sec", "lock_timeout_sec", "debug", "spot_url",
     symbols="Prove many series: all that the store holds, or names and patterns of them.",
-    lake="Prove this lake, too: each file by its sum, each bar against the store's.",
+    lake="Prove this lake, too: each file by its sum, each row against the store's.",
     json="Print findings and summary as one line of JSON.",
 )  # fmt: skip
 def verify(
@@ -152,7 +152,7 @@ def _prove(settings: Settings, store: "WholeHistory", series: Series) -> Report:
 
 
 def proven_lake(settings: Settings, store: "WholeHistory", interval: Interval) -> "ProvenLake | None":
-    """What there is to say of the lake's table of an interval; None where no lake is meant."""
+    """What there is to say of the lake's tables of an interval; None where no lake is meant."""
     from barfeed.cli.wiring import open_lake  # noqa: PLC0415
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415
 
@@ -163,7 +163,7 @@ def proven_lake(settings: Settings, store: "WholeHistory", interval: Interval) -
     assert store.file
     from barfeed.store.lake.proof import prove  # noqa: PLC0415 - most have none
 
-    return prove(store.file, lake.table(interval), interval)
+    return prove(store.file, lake, interval)
 
 
 def compare(store: "WholeHistory", report: Report, whom: "Whom", bounds: tuple[int | None, int | None]) -> None:
