@@ -87,7 +87,8 @@ def test_a_lake_that_fails_fails_no_hour_and_the_next_one_catches_up(started: Wo
 def test_it_is_told_by_an_alert_of_its_own_while_the_hour_is_well(started: World, lake: Path) -> None:
     with_lake(started, lake)
     lake.write_text("a file in its place")
-    assert matters(started, started.run()) == {"cycle": "", "clock": "", "market": "", "lake": "lake_unusable"}
+    expected = {"cycle": "", "store": "", "clock": "", "market": "", "lake": "lake_unusable"}
+    assert matters(started, started.run()) == expected
     lake.unlink()
     assert matters(started, started.run())["lake"] == ""
 
