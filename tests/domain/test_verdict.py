@@ -401,3 +401,18 @@ def test_rules_that_are_broken_have_the_usual_hint_where_there_is_no_better_one(
     error = verdict.broken(series, [Finding("enclose", None, "a bar's low is above its high")])
     assert error.hint == ContractBroken("").hint
     assert "report it" in error.hint
+
+
+def test_what_another_feeder_stored_first_is_the_same_to_the_bit_or_told_with_both_versions() -> None:
+    earlier, mine, last = bar(2), bar(1, volume=0.0), bar(0)
+    verdict.same_to_the_bit(ASKED.series, [earlier, mine], [mine, earlier, last], REMEDIES)
+    theirs = bar(1, volume=-0.0)
+    with pytest.raises(Mismatch) as told:
+        verdict.same_to_the_bit(ASKED.series, [earlier, mine, last], [earlier, theirs], REMEDIES)
+    assert str(told.value) == (
+        "BTCUSDT 1h: another feeder stored 2024-01-15 12:00 meanwhile with other values:"
+        f" {theirs.values}, the exchange says {mine.values}"
+    )
+    assert told.value.hint == "see both versions, and take the exchange's if it is right: the repair command"
+    with pytest.raises(Mismatch, match=r"stored 2024-01-15 13:00 meanwhile with other values: None, the exchange"):
+        verdict.same_to_the_bit(ASKED.series, [last], [], REMEDIES)
