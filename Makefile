@@ -5,6 +5,8 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 # One more than there are cores: much of it waits, for pauses, time limits and processes.
 WORKERS := $(shell expr 1 + `getconf _NPROCESSORS_ONLN`)
+# So many cases of each attack, and which.
+SAMPLED = --sample $(or $(SAMPLE),3) --sample-seed "$(or $(SEED),1)"
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run test lint types unit docs site long proof model soak twenty month page pictures engines recipes kills kills-syscalls fuzz mutants sabotage audit peers bench wheel image clean
@@ -53,7 +55,7 @@ endif
 run: .venv/installed ## one hour against Binance; an empty store is started first (ARGS="--symbol ETHUSDT")
 	@$(BIN)/python run/ohlcv_feed_binance.py --catch-up $(ARGS)
 
-test: lint ## what proves the tree: lint, types, tests, docs checks
+test: lint ## what proves the tree: lint, types, tests, docs checks (SAMPLE=1: and what `make long` does, in one run)
 	@$(MAKE) --no-print-directory --jobs=2 types unit
 
 # Security is ruff's S, which is bandit's own rules; see docs/proof.md.
@@ -65,7 +67,7 @@ types: .venv/installed-dev
 	@$(BIN)/mypy
 
 unit: .venv/installed-dev
-	@$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not long and not proof and not peers'
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal $(if $(SAMPLE),-m 'not proof and not peers' $(SAMPLED),-m 'not long and not proof and not peers')
 
 docs: .venv/installed-dev ## write the generated pages anew, each from the script of its name, and the pictures
 	@for page in docs/*.md docs/*.svg; do test ! -e "$${page%.*}.py" || $(BIN)/python "$${page%.*}.py" > "$$page"; done
@@ -81,7 +83,7 @@ site: .venv/installed-dev ## the documentation as a site, site/index.html; a lin
 	@$(BIN)/python -m sphinx -W --keep-going -n -q -d build/site -b html docs site
 
 long: .venv/installed-dev ## CI's sample of each attack: a minute or two (SAMPLE=0 for all, SEED=...)
-	@$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'long and not proof' --sample $(or $(SAMPLE),3) --sample-seed "$(or $(SEED),1)"
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'long and not proof' $(SAMPLED)
 
 proof: .venv/installed-dev ## every attack, whole, with the reports in docs/proof.md written anew: hours, nightly
 	@$(BIN)/pytest -n auto --dist worksteal -m 'long or proof'
@@ -105,7 +107,7 @@ audit: .venv/installed-dev ## known weaknesses of what is installed; says so whe
 	@$(BIN)/python tests/proof/audit.py
 
 peers: .venv/installed-peers ## the replay exchange under ccxt, python-binance and Binance's own SDK
-	@$(BIN)/pytest -m peers --ignore tests/peers/test_recipes.py
+	@$(BIN)/pytest -m peers tests/peers --ignore tests/peers/test_recipes.py
 
 engines: .venv/installed-engines ## a lake under Spark (wants a JRE) and ClickHouse, too: they count what the others count
 	@$(BIN)/pytest -m 'long or not long' tests/store/lake/test_engines.py

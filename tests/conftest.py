@@ -23,17 +23,19 @@ for ending in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--sample K --sample-seed TEXT`: K cases of each test that has more, by chance but for a seed always the same."""
-    parser.addoption("--sample", type=int, default=0, help="so many cases of each test, 0 for all")
+    """`--sample K --sample-seed TEXT`: K cases of each long test, by chance but for a seed always the same."""
+    parser.addoption("--sample", type=int, default=0, help="so many cases of each long test, 0 for all")
     parser.addoption("--sample-seed", default="", help="which ones")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is not in the sample."""
+    """Leave out what takes long and is not in the sample; last, so that of what `-m` leaves there is one."""
     if cases := config.getoption("--sample"):
-        kept = sampled([item.nodeid for item in items], cases, config.getoption("--sample-seed"))
-        config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in kept])
-        items[:] = [item for item in items if item.nodeid in kept]
+        long = {item.nodeid for item in items if item.get_closest_marker("long")}
+        left_out = long - sampled(sorted(long), cases, config.getoption("--sample-seed"))
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
+        items[:] = [item for item in items if item.nodeid not in left_out]
 
 
 def pytest_collection_finish() -> None:
