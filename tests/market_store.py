@@ -24,6 +24,14 @@ CREATE TABLE IF NOT EXISTS symbols (
   tick DOUBLE, seen_at TIMESTAMP
 )
 """
+# Beside the bars where some were changed.
+CREATE_REVISIONS = """
+CREATE TABLE ohlcv_revisions (
+  series VARCHAR, timestamp TIMESTAMP, old_open DOUBLE, old_high DOUBLE, old_low DOUBLE, old_close DOUBLE,
+  old_volume DOUBLE, new_open DOUBLE, new_high DOUBLE, new_low DOUBLE, new_close DOUBLE, new_volume DOUBLE,
+  seen_at TIMESTAMP, accepted_at TIMESTAMP, reason VARCHAR, run VARCHAR
+);
+"""
 
 
 def make_market(path: Path, bars: Mapping[str, Iterable[Bar]] = BARS, table: str = "ohlcv_1h") -> Path:

@@ -23,25 +23,20 @@ from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.server import ReplayServer
 from barfeed.replay.tapes.tape import Tape
 from commands import Ended, call, execute
-from market_store import BARS, LAST_MS, list_symbols, make_market
+from market_store import BARS, CREATE_REVISIONS, LAST_MS, list_symbols, make_market
 from pg_server import looked_at, new_market, user_of
 from storage import opened
 from world import hours
 
 # What a proof finds, a repair mends, and an export as of a moment tells apart.
-ODD = """
+ODD = f"""
 UPDATE ohlcv_1h SET open = NULL WHERE symbol = 'ADAUSDT' AND timestamp = '2026-03-01 00:00';
 UPDATE ohlcv_1h SET low = high + 1 WHERE symbol = 'BTCUSDT' AND timestamp = '2026-02-20 00:00';
 UPDATE ohlcv_1h SET volume = 1.5 WHERE symbol = 'BTCUSDT' AND timestamp = '2026-03-10 12:00';
 UPDATE ohlcv_1h SET created_at = NULL WHERE symbol = 'ETHUSDT' AND timestamp < '2026-02-20';
 DELETE FROM ohlcv_1h WHERE symbol = 'BTCUSDC' AND timestamp BETWEEN '2026-03-02 03:00' AND '2026-03-02 05:00';
 DELETE FROM ohlcv_1h WHERE symbol = 'BTCUSDT' AND timestamp = '2026-03-09 10:00';
-CREATE TABLE ohlcv_revisions (
-  series VARCHAR, timestamp TIMESTAMP, old_open DOUBLE, old_high DOUBLE, old_low DOUBLE, old_close DOUBLE,
-  old_volume DOUBLE, new_open DOUBLE, new_high DOUBLE, new_low DOUBLE, new_close DOUBLE, new_volume DOUBLE,
-  seen_at TIMESTAMP, accepted_at TIMESTAMP, reason VARCHAR, run VARCHAR
-);
-INSERT INTO ohlcv_revisions
+{CREATE_REVISIONS}INSERT INTO ohlcv_revisions
 SELECT symbol || ' 1h', timestamp, open - 1, high, low, close, volume, open, high, low, close, volume,
        '2026-03-09', '2026-03-09 12:00:00.123456', 'because', 'a run'
 FROM ohlcv_1h WHERE symbol IN ('BTCUSDT', 'ETHUSDT') AND timestamp = '2026-03-08 05:00';

@@ -12,22 +12,17 @@ from barfeed import Reader
 from barfeed.cli.commands.history.copy import copy
 from barfeed.domain.errors import StoreEmpty, StoreUnusable, UsageError
 from commands import Ended, call
-from market_store import BARS, list_symbols, make_market
+from market_store import BARS, CREATE_REVISIONS, list_symbols, make_market
 from pg_server import looked_at, new_market, shared_server
 from world import hours
 
 # Whatever a row can hold: a value that is none, one that is not the same though SQL says so, one without created_at.
-ODD = """
+ODD = f"""
 UPDATE ohlcv_1h SET open = NULL, volume = '-0.0'::DOUBLE WHERE symbol = 'ADAUSDT' AND timestamp = '2026-03-01 00:00';
 UPDATE ohlcv_1h SET close = 'NaN' WHERE symbol = 'ADAUSDT' AND timestamp = '2026-03-01 01:00';
 UPDATE ohlcv_1h SET created_at = NULL WHERE symbol = 'ETHUSDT' AND timestamp < '2026-02-20';
 DELETE FROM ohlcv_1h WHERE symbol = 'BTCUSDC' AND timestamp BETWEEN '2026-03-02 03:00' AND '2026-03-02 05:00';
-CREATE TABLE ohlcv_revisions (
-  series VARCHAR, timestamp TIMESTAMP, old_open DOUBLE, old_high DOUBLE, old_low DOUBLE, old_close DOUBLE,
-  old_volume DOUBLE, new_open DOUBLE, new_high DOUBLE, new_low DOUBLE, new_close DOUBLE, new_volume DOUBLE,
-  seen_at TIMESTAMP, accepted_at TIMESTAMP, reason VARCHAR, run VARCHAR
-);
-INSERT INTO ohlcv_revisions
+{CREATE_REVISIONS}INSERT INTO ohlcv_revisions
 SELECT 'BTCUSDT 1h', timestamp, open - 1, high, low, close, volume, open, high, low, close, volume,
        '2026-03-09', '2026-03-09 12:00:00.123456', 'because', 'a run'
 FROM ohlcv_1h WHERE symbol = 'BTCUSDT' AND timestamp = '2026-03-08 05:00';

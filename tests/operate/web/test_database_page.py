@@ -18,7 +18,7 @@ from barfeed.operate.web.views.sources import Sources
 from barfeed.store.postgres.server import Server
 from barfeed.store.postgres.tables.feeders import Feeder
 from commands import call, execute
-from market_store import LAST_MS, list_symbols, make_market
+from market_store import CREATE_REVISIONS, LAST_MS, list_symbols, make_market
 from operate.web.browser import Tab, browser
 from operate.web.serving import Page
 from page_world import PageWorld
@@ -29,14 +29,9 @@ from world import SteppingClock, hours
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy" / "postgres"
 NOW_MS = LAST_MS + hours(1) + 30_000
 # Whatever the page marks: bars that are missing, and one that was changed.
-ODD = """
+ODD = f"""
 DELETE FROM ohlcv_1h WHERE symbol = 'BTCUSDC' AND timestamp BETWEEN '2026-03-02 03:00' AND '2026-03-02 05:00';
-CREATE TABLE ohlcv_revisions (
-  series VARCHAR, timestamp TIMESTAMP, old_open DOUBLE, old_high DOUBLE, old_low DOUBLE, old_close DOUBLE,
-  old_volume DOUBLE, new_open DOUBLE, new_high DOUBLE, new_low DOUBLE, new_close DOUBLE, new_volume DOUBLE,
-  seen_at TIMESTAMP, accepted_at TIMESTAMP, reason VARCHAR, run VARCHAR
-);
-INSERT INTO ohlcv_revisions
+{CREATE_REVISIONS}INSERT INTO ohlcv_revisions
 SELECT 'BTCUSDT 1h', timestamp, open - 1, high, low, close, volume, open, high, low, close, volume,
        '2026-03-09', '2026-03-09 12:00:00', 'because', 'a run'
 FROM ohlcv_1h WHERE symbol = 'BTCUSDT' AND timestamp = '2026-03-08 05:00'

@@ -2,7 +2,7 @@
 
 # ruff: noqa: S608 - tables and columns are named here
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -68,19 +68,24 @@ class Lacking:
 
     def _torn(self, wanted: Mapping[str, Gap]) -> dict[str, list[Gap]]:
         # Looked at one by one: most of them are whole, or empty.
-        rows = self._ask(_GAPS, [*_bounded(wanted), *_columns(wanted)]) if wanted else []
-        step_ms = self._step_ms
-        return {
-            symbol: [Gap(at + step_ms, until - step_ms, (until - at) // step_ms - 1) for _, at, until in each]
-            for symbol, each in groupby(rows, itemgetter(0))
-        }
+        rows = self._ask(_GAPS, [*_bounded(wanted), *columns_of(wanted)]) if wanted else []
+        return between_pairs(rows, self._step_ms)
 
     def _ask(self, statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         filled = statement.format(table=self._table, step_ms=self._step_ms)
         return self._connection.execute(filled, list(values)).fetchall()
 
 
-def _columns(wanted: Mapping[str, Gap]) -> list[object]:
+def between_pairs(rows: Iterable[tuple[str, int, int]], step_ms: int) -> dict[str, list[Gap]]:
+    """What lies between two that are held and are no neighbours, by symbol: rows of symbol, open_time and next (ms)."""
+    return {
+        symbol: [Gap(at + step_ms, until - step_ms, (until - at) // step_ms - 1) for _, at, until in each]
+        for symbol, each in groupby(rows, itemgetter(0))
+    }
+
+
+def columns_of(wanted: Mapping[str, Gap]) -> list[object]:
+    """The symbols, and when their spans begin and end, as the values of a statement."""
     spans = wanted.values()
     return [list(wanted), [span.first_ms for span in spans], [span.last_ms for span in spans]]
 
@@ -88,4 +93,4 @@ def _columns(wanted: Mapping[str, Gap]) -> list[object]:
 def _bounded(wanted: Mapping[str, Gap]) -> list[object]:
     """With the bounds of all, by which most of a long table is passed over."""
     spans = wanted.values()
-    return [*_columns(wanted), min(span.first_ms for span in spans), max(span.last_ms for span in spans)]
+    return [*columns_of(wanted), min(span.first_ms for span in spans), max(span.last_ms for span in spans)]

@@ -3,14 +3,13 @@
 # ruff: noqa: S608 - tables and columns are of our own names only
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 from barfeed.domain import sources
 from barfeed.domain.bars import Interval
 from barfeed.domain.grid import Gap
 from barfeed.store.duckdb import Coverage
+from barfeed.store.incoming.lacking import between_pairs, columns_of
 from barfeed.store.place import market_table
 from barfeed.store.postgres.link.connection import Connection
 from barfeed.store.postgres.tables.schema import SCHEMA
@@ -68,7 +67,7 @@ class Lacking:
         """The open_times that each symbol's span lacks, as maximal runs; what is whole is left out."""
         found: dict[str, list[Gap]] = {}
         for some in _portions(wanted):
-            bars = dict(self._ask(_COUNTS, _columns(some)))
+            bars = dict(self._ask(_COUNTS, columns_of(some)))
             torn = {symbol: span for symbol, span in some.items() if 0 < bars[symbol] < span.bars}
             found |= {symbol: [span] for symbol, span in some.items() if not bars[symbol]} | self._torn(torn)
         return found
@@ -101,12 +100,8 @@ class Lacking:
 
     def _torn(self, wanted: Mapping[str, Gap]) -> dict[str, list[Gap]]:
         # Looked at one by one: most of them are whole, or empty.
-        rows = self._ask(_GAPS, [*_columns(wanted), *_columns(wanted)]) if wanted else []
-        step_ms = self._step_ms
-        return {
-            symbol: [Gap(at + step_ms, until - step_ms, (until - at) // step_ms - 1) for _, at, until in each]
-            for symbol, each in groupby(rows, itemgetter(0))
-        }
+        rows = self._ask(_GAPS, [*columns_of(wanted), *columns_of(wanted)]) if wanted else []
+        return between_pairs(rows, self._step_ms)
 
     def _ask(self, statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         filled = statement.format(table=self._table, step_ms=self._step_ms)
@@ -132,8 +127,3 @@ def _is_torn(held: Coverage, step_ms: int) -> bool:
 
 def _inside(gaps: Sequence[Gap], span: Gap) -> list[Gap]:
     return [gap for gap in gaps if span.first_ms < gap.first_ms and gap.last_ms < span.last_ms]
-
-
-def _columns(wanted: Mapping[str, Gap]) -> list[object]:
-    spans = wanted.values()
-    return [list(wanted), [span.first_ms for span in spans], [span.last_ms for span in spans]]
