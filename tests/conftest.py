@@ -15,6 +15,8 @@ from sampling import sampled
 from world import BTCUSDT_1H, World, hours, made_up_bars, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
+# So long may a proof take: a market's four hundred passes need an hour of it.
+PROOF_SEC = 4 * 3600
 
 # Of a suite that was started in the background, or with nohup, every child would ignore what ends it.
 for ending in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
@@ -31,6 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what takes long and is not in the sample; last, so that of what `-m` leaves there is one."""
+    for item in items:
+        if item.get_closest_marker("proof"):
+            item.add_marker(pytest.mark.timeout(PROOF_SEC))
     if cases := config.getoption("--sample"):
         long = {item.nodeid for item in items if item.get_closest_marker("long")}
         left_out = long - sampled(sorted(long), cases, config.getoption("--sample-seed"))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,10 +17,11 @@ from barfeed.replay.tapes.generator import generate
 pytestmark = pytest.mark.peers
 
 CLOSE_MS = 1_707_573_600_000  # 2024-02-10 14:00
+START_MS = CLOSE_MS - 1_000
 
 
 class Venue(NamedTuple):
-    """An exchange on a socket, some seconds before a close, and the bars on its tape."""
+    """An exchange on a socket, a second before a close, and the bars on its tape."""
 
     url: str
     exchange: ReplayExchange
@@ -31,7 +33,13 @@ def venue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Venue]:
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     tape = generate("BTCUSDT", "1h", CLOSE_MS - 100 * HOUR_MS, 110, seed=7)
-    exchange = ReplayExchange([tape], ReplayClock(CLOSE_MS - 4_000, 1.0, SystemClock()).now_ms)
+
+    @cache
+    def running() -> ReplayClock:
+        return ReplayClock(START_MS, 1.0, SystemClock())
+
+    # Until somebody listens the clock stands: how long a client takes to get there is its own affair.
+    exchange = ReplayExchange([tape], lambda: running().now_ms() if exchange.streams else START_MS)
     with ReplayServer(exchange, streams=exchange) as server:
         yield Venue(server.url, exchange, {bar.open_time_ms: bar for bar in tape.bars})
 

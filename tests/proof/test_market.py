@@ -151,7 +151,6 @@ def test_some_passes_over_the_real_market_end_in_the_very_file(some: MarketWorld
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(4 * 3600)
 def test_four_hundred_passes_over_the_real_market_end_in_the_very_file(market: MarketWorld) -> None:
     for hour in range(1, 401):
         record = lived(market, hour)
@@ -173,7 +172,6 @@ def test_a_day_of_cold_processes_over_the_real_market_ends_in_the_very_file(mark
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(4 * 3600)
 def test_a_storm_over_the_real_market_passes_and_leaves_nothing_wrong(market: MarketWorld) -> None:
     troubles: set[str] = set()
     dice = Random(5)
