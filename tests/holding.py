@@ -1,29 +1,49 @@
 """Another process that has a store open for as long as a block lasts, as a notebook or a database browser has."""
 
+import atexit
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
+# One process for all of them: to import DuckDB takes ten times as long as to open a file.
 _HOLD = """
-import sys, duckdb
-connection = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == "read")
-connection.execute("FROM duckdb_tables()").fetchall()
-print("held", flush=True)
-sys.stdin.read()
+import json, sys, duckdb
+held = {}
+for line in sys.stdin:
+    path, what = json.loads(line)
+    if what == "let go":
+        held.pop(path).close()
+    else:
+        held[path] = duckdb.connect(path, read_only=what == "read")
+        held[path].execute("FROM duckdb_tables()").fetchall()
+    print(what, flush=True)
 """
 
 
 @contextmanager
 def held(path: Path, *, to: str = "read") -> Iterator[int]:
     """The number of a process that holds `path`, to `read` or to `write`."""
-    command = [sys.executable, "-c", _HOLD, str(path), to]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdin
-        assert holder.stdout
-        assert holder.stdout.readline() == "held\n"
-        try:
-            yield holder.pid
-        finally:
-            holder.stdin.close()
+    holder = _holder()
+    _tell(holder, path, to)
+    try:
+        yield holder.pid
+    finally:
+        _tell(holder, path, "let go")
+
+
+def _tell(holder: "subprocess.Popen[str]", path: Path, what: str) -> None:
+    assert holder.stdin
+    assert holder.stdout
+    print(json.dumps([str(path), what]), file=holder.stdin, flush=True)
+    assert holder.stdout.readline() == f"{what}\n"
+
+
+@cache
+def _holder() -> "subprocess.Popen[str]":
+    holder = subprocess.Popen([sys.executable, "-c", _HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(holder.communicate)
+    return holder
