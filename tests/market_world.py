@@ -73,6 +73,10 @@ class MarketWorld(World):
         order = self.market._replace(reach=self.market.reach._replace(catch_up=catch_up), **changes)
         return run_pass(self.feed, order, self.rest.conversation(max_wait_sec), InTurn(self._transport, self.clock))
 
+    def begin(self) -> MarketRecord:
+        """The pass that starts the store."""
+        return self.run_pass(catch_up=True)
+
     @contextmanager
     def served(self) -> Iterator["MarketMachine"]:
         """The same store and files for processes, with the same exchange on a socket; the clock stays this world's."""

@@ -117,13 +117,17 @@ class World:
         order = self.order._replace(**changes)
         return run_cycle(self.feed, order, self.rest.conversation(max_wait_sec))
 
+    def begin(self) -> Lived:
+        """The hour that starts the store."""
+        return self.run(catch_up=True)
+
     def live_first_hour(self, template: Path) -> None:
         """Start the store; what that leaves is kept in `template`, and copied from there the next time."""
         folder = self.duckdb.parent
         if template.exists():
             shutil.copytree(template, folder, dirs_exist_ok=True)
             return
-        assert self.run(catch_up=True).exit_code == 0
+        assert self.begin().exit_code == 0
         shutil.copytree(folder, template)
 
     def bars(self, table: str = "ohlcv_btcusdt_1h") -> list[Bar]:

@@ -22,10 +22,10 @@ INFO, KLINES = "/fapi/v1/exchangeInfo", "/fapi/v1/klines"
 
 
 @pytest.fixture
-def lived(started: World) -> World:
+def lived(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
     """A store that ends at 13:00; it is 14:00:30 on the exchange."""
-    assert started.run(catch_up=True).status == "appended"
-    return started
+    world.live_first_hour(tmp_path_factory.getbasetemp() / "symbol_life")
+    return world
 
 
 def at(world: World, hour: int, fault: str, **changes: object) -> Record:

@@ -1,7 +1,8 @@
 """A market whose feed has other kinds beside its bars, in process: what the exchange has of them, and what is kept."""
 
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from barfeed.domain.bars import HOUR_MS, MINUTE_MS, Interval
 from barfeed.domain.kinds.kind import Kind
@@ -10,6 +11,7 @@ from barfeed.domain.kinds.table import KINDS
 from barfeed.exchange.kinds.asking import Limits
 from barfeed.exchange.kinds.wire import read_rows
 from barfeed.feed.kinds.gathering import Kinds, KindsOrder
+from barfeed.feed.market.record import MarketRecord
 from barfeed.replay.exchange import Request
 from barfeed.replay.tapes.generator import generate
 from market_world import MarketWorld
@@ -34,9 +36,9 @@ class KindsWorld(MarketWorld):
         super().__init__(folder, TAPES, now_ms)
         self.with_kinds(*(names or KINDS))
 
-    def with_kinds(self, *names: str, dry_run: bool = False) -> None:
-        """Feed these."""
-        order = KindsOrder(tuple(KINDS[name] for name in names), Reach(6, WINDOW), 15.0, dry_run=dry_run)
+    def with_kinds(self, *names: str, **changes: Any) -> None:
+        """Feed these, with changes to the order."""
+        order = KindsOrder(tuple(KINDS[name] for name in names), Reach(6, WINDOW), 15.0)._replace(**changes)
         self.feed = self.feed._replace(kinds=Kinds(order, self.store, self.rest, Limits(self.clock)))
 
     def told(self, kind: Kind, symbol: str, first_ms: int, last_ms: int) -> list[tuple[Any, ...]]:
@@ -59,3 +61,15 @@ class KindsWorld(MarketWorld):
         query = f"SELECT symbol, epoch_ms(timestamp), epoch_ms(known_at) FROM {kind.table(ONE_HOUR)}"
         with opened(self.duckdb, read_only=True) as connection:
             return {(symbol, at_ms): known_ms for symbol, at_ms, known_ms in connection.execute(query).fetchall()}
+
+
+class FirstPass(NamedTuple):
+    """The pass that started a store, for whoever only looks at what it did and left."""
+
+    world: KindsWorld
+    record: MarketRecord
+
+    def copy(self, folder: Path, *names: str) -> KindsWorld:
+        """What it left, to live on with; from now on with these kinds."""
+        shutil.copytree(self.world.duckdb.parent, folder, dirs_exist_ok=True)
+        return KindsWorld(folder, NOW_MS, *names)

@@ -15,7 +15,7 @@ from barfeed.domain.kinds import wide
 from barfeed.domain.kinds.table import KINDS
 from barfeed.feed.market.record import MarketRecord
 from barfeed.history.verification import check_runs
-from feed.kinds.kinds_world import LATER_MS, NOW_MS, SYMBOLS, WINDOW, KindsWorld
+from feed.kinds.kinds_world import LATER_MS, NOW_MS, SYMBOLS, WINDOW, FirstPass, KindsWorld
 from feed.kinds.test_kinds_of_series import SeriesWorld
 from storage import opened
 
@@ -25,9 +25,17 @@ COLUMNS = ["symbol", "timestamp", *wide.columns([KINDS[name] for name in FED])]
 LATEST = "latest_features_input"
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> FirstPass:
+    """A first pass, with a CSV of a symbol and of one that nobody lists; to look at."""
+    world = KindsWorld(tmp_path_factory.mktemp("first"), NOW_MS, *FED)
+    return FirstPass(world, world.run_pass(catch_up=True, csv_for=("ETHUSDT", "NEVERUSDT")))
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> KindsWorld:
-    return KindsWorld(tmp_path, NOW_MS, *FED)
+def world(first: FirstPass, tmp_path: Path) -> KindsWorld:
+    """A market that has lived its first pass."""
+    return first.copy(tmp_path, *FED)
 
 
 def pass_on(world: KindsWorld, fault: str = "", **changes: Any) -> MarketRecord:
@@ -51,8 +59,8 @@ def table(world: KindsWorld, record: MarketRecord) -> dict[tuple[Any, ...], tupl
     return {row[:2]: row[2:] for row in rows}
 
 
-def test_a_pass_leaves_the_wide_table_of_its_windows(world: KindsWorld) -> None:
-    record = world.run_pass(catch_up=True)
+def test_a_pass_leaves_the_wide_table_of_its_windows(first: FirstPass) -> None:
+    world, record = first
     told = files(record)["features_input"]
     assert (told["file"], told["rows"]) == (f"{record.run_time}_features_input.parquet", len(SYMBOLS) * WINDOW)
     assert record.line().split(" inference=")[0].endswith(f" features={told['file']}")
@@ -71,42 +79,44 @@ def test_a_pass_leaves_the_wide_table_of_its_windows(world: KindsWorld) -> None:
     assert newest["quote_volume"] is not None
 
 
-def test_a_late_kind_is_told_with_its_last_value_and_its_age_and_no_row_is_changed_later(world: KindsWorld) -> None:
-    first = table(world, world.run_pass(catch_up=True))
+def test_a_late_kind_is_told_with_its_last_value_and_its_age_and_no_row_is_changed_later(
+    first: FirstPass, world: KindsWorld
+) -> None:
+    before = table(*first)
     late = pass_on(world, LATE)
     assert late.status == "kind_late"
     second = table(world, late)
     third = table(world, pass_on(world))
     ages = [COLUMNS.index("open_interest_age_sec") - 2, COLUMNS.index("open_interest") - 2]
-    newest = [max(each) for each in (first, second, third)]
-    told = [[row[column] for column in ages] for row in (first[newest[0]], second[newest[1]], third[newest[2]])]
+    newest = [max(each) for each in (before, second, third)]
+    told = [[row[column] for column in ages] for row in (before[newest[0]], second[newest[1]], third[newest[2]])]
     # The last pass has two rows at once: the late one is overtaken, and stands beside no bar.
     assert [age for age, _ in told] == [3600.0, 7200.0, 3600.0]
     assert told[0][1] == told[1][1] != told[2][1]
     # What came since changed nothing of what the models were given before, nor does it for who trains.
     history = {tuple(row)[:2]: tuple(row)[2:] for row in barfeed.open(world.duckdb).wide(list(SYMBOLS), kinds=FED)}
-    for rows in (first, second, third):
+    for rows in (before, second, third):
         assert rows == {key: history[key] for key in rows}
 
 
-def test_a_later_look_at_the_same_bar_has_nothing_to_add(world: KindsWorld) -> None:
-    first = world.run_pass(catch_up=True)
+def test_a_later_look_at_the_same_bar_has_nothing_to_add(first: FirstPass, world: KindsWorld) -> None:
     before = (world.feed.folder / f"{LATEST}.parquet").read_bytes()
     world.clock.go_to(NOW_MS + LATER_MS)
     again = world.run_pass(catch_up=True)
     # A pass by itself publishes its windows again; what it has learned since is of a later moment.
     assert (world.feed.folder / f"{LATEST}.parquet").read_bytes() == before
-    assert table(world, again) == table(world, first)
+    assert table(world, again) == table(*first)
 
 
-def test_a_watch_publishes_it_once_a_bar(world: KindsWorld) -> None:
+def test_a_watch_publishes_it_once_a_bar(tmp_path: Path) -> None:
+    world = KindsWorld(tmp_path, NOW_MS, "premium_index", "funding", "open_interest")
     # Funding is looked for a minute after the close, what the exchange publishes last five minutes after it.
     records = world.watch(4)
     assert [bool(record.kinds and record.kinds.features.table) for record in records] == [True, False, False, True]
 
 
-def test_csv_for_writes_it_of_some_series_too(world: KindsWorld) -> None:
-    record = world.run_pass(catch_up=True, csv_for=("ETHUSDT", "NEVERUSDT"))
+def test_csv_for_writes_it_of_some_series_too(first: FirstPass) -> None:
+    world, record = first
     told = files(record)
     assert set(told) == {"features_input", "features_input_ETHUSDT"}
     own = world.feed.folder / told["features_input_ETHUSDT"]["file"]
@@ -121,8 +131,7 @@ def test_csv_for_writes_it_of_some_series_too(world: KindsWorld) -> None:
     ]
 
 
-def test_verify_proves_it_and_prune_folds_it_away(world: KindsWorld) -> None:
-    record = world.run_pass(catch_up=True, csv_for=("ETHUSDT",))
+def test_verify_proves_it_and_prune_folds_it_away(first: FirstPass, world: KindsWorld) -> None:
     assert check_runs(world.feed.folder).findings == []
     for name in (f"{LATEST}.parquet", f"{LATEST}_ETHUSDT.csv"):
         path = world.feed.folder / name
@@ -132,7 +141,7 @@ def test_verify_proves_it_and_prune_folds_it_away(world: KindsWorld) -> None:
             f"{path} is not what any run published"
         ]
         path.write_bytes(good)
-    own = world.feed.folder / files(record)["features_input"]["file"]
+    own = world.feed.folder / files(first.record)["features_input"]["file"]
     good = own.read_bytes()
     own.write_bytes(good[:-1] + b"x")
     assert "was changed: its sha256" in str(check_runs(world.feed.folder).findings[0])
@@ -145,7 +154,6 @@ def test_verify_proves_it_and_prune_folds_it_away(world: KindsWorld) -> None:
 
 
 def test_what_keeps_it_from_being_written_is_told_and_the_windows_are_out(world: KindsWorld) -> None:
-    world.run_pass(catch_up=True)
     with opened(world.duckdb) as connection:
         connection.execute("DROP TABLE premium_index_1h")
         connection.execute("CREATE TABLE premium_index_1h (mine INTEGER)")
@@ -155,7 +163,8 @@ def test_what_keeps_it_from_being_written_is_told_and_the_windows_are_out(world:
     assert " features=none " in record.line()
 
 
-def test_a_disk_that_lacks_something_takes_nobody_s_windows(world: KindsWorld, tmp_path: Path) -> None:
+def test_a_disk_that_lacks_something_takes_nobody_s_windows(tmp_path: Path) -> None:
+    world = KindsWorld(tmp_path, NOW_MS, "premium_index")
     (world.feed.folder / f"{LATEST}.parquet").mkdir(parents=True)
     record = world.run_pass(catch_up=True, then=f'echo "$BARFEED_FRESH" > {tmp_path}/told')
     assert (record.exit_code, len(record.fresh)) == (4, 3)

@@ -9,11 +9,9 @@ import pytest
 
 from barfeed.domain.bars import HOUR_MS, MINUTE_MS
 from barfeed.domain.kinds.table import KINDS
-from barfeed.exchange.kinds.asking import Limits
-from barfeed.feed.kinds.gathering import Kinds
 from barfeed.feed.market.record import MarketRecord
 from barfeed.operate.alerts.hearing import heard
-from feed.kinds.kinds_world import LATER_MS, NOW_MS, ONE_HOUR, SYMBOLS, TARGET_MS, WINDOW, KindsWorld
+from feed.kinds.kinds_world import LATER_MS, NOW_MS, ONE_HOUR, SYMBOLS, TARGET_MS, WINDOW, FirstPass, KindsWorld
 from storage import opened
 from world import ms
 
@@ -21,14 +19,28 @@ LATE = '[[fault]]\nkind = "empty"\npath = "openInterestHist"\n'
 REFUSED = '[[fault]]\nkind = "status"\nstatus = 400\npath = "premiumIndexKlines"\n'
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> FirstPass:
+    """A first pass with every kind, to look at."""
+    world = KindsWorld(tmp_path_factory.mktemp("first"))
+    return FirstPass(world, world.run_pass(catch_up=True))
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> KindsWorld:
-    return KindsWorld(tmp_path)
+def world(first: FirstPass, tmp_path: Path) -> KindsWorld:
+    """A market that has lived its first pass with every kind."""
+    return first.copy(tmp_path)
 
 
 def left(record: MarketRecord) -> dict[str, str]:
     assert record.kinds
     return {each.kind: each.status for each in record.kinds.kinds}
+
+
+def assert_heard(world: KindsWorld, record: MarketRecord, told: dict[str, str | None]) -> None:
+    """People hear of these matters that their status is this; None where they hear nothing of one."""
+    matters = {each.matter: each.status for each in heard(record, world.rest.conversation(1.0), 5.0)}
+    assert {matter: matters.get(matter) for matter in told} == told
 
 
 def pass_on(world: KindsWorld, fault: str = "") -> MarketRecord:
@@ -38,8 +50,8 @@ def pass_on(world: KindsWorld, fault: str = "") -> MarketRecord:
     return world.run_pass(fault, catch_up=True)
 
 
-def test_a_first_pass_has_a_window_of_every_kind_as_the_exchange_tells_it(world: KindsWorld) -> None:
-    record = world.run_pass(catch_up=True)
+def test_a_first_pass_has_a_window_of_every_kind_as_the_exchange_tells_it(first: FirstPass) -> None:
+    world, record = first
     assert (record.status, record.exit_code, set(left(record).values())) == ("appended", 0, {"appended"})
     for kind in KINDS.values():
         last_ms = min(kind.newest_due_ms(NOW_MS, ONE_HOUR), TARGET_MS + HOUR_MS)
@@ -48,8 +60,8 @@ def test_a_first_pass_has_a_window_of_every_kind_as_the_exchange_tells_it(world:
             assert world.kept(kind, symbol) == world.told(kind, symbol, first_ms, last_ms), (kind.name, symbol)
 
 
-def test_the_other_columns_of_klines_come_of_the_same_request(world: KindsWorld) -> None:
-    world.with_kinds("klines")
+def test_the_other_columns_of_klines_come_of_the_same_request(tmp_path: Path) -> None:
+    world = KindsWorld(tmp_path, NOW_MS, "klines")
     world.run_pass(catch_up=True)
     assert world.exchange.requests["/fapi/v1/klines"] == len(SYMBOLS)
     pass_on(world)
@@ -66,7 +78,8 @@ def test_a_store_that_has_bars_already_gets_their_other_columns_by_itself(tmp_pa
     assert len(world.kept(KINDS["klines"], "BTCUSDT")) == WINDOW
 
 
-def test_who_names_no_kind_has_none(world: KindsWorld) -> None:
+def test_who_names_no_kind_has_none(tmp_path: Path) -> None:
+    world = KindsWorld(tmp_path)
     world.feed = world.feed._replace(kinds=None)
     record = world.run_pass(catch_up=True)
     assert record.kinds is None
@@ -77,12 +90,11 @@ def test_who_names_no_kind_has_none(world: KindsWorld) -> None:
     assert tables == {"ohlcv_1h", "symbols"}
 
 
-def test_what_is_published_later_is_had_by_a_later_look_at_the_same_bar(world: KindsWorld) -> None:
+def test_what_is_published_later_is_had_by_a_later_look_at_the_same_bar(first: FirstPass, world: KindsWorld) -> None:
     interest = KINDS["open_interest"]
-    first = world.run_pass(catch_up=True)
     assert world.kept(interest, "BTCUSDT")[-1][0] == TARGET_MS - HOUR_MS
     # of funding a minute later, of the others five
-    assert first.again_ms == TARGET_MS + HOUR_MS + MINUTE_MS
+    assert first.record.again_ms == TARGET_MS + HOUR_MS + MINUTE_MS
     world.clock.go_to(NOW_MS + LATER_MS)
     record = world.run_pass(catch_up=True)
     assert record.again_ms is None
@@ -92,7 +104,6 @@ def test_what_is_published_later_is_had_by_a_later_look_at_the_same_bar(world: K
 
 def test_what_is_late_is_told_published_without_and_had_by_the_next_pass(world: KindsWorld) -> None:
     interest = KINDS["open_interest"]
-    world.run_pass(catch_up=True)
     record = pass_on(world, LATE)
     assert (record.status, record.exit_code, len(record.fresh)) == ("kind_late", 3, 3)
     assert {kind: status for kind, status in left(record).items() if status != "appended"} == {
@@ -107,6 +118,7 @@ def test_what_is_late_is_told_published_without_and_had_by_the_next_pass(world: 
     assert " kinds=11 " in record.line()
     assert " kinds_failed=open_interest " in record.line()
     assert record.line().startswith("failed=kind_late exit=3 series=3 appended=3 ")
+    assert_heard(world, record, {"kind open_interest": None, "cycle": ""})
     # It was there for nobody before this pass had it, whatever its period.
     record = pass_on(world)
     assert (record.exit_code, left(record)["open_interest"]) == (0, "appended")
@@ -120,37 +132,46 @@ def test_what_is_late_is_told_published_without_and_had_by_the_next_pass(world: 
 
 
 def test_one_kind_s_trouble_is_no_other_s(world: KindsWorld) -> None:
-    world.run_pass(catch_up=True)
     record = pass_on(world, REFUSED)
     statuses = left(record)
     assert statuses.pop("premium_index") == "exchange_refused"
     assert set(statuses.values()) <= {"appended", "up_to_date"}
     assert (record.exit_code, record.is_of_use, len(record.fresh)) == (5, True, 3)
-    assert left(pass_on(world))["premium_index"] == "appended"
+    assert_heard(world, record, {"kind premium_index": "exchange_refused", "cycle": ""})
+    record = pass_on(world)
+    assert left(record)["premium_index"] == "appended"
+    assert_heard(world, record, {"kind premium_index": "", "cycle": ""})
     assert [at_ms for at_ms, *_ in world.kept(KINDS["premium_index"], "ETHUSDT")][-2:] == [
         TARGET_MS + HOUR_MS, TARGET_MS + 2 * HOUR_MS,
     ]  # fmt: skip
 
 
-def test_what_the_exchange_contradicts_is_not_appended_and_told_with_both_values(world: KindsWorld) -> None:
-    world.run_pass(catch_up=True)
-    with opened(world.duckdb) as connection:
-        connection.execute(
-            "UPDATE mark_price_1h SET close = close + 1 WHERE symbol = 'BTCUSDT' AND epoch_ms(timestamp) = ?",
-            [TARGET_MS],
-        )
+def test_what_the_exchange_contradicts_is_told_with_both_values_kept_as_evidence_and_not_appended(
+    first: FirstPass, tmp_path: Path
+) -> None:
+    world = first.copy(tmp_path, "mark_price", "premium_index")
+    world.execute(
+        f"UPDATE mark_price_1h SET close = close + 1 WHERE symbol = 'BTCUSDT' AND epoch_ms(timestamp) = {TARGET_MS}"
+    )
     record = pass_on(world)
-    assert (record.exit_code, left(record)["mark_price"]) == (1, "mismatch")
+    assert (record.exit_code, left(record)) == (1, {"mark_price": "mismatch", "premium_index": "appended"})
     [(message, _)] = record.complaints
     assert message.startswith(
         "BTCUSDT 1h mark_price: 1 of 5 stored rows differ from the exchange; first: 2026-03-10 13:00"
     )
-    assert world.kept(KINDS["mark_price"], "BTCUSDT")[-1][0] == TARGET_MS
+    [*_, kept] = world.kept(KINDS["mark_price"], "BTCUSDT")
+    assert kept[0] == TARGET_MS
     assert world.kept(KINDS["mark_price"], "ETHUSDT")[-1][0] == TARGET_MS + HOUR_MS
+    assert record.kinds
+    assert record.kinds.pull
+    query = (
+        "SELECT close FROM read_parquet(?) WHERE kind = 'mark_price' AND symbol = 'BTCUSDT' AND epoch_ms(timestamp) = ?"
+    )
+    [(said,)] = duckdb.execute(query, [str(world.feed.folder / record.kinds.pull.file), TARGET_MS]).fetchall()
+    assert kept[-1] == said + 1
 
 
 def test_a_dry_run_tells_what_would_be_appended_and_makes_nothing(world: KindsWorld) -> None:
-    world.run_pass(catch_up=True)
     before = world.duckdb.read_bytes()
     world.with_kinds("premium_index", "open_interest", dry_run=True)
     world.clock.go_to(NOW_MS + HOUR_MS)
@@ -162,9 +183,7 @@ def test_a_dry_run_tells_what_would_be_appended_and_makes_nothing(world: KindsWo
 
 
 def test_the_same_pass_twice_appends_nothing(world: KindsWorld) -> None:
-    world.run_pass(catch_up=True)
-    world.clock.go_to(world.clock.now_ms + 5_000)
-    world.exchange.requests.clear()
+    world.clock.go_to(NOW_MS + 5_000)
     record = world.run_pass(catch_up=True)
     assert record.kinds
     assert (record.exit_code, record.kinds.appended) == (0, 0)
@@ -175,13 +194,14 @@ def test_the_same_pass_twice_appends_nothing(world: KindsWorld) -> None:
     }  # fmt: skip
 
 
-def test_what_has_no_spot_market_is_nobody_s_trouble(world: KindsWorld) -> None:
-    assert world.run_pass(catch_up=True).exit_code == 0
-    assert world.kept(KINDS["spot_klines"], "1000PEPEUSDT") == []
-    assert len(world.kept(KINDS["spot_klines"], "BTCUSDT")) == WINDOW
+def test_what_has_no_spot_market_is_nobody_s_trouble(first: FirstPass) -> None:
+    assert first.record.exit_code == 0
+    assert first.world.kept(KINDS["spot_klines"], "1000PEPEUSDT") == []
+    assert len(first.world.kept(KINDS["spot_klines"], "BTCUSDT")) == WINDOW
 
 
-def test_the_manifest_has_each_kind(world: KindsWorld) -> None:
+def test_the_manifest_has_each_kind(tmp_path: Path) -> None:
+    world = KindsWorld(tmp_path, NOW_MS, "klines", "mark_price", "funding", "open_interest")
     record = world.run_pass(LATE, catch_up=True)
     told = json.loads(Path(record.manifest_path or "").read_text())
     assert [each["kind"] for each in told["kinds"]][:2] == ["klines", "mark_price"]
@@ -232,22 +252,9 @@ def test_once_a_day_a_pass_tells_what_is_missing_and_how_long_it_can_be_had(tmp_
     assert json.loads(Path(record.manifest_path or "").read_text())["kinds_missing"] == [told]
 
 
-@pytest.mark.parametrize(("fault", "status"), [(LATE, None), (REFUSED, "exchange_refused"), ("", "")])
-def test_people_hear_of_what_is_wrong_with_a_kind_and_not_of_what_is_late(
-    world: KindsWorld, fault: str, status: str | None
-) -> None:
-    world.run_pass(catch_up=True)
-    record = pass_on(world, fault)
-    matters = {each.matter: each.status for each in heard(record, world.rest.conversation(1.0), 5.0)}
-    name = "kind open_interest" if fault == LATE else "kind premium_index"
-    assert matters.get(name) == status
-    assert matters["cycle"] == ""
-
-
-def test_readers_find_a_view_of_each_symbol_that_is_named(world: KindsWorld) -> None:
-    assert world.feed.kinds
-    order = world.feed.kinds.order._replace(views_of=("BTCUSDT", "ETHUSDT"))
-    world.feed = world.feed._replace(kinds=Kinds(order, world.store, world.rest, Limits(world.clock)))
+def test_readers_find_a_view_of_each_symbol_that_is_named(tmp_path: Path) -> None:
+    world = KindsWorld(tmp_path, NOW_MS)
+    world.with_kinds("mark_price", "premium_index", views_of=("BTCUSDT", "ETHUSDT"))
     world.run_pass(catch_up=True)
     assert pass_on(world).exit_code == 0
     with opened(world.duckdb, read_only=True) as connection:
@@ -256,8 +263,8 @@ def test_readers_find_a_view_of_each_symbol_that_is_named(world: KindsWorld) -> 
         assert not connection.execute("FROM duckdb_views() WHERE view_name LIKE '%1000pepe%'").fetchall()
 
 
-def test_what_the_exchange_said_is_kept_as_evidence(world: KindsWorld) -> None:
-    record = world.run_pass(catch_up=True)
+def test_what_the_exchange_said_is_kept_as_evidence(first: FirstPass) -> None:
+    world, record = first
     assert record.kinds
     assert record.kinds.pull
     file = world.feed.folder / record.kinds.pull.file
@@ -269,28 +276,17 @@ def test_what_the_exchange_said_is_kept_as_evidence(world: KindsWorld) -> None:
     for symbol in SYMBOLS:
         said = duckdb.execute(query, [str(file), "open_interest", symbol]).fetchall()
         assert said == world.kept(KINDS["open_interest"], symbol)
-    # What came with the bars is with theirs, and where nothing was asked there is none.
+    # What came with the bars is with theirs.
     assert duckdb.execute("SELECT count(*) FROM read_parquet(?) WHERE kind = 'klines'", [str(file)]).fetchall() == [
         (0,)
     ]
+
+
+def test_where_nothing_but_bars_was_asked_for_there_is_no_evidence_beside_theirs(world: KindsWorld) -> None:
     world.with_kinds("klines")
-    later = pass_on(world)
-    assert later.kinds
-    assert later.kinds.pull is None
-
-
-def test_evidence_that_contradicts_the_store_is_kept_too(world: KindsWorld) -> None:
-    world.run_pass(catch_up=True)
-    world.execute(f"UPDATE mark_price_1h SET close = close + 1 WHERE epoch_ms(timestamp) = {TARGET_MS}")
     record = pass_on(world)
     assert record.kinds
-    assert record.kinds.pull
-    query = (
-        "SELECT close FROM read_parquet(?) WHERE kind = 'mark_price' AND symbol = 'ETHUSDT' AND epoch_ms(timestamp) = ?"
-    )
-    [(said,)] = duckdb.execute(query, [str(world.feed.folder / record.kinds.pull.file), TARGET_MS]).fetchall()
-    [kept] = [row for row in world.kept(KINDS["mark_price"], "ETHUSDT") if row[0] == TARGET_MS]
-    assert kept[-1] == said + 1
+    assert record.kinds.pull is None
 
 
 def test_a_watch_asks_again_for_the_kind_that_lacks_and_for_no_bar(tmp_path: Path) -> None:

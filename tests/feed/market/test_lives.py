@@ -29,9 +29,10 @@ def market_of(folder: Path, *young: tuple[str, int]) -> MarketWorld:
 
 
 @pytest.fixture
-def lived(tmp_path: Path) -> MarketWorld:
+def lived(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> MarketWorld:
+    """A store of 48 hours up to the first target."""
     market = market_of(tmp_path)
-    assert market.run_pass(catch_up=True).exit_code == 0
+    market.live_first_hour(tmp_path_factory.getbasetemp() / "market_lives")
     return market
 
 

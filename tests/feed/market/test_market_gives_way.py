@@ -23,12 +23,12 @@ def taped(symbol: str) -> tuple[Bar, ...]:
     return made_up_bars(TARGET_MS + hours(40), 200, "BTCUSDT" if not symbol.isascii() else symbol)
 
 
-def fed(folder: Path) -> MarketWorld:
+def fed(folder: Path, template: Path) -> MarketWorld:
     """A market that has lived its first hour."""
     folder.mkdir()
     tapes = [Tape.of(Series.of(symbol, "1h"), taped(symbol)) for symbol in SYMBOLS]
     market = MarketWorld(folder, tapes, TARGET_MS + hours(1) + 30_000)
-    assert market.run_pass(catch_up=True).exit_code == 0
+    market.live_first_hour(template)
     return market
 
 
@@ -43,13 +43,18 @@ def manifest(record: MarketRecord) -> dict[str, Any]:
 
 
 @pytest.fixture
-def market(tmp_path: Path) -> MarketWorld:
-    return fed(tmp_path / "held")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.getbasetemp() / "market_gives_way"
+
+
+@pytest.fixture
+def market(tmp_path: Path, template: Path) -> MarketWorld:
+    return fed(tmp_path / "held", template)
 
 
 @pytest.mark.long
-def test_thirty_hours_beside_a_reader_publish_what_the_store_would_have_given(tmp_path: Path) -> None:
-    market, free = fed(tmp_path / "held"), fed(tmp_path / "free")
+def test_thirty_hours_beside_a_reader_publish_what_the_store_would_have_given(tmp_path: Path, template: Path) -> None:
+    market, free = fed(tmp_path / "held", template), fed(tmp_path / "free", template)
     with held(market.duckdb):
         for hour in range(1, HOURS + 1):
             record = lived(market, hour, csv_for=("BTCUSDT",))

@@ -35,11 +35,11 @@ class Asked:
 
 
 @pytest.fixture
-def market(tmp_path: Path) -> MarketWorld:
+def market(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> MarketWorld:
     """A store of 48 hours up to 12:00."""
     tapes = [Tape.of(Series.of(each, "1h"), made_up_bars(TARGET_MS + hours(40), 200, each)) for each in SYMBOLS]
     world = MarketWorld(tmp_path, tapes, TARGET_MS + 30_000)
-    assert world.run_pass(catch_up=True).exit_code == 0
+    world.live_first_hour(tmp_path_factory.getbasetemp() / "market_watch")
     world.clock.go_to(TARGET_MS + hours(1) + 30_000)
     world.exchange.requests.clear()
     return world

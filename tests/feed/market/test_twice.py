@@ -20,10 +20,10 @@ TERMS = Terms(price=0.001, volume=1e9, pause_sec=5.0)
 
 
 @pytest.fixture
-def market(tmp_path: Path) -> MarketWorld:
+def market(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> MarketWorld:
     """A store of 48 hours up to 12:00; it is an hour later."""
     world = MarketWorld(tmp_path, small_market(TARGET_MS + hours(40), 200), TARGET_MS + 30_000)
-    assert world.run_pass(catch_up=True).exit_code == 0
+    world.live_first_hour(tmp_path_factory.getbasetemp() / "market_twice")
     world.clock.go_to(TARGET_MS + hours(1) + 30_000)
     world.exchange.requests.clear()
     return world
