@@ -24,3 +24,11 @@ def started(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
     world.live_first_hour(tmp_path_factory.getbasetemp() / "hour")
     world.clock.go_to(TARGET_MS + hours(1) + 30_000)
     return world
+
+
+@pytest.fixture
+def lived(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The same, with a store that ends at 13:00: there is nothing to do."""
+    world.live_first_hour(tmp_path_factory.getbasetemp() / "lived")
+    world.exchange.requests.clear()
+    return world

@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import duckdb
@@ -25,6 +25,8 @@ from world import BTCUSDT_1H, World, hours, made_up_bars, ms
 
 TARGET = "2024-02-10 13:00"
 TARGET_MS = ms(2024, 2, 10, 13)
+# A thousand hours behind the target and ten before it.
+TAPED = made_up_bars(TARGET_MS + hours(10), 1010)
 
 
 def manifest(record: Record) -> dict[str, Any]:
@@ -38,12 +40,29 @@ def csv_rows(world: World, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_normal_hour_pulls_six_proves_five_and_appends_one(started: World) -> None:
-    before = started.bars()
-    record = started.run()
-    assert (record.status, record.exit_code) == ("appended", 0)
+class Normal(NamedTuple):
+    """A normal hour, to look at: the world after it, its record, and the bars that were stored before."""
+
+    world: World
+    record: Record
+    before: list[Bar]
+
+
+@pytest.fixture(scope="module")
+def normal(tmp_path_factory: pytest.TempPathFactory) -> Normal:
+    world = World(tmp_path_factory.mktemp("normal"), [Tape.of(BTCUSDT_1H, TAPED)], TARGET_MS + 30_000)
+    world.live_first_hour(tmp_path_factory.getbasetemp() / "hour")
+    before = world.bars()
+    world.clock.go_to(TARGET_MS + hours(1) + 30_000)
+    return Normal(world, world.run(), before)
+
+
+def test_a_normal_hour_pulls_six_proves_five_and_appends_one(normal: Normal) -> None:
+    world, record, before = normal
+    assert (record.status, record.exit_code, record.warnings) == ("appended", 0, [])
     assert (record.pull.rows if record.pull else 0, record.validated, record.appended) == (6, 5, 1)
-    assert started.bars() == [*before, started.taped()[TARGET_MS]]
+    # The forming bar is neither asked for nor stored.
+    assert world.bars() == [*before, world.taped()[TARGET_MS]]
 
 
 def test_a_normal_hour_asks_two_questions_of_weight_one_each(started: World) -> None:
@@ -52,11 +71,6 @@ def test_a_normal_hour_asks_two_questions_of_weight_one_each(started: World) -> 
     record = started.run()
     assert started.exchange.requests.total() - asked == 2
     assert manifest(record)["exchange"]["used_weight"] == 2
-
-
-def test_the_forming_bar_is_never_asked_for_and_never_stored(started: World) -> None:
-    started.run()
-    assert started.bars()[-1].open_time_ms == TARGET_MS
 
 
 def test_a_second_run_in_the_same_hour_finds_it_done(started: World) -> None:
@@ -97,42 +111,42 @@ def test_plain_decimals_are_in_both_csvs_and_the_latest(tmp_path: Path, plain_de
         assert [float(row["close"]) for row in rows] == [bar.close for bar in world.bars()[-len(rows) :]]
 
 
-def test_the_inference_csv_is_the_last_726_bars_and_reads_back_to_the_last_digit(started: World) -> None:
-    record = started.run()
+def test_the_inference_csv_is_the_last_726_bars_and_reads_back_to_the_last_digit(normal: Normal) -> None:
+    world, record, _ = normal
     assert record.inference is not None
-    rows = csv_rows(started, record.inference.file)
+    rows = csv_rows(world, record.inference.file)
     assert len(rows) == 726
     assert list(rows[0]) == ["timestamp", "open", "high", "low", "close", "volume"]
     assert (rows[0]["timestamp"], rows[-1]["timestamp"]) == ("2024-01-11 08:00:00", "2024-02-10 13:00:00")
     read = [tuple(float(row[name]) for name in ("open", "high", "low", "close", "volume")) for row in rows]
-    assert read == [bar.values for bar in started.bars()[-726:]]
+    assert read == [bar.values for bar in world.bars()[-726:]]
 
 
-def test_the_latest_csv_is_the_one_just_published(started: World) -> None:
-    record = started.run()
+def test_the_latest_csv_is_the_one_just_published(normal: Normal) -> None:
+    world, record, _ = normal
     assert record.inference is not None
-    published = (started.feed.folder / record.inference.file).read_bytes()
-    assert (started.feed.folder / "latest_for_inference.csv").read_bytes() == published
+    published = (world.feed.folder / record.inference.file).read_bytes()
+    assert (world.feed.folder / "latest_for_inference.csv").read_bytes() == published
 
 
-def test_the_manifest_vouches_for_both_files(started: World) -> None:
-    record = started.run()
+def test_the_manifest_vouches_for_both_files(normal: Normal) -> None:
+    world, record, _ = normal
     told = manifest(record)
     assert (told["status"], told["exit_code"], told["target"]) == ("appended", 0, TARGET)
     assert told["series"] == {"symbol": "BTCUSDT", "interval": "1h"}
     assert (told["dataset"], told["inference_source"], told["dry_run"]) == ("BINANCE_BTCUSDT.P, 60", "db", False)
-    assert (started.feed.folder / ".series").read_text() == "BTCUSDT 1h\n"
+    assert (world.feed.folder / ".series").read_text() == "BTCUSDT 1h\n"
     assert told["counts"] == {"pulled": 6, "validated": 5, "appended": 1, "pending": 0, "would_append": 0}
     assert told["coverage"] == {"rows": 727, "first": "2024-01-11 07:00", "last": TARGET}
     for kind, rows in (("api_pull", 6), ("for_inference", 726)):
         file = told["files"][kind]
-        content = (started.feed.folder / file["file"]).read_bytes()
+        content = (world.feed.folder / file["file"]).read_bytes()
         assert file["rows"] == rows == content.count(b"\n") - 1
         assert file["sha256"] == hashlib.sha256(content).hexdigest()
 
 
-def test_the_exit_line_tells_the_hour_in_one_breath(started: World) -> None:
-    line = started.run().line()
+def test_the_exit_line_tells_the_hour_in_one_breath(normal: Normal) -> None:
+    line = normal.record.line()
     name = "20240210_140030Z_for_inference.csv"
     assert line.startswith(
         "pulled=6 validated=5 appended=1 target=2024-02-10 13:00 coverage=2024-01-11 07:00..2024-02-10 13:00 rows=727"
@@ -141,8 +155,8 @@ def test_the_exit_line_tells_the_hour_in_one_breath(started: World) -> None:
     assert line.endswith(" s")
 
 
-def test_every_step_of_an_hour_is_timed(started: World) -> None:
-    took_sec = manifest(started.run())["durations_sec"]
+def test_every_step_of_an_hour_is_timed(normal: Normal) -> None:
+    took_sec = manifest(normal.record)["durations_sec"]
     assert list(took_sec) == ["time", "pull", "evidence", "store", "publish", "total"]
 
 
@@ -164,7 +178,7 @@ def test_two_runs_in_one_second_keep_both_their_files(started: World) -> None:
     } <= set(started.files())
 
 
-@pytest.mark.parametrize("n_recent", [2, 6, 99, 700])
+@pytest.mark.parametrize("n_recent", [2, 99, 700])
 def test_any_window_is_pulled_and_proven_to_its_length(started: World, n_recent: int) -> None:
     record = started.run(n_recent=n_recent)
     assert record.pull is not None
@@ -260,12 +274,12 @@ def test_catch_up_appends_every_missed_bar_behind_a_proven_overlap(started: Worl
 
 
 def test_a_catch_up_over_more_than_a_page_loses_no_bar(tmp_path: Path) -> None:
-    bars = made_up_bars(TARGET_MS, 5000)
+    bars = made_up_bars(TARGET_MS, 4000)
     world = World(tmp_path, [Tape.of(BTCUSDT_1H, bars)], bars[800].open_time_ms + 30_000)
     assert world.run(catch_up=True).appended == 726
     world.clock.go_to(TARGET_MS + hours(1) + 30_000)
     record = world.run(catch_up=True)
-    assert (record.exit_code, record.appended, record.validated) == (0, 4200, 5)
+    assert (record.exit_code, record.appended, record.validated) == (0, 3200, 5)
     assert world.bars() == list(bars[74:])
 
 
@@ -534,13 +548,13 @@ def test_settling_does_not_use_up_the_patience(started: World) -> None:
     assert started.run(late, max_wait_sec=8.0, settle_sec=10.0).exit_code == 0
 
 
-@pytest.mark.parametrize("off_sec", [-600.0, 0.0, 600.0, -1.7e9])
+@pytest.mark.parametrize("off_sec", [-600.0, 600.0, -1.7e9])
 def test_a_wrong_machine_clock_changes_nothing_but_a_warning(started: World, off_sec: float) -> None:
     started.clock.off_sec = off_sec
     record = started.run()
     assert (record.status, record.target) == ("appended", TARGET)
     assert started.bars()[-1].open_time_ms == TARGET_MS
-    assert bool(record.warnings) == (off_sec != 0)
+    assert record.warnings
 
 
 def test_a_skew_over_the_bound_is_a_warning_and_one_on_it_is_none(

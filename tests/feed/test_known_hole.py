@@ -55,13 +55,12 @@ resume = 2024-02-10T11:00:00
 
 
 @pytest.fixture
-def holed(started: World) -> World:
+def holed(lived: World) -> World:
     """A store of the hours to 13:00 as an exchange has them that never had that of 10:00; it is 15:00:30 there."""
-    assert started.run(catch_up=True).status == "appended"
-    started.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = '2024-02-10 10:00:00'")
-    started.clock.go_to(ms(2024, 2, 10, 15) + 30_000)
-    started.exchange.requests.clear()
-    return started
+    lived.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = '2024-02-10 10:00:00'")
+    lived.clock.go_to(ms(2024, 2, 10, 15) + 30_000)
+    lived.exchange.requests.clear()
+    return lived
 
 
 def ended(record: Record) -> tuple[str, int, int]:
@@ -122,9 +121,8 @@ def test_a_hole_in_the_answer_alone_is_broken_however_old(holed: World) -> None:
 
 @pytest.mark.parametrize("stored", ["2024-02-10 10:00:00", None])
 def test_a_hole_among_the_newest_is_news_where_the_store_has_the_bar_or_does_not_go_on_behind_it(
-    started: World, stored: str | None
+    lived: World, stored: str | None
 ) -> None:
-    assert started.run(catch_up=True).status == "appended"
     if stored is None:
-        started.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp >= '2024-02-10 10:00:00'")
-    assert started.run(OUTAGE, catch_up=True).status == "contract_broken"
+        lived.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp >= '2024-02-10 10:00:00'")
+    assert lived.run(OUTAGE, catch_up=True).status == "contract_broken"

@@ -73,6 +73,7 @@ def test_the_command_in_the_hint_helps(feeding: Machine) -> None:
     assert " appended=726 " in done.stdout
 
 
+@pytest.mark.long
 def test_the_command_in_the_hint_of_the_module_helps_too(feeding: Machine) -> None:
     command = [sys.executable, "-m", "barfeed", "run", *feeding.command()[2:]]
     failed = subprocess.run(command, env=feeding.environment(), capture_output=True, text=True, check=False)

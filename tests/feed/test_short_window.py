@@ -92,14 +92,6 @@ def test_where_the_exchange_has_more_the_rest_is_fetched_first(young: World) -> 
     )
 
 
-@pytest.fixture
-def lived(started: World) -> World:
-    """A whole store that ends at 13:00; it is 14:00:30 on the exchange."""
-    assert started.run(catch_up=True).status == "appended"
-    started.exchange.requests.clear()
-    return started
-
-
 def without(world: World, *clauses: str) -> None:
     for clause in clauses:
         world.execute(f"DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = TIMESTAMP '{clause}'")

@@ -1,6 +1,6 @@
 """A watch that listens: earlier by a closing frame, and never later or less safe without one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -76,20 +76,6 @@ def test_a_closing_frame_that_comes_after_the_clock_does_nothing_more(started: W
     assert late_by(seen)[1:] == [10_002, 10_002]
 
 
-def nothing_but(frames: Frames) -> Callable[[World], None]:
-    def check(world: World) -> None:
-        watched(world, 1, [])
-        world.exchange.requests.clear()
-        seen = watched(world, 2, frames)
-        # One look's cycle at the start, and the next hour's by the clock.
-        assert [status for status, _, _ in seen] == ["up_to_date", "appended"]
-        assert late_by(seen)[1:] == [10_002]
-        assert world.exchange.requests["/fapi/v1/klines"] == 2
-        assert world.exchange.requests["/fapi/v1/time"] <= 17
-
-    return check
-
-
 HALF_PAST = TARGET_MS + hours(1.5)
 USELESS: dict[str, Frames] = {
     "of the bar that is done, again and again": [(HALF_PAST + each, TARGET_MS) for each in range(1000)],
@@ -102,8 +88,13 @@ USELESS: dict[str, Frames] = {
 
 
 @pytest.mark.parametrize("frames", USELESS.values(), ids=USELESS)
-def test_a_frame_that_is_no_news_costs_a_look_at_most_and_no_cycle(started: World, frames: Frames) -> None:
-    nothing_but(frames)(started)
+def test_a_frame_that_is_no_news_costs_a_look_at_most_and_no_cycle(lived: World, frames: Frames) -> None:
+    seen = watched(lived, 2, frames)
+    # One look's cycle at the start, and the next hour's by the clock.
+    assert [status for status, _, _ in seen] == ["up_to_date", "appended"]
+    assert late_by(seen)[1:] == [10_002]
+    assert lived.exchange.requests["/fapi/v1/klines"] == 2
+    assert lived.exchange.requests["/fapi/v1/time"] <= 17
 
 
 def test_a_close_is_heard_on_an_exchange_whose_clock_runs_faster_than_ours(started: World) -> None:

@@ -21,13 +21,6 @@ DAY_MS = ms(2024, 2, 10)
 INFO, KLINES = "/fapi/v1/exchangeInfo", "/fapi/v1/klines"
 
 
-@pytest.fixture
-def lived(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A store that ends at 13:00; it is 14:00:30 on the exchange."""
-    world.live_first_hour(tmp_path_factory.getbasetemp() / "symbol_life")
-    return world
-
-
 def at(world: World, hour: int, fault: str, **changes: object) -> Record:
     """The cycle half a minute after an hour of 2024-02-10, its requests counted anew."""
     world.clock.go_to(DAY_MS + hours(hour) + 30_000)

@@ -188,31 +188,28 @@ def test_what_is_missed_in_a_long_pause_is_told_when_due_and_the_exchange_is_lef
     assert started.clock.now_ms - TARGET_MS - hours(1) >= hours(4.5)
 
 
-def test_an_outage_that_ends_before_the_close_does_not_put_the_bar_off(started: World) -> None:
-    watched(started, 1)
+def test_an_outage_that_ends_before_the_close_does_not_put_the_bar_off(lived: World) -> None:
     down = (
         '[[fault]]\nkind = "status"\nstatus = 503\npath = "*"\nfrom = 2024-02-10T14:05:00\nuntil = 2024-02-10T14:58:30'
     )
-    assert watched(started, 2, down)[-1].status == "appended"
-    assert started.clock.now_ms - TARGET_MS - hours(2) - 10_000 in range(100)
+    assert watched(lived, 2, down)[-1].status == "appended"
+    assert lived.clock.now_ms - TARGET_MS - hours(2) - 10_000 in range(100)
 
 
-def test_a_look_that_fails_while_nothing_is_due_leaves_no_manifest(started: World) -> None:
-    watched(started, 1)
-    manifests = [name for name in started.files() if name.endswith("run.json")]
+def test_a_look_that_fails_while_nothing_is_due_leaves_no_manifest(lived: World) -> None:
+    manifests = [name for name in lived.files() if name.endswith("run.json")]
     down = '[[fault]]\nkind = "reset"\npath = "time"\nfrom = 2024-02-10T14:01:00\nuntil = 2024-02-10T14:50:00'
-    assert [record.status for record in watched(started, 1, down)] == ["up_to_date"]
+    assert [record.status for record in watched(lived, 1, down)] == ["up_to_date"]
     records: list[Record] = []
-    started.exchange.faults = parse_faults(down, "the test")
+    lived.exchange.faults = parse_faults(down, "the test")
     with pytest.raises(HourIsOver):
-        watch(started.feed, started.order, started.rest, PACE, ends_after(records, 2))
+        watch(lived.feed, lived.order, lived.rest, PACE, ends_after(records, 2))
     assert [record.status for record in records] == ["up_to_date", "appended"]
-    assert len([name for name in started.files() if name.endswith("run.json")]) == len(manifests) + 3
+    assert len([name for name in lived.files() if name.endswith("run.json")]) == len(manifests) + 3
 
 
-def test_after_a_laptops_sleep_the_watch_looks_at_once(started: World) -> None:
-    watched(started, 1)
-    sleep = started.clock.sleep
+def test_after_a_laptops_sleep_the_watch_looks_at_once(lived: World) -> None:
+    sleep = lived.clock.sleep
     slept: list[float] = []
 
     def lid_closed(sec: float) -> None:
@@ -220,8 +217,8 @@ def test_after_a_laptops_sleep_the_watch_looks_at_once(started: World) -> None:
         slept.append(sec)
         sleep(max(sec, 5400.0) if len(slept) == 2 else sec)
 
-    started.clock.sleep = lid_closed  # type: ignore[method-assign]
-    started.order = started.order._replace(catch_up=True)
-    records = watched(started, 2)
+    lived.clock.sleep = lid_closed  # type: ignore[method-assign]
+    lived.order = lived.order._replace(catch_up=True)
+    records = watched(lived, 2)
     assert records[-1].appended >= 1
     assert records[-1].target_ms == TARGET_MS + hours(1)

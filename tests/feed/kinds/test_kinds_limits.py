@@ -13,35 +13,42 @@ from barfeed.domain.kinds.table import DATA_REQUESTS, KINDS
 from barfeed.exchange.kinds.asking import Limits
 from barfeed.exchange.kinds.limits import Requests
 from barfeed.feed.kinds.gathering import Kinds, KindsOrder
-from feed.kinds.kinds_world import NOW_MS, SYMBOLS, TARGET_MS, KindsWorld
+from feed.kinds.kinds_world import LATER_MS, NOW_MS, SYMBOLS, TARGET_MS, FirstPass, KindsWorld
+from world import SteppingClock
 
 # What a market of hundreds meets at a thousand requests, three symbols meet at ten.
 NARROW = Limit("data", 10, DATA_REQUESTS.span_ms, is_weight=False)
 ASKED = 9
+# When all of it is published.
+BEGIN_MS = NOW_MS + LATER_MS
 OF_DATA = [kind._replace(limit=NARROW) for kind in KINDS.values() if kind.limit == DATA_REQUESTS]
 LATE_BAR = '[[fault]]\nkind = "hide"\nbar = 2026-03-10T14:00:00\nsymbol = "BTCUSDT"\n'
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> KindsWorld:
+def narrowed(world: KindsWorld) -> KindsWorld:
     """A market of three symbols with the five kinds of /futures/data: fifteen requests a pass."""
-    world = KindsWorld(tmp_path, NOW_MS + 6 * MINUTE_MS)
     order = KindsOrder((*OF_DATA, KINDS["premium_index"]), Reach(6, 48), 15.0)
     world.feed = world.feed._replace(kinds=Kinds(order, world.store, world.rest, Limits(world.clock)))
     return world
 
 
-def test_a_single_pass_waits_its_limits_out(world: KindsWorld) -> None:
-    begin_ms = world.clock.now_ms
-    record = world.run_pass(catch_up=True)
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> FirstPass:
+    """Its first pass, to look at."""
+    world = narrowed(KindsWorld(tmp_path_factory.mktemp("first"), BEGIN_MS))
+    return FirstPass(world, world.run_pass(catch_up=True))
+
+
+def test_a_single_pass_waits_its_limits_out(first: FirstPass) -> None:
+    world, record = first
     assert (record.exit_code, record.kinds and record.kinds.appended) == (0, 6 * 3 * 48)
-    assert world.clock.now_ms - begin_ms >= DATA_REQUESTS.span_ms
+    assert world.clock.now_ms - BEGIN_MS >= DATA_REQUESTS.span_ms
     limiter = world.exchange.limits["data"]
     assert (limiter.most, limiter.refused) == (ASKED, 0)
 
 
-def test_a_watch_leaves_the_rest_to_its_next_look_where_bars_are_missing(world: KindsWorld) -> None:
-    world.run_pass(catch_up=True)
+def test_a_watch_leaves_the_rest_to_its_next_look_where_bars_are_missing(first: FirstPass, tmp_path: Path) -> None:
+    world = narrowed(first.copy(tmp_path))
     world.clock.go_to(TARGET_MS + 2 * HOUR_MS + 6 * MINUTE_MS)
     begin_ms = world.clock.now_ms
     record = world.run_pass(LATE_BAR, catch_up=True, kinds_within=Interval.ONE_HOUR, series_wait_sec=3.0)
@@ -76,7 +83,7 @@ def test_no_span_has_more_requests_than_are_allowed(pauses_sec: list[float]) -> 
         assert sum(end_sec - span_sec < each <= end_sec for each in sent_sec) <= ASKED
 
 
-def test_every_limit_is_the_address_s_and_counted_over_passes(world: KindsWorld) -> None:
-    limits = Limits(world.clock)
+def test_every_limit_is_the_address_s_and_counted_over_passes() -> None:
+    limits = Limits(SteppingClock(NOW_MS))
     assert limits.of(DATA_REQUESTS) is limits.of(DATA_REQUESTS)
     assert limits.of(KINDS["funding"].limit) is not limits.of(DATA_REQUESTS)

@@ -177,7 +177,7 @@ def test_a_database_that_is_away_for_hours_stops_no_model_and_loses_nothing(
     (tmp_path / "free").mkdir()
     free = MarketWorld(tmp_path / "free", taped(), TARGET_MS + hours(1) + 30_000)
     lived(free, 0)
-    for hour in range(1, 6):
+    for hour in range(1, 4):
         record = lived(market, hour, csv_for=("BTCUSDT",))
         lived(free, hour, csv_for=("BTCUSDT",))
         assert (record.status, record.exit_code) == ("pending", 0)
@@ -196,9 +196,9 @@ def test_a_database_that_is_away_for_hours_stops_no_model_and_loses_nothing(
     told = json.loads(Path(record.manifest_path or "").read_text())
     assert (told["status"], told["inference_from"]) == ("pending", "db,api")
     mortal.start()
-    record = lived(market, 6)
-    lived(free, 6)
-    assert [each.appended for each in record.outcomes.values()] == [6] * 4
+    record = lived(market, 4)
+    lived(free, 4)
+    assert [each.appended for each in record.outcomes.values()] == [4] * 4
     assert stored(market.feed.store.name) == free.stored()
     assert market.windows() == free.windows()
 
