@@ -44,8 +44,7 @@ class PostgresServer:
 
     def make(self) -> None:
         """Its files: who comes by the socket is trusted, who comes by the port needs a password."""
-        self._run("initdb", "-D", str(self.data), "-U", SUPERUSER, "--auth-local=trust", "--auth-host=scram-sha-256",
-                  "--no-sync", "--encoding=UTF8", "--no-locale", "--no-instructions")  # fmt: skip
+        subprocess.run(["cp", "-a", _made_files(), self.data], check=True, **_user())
 
     def start(self, *settings: str) -> None:
         """Start it, and wait until it takes connections."""
@@ -122,7 +121,21 @@ class PostgresServer:
         return name
 
     def _run(self, command: str, *words: str) -> None:
-        subprocess.run([BIN / command, *words], check=True, capture_output=True, cwd=self.folder, **_user())
+        _run(self.folder, command, *words)
+
+
+@cache
+def _made_files() -> Path:
+    """The files of a server that was never started: to make them takes a second, to copy them a moment."""
+    folder = new_folder()
+    data = folder / "data"
+    _run(folder, "initdb", "-D", str(data), "-U", SUPERUSER, "--auth-local=trust", "--auth-host=scram-sha-256",
+         "--no-sync", "--encoding=UTF8", "--no-locale", "--no-instructions")  # fmt: skip
+    return data
+
+
+def _run(folder: Path, command: str, *words: str) -> None:
+    subprocess.run([BIN / command, *words], check=True, capture_output=True, cwd=folder, **_user())
 
 
 def new_folder() -> Path:

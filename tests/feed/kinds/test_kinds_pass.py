@@ -120,6 +120,7 @@ def test_what_is_late_is_told_published_without_and_had_by_the_next_pass(world: 
     assert record.line().startswith("failed=kind_late exit=3 series=3 appended=3 ")
     assert_heard(world, record, {"kind open_interest": None, "cycle": ""})
     # It was there for nobody before this pass had it, whatever its period.
+    world.with_kinds("premium_index", "open_interest")
     record = pass_on(world)
     assert (record.exit_code, left(record)["open_interest"]) == (0, "appended")
     had_ms = world.clock.now_ms
@@ -138,6 +139,7 @@ def test_one_kind_s_trouble_is_no_other_s(world: KindsWorld) -> None:
     assert set(statuses.values()) <= {"appended", "up_to_date"}
     assert (record.exit_code, record.is_of_use, len(record.fresh)) == (5, True, 3)
     assert_heard(world, record, {"kind premium_index": "exchange_refused", "cycle": ""})
+    world.with_kinds("premium_index", "open_interest")
     record = pass_on(world)
     assert left(record)["premium_index"] == "appended"
     assert_heard(world, record, {"kind premium_index": "", "cycle": ""})
