@@ -9,7 +9,7 @@ sys.path[:0] = [str(DOCS.parent / "tests")]
 
 from operate.web.browser import Tab, browser  # noqa: E402 - found by the line above
 from operate.web.serving import Page  # noqa: E402 - likewise
-from page_world import HOURS, NOW_MS, PageWorld, real_tape  # noqa: E402 - likewise
+from page_world import HOURS, NOW_MS, PageWorld  # noqa: E402 - likewise
 from world import hours  # noqa: E402 - likewise
 
 SERIES = "symbol=BTCUSDT&interval=1h"
@@ -44,7 +44,7 @@ def _take(tab: Tab, name: str) -> None:
 def main() -> None:
     """A past, its page, six pictures."""
     with tempfile.TemporaryDirectory() as folder:
-        world = PageWorld(Path(folder), real_tape())
+        world = PageWorld(Path(folder))
         world.live()
         world.one.clock.go_to(NOW_MS + hours(HOURS - 1))
         with Page(world).served() as page:

@@ -37,16 +37,18 @@ MARKET = ("ETHUSDT", "SOLUSDT", "XRPUSDT", "DOGEUSDT", "ADAUSDT", "BNBUSDT", "LI
 DATASET = "BINANCE_BTCUSDT.P, 60"
 PREDICTED = 200
 KINDS_HOURS = 600
+# What the exchange of one more hour has: more than a window of the bars until then.
+HOUR_BARS, LATEST = "hour.json", 1_000
 
 
 @lru_cache(maxsize=1)
-def real_tape() -> Tape | None:
-    """Real bars where they are there."""
-    path = SHARED_DATA / "rest" / "BTCUSDT-1h.parquet"
+def six_years() -> Tape:
+    """Real bars where they are there, and as many made-up ones elsewhere."""
+    path, end_ms = SHARED_DATA / "rest" / "BTCUSDT-1h.parquet", NOW_MS + (HOURS + 48) * HOUR_MS
     if not path.exists():
-        return None
+        return Tape.of(BTCUSDT_1H, made_up_bars(end_ms - end_ms % HOUR_MS, BARS))
     (whole,) = Tape.load([str(path)])
-    return Tape.of(BTCUSDT_1H, [bar for bar in whole.bars if bar.open_time_ms < NOW_MS + (HOURS + 48) * HOUR_MS])
+    return Tape.of(BTCUSDT_1H, [bar for bar in whole.bars if bar.open_time_ms < end_ms])
 
 
 class PageWorld:
@@ -54,9 +56,7 @@ class PageWorld:
 
     def __init__(self, folder: Path, tape: Tape | None = None) -> None:
         self.folder = folder
-        end_ms = NOW_MS + (HOURS + 48) * HOUR_MS
-        end_ms -= end_ms % HOUR_MS
-        self.tape = tape or Tape.of(BTCUSDT_1H, made_up_bars(end_ms, BARS))
+        self.tape = tape or six_years()
         self.one = World(folder, [self.tape], NOW_MS)
         self.one.feed = Feed(self.one.feed.store, folder / "feed" / "BINANCE_BTCUSDT.P_60", self.one.clock)
         self.predictions = folder / "predictions.duckdb"
@@ -84,6 +84,8 @@ class PageWorld:
         """One more hour, in a process of its own; its status."""
         clock = self.one.clock
         clock.go_to(clock.now_ms + HOUR_MS - clock.now_ms % HOUR_MS + 30_000)
+        latest = [bar for bar in self.tape.bars if -LATEST * HOUR_MS < bar.open_time_ms - clock.now_ms < HOUR_MS]
+        (self.folder / HOUR_BARS).write_text(json.dumps(latest), "utf-8")
         command = [sys.executable, str(Path(__file__).with_name("page_hour.py")), str(self.folder), str(clock.now_ms)]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=600).stdout.strip()
 

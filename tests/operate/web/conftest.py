@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from operate.web.serving import Page
-from page_world import HOURS, NOW_MS, PageWorld, real_tape
+from page_world import HOURS, NOW_MS, PageWorld
 from world import hours
 
 
@@ -16,7 +16,7 @@ from world import hours
 def past(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a feed's past, never touched: each test has a copy."""
     folder = tmp_path_factory.mktemp("past")
-    PageWorld(folder, real_tape()).live()
+    PageWorld(folder).live()
     return folder
 
 
@@ -25,7 +25,7 @@ def page(past: Path, tmp_path: Path) -> Iterator[Page]:
     """The page of a feed that lives on from there."""
     folder = tmp_path / "its"
     shutil.copytree(past, folder)
-    world = PageWorld(folder, real_tape())
+    world = PageWorld(folder)
     world.one.clock.go_to(NOW_MS + hours(HOURS - 1))
     with Page(world).served() as served:
         yield served
