@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+import fork_server
 from barfeed.domain.errors import BarfeedError
 from docs.claims import claimed_by, why_not_run
 from docs.pages import BLOCKS
@@ -72,7 +73,7 @@ def lived(machine: MarketMachine, line: str) -> str:
         return watched(command, environment)
     if command[1] == "backfill":
         command += ["--source", "rest"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = fork_server.run(command, environment)
     expected = next((codes for each, codes in ENDS.items() if re.fullmatch(each, line)), {0})
     assert done.returncode in expected, (line, done.stdout, done.stderr)
     return done.stdout
