@@ -61,7 +61,7 @@ def test_a_model_learns_from_it_and_predicts_from_the_file_of_the_hour(
 ) -> None:
     beside = ("--beside", ",".join(BESIDE))
     models = ("--model-root", tmp_path / "models")
-    trained = command("train", "--source", wide, *models, "--horizon-hours", 12, "--rounds", 60, *beside)
+    trained = command("train", "--source", wide, *models, "--horizon-hours", 12, "--rounds", 20, *beside)
     assert trained.code == 0, trained.err
     [run] = (tmp_path / "models").iterdir()
     told = json.loads((run / "run_metadata.json").read_text())

@@ -73,11 +73,11 @@ def test_a_simulated_week_gives_168_predictions_each_from_what_was_known(tmp_pat
 @pytest.mark.long
 def test_a_few_hours_of_the_chain_are_each_predicted_from_what_was_known(tmp_path: Path, model_root: Path) -> None:
     first_ms = ms(2024, 2, 10, 13)
-    tape = made_up_bars(first_ms + hours(11 + 10), 900)
+    tape = made_up_bars(first_ms + hours(4 + 10), 800)
     world = World(tmp_path, [Tape.of(BTCUSDT_1H, tape)], first_ms)
     order = order_for(world, tmp_path, model_root)
-    outcomes = live(world, order, first_ms, 12)
-    assert [outcome.y_pred for outcome in outcomes] == said_directly(order, as_bars(tape[:-10]), 12)
+    outcomes = live(world, order, first_ms, 5)
+    assert [outcome.y_pred for outcome in outcomes] == said_directly(order, as_bars(tape[:-10]), 5)
     assert all(outcome.before is None for outcome in outcomes)
 
 

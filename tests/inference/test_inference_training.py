@@ -86,10 +86,10 @@ def test_skill_is_to_beat_both_baselines(predicted: list[float], skilled: bool) 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
     command: Command, history: Bars, write: Write, tmp_path: Path
 ) -> None:
-    path = write(history[-2000:])
+    path = write(history[-1300:])
     texts = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        flags = ("--source", path, "--model-root", tmp_path / name, "--horizon-hours", 12, "--rounds", 80)
+        flags = ("--source", path, "--model-root", tmp_path / name, "--horizon-hours", 12, "--rounds", 10)
         assert command("train", *flags, "--seed", seed).code == 0
         texts.append((run_of(tmp_path / name) / "model.txt").read_bytes())
     assert texts[0] == texts[1]
@@ -117,9 +117,8 @@ def test_a_run_folder_tells_everything(model_root: Path, history: Bars) -> None:
 
 @pytest.mark.long
 def test_skill_is_printed_as_it_is(command: Command, history: Bars, write: Write, tmp_path: Path) -> None:
-    ran = command(
-        "train", "--source", write(history[-2000:]), "--model-root", tmp_path / "models", "--horizon-hours", 12
-    )
+    flags = ("--model-root", tmp_path / "models", "--horizon-hours", 12, "--rounds", 60)
+    ran = command("train", "--source", write(history[-2000:]), *flags)
     metrics = json.loads((run_of(tmp_path / "models") / "metrics.json").read_text())["test"]
     assert (
         f"skill {metrics['skill_vs_zero']:+.1%} against zero, {metrics['skill_vs_mean']:+.1%} against the mean"
@@ -136,7 +135,8 @@ def test_what_can_be_learned_is_learned(command: Command, history: Bars, write: 
     # The close swings once a day, so that the next 6 hours follow from the hour.
     swing = 40_000 * np.exp(0.02 * np.sin(2 * np.pi * history.hours / 24))
     values = np.column_stack([swing, swing * 1.001, swing * 0.999, swing, history.values[:, 4]])
-    flags = ("--source", write(Bars(history.hours, values)), "--model-root", tmp_path / "models", "--horizon-hours", 6)
+    source = write(Bars(history.hours, values)[-2000:])
+    flags = ("--source", source, "--model-root", tmp_path / "models", "--horizon-hours", 6, "--rounds", 250)
     ran = command("train", *flags, "--json")
     test = json.loads(ran.out)["metrics"]["test"]
     assert test["skill_vs_zero"] > 0.8

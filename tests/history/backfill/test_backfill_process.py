@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 import pytest
@@ -31,6 +31,7 @@ PROGRAM = (
     "from barfeed.cli.main import main; from barfeed.cli.commands.history.backfill import backfill; main(backfill)"
 )
 END_MS = ms(2025, 1, 1)
+SOURCES = ("rest", "archive", "csv", "auto")
 KILLS = 20
 HEADER = "timestamp,open,high,low,close,volume\n"
 # What the archive has otherwise, by the data's own README; the flat bar of 20:00 is taken from REST.
@@ -146,23 +147,38 @@ def flags_of(source: str, folder: Path) -> list[str]:
     return ["--to", "2025-01-01", "--source", source, "--weight-budget", "50000", *files]
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("source", ["rest", "archive", "csv", "auto"])
-def test_six_years_end_in_the_very_table_of_the_file(source: str, tmp_path: Path) -> None:
-    with six_years(tmp_path) as machine:
-        ran = machine.run("--json", *flags_of(source, tmp_path))
+def filled(folder: Path, source: str, *more: str) -> dict[str, Any]:
+    """What a backfill of the real hours told; of the archive's flat hour, it has to."""
+    with six_years(folder) as machine:
+        ran = machine.run("--json", *flags_of(source, folder), *more)
         assert ran.code == 0, ran.err
-        report = json.loads(ran.out)
-        assert (report["appended"], report["mismatches"], report["holes"]) == (46_591, [], [])
-        told = [note["message"] for note in report["notes"] if note["rule"] == "flat"]
-        assert [("2024-10-28 20:00" in each) for each in told] == ([True] if source == "archive" else [])
-        (two_hours,) = [note["message"] for note in report["notes"] if note["rule"] == "not_traded"]
-        assert two_hours.startswith("nothing was traded in 2019-09-09 00:00..2019-09-09 01:00 (2 bars): ")
-    assert stored_bars(machine.duckdb) == expected(source)
+    report: dict[str, Any] = json.loads(ran.out)
+    assert (report["mismatches"], report["holes"]) == ([], [])
+    told = [note["message"] for note in report["notes"] if note["rule"] == "flat"]
+    assert [("2024-10-28 20:00" in each) for each in told] == ([True] if source == "archive" else [])
+    return report
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_real_hours_of_a_year_end_in_the_very_table_of_the_file(source: str, tmp_path: Path) -> None:
+    report = filled(tmp_path, source, "--from", "2024-01-01")
+    assert report["appended"] == 8_784
+    assert stored_bars(tmp_path / "ohlcv.duckdb") == expected(source)[-8_784:]
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("source", ["rest", "archive", "csv", "auto"])
+@pytest.mark.parametrize("source", SOURCES)
+def test_six_years_end_in_the_very_table_of_the_file(source: str, tmp_path: Path) -> None:
+    report = filled(tmp_path, source)
+    assert report["appended"] == 46_591
+    (two_hours,) = [note["message"] for note in report["notes"] if note["rule"] == "not_traded"]
+    assert two_hours.startswith("nothing was traded in 2019-09-09 00:00..2019-09-09 01:00 (2 bars): ")
+    assert stored_bars(tmp_path / "ohlcv.duckdb") == expected(source)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("source", SOURCES)
 def test_six_years_killed_at_twenty_random_moments_end_in_the_same_table(source: str, tmp_path: Path) -> None:
     dice = random.Random(20)
     bars = expected(source)

@@ -99,15 +99,15 @@ def test_every_request_is_a_page_of_499_that_starts_before_it_ends(tmp_path: Pat
 
 @pytest.mark.long
 def test_the_weight_stays_under_half_of_what_the_exchange_allows(tmp_path: Path) -> None:
-    bars = hourly(ms(2019, 11, 20), ms(2024, 2, 10, 20))
-    history = History(tmp_path, bars, weight_limit=40)
+    bars = hourly(ms(2022, 11, 20), ms(2024, 2, 10, 20))
+    history = History(tmp_path, bars, weight_limit=20)
     before_ms = history.clock.now_ms
     report = history.run().report
     assert history.held() == history.closed()
-    assert report.appended == 37_046
-    # 75 pages of weight 2 and two more at 20 a minute, the first half gone: about seven minutes, and no refusal.
+    assert report.appended == 10_742
+    # 22 pages of weight 2 and two more at 10 a minute, the first half gone: about four minutes, and no refusal.
     # Two threads that sleep at the same time move this clock twice.
-    assert 6 <= (history.clock.now_ms - before_ms) / 60_000 <= 16
+    assert 3 <= (history.clock.now_ms - before_ms) / 60_000 <= 9
     assert history.refused == 0
 
 
