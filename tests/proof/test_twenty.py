@@ -60,6 +60,7 @@ COMMANDS = {
     "prune": ("prune", "--keep-days", "1"),
     "export": ("export",),
 }
+HOURS = 2
 
 
 def start(feeding: Machine, *words: str) -> "subprocess.Popen[str]":
@@ -74,7 +75,7 @@ def start(feeding: Machine, *words: str) -> "subprocess.Popen[str]":
 @pytest.mark.long
 def test_every_command_at_once_on_one_store_ends_well(tmp_path: Path) -> None:
     with lived_machine(tmp_path, TARGET_MS) as feeding:
-        for hour in range(1, 5):
+        for hour in range(1, HOURS + 1):
             feeding.clock.advance(hours(1))
             words = {"export": ("export", str(tmp_path / f"{hour}.csv"))}
             running = {name: start(feeding, *words.get(name, said)) for name, said in COMMANDS.items()}
@@ -85,4 +86,4 @@ def test_every_command_at_once_on_one_store_ends_well(tmp_path: Path) -> None:
             query = "SELECT count(*), count(DISTINCT timestamp), epoch_ms(max(timestamp)) FROM ohlcv_btcusdt_1h"
             ((rows, times, newest_ms),) = connection.execute(query).fetchall()
         assert rows == times
-        assert newest_ms == TARGET_MS + hours(4)
+        assert newest_ms == TARGET_MS + hours(HOURS)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from functools import lru_cache
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -178,15 +177,15 @@ def test_a_symbol_in_a_market_and_in_a_file_of_its_own_is_refused(tmp_path: Path
         World(*Tape.load([market, f"BTCUSDT-1h={market}"]))
 
 
-@lru_cache(maxsize=1)
-def _real() -> tuple[Tape, ...]:
-    return tuple(Tape.load([str(MARKET)]))
-
-
 @needs_data
 @pytest.mark.long
-def test_the_real_market_is_served_to_the_digit() -> None:
-    world = World(*_real(), now_ms=1_773_943_200_000, weight_limit=10**9)
+def test_the_real_market_is_served_to_the_digit_and_its_listings_and_ticks_follow_the_clock() -> None:
+    tapes = Tape.load([str(MARKET)])
+    _assert_served_to_the_digit(World(*tapes, now_ms=1_773_943_200_000, weight_limit=10**9))
+    _assert_listed_as_of_the_clock(World(*tapes, now_ms=1_767_225_600_000))
+
+
+def _assert_served_to_the_digit(world: World) -> None:
     assert len(_listed(world)) == 539
     values = "epoch_ms(timestamp), open, high, low, close, volume, quote_volume, trades"
     with duckdb.connect() as database:
@@ -207,10 +206,7 @@ def _all(world: World, symbol: str) -> list[list[Any]]:
     return rows
 
 
-@needs_data
-@pytest.mark.long
-def test_the_real_markets_listings_and_ticks_follow_the_clock() -> None:
-    world = World(*_real(), now_ms=1_767_225_600_000)
+def _assert_listed_as_of_the_clock(world: World) -> None:
     assert len(_listed(world)) == 517
     seen = []
     for moment in (1_769_590_799_999, 1_769_590_800_000):
