@@ -204,7 +204,7 @@ def test_a_kill_beside_a_reader_loses_nothing_and_leaves_no_half_file(tmp_path: 
         with held(feeding.duckdb):
             effects = int(re.findall(r"effects=(\d+)", killed_at(feeding, 0).stderr)[0])
             assert effects > 40
-            steps = range(1, effects, max(1, effects // 12))
+            steps = range(1, effects, max(1, effects // 6))
             for step in steps:
                 feeding.clock.advance(hours(1))
                 assert killed_at(feeding, step).returncode == -signal.SIGKILL
