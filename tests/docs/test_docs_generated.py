@@ -1,13 +1,14 @@
 """What is generated is up to date."""
 
 import dataclasses
+import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import fork_server
 from barfeed.cli.commands.feed.run import run
 from barfeed.cli.settings import Settings, variable
 from process import ROOT
@@ -17,7 +18,8 @@ PAGES = sorted(path for path in (ROOT / "docs").glob("*.[ms][dv]*") if path.with
 
 @pytest.mark.parametrize("page", PAGES, ids=[path.name for path in PAGES])
 def test_what_is_generated_is_up_to_date(page: Path) -> None:
-    printed = subprocess.run([sys.executable, page.with_suffix(".py")], capture_output=True, text=True, check=True)
+    printed = fork_server.run([sys.executable, page.with_suffix(".py")], os.environ)
+    assert (printed.returncode, printed.stderr) == (0, "")
     assert page.read_text("utf-8") == printed.stdout, "run `make docs`"
 
 

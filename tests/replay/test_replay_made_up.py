@@ -92,8 +92,9 @@ def test_a_longer_bar_is_the_sum_of_the_shorter_ones(interval: Interval) -> None
 @pytest.mark.parametrize("interval", ["1m", "1h", "4h"])
 def test_what_is_served_keeps_every_rule_that_a_pull_must_keep(interval: str) -> None:
     now_ms = START + 40 * DAY
-    world = World(*_tapes(interval)[SOME], now_ms=now_ms)
-    for tape in _tapes(interval)[SOME]:
+    tapes = _tapes(interval)[SOME]
+    world = World(*tapes, now_ms=now_ms)
+    for tape in tapes:
         series = tape.series
         answer = world.get(KLINES, f"symbol={series.symbol}&interval={interval}&endTime={now_ms - 1}&limit=200")
         rows = [row for row in json.loads(answer.body) if row[6] < now_ms]

@@ -1,8 +1,7 @@
 import gzip
 import json
+import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPResponse, IncompleteRead, RemoteDisconnected
@@ -15,8 +14,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import connect
 
+import fork_server
 from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.server import ReplayServer
+from process import BARFEED
 from replay.replay_world import World
 from waiting import LONGEST_SEC, in_time, until
 
@@ -238,9 +239,7 @@ def test_a_client_of_the_stream_is_pinged_and_cut_where_it_does_not_answer(
 def test_an_address_that_cannot_be_listened_on_is_told_with_what_helps(host: str, hint: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         flags = ["--generate", "BTCUSDT-1h", "--host", host, "--port", str(taken.getsockname()[1])]
-        ran = subprocess.run(
-            [sys.executable, "-m", "barfeed", "replay", *flags], capture_output=True, text=True, timeout=60, check=False
-        )
+        ran = fork_server.run([BARFEED, "replay", *flags], os.environ)
     assert ran.returncode == 2
     assert "cannot be listened on: " in ran.stderr
     assert f"  hint: {hint}" in ran.stderr
