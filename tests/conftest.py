@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from barfeed.replay.tapes.tape import Tape
 from proof.proof_world import Exchange, copy, exchange, make_disk
 from sampling import sampled
-from world import BTCUSDT_1H, World, hours, made_up_bars, ms
+from world import World, hours, made_up_tape, ms
 
 TARGET_MS = ms(2024, 2, 10, 13)
 # So long may a proof take: a market's four hundred passes need an hour of it.
@@ -87,7 +86,7 @@ def disk(start: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def started(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
     """A store that ends at 12:00, one hour behind an exchange with a thousand bars."""
-    world = World(tmp_path, [Tape.of(BTCUSDT_1H, made_up_bars(TARGET_MS + hours(10), 1010))], TARGET_MS + 30_000)
+    world = World(tmp_path, [made_up_tape(TARGET_MS + hours(10), 1010)], TARGET_MS + 30_000)
     world.live_first_hour(tmp_path_factory.getbasetemp() / "started")
     world.clock.go_to(TARGET_MS + hours(1) + 30_000)
     return world

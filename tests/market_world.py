@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from barfeed.domain.bars import Bar, Interval, Series
+from barfeed.domain.bars import Bar, Interval
 from barfeed.domain.market.members import Reach
 from barfeed.domain.market.selection import Selection
 from barfeed.domain.verdict import Remedies
@@ -29,7 +29,7 @@ from barfeed.replay.tapes.tape import Tape
 from in_turn import InTurn
 from process import BARFEED, Machine
 from storage import opened
-from world import HourIsOver, World, ends_after, made_up_bars
+from world import HourIsOver, World, ends_after, made_up_tape
 
 PACE = Pace(sleep_sec=300.0, max_wait_sec=120.0)
 SMALL_MARKET = ("ADAUSDT", "BTCUSDT", "DOGEUSDC", "ETHUSDT", "币安人生USDT")
@@ -136,7 +136,7 @@ class MarketMachine(Machine):
 
 def small_market(end_ms: int, bars: int) -> list[Tape]:
     """Five symbols, one in Chinese, whose bars are others' and the last of which opens at `end_ms`."""
-    return [Tape.of(Series.of(each, "1h"), made_up_bars(end_ms, bars, each)) for each in SMALL_MARKET]
+    return [made_up_tape(end_ms, bars, each) for each in SMALL_MARKET]
 
 
 @contextmanager

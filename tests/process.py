@@ -13,8 +13,7 @@ from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.server import ReplayServer
-from barfeed.replay.tapes.tape import Tape
-from world import BTCUSDT_1H, hours, made_up_bars
+from world import hours, made_up_tape
 
 ROOT = Path(__file__).resolve().parent.parent
 FEED = (sys.executable, str(ROOT / "run" / "ohlcv_feed_binance.py"))
@@ -74,7 +73,7 @@ class Machine:
 def machine(folder: Path, target_ms: int) -> Iterator[Machine]:
     """An exchange half a minute after `target_ms` closed, and a machine that has no store yet."""
     clock = HandClock(target_ms + hours(1) + 30_000)
-    tape = Tape.of(BTCUSDT_1H, made_up_bars(target_ms + hours(400), 1400))
+    tape = made_up_tape(target_ms + hours(400), 1400)
     exchange = ReplayExchange([tape], clock.now_ms)
     with ReplayServer(exchange, streams=exchange) as server:
         yield Machine(folder, exchange, clock, server.url)

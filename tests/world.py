@@ -57,6 +57,12 @@ def made_up_bars(end_ms: int, bars: int, symbol: str = "BTCUSDT", interval: str 
     return generate(series.symbol, series.interval, first_ms, bars, seed=7).bars
 
 
+@lru_cache(maxsize=32)
+def made_up_tape(end_ms: int, bars: int, symbol: str = "BTCUSDT", interval: str = "1h") -> Tape:
+    """What an exchange plays of `made_up_bars`: nobody changes a tape, so that one is enough for all tests."""
+    return Tape.of(Series.of(symbol, interval), made_up_bars(end_ms, bars, symbol, interval))
+
+
 class SteppingClock:
     """A machine's clock that moves only when slept on; `off_sec` is how wrong its wall clock is."""
 

@@ -18,10 +18,9 @@ from barfeed.operate.alerts.crowd import Crowd
 from barfeed.operate.alerts.delivery import Alerts
 from barfeed.operate.alerts.ledger import LedgerFile
 from barfeed.operate.alerts.troubles import Heard, Ledger
-from barfeed.replay.tapes.tape import Tape
 from operate.alerts.webhook import Webhook
 from process import ROOT
-from world import BTCUSDT_1H, World, hours, made_up_bars, ms
+from world import World, hours, made_up_tape, ms
 
 PAGE = (ROOT / "docs" / "alerts.md").read_text()
 TARGET_MS = ms(2024, 2, 10, 13)
@@ -113,7 +112,7 @@ def test_a_message_and_the_warning_on_the_page_are_what_a_mismatch_gives(
 ) -> None:
     pytest.importorskip("apprise", reason="extra `alerts`")
     webhook.status = status
-    world = World(tmp_path, [Tape.of(BTCUSDT_1H, made_up_bars(TARGET_MS + hours(10), 2010))], TARGET_MS + hours(1))
+    world = World(tmp_path, [made_up_tape(TARGET_MS + hours(10), 2010)], TARGET_MS + hours(1))
     assert world.run(catch_up=True).exit_code == 0
     world.clock.go_to(TARGET_MS + hours(2) + 30_000)
     record = world.run(REVISED)

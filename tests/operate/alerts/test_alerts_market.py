@@ -6,19 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from barfeed.domain.bars import Series
 from barfeed.feed.market.one_pass import record_of, run_pass
 from barfeed.operate.alerts.channels import channels
 from barfeed.operate.alerts.delivery import Alerts
 from barfeed.operate.alerts.ledger import LedgerFile
 from barfeed.replay.faults.script import parse_faults
-from barfeed.replay.tapes.tape import Tape
 from in_turn import InTurn
 from market_world import MarketMachine, MarketWorld, market_machine, small_market
 from operate.alerts.webhook import SECRET, Webhook
 from process import Ran
 from waiting import LONGEST_SEC
-from world import hours, made_up_bars, ms
+from world import hours, made_up_tape, ms
 
 pytest.importorskip("apprise", reason="extra `alerts`")
 
@@ -150,7 +148,7 @@ def test_cron_tells_a_series_trouble_once_and_the_feed_goes_on_to_live(
 
 def test_the_heartbeat_of_several_intervals_is_one_and_of_all(tmp_path: Path, webhook: Webhook) -> None:
     tapes = small_market(TARGET_MS + hours(40), 900)
-    four_hours = Tape.of(Series.of("BTCUSDT", "4h"), made_up_bars(TARGET_MS + hours(39), 400, "BTCUSDT", "4h"))
+    four_hours = made_up_tape(TARGET_MS + hours(39), 400, "BTCUSDT", "4h")
     with market_machine(tmp_path, [*tapes, four_hours], TARGET_MS + hours(1) + 30_000) as machine:
         flags = ("--catch-up", "--intervals", "1h,4h", f"--heartbeat-url={webhook.url}", "--max-wait-sec", "1")
         # Nobody else has a bar of four hours.

@@ -14,10 +14,9 @@ from barfeed.operate.alerts.channels import Channel, channels
 from barfeed.operate.alerts.delivery import Alerts
 from barfeed.operate.alerts.ledger import LedgerFile
 from barfeed.operate.alerts.troubles import Message
-from barfeed.replay.tapes.tape import Tape
 from operate.alerts.webhook import SECRET, Webhook
 from waiting import LONGEST_SEC, until
-from world import BTCUSDT_1H, World, hours, made_up_bars, ms
+from world import World, hours, made_up_tape, ms
 
 pytest.importorskip("apprise", reason="extra `alerts`")
 
@@ -58,7 +57,7 @@ class Feeding:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path, [Tape.of(BTCUSDT_1H, made_up_bars(TARGET_MS + hours(60), 1060))], TARGET_MS + 30_000)
+    made = World(tmp_path, [made_up_tape(TARGET_MS + hours(60), 1060)], TARGET_MS + 30_000)
     assert made.run(catch_up=True).exit_code == 0
     yield made
     assert SECRET not in "".join(path.read_text() for path in made.feed.folder.iterdir() if path.is_file())

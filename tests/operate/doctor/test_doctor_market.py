@@ -6,18 +6,16 @@ from pathlib import Path
 import pytest
 
 from barfeed.cli.commands.operate.doctor import doctor
-from barfeed.domain.bars import Series
 from barfeed.replay.clocks import HandClock
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.server import ReplayServer
-from barfeed.replay.tapes.tape import Tape
 from commands import call, execute
 from market_store import LAST_MS, SYMBOLS, list_symbols, make_market
 from storage import break_column
-from world import hours, made_up_bars
+from world import hours, made_up_tape
 
 Told = list[tuple[str, str, str]]
-BARS = {symbol: made_up_bars(LAST_MS + hours(24), 900, symbol) for symbol in SYMBOLS}
+TAPES = [made_up_tape(LAST_MS + hours(24), 900, symbol) for symbol in SYMBOLS]
 
 
 @pytest.fixture
@@ -27,7 +25,7 @@ def clock() -> HandClock:
 
 @pytest.fixture
 def url(clock: HandClock) -> Iterator[str]:
-    exchange = ReplayExchange([Tape.of(Series.of(each, "1h"), bars) for each, bars in BARS.items()], clock.now_ms)
+    exchange = ReplayExchange(TAPES, clock.now_ms)
     with ReplayServer(exchange) as server:
         yield server.url
 

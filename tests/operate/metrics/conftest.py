@@ -4,15 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from barfeed.replay.tapes.tape import Tape
 from operate.metrics.metering_world import TARGET_MS, Metered
-from world import BTCUSDT_1H, World, hours, made_up_bars
+from world import World, hours, made_up_tape
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    bars = made_up_bars(TARGET_MS + hours(10), 1010)
-    return World(tmp_path, [Tape.of(BTCUSDT_1H, bars)], TARGET_MS + 30_000)
+    return World(tmp_path, [made_up_tape(TARGET_MS + hours(10), 1010)], TARGET_MS + 30_000)
 
 
 @pytest.fixture

@@ -15,12 +15,11 @@ from barfeed.feed.record import Record
 from barfeed.machine.clock import SystemClock
 from barfeed.operate.alerts.hearing import heard
 from barfeed.operate.metrics.collector import Collector
-from barfeed.replay.tapes.tape import Tape
 from barfeed.store.postgres.server import Server
 from barfeed.store.postgres.tables.feeders import Feeder
 from operate.metrics.metering_world import TARGET_MS, samples
 from pg_server import new_market, shared_server
-from world import BTCUSDT_1H, World, hours, made_up_bars
+from world import BTCUSDT_1H, World, hours, made_up_tape
 
 SKEW_SEC = 1e10
 MATTERS = ("cycle", "store")
@@ -43,7 +42,7 @@ class Metered:
         server, name = shared_server(), new_market().partition("?")[0].rpartition("/")[2]
         self._socket, self._way = server.folder / f".s.PGSQL.{server.port}", folder / f".s.PGSQL.{server.port}"
         address = f"postgresql://postgres@/{name}?host={folder}&port={server.port}"
-        self.world = World(folder, [Tape.of(BTCUSDT_1H, made_up_bars(TARGET_MS + hours(20), 900))], TARGET_MS)
+        self.world = World(folder, [made_up_tape(TARGET_MS + hours(20), 900)], TARGET_MS)
         self.store = Server(address, SystemClock(), 0.0, folder / "servers.json")
         self.feed = Feed(self.store, folder / "feed", self.world.clock)
         self.meter = Collector([BTCUSDT_1H], self.world.clock, None, folder / "feed.prom")
