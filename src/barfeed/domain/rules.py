@@ -342,9 +342,9 @@ def gap_findings(missing_ms: Sequence[int], step_ms: int) -> list[Finding]:
 
 def _free(bar: Bar) -> bool:
     # What is no number at all has a rule of its own.
-    return any(math.isfinite(price) and price <= 0 for price in bar.values[: len(PRICE_COLUMNS)])
+    return any(price <= 0 and math.isfinite(price) for price in bar.values[: len(PRICE_COLUMNS)])
 
 
 def _finite(bar: Bar) -> bool:
     # A NULL in the store arrives here as NaN: both mean that there is no number.
-    return all(math.isfinite(value) for value in bar.values)
+    return all(map(math.isfinite, bar.values))

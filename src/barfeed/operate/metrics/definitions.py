@@ -298,7 +298,8 @@ def families(
     for metric in METRICS:
         if metric.of_many and newest_of is None:
             continue
-        own = {sample: value for sample, value in samples.items() if sample.name in _names(metric)}
+        names = _names(metric)
+        own = {sample: value for sample, value in samples.items() if sample.name in names}
         if metric.follow:
             # Never on top of an earlier process's: of what that one told last, a kill leaves less in the file, and a
             # counter that goes back a little is a great increase to Prometheus.
