@@ -149,24 +149,22 @@ class PageWorld:
         model = self.folder / "models" / "run_20240101_000000"
         model.mkdir(parents=True)
         (model / "run_metadata.json").write_text(json.dumps({"horizon_hours": 48}), "utf-8")
-        rows = [
-            (self.tape.bars[-60 - hour].open_time_ms, 0.001 * (hour % 7 - 3), str(model / "model.txt"))
-            for hour in range(PREDICTED)
-        ]
+        rows = [(self.tape.bars[-60 - hour].open_time_ms, 0.001 * (hour % 7 - 3)) for hour in range(PREDICTED)]
         with duckdb.connect(str(self.predictions)) as connection:
             connection.execute(
                 "CREATE TABLE predictions (ts TIMESTAMP, y_pred DOUBLE, model_path VARCHAR, feature_key VARCHAR,"
                 " dataset VARCHAR, input_sha256 VARCHAR, created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP)"
             )
-            connection.executemany(
-                "INSERT INTO predictions SELECT make_timestamp_ms(?), ?, ?, 'k', ?, 's', CURRENT_TIMESTAMP",
-                [(at_ms, said, path, DATASET) for at_ms, said, path in rows],
+            connection.execute(
+                "INSERT INTO predictions SELECT make_timestamp_ms(unnest(?::BIGINT[])), unnest(?::DOUBLE[]), ?, 'k', ?,"
+                " 's', CURRENT_TIMESTAMP",
+                [*(list(column) for column in zip(*rows, strict=True)), str(model / "model.txt"), DATASET],
             )
 
     def _live_market(self) -> None:
         end_ms = NOW_MS + 2 * 24 * HOUR_MS
         end_ms -= end_ms % HOUR_MS
-        tapes = [generate(each, Interval.ONE_HOUR, end_ms - 900 * HOUR_MS, 900, seed=3) for each in MARKET]
+        tapes = [generate(each, Interval.ONE_HOUR, end_ms - 200 * HOUR_MS, 200, seed=3) for each in MARKET]
         market = MarketWorld(self.folder, tapes, NOW_MS)
         market.feed = Feed(market.feed.store, self.root / "BINANCE.P_1h", market.clock)
         assert market.run_pass(catch_up=True).exit_code == 0

@@ -17,11 +17,17 @@ _numbers = count()
 
 
 @contextmanager
-def opened(path: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A file opened by nobody's code but DuckDB's, as `duckdb.connect` opens it, which takes six times as long."""
+def opened(path: Path, *, read_only: bool = False, storage_version: str = "") -> Iterator[duckdb.DuckDBPyConnection]:
+    """A file opened by nobody's code but DuckDB's, as `duckdb.connect` opens it, which takes six times as long.
+
+    A new one is of the `storage_version`, DuckDB's own choice where none is given.
+    """
     name, quoted = f"file_{next(_numbers)}", str(path).replace("'", "''")
     with _instance().cursor() as connection:
-        connection.execute(f"ATTACH '{quoted}' AS {name} (TYPE duckdb, {'READ_ONLY' if read_only else 'READ_WRITE'})")
+        options = "READ_ONLY" if read_only else "READ_WRITE"
+        if storage_version:
+            options += f", STORAGE_VERSION '{storage_version}'"
+        connection.execute(f"ATTACH '{quoted}' AS {name} (TYPE duckdb, {options})")
         try:
             connection.execute(f"USE {name}")
             yield connection

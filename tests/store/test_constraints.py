@@ -4,7 +4,7 @@
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -38,6 +38,20 @@ HOURS = "SELECT range FROM range(TIMESTAMP '2024-01-15', TIMESTAMP '2024-01-15 1
 SYMBOLS = "CREATE TABLE symbols (name VARCHAR PRIMARY KEY)"
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """One for all tests: between two uses it holds no file, and a DuckDB for each test takes as long as the test."""
+    return Store(tmp_path_factory.mktemp("kept") / "ohlcv.duckdb", SystemClock(), 0.0)
+
+
+@pytest.fixture
+def store(kept: Store) -> Iterator[Store]:
+    """Its file is not there yet."""
+    yield kept
+    for left in kept.path.parent.iterdir():
+        left.unlink()
+
+
 def made(more: str = "", key: str = "PRIMARY KEY") -> str:
     """A user's own table, with more to it than a bar and its key."""
     return f"CREATE TABLE {TABLE} (timestamp TIMESTAMP {key}, {VALUES}{', ' * bool(more)}{more})"
@@ -55,10 +69,9 @@ def by_hand(path: Path, *statements: str) -> Path:
     return path
 
 
-def holding(path: Path, statements: Sequence[str], bars: Sequence[Bar] = BARS) -> Store:
-    """A store with a user's own table, that holds bars."""
-    by_hand(path, *statements, *(f"{INTO} {row(bar)}" for bar in bars))
-    return Store(path, SystemClock(), 0.0)
+def hold(store: Store, statements: Sequence[str], bars: Sequence[Bar] = BARS) -> None:
+    """Give a store a user's own table, that holds bars."""
+    by_hand(store.path, *statements, *(f"{INTO} {row(bar)}" for bar in bars))
 
 
 def duckdb_takes(path: Path, bar: Bar) -> bool:
@@ -236,9 +249,9 @@ TAKING: dict[str, list[str]] = {
 
 @pytest.mark.parametrize(("statements", "held", "constraint", "is_known"), REFUSING.values(), ids=REFUSING)
 def test_a_bar_that_is_refused_is_told_with_the_constraint_and_its_text(
-    tmp_path: Path, statements: list[str], held: int, constraint: str, is_known: bool
+    store: Store, statements: list[str], held: int, constraint: str, is_known: bool
 ) -> None:
-    store = holding(tmp_path / "ohlcv.duckdb", statements, BARS[:held])
+    hold(store, statements, BARS[:held])
     coming = NEXT._replace(open_time_ms=ONE_PM + held * HOUR)
     assert not duckdb_takes(store.path, coming)
     told = refusal(store, coming)
@@ -248,9 +261,9 @@ def test_a_bar_that_is_refused_is_told_with_the_constraint_and_its_text(
 
 
 @pytest.mark.parametrize("name", REFUSING)
-def test_the_sql_of_the_hint_lets_the_bar_in_and_loses_none(tmp_path: Path, name: str) -> None:
+def test_the_sql_of_the_hint_lets_the_bar_in_and_loses_none(store: Store, name: str) -> None:
     statements, held, constraint, _ = REFUSING[name]
-    store = holding(tmp_path / "ohlcv.duckdb", statements, BARS[:held])
+    hold(store, statements, BARS[:held])
     coming = NEXT._replace(open_time_ms=ONE_PM + held * HOUR)
     columns = f'SELECT column_name, column_type, "default" FROM (DESCRIBE {TABLE})'
     with opened(store.path) as connection:
@@ -272,9 +285,9 @@ def test_the_sql_of_the_hint_lets_the_bar_in_and_loses_none(tmp_path: Path, name
 @pytest.mark.parametrize(("statements", "constraint"), NEVER.values(), ids=NEVER)
 @pytest.mark.parametrize("at", [0, 1])
 def test_a_table_that_takes_no_bar_at_all_is_told_while_it_is_empty(
-    tmp_path: Path, statements: list[str], constraint: str, at: int
+    store: Store, statements: list[str], constraint: str, at: int
 ) -> None:
-    store = holding(tmp_path / "ohlcv.duckdb", statements, [])
+    hold(store, statements, [])
     coming = BARS[at]
     assert not duckdb_takes(store.path, coming)
     assert str(looked_at(store)) == f"{store.path}: table {TABLE} refuses every bar: {constraint}"
@@ -282,16 +295,16 @@ def test_a_table_that_takes_no_bar_at_all_is_told_while_it_is_empty(
 
 
 @pytest.mark.parametrize("statements", TAKING.values(), ids=TAKING)
-def test_a_table_that_takes_the_bar_is_used_as_it_is(tmp_path: Path, statements: list[str]) -> None:
-    store = holding(tmp_path / "ohlcv.duckdb", statements)
+def test_a_table_that_takes_the_bar_is_used_as_it_is(store: Store, statements: list[str]) -> None:
+    hold(store, statements)
     assert duckdb_takes(store.path, NEXT)
     assert looked_at(store) is None
     assert refusal(store) is None
     assert stored(store) == [*BARS, NEXT]
 
 
-def test_what_is_missing_from_a_list_may_be_put_into_it(tmp_path: Path) -> None:
-    store = holding(tmp_path / "ohlcv.duckdb", REFUSING["a calendar that ends"][0])
+def test_what_is_missing_from_a_list_may_be_put_into_it(store: Store) -> None:
+    hold(store, REFUSING["a calendar that ends"][0])
     told = looked_at(store)
     assert told
     assert told.hint.startswith("put what is referred to into calendar, or take the constraint away")
@@ -300,14 +313,14 @@ def test_what_is_missing_from_a_list_may_be_put_into_it(tmp_path: Path) -> None:
     assert refusal(store) is None
 
 
-def test_of_an_empty_table_nothing_is_said_of_values_that_nobody_knows(tmp_path: Path) -> None:
-    store = holding(tmp_path / "ohlcv.duckdb", [made("CHECK (close IS NOT NULL AND close > 1000)")], [])
+def test_of_an_empty_table_nothing_is_said_of_values_that_nobody_knows(store: Store) -> None:
+    hold(store, [made("CHECK (close IS NOT NULL AND close > 1000)")], [])
     assert looked_at(store) is None
     assert refusal(store) is not None
 
 
-def test_a_backfill_is_told_of_the_bars_that_it_is_for_and_of_no_others(tmp_path: Path) -> None:
-    store = holding(tmp_path / "ohlcv.duckdb", REFUSING["a calendar that ends"][0])
+def test_a_backfill_is_told_of_the_bars_that_it_is_for_and_of_no_others(store: Store) -> None:
+    hold(store, REFUSING["a calendar that ends"][0])
     day = Gap(ONE_PM - 13 * HOUR, ONE_PM - HOUR, 13)
     assert looked_at(store)
     assert told_of_opens(store, day) is None
@@ -317,31 +330,32 @@ def test_a_backfill_is_told_of_the_bars_that_it_is_for_and_of_no_others(tmp_path
     assert f"table {TABLE} refuses the bar 2024-01-14 22:00 and 3 more: {TABLE}_timestamp_moment_fkey, " in said
 
 
-def test_a_backfill_of_an_empty_table_is_told_what_its_times_alone_break(tmp_path: Path) -> None:
+def test_a_backfill_of_an_empty_table_is_told_what_its_times_alone_break(store: Store) -> None:
     span = Gap(ONE_PM, NEXT.open_time_ms, 3)
-    of_times = holding(tmp_path / "times.duckdb", [made("CHECK (timestamp >= '2024-01-15 14:00')")], [])
-    assert "refuses the bar 2024-01-15 13:00: " in str(told_of_opens(of_times, span))
-    of_both = holding(tmp_path / "both.duckdb", [made("CHECK (timestamp >= '2024-01-15 14:00' AND close > 0)")], [])
-    assert told_of_opens(of_both, span) is None
+    hold(store, [made("CHECK (timestamp >= '2024-01-15 14:00')")], [])
+    assert "refuses the bar 2024-01-15 13:00: " in str(told_of_opens(store, span))
+    of_both = made("CHECK (timestamp >= '2024-01-15 14:00' AND close > 0)")
+    hold(store, [f"DROP TABLE {TABLE}", of_both], [])
+    assert told_of_opens(store, span) is None
 
 
-def test_the_first_of_many_is_named_and_the_others_counted(tmp_path: Path) -> None:
-    store = holding(tmp_path / "ohlcv.duckdb", [made("CHECK (close < 106)")], BARS[:1])
+def test_the_first_of_many_is_named_and_the_others_counted(store: Store) -> None:
+    hold(store, [made("CHECK (close < 106)")], BARS[:1])
     later = [BARS[1], NEXT._replace(close=100.0), NEXT._replace(open_time_ms=ONE_PM + 3 * HOUR)]
     with pytest.raises(StoreUnusable, match=r"refuses the bar 2024-01-15 14:00 and 1 more: "):
         append(store, *later)
     assert stored(store) == BARS[:1]
 
 
-def test_two_bars_that_one_key_does_not_take_together_are_refused(tmp_path: Path) -> None:
-    store = holding(tmp_path / "ohlcv.duckdb", [made("moment TIMESTAMP UNIQUE DEFAULT CURRENT_TIMESTAMP")], [])
+def test_two_bars_that_one_key_does_not_take_together_are_refused(store: Store) -> None:
+    hold(store, [made("moment TIMESTAMP UNIQUE DEFAULT CURRENT_TIMESTAMP")], [])
     with pytest.raises(StoreUnusable, match=r'UNIQUE\("?moment"?\)'):
         append(store, *BARS)
     assert append(store, BARS[0]) == 1
 
 
-def test_an_import_and_a_repair_name_the_constraint_too(tmp_path: Path) -> None:
-    store = holding(tmp_path / "ohlcv.duckdb", [made("CHECK (close < 107)")])
+def test_an_import_and_a_repair_name_the_constraint_too(store: Store) -> None:
+    hold(store, [made("CHECK (close < 107)")])
     says = rf"refuses the bar 2024-01-15 15:00: {TABLE}_close_check, CHECK\(\(\"close\" < 107\)\)"
     with pytest.raises(StoreUnusable, match=says):
         stage(store, *BARS, NEXT)
@@ -351,15 +365,15 @@ def test_an_import_and_a_repair_name_the_constraint_too(tmp_path: Path) -> None:
     assert stored(store) == BARS
 
 
-def test_a_change_of_a_stored_bar_is_not_held_against_the_bar_itself(tmp_path: Path) -> None:
-    store = holding(tmp_path / "ohlcv.duckdb", [made("UNIQUE (low)")])
+def test_a_change_of_a_stored_bar_is_not_held_against_the_bar_itself(store: Store) -> None:
+    hold(store, [made("UNIQUE (low)")])
     change = Change(BARS[0], BARS[0]._replace(close=107.0))
     revise(store, change)
     assert stored(store) == [change.new, BARS[1]]
 
 
-def test_numbers_go_on_counting_and_none_is_spent_on_a_look(tmp_path: Path) -> None:
-    store = holding(tmp_path / "ohlcv.duckdb", TAKING["a number that is checked"])
+def test_numbers_go_on_counting_and_none_is_spent_on_a_look(store: Store) -> None:
+    hold(store, TAKING["a number that is checked"])
     for _ in range(3):
         assert looked_at(store) is None
     assert refusal(store) is None
@@ -367,16 +381,16 @@ def test_numbers_go_on_counting_and_none_is_spent_on_a_look(tmp_path: Path) -> N
         assert connection.execute(f"SELECT id FROM {TABLE} ORDER BY timestamp").fetchall() == [(1,), (2,), (3,)]
 
 
-def test_numbers_that_have_come_to_their_end_are_told_as_that(tmp_path: Path) -> None:
+def test_numbers_that_have_come_to_their_end_are_told_as_that(store: Store) -> None:
     numbers = "CREATE SEQUENCE ids MAXVALUE 2"
-    store = holding(tmp_path / "ohlcv.duckdb", [numbers, made("id BIGINT DEFAULT nextval('ids')")])
+    hold(store, [numbers, made("id BIGINT DEFAULT nextval('ids')")])
     with pytest.raises(StoreUnusable, match="a sequence from which a default takes numbers has none left"):
         append(store, NEXT)
 
 
-def test_a_refusal_that_could_not_be_foreseen_is_told_in_our_words(tmp_path: Path) -> None:
+def test_a_refusal_that_could_not_be_foreseen_is_told_in_our_words(store: Store) -> None:
     numbers = "CREATE SEQUENCE ids MINVALUE 1 MAXVALUE 2 CYCLE"
-    store = holding(tmp_path / "ohlcv.duckdb", [numbers, made("id BIGINT UNIQUE DEFAULT nextval('ids')")])
+    hold(store, [numbers, made("id BIGINT UNIQUE DEFAULT nextval('ids')")])
     assert looked_at(store) is None
     with pytest.raises(StoreUnusable, match="a unique index or a foreign key of the table's own refuses a bar") as told:
         append(store, NEXT)
@@ -405,7 +419,8 @@ def test_whatever_a_table_asks_duckdb_and_the_look_before_agree(
         "CREATE TABLE lows (price DOUBLE PRIMARY KEY)", "INSERT INTO lows VALUES (90), (91), (105)",
         "CREATE TABLE pairs (a VARCHAR, b DOUBLE, PRIMARY KEY (a, b))",
     ]  # fmt: skip
-    store = holding(tmp_path_factory.mktemp("asked") / "ohlcv.duckdb", [*beside, made(more)])
+    store = Store(tmp_path_factory.mktemp("asked") / "ohlcv.duckdb", SystemClock(), 0.0)
+    hold(store, [*beside, made(more)])
     bar = Bar(ONE_PM + hour * HOUR, 106.0, 110.0, low, close, 8.0)
     is_taken = duckdb_takes(store.path, bar)
     assert (refusal(store, bar) is None) == is_taken

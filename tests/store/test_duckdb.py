@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import duckdb
@@ -21,6 +22,7 @@ from barfeed.store import duckdb as store_module
 from barfeed.store import place
 from barfeed.store.duckdb import Coverage, Store
 from storage import of_the_future
+from storage import opened as by_duckdb
 from world import SteppingClock
 
 HOUR = 3_600_000
@@ -48,28 +50,33 @@ def opened(path: Path, lock_timeout_sec: float = 0.0) -> Store:
     return Store(path, SystemClock(), lock_timeout_sec)
 
 
+@lru_cache(maxsize=1)
+def kept(path: Path) -> Store:
+    """One for all of a test's uses: between two it holds no file, and a DuckDB takes as long as all they do."""
+    assert path.is_absolute()
+    return opened(path)
+
+
 def append(path: Path, *at: int, series: Series = SERIES) -> int:
-    with opened(path).appending(series, create=True) as table:
+    with kept(path).appending(series, create=True) as table:
         return table.append(bars(*at))
 
 
 def read(path: Path, from_ms: int = 0, series: Series = SERIES) -> list[Bar]:
-    with opened(path).reading(series) as table:
+    with kept(path).reading(series) as table:
         return table.bars(from_ms)
 
 
 def by_hand(path: Path, *statements: str, storage: str = "v1.0.0") -> Path:
     """What a user does with DuckDB alone."""
-    with duckdb.connect() as connection:
-        connection.execute(f"ATTACH '{path}' AS mine (STORAGE_VERSION '{storage}')")
-        connection.execute("USE mine")
+    with by_duckdb(path, storage_version=storage) as connection:
         for statement in statements:
             connection.execute(statement)
     return path
 
 
 def rows(path: Path, query: str = "SELECT * FROM ohlcv_btcusdt_1h ORDER BY 1") -> list[tuple[object, ...]]:
-    with duckdb.connect(path, read_only=True) as connection:
+    with by_duckdb(path, read_only=True) as connection:
         return connection.execute(query).fetchall()
 
 
@@ -276,8 +283,10 @@ def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
 )
 def test_any_name_is_a_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    append(Path(name), 0)
-    assert read(Path(name)) == bars(0)
+    with opened(Path(name)).appending(SERIES, create=True) as table:
+        table.append(bars(0))
+    with opened(Path(name)).reading(SERIES) as table:
+        assert table.bars(0) == bars(0)
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
@@ -592,8 +601,9 @@ def test_a_store_lets_go_of_what_duckdb_keeps_of_each_attached_file(
         return connected[-1]
 
     monkeypatch.setattr(store_module, "in_memory", counted)
+    monkeypatch.setattr(store_module, "_ATTACHED_TIMES_MAX", 20)
     store = opened(path)
-    for _ in range(401):
+    for _ in range(41):
         with store.reading(SERIES) as table:
             assert table.exists
     assert len(connected) == 3

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from barfeed.domain.bars import HOUR_MS, Interval
@@ -15,6 +14,7 @@ from barfeed.domain.kinds.table import KINDS
 from barfeed.machine.clock import SystemClock
 from barfeed.store.duckdb import Store
 from barfeed.store.kinds.tables import KindTable, Late, reading, writing
+from storage import opened
 from world import ms
 
 ONE_HOUR = Interval.ONE_HOUR
@@ -83,7 +83,7 @@ def test_every_kind_has_its_table(store: Store, kind: Kind) -> None:
         table.append({"BTCUSDT": [row]})
         table.make_views(["BTCUSDT"])
         table.make_views(["BTCUSDT"])
-    with duckdb.connect(store.path, read_only=True) as connection:
+    with opened(store.path, read_only=True) as connection:
         # by whatever name the file is opened
         for relation in (kind.view("BTCUSDT", ONE_HOUR), f"{kind.table(ONE_HOUR)}_of('btcusdt')"):
             columns = [name for name, *_ in connection.execute(f"DESCRIBE FROM {relation}").fetchall()]
@@ -120,7 +120,7 @@ def test_what_came_late_is_known_to_later_passes(filled: Store) -> None:
     ],
 )
 def test_another_s_table_is_refused_by_name(store: Store, statement: str) -> None:
-    with duckdb.connect(store.path) as connection:
+    with opened(store.path) as connection:
         connection.execute(statement)
     with (
         pytest.raises(StoreUnusable, match="table open_interest_1h has another shape"),

@@ -16,6 +16,7 @@ from barfeed.machine.clock import SystemClock
 from barfeed.store import market
 from barfeed.store.duckdb import Store
 from barfeed.store.market import MarketTable, Window
+from storage import opened
 from world import hours, made_up_bars, ms
 
 END_MS = ms(2026, 3, 10, 13)
@@ -43,7 +44,7 @@ def filled(store: Store) -> Store:
 
 
 def rows(store: Store, query: str) -> list[tuple[object, ...]]:
-    with duckdb.connect(store.path, read_only=True) as connection:
+    with opened(store.path, read_only=True) as connection:
         return connection.execute(query).fetchall()
 
 
@@ -202,7 +203,7 @@ VALUES = "open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume DOUBLE"
     ],
 )
 def test_a_table_of_that_name_that_is_anothers_is_told(store: Store, statement: str, said: str) -> None:
-    with duckdb.connect(store.path) as connection:
+    with opened(store.path) as connection:
         connection.execute(statement)
     with pytest.raises(StoreUnusable, match="table ohlcv_1h is none of barfeed's") as told, reading(store):
         pass
@@ -216,7 +217,7 @@ def test_a_table_of_that_name_that_is_anothers_is_told(store: Store, statement: 
 def test_a_users_own_table_under_another_name_of_ours_is_told(
     filled: Store, name: str, ask: Callable[[MarketTable], object]
 ) -> None:
-    with duckdb.connect(filled.path) as connection:
+    with opened(filled.path) as connection:
         connection.execute(f"CREATE TABLE {name} (mine INTEGER)")
     with reading(filled) as table, pytest.raises(StoreUnusable, match=f"table {name} is none of barfeed's"):
         ask(table)

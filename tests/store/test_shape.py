@@ -3,6 +3,7 @@
 The statements are run by DuckDB alone, in a session of New York; what must be there afterwards is written down here.
 """
 
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -184,6 +185,20 @@ TABLES: dict[str, tuple[list[str], str]] = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """One for all tests: between two uses it holds no file, and a DuckDB for each test takes as long as the test."""
+    return Store(tmp_path_factory.mktemp("kept") / "ohlcv.duckdb", SystemClock(), 0.0)
+
+
+@pytest.fixture
+def store(kept: Store) -> Iterator[Store]:
+    """Its file is not there yet."""
+    yield kept
+    for left in kept.path.parent.iterdir():
+        left.unlink()
+
+
 def by_hand(path: Path, *statements: str) -> Path:
     """What a user does with DuckDB alone."""
     with opened(path) as connection:
@@ -193,29 +208,27 @@ def by_hand(path: Path, *statements: str) -> Path:
     return path
 
 
-def refusal(path: Path) -> StoreUnusable:
+def refusal(store: Store) -> StoreUnusable:
     """What both uses say, once they say the same and have left the file as it is."""
-    before = path.read_bytes()
-    store = Store(path, SystemClock(), 0.0)
+    before = store.path.read_bytes()
     said = []
     for use in (store.reading(SERIES), store.appending(SERIES, create=True)):
         with pytest.raises(StoreUnusable) as told, use:
             pass
         said.append(told.value)
     assert (str(said[0]), said[0].hint) == (str(said[1]), said[1].hint)
-    assert path.read_bytes() == before
+    assert store.path.read_bytes() == before
     return said[0]
 
 
 @pytest.mark.parametrize(("made", "wrong"), TABLES.values(), ids=TABLES)
-def test_what_is_wrong_is_named_and_the_sql_of_the_hint_mends_it(tmp_path: Path, made: list[str], wrong: str) -> None:
-    path = by_hand(tmp_path / "ohlcv.duckdb", *made)
-    told = refusal(path)
+def test_what_is_wrong_is_named_and_the_sql_of_the_hint_mends_it(store: Store, made: list[str], wrong: str) -> None:
+    path = by_hand(store.path, *made)
+    told = refusal(store)
     assert str(told) == f"{path}: table {TABLE} has another shape: {wrong}"
     intro, _, statements = told.hint.partition(": ")
     assert intro == "mend it in DuckDB 1.2 or newer while no feed runs"
     by_hand(path, *statements.split("; "))
-    store = Store(path, SystemClock(), 0.0)
     with store.appending(SERIES, create=False) as table:
         assert table.bars(0) == BARS
         assert table.append([BARS[1], NEXT]) == 1
@@ -227,14 +240,14 @@ def test_what_is_wrong_is_named_and_the_sql_of_the_hint_mends_it(tmp_path: Path,
 
 
 @pytest.mark.parametrize("name", ["no key", "nanoseconds and a key", "decimals", "a further column", "twice the same"])
-def test_a_table_that_was_mended_keeps_its_further_columns_and_stamps_what_comes(tmp_path: Path, name: str) -> None:
-    path = by_hand(tmp_path / "ohlcv.duckdb", *TABLES[name][0])
+def test_a_table_that_was_mended_keeps_its_further_columns_and_stamps_what_comes(store: Store, name: str) -> None:
+    path = by_hand(store.path, *TABLES[name][0])
     stamps = "SELECT timestamp, min(created_at) FROM ohlcv_btcusdt_1h GROUP BY 1 ORDER BY 1"
     with opened(path) as connection:
         before = connection.execute(stamps).fetchall()
         columns = len(connection.execute(f"DESCRIBE {TABLE}").fetchall())
-    by_hand(path, *refusal(path).hint.partition(": ")[2].split("; "))
-    with Store(path, SystemClock(), 0.0).appending(SERIES, create=False) as table:
+    by_hand(path, *refusal(store).hint.partition(": ")[2].split("; "))
+    with store.appending(SERIES, create=False) as table:
         table.append([NEXT])
     with opened(path) as connection:
         after = connection.execute(stamps).fetchall()
@@ -259,109 +272,109 @@ def test_a_table_that_was_mended_keeps_its_further_columns_and_stamps_what_comes
         [KEYED.replace(STAMP, f"{STAMP}, UNIQUE (timestamp, volume)")],
     ],
 )
-def test_a_table_with_nothing_wrong_is_used_as_it_is(tmp_path: Path, made: list[str]) -> None:
-    path = by_hand(tmp_path / "ohlcv.duckdb", *made, ROWS)
-    with Store(path, SystemClock(), 0.0).appending(SERIES, create=False) as table:
+def test_a_table_with_nothing_wrong_is_used_as_it_is(store: Store, made: list[str]) -> None:
+    by_hand(store.path, *made, ROWS)
+    with store.appending(SERIES, create=False) as table:
         assert table.append([BARS[0], NEXT]) == 1
         assert table.bars(0) == [*BARS, NEXT]
 
 
-def test_two_values_for_one_bar_are_for_a_person_to_decide(tmp_path: Path) -> None:
-    path = by_hand(tmp_path / "ohlcv.duckdb", KEYLESS, ROWS, ROWS.replace(VOLUMES[1], "7"))
-    told = refusal(path)
+def test_two_values_for_one_bar_are_for_a_person_to_decide(store: Store) -> None:
+    path = by_hand(store.path, KEYLESS, ROWS, ROWS.replace(VOLUMES[1], "7"))
+    told = refusal(store)
     assert "2024-01-15 14:00 is stored 2 times with 2 different values" in str(told)
     assert "barfeed verify names" in told.hint
     assert "CREATE" not in told.hint
     by_hand(path, f"DELETE FROM {TABLE} WHERE volume = 7")
-    assert "2024-01-15 13:00 is stored 2 times" in str(refusal(path))
+    assert "2024-01-15 13:00 is stored 2 times" in str(refusal(store))
 
 
-def test_two_values_for_one_bar_of_another_type_can_be_looked_at_once_it_is_mended(tmp_path: Path) -> None:
-    path = by_hand(tmp_path / "ohlcv.duckdb", typed("TIMESTAMP_NS"), ROWS, ROWS.replace(VOLUMES[1], "7"))
-    by_hand(path, refusal(path).hint.partition(": ")[2].partition(";")[0])
-    told = refusal(path)
+def test_two_values_for_one_bar_of_another_type_can_be_looked_at_once_it_is_mended(store: Store) -> None:
+    path = by_hand(store.path, typed("TIMESTAMP_NS"), ROWS, ROWS.replace(VOLUMES[1], "7"))
+    by_hand(path, refusal(store).hint.partition(": ")[2].partition(";")[0])
+    told = refusal(store)
     assert "TIMESTAMP_NS" not in str(told)
     assert told.hint.startswith("take out the wrong one of each two rows, which barfeed verify names")
 
 
-def test_what_has_lost_digits_is_fetched_anew(tmp_path: Path) -> None:
-    path = by_hand(tmp_path / "ohlcv.duckdb", with_volume("FLOAT"), ROWS)
-    told = refusal(path)
+def test_what_has_lost_digits_is_fetched_anew(store: Store) -> None:
+    path = by_hand(store.path, with_volume("FLOAT"), ROWS)
+    told = refusal(store)
     assert "volume is FLOAT, expected DOUBLE" in str(told)
     assert told.hint.endswith("; then fetch the history anew: barfeed backfill")
     statement = told.hint.partition("move it aside, ")[2].partition(";")[0]
     by_hand(path, statement)
-    with Store(path, SystemClock(), 0.0).appending(SERIES, create=True) as table:
+    with store.appending(SERIES, create=True) as table:
         assert table.append(BARS) == 2
 
 
-def test_a_column_by_another_name_is_asked_to_be_named_so(tmp_path: Path) -> None:
-    path = by_hand(tmp_path / "ohlcv.duckdb", KEYED.replace("timestamp TIMESTAMP", "open_time TIMESTAMP"))
-    told = refusal(path)
+def test_a_column_by_another_name_is_asked_to_be_named_so(store: Store) -> None:
+    path = by_hand(store.path, KEYED.replace("timestamp TIMESTAMP", "open_time TIMESTAMP"))
+    told = refusal(store)
     assert "timestamp is missing, expected TIMESTAMP" in str(told)
     by_hand(path, told.hint.partition("so, ")[2].partition(", or")[0].replace("...", "open_time"))
-    with Store(path, SystemClock(), 0.0).appending(SERIES, create=False) as table:
+    with store.appending(SERIES, create=False) as table:
         assert table.append(BARS) == 2
 
 
 @pytest.mark.parametrize("change", ["DROP TABLE mine", "ALTER TABLE mine RENAME close TO shut"])
-def test_a_view_of_what_is_not_there_is_no_missing_table(tmp_path: Path, change: str) -> None:
+def test_a_view_of_what_is_not_there_is_no_missing_table(store: Store, change: str) -> None:
     made = [KEYED.replace(TABLE, "mine"), f"CREATE VIEW {TABLE} AS SELECT timestamp, close FROM mine", change]
-    path = by_hand(tmp_path / "ohlcv.duckdb", *made)
-    told = refusal(path)
+    path = by_hand(store.path, *made)
+    told = refusal(store)
     assert "it is a view of what is not there, expected a table" in str(told)
     by_hand(path, told.hint.partition(": ")[2].partition(";")[0])
-    with Store(path, SystemClock(), 0.0).appending(SERIES, create=False) as table:
+    with store.appending(SERIES, create=False) as table:
         assert table.append(BARS) == 2
 
 
-def test_decimals_become_the_doubles_nearest_to_their_text(tmp_path: Path) -> None:
+def test_decimals_become_the_doubles_nearest_to_their_text(store: Store) -> None:
     texts = ["0.1", "123456789012345678901.12345678901234567", "9007199254740993.5", "0.00000000000000001"]
-    path = by_hand(tmp_path / "ohlcv.duckdb", with_volume("DECIMAL(38,17)"))
+    path = by_hand(store.path, with_volume("DECIMAL(38,17)"))
     with opened(path) as connection:
         for at, text in enumerate(texts):
             connection.execute(
                 f"INSERT INTO {TABLE} (timestamp, volume) VALUES (make_timestamp_ms(?), ?)",
                 [at * HOUR, Decimal(text)],
             )
-    by_hand(path, *refusal(path).hint.partition(": ")[2].split("; "))
-    with Store(path, SystemClock(), 0.0).reading(SERIES) as table:
+    by_hand(path, *refusal(store).hint.partition(": ")[2].split("; "))
+    with store.reading(SERIES) as table:
         assert [bar.volume for bar in table.bars(0)] == [float(text) for text in texts]
 
 
-def test_a_table_that_was_mended_keeps_the_defaults_of_its_further_columns(tmp_path: Path) -> None:
+def test_a_table_that_was_mended_keeps_the_defaults_of_its_further_columns(store: Store) -> None:
     further = "origin VARCHAR DEFAULT 'x', id BIGINT DEFAULT nextval('ids')"
     made = with_volume("DECIMAL(38,17)", KEYLESS).replace(STAMP, f"{STAMP}, {further}")
-    path = by_hand(tmp_path / "ohlcv.duckdb", "CREATE SEQUENCE ids", made, INDEX, ROWS)
-    by_hand(path, *refusal(path).hint.partition(": ")[2].split("; "))
-    with Store(path, SystemClock(), 0.0).appending(SERIES, create=False) as table:
+    path = by_hand(store.path, "CREATE SEQUENCE ids", made, INDEX, ROWS)
+    by_hand(path, *refusal(store).hint.partition(": ")[2].split("; "))
+    with store.appending(SERIES, create=False) as table:
         table.append([NEXT])
     with opened(path) as connection:
         found = connection.execute(f"SELECT origin, id FROM {TABLE} ORDER BY timestamp").fetchall()
     assert found == [("x", 1), ("x", 2), ("x", 3)]
 
 
-def test_a_table_in_another_schema_is_no_missing_table(tmp_path: Path) -> None:
+def test_a_table_in_another_schema_is_no_missing_table(store: Store) -> None:
     made = ["CREATE SCHEMA crypto", KEYED.replace(TABLE, f"crypto.{TABLE}"), ROWS.replace(TABLE, f"crypto.{TABLE}")]
-    path = by_hand(tmp_path / "ohlcv.duckdb", *made)
-    told = refusal(path)
+    path = by_hand(store.path, *made)
+    told = refusal(store)
     assert str(told) == f"{path}: table {TABLE} has another shape: it is in the schema crypto, expected in main"
     by_hand(path, told.hint.partition(": ")[2])
-    told = refusal(path)
+    told = refusal(store)
     assert str(told).endswith(NO_KEY)
     by_hand(path, *told.hint.partition(": ")[2].split("; "))
-    with Store(path, SystemClock(), 0.0).appending(SERIES, create=False) as table:
+    with store.appending(SERIES, create=False) as table:
         assert table.bars(0) == BARS
         assert table.append([NEXT]) == 1
 
 
-def test_a_table_in_main_is_the_series_whatever_another_schema_has(tmp_path: Path) -> None:
-    path = by_hand(tmp_path / "ohlcv.duckdb", "CREATE SCHEMA old", f"CREATE TABLE old.{TABLE} AS SELECT 1", KEYED, ROWS)
-    with Store(path, SystemClock(), 0.0).reading(SERIES) as table:
+def test_a_table_in_main_is_the_series_whatever_another_schema_has(store: Store) -> None:
+    by_hand(store.path, "CREATE SCHEMA old", f"CREATE TABLE old.{TABLE} AS SELECT 1", KEYED, ROWS)
+    with store.reading(SERIES) as table:
         assert table.bars(0) == BARS
 
 
-def test_no_table_is_no_shape(tmp_path: Path) -> None:
-    path = by_hand(tmp_path / "ohlcv.duckdb", "CREATE TABLE notes AS SELECT 1")
-    with Store(path, SystemClock(), 0.0).session(write=False) as connection:
+def test_no_table_is_no_shape(store: Store) -> None:
+    by_hand(store.path, "CREATE TABLE notes AS SELECT 1")
+    with store.session(write=False) as connection:
         assert shape.look(connection, TABLE) is None

@@ -16,7 +16,7 @@ from barfeed.domain.errors import StoreUnusable
 from barfeed.machine.clock import SystemClock
 from barfeed.store.duckdb import Store
 from barfeed.store.troubles.file import unusable
-from storage import of_version
+from storage import of_version, opened
 
 SERIES = Series.of("BTCUSDT", "1h")
 BAR = Bar(1_705_323_600_000, 100.0, 110.0, 90.0, 105.0, 7.5)
@@ -60,7 +60,7 @@ def changed(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
 
 
 def with_check(path: Path) -> None:
-    with duckdb.connect(path) as connection:
+    with opened(path) as connection:
         connection.execute(
             "CREATE TABLE ohlcv_btcusdt_1h (timestamp TIMESTAMP PRIMARY KEY, open DOUBLE, high DOUBLE CHECK (high < 9),"
             " low DOUBLE, close DOUBLE, volume DOUBLE)"

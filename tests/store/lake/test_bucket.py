@@ -1,6 +1,7 @@
 """The lake in a bucket, on a server of loopback that speaks S3: as in a folder, by single puts and one lock."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -38,8 +39,16 @@ def server() -> Iterator[str]:
     one.stop()
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three days in a store, for each test to copy."""
+    filled = StoreAndLake(tmp_path_factory.mktemp("template"))
+    filled.append(62)
+    return filled.store.path.parent
+
+
 @pytest.fixture
-def both(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> StoreAndLake:
+def both(template: Path, tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> StoreAndLake:
     """Three days in a store, and an empty bucket."""
     for name in [each for each in os.environ if each.startswith("AWS_")]:
         monkeypatch.delenv(name)
@@ -48,9 +57,8 @@ def both(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> StoreA
         monkeypatch.setenv(f"AWS_{name}", value)
     name = f"bucket-{tmp_path.name.replace('_', '-')}"[:60].rstrip("-").lower()
     urlopen(Request(f"{server}/{name}", method="PUT")).close()
-    filled = StoreAndLake(tmp_path, f"s3://{name}/my/lake")
-    filled.append(62)
-    return filled
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    return StoreAndLake(tmp_path, f"s3://{name}/my/lake")
 
 
 def files(both: StoreAndLake) -> Bucket:

@@ -1,5 +1,6 @@
 """The lake after an export: everything stored, once, a day a file; what was written is not written again."""
 
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -15,13 +16,20 @@ from store.lake.lakes import BTCUSDT, END_MS, SYMBOLS, TABLE, StoreAndLake
 from world import SteppingClock, hours, made_up_bars
 
 
-@pytest.fixture
-def filled(tmp_path: Path) -> StoreAndLake:
-    """Two days and fourteen hours of three symbols, exported."""
-    both = StoreAndLake(tmp_path)
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two days and fourteen hours of three symbols, exported once for all tests."""
+    both = StoreAndLake(tmp_path_factory.mktemp("template"))
     both.append(62)
     assert both.export() == Exported(written=3, rows=186)
-    return both
+    return both.store.path.parent
+
+
+@pytest.fixture
+def filled(template: Path, tmp_path: Path) -> StoreAndLake:
+    """A copy of its own."""
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    return StoreAndLake(tmp_path)
 
 
 def test_a_plain_glob_reads_every_stored_bar_once(filled: StoreAndLake) -> None:

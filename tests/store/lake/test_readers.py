@@ -119,7 +119,7 @@ def prove_never_torn(both: StoreAndLake, engines: list[str], passes: int) -> int
 
 
 def test_readers_never_see_a_torn_state(both: StoreAndLake) -> None:
-    assert prove_never_torn(both, ["duckdb"], 10) > 1
+    assert prove_never_torn(both, ["duckdb"], 5) > 1
 
 
 @pytest.mark.proof
