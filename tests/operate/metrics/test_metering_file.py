@@ -1,6 +1,7 @@
 """The file goes on where it was left, and what cannot be read of it begins anew."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,9 @@ import pytest
 from barfeed.exchange.stream.wire import Followed
 from barfeed.machine.clock import SystemClock
 from barfeed.operate.metrics.collector import Collector
-from operate.metrics.metering_world import Metered, samples
+from operate.metrics.metering_world import TARGET_MS, Metered, samples
 from waiting import in_time
-from world import BTCUSDT_1H, World
+from world import BTCUSDT_1H, World, hours, made_up_tape
 
 
 @pytest.fixture
@@ -18,10 +19,25 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "feed.prom"
 
 
-def test_another_meter_goes_on_where_the_file_was_left(world: World, file: Path) -> None:
-    Metered(world, file).live(13, 0, 30, catch_up=True)
+@pytest.fixture(scope="module")
+def first_hour(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a first hour leaves, with the file: for each test to copy."""
+    folder = tmp_path_factory.mktemp("first_hour")
+    world = World(folder, [made_up_tape(TARGET_MS + hours(10), 1010)], TARGET_MS)
+    Metered(world, folder / "feed.prom").live(13, 0, 30, catch_up=True)
+    return folder
+
+
+@pytest.fixture
+def lived(first_hour: Path, world: World, tmp_path: Path) -> World:
+    """A feed that has lived its first hour, as far as its files know."""
+    shutil.copytree(first_hour, tmp_path, dirs_exist_ok=True)
+    return world
+
+
+def test_another_meter_goes_on_where_the_file_was_left(lived: World, file: Path) -> None:
     written = file.read_text()
-    second = Metered(world, file)
+    second = Metered(lived, file)
     assert second.says() == samples(written)
     second.live(14, 0, 30)
     says = samples(file.read_text())
@@ -30,10 +46,9 @@ def test_another_meter_goes_on_where_the_file_was_left(world: World, file: Path)
     assert says["barfeed_step_duration_seconds_count{step=store}"] == 2
 
 
-def test_a_failed_hour_is_in_the_file_and_what_was_known_stays(world: World, file: Path) -> None:
-    Metered(world, file).live(13, 0, 30, catch_up=True)
+def test_a_failed_hour_is_in_the_file_and_what_was_known_stays(lived: World, file: Path) -> None:
     before = samples(file.read_text())
-    Metered(world, file).live(15, 0, 30, fault='[[fault]]\nkind = "status"\nstatus = 451\npath = "*"')
+    Metered(lived, file).live(15, 0, 30, fault='[[fault]]\nkind = "status"\nstatus = 451\npath = "*"')
     after = samples(file.read_text())
     assert after["barfeed_refusals_total{reason=exchange_refused}"] == 1
     for name in ("newest_bar_timestamp_seconds", "last_success_timestamp_seconds", "stored_bars"):
@@ -65,42 +80,31 @@ def test_a_file_cut_anywhere_is_read_or_begun_anew(world: World, file: Path, siz
 
 
 @pytest.fixture(scope="module")
-def whole_text(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    from barfeed.replay.tapes.tape import Tape  # noqa: PLC0415
-    from world import made_up_bars, ms  # noqa: PLC0415
-
-    folder = tmp_path_factory.mktemp("whole")
-    tape = Tape.of(BTCUSDT_1H, made_up_bars(ms(2024, 2, 10, 13), 1000))
-    metered = Metered(World(folder, [tape], ms(2024, 2, 10, 13)), folder / "feed.prom")
-    metered.live(13, 0, 30, catch_up=True)
-    return (folder / "feed.prom").read_bytes()
+def whole_text(first_hour: Path) -> bytes:
+    return (first_hour / "feed.prom").read_bytes()
 
 
-def test_what_another_series_or_version_wrote_is_not_counted_on(world: World, file: Path) -> None:
-    Metered(world, file).live(13, 0, 30, catch_up=True)
+def test_what_another_series_or_version_wrote_is_not_counted_on(lived: World, file: Path) -> None:
     text = file.read_text()
     file.write_text(text.replace('le="2.5"', 'le="2.0"').replace('version="', 'version="0.0.1-'))
-    other_buckets = Metered(world, file)
+    other_buckets = Metered(lived, file)
     assert other_buckets.says()["barfeed_bars_appended_total"] == 726
     assert not [name for name in other_buckets.says() if "duration" in name]
     assert [name for name in other_buckets.says() if "barfeed_info" in name] == ["barfeed_info{version=0.1.0}"]
     file.write_text(text.replace('symbol="BTCUSDT"', 'symbol="ETHUSDT"'))
-    assert Metered(world, file).says() == Metered(world).says()
+    assert Metered(lived, file).says() == Metered(lived).says()
 
 
-def test_numbers_that_no_cycle_can_have_written_begin_anew(world: World, file: Path) -> None:
-    Metered(world, file).live(13, 0, 30, catch_up=True)
+def test_numbers_that_no_cycle_can_have_written_begin_anew(lived: World, file: Path) -> None:
     file.write_text(file.read_text().replace(" 726.0", " NaN"))
-    assert Metered(world, file).says()["barfeed_bars_appended_total"] == 0
+    assert Metered(lived, file).says()["barfeed_bars_appended_total"] == 0
 
 
 @pytest.mark.parametrize("number", ["1e308", "1e17", "-1e17", "253402300800"])
-def test_a_newest_bar_that_is_no_moment_begins_anew(world: World, file: Path, number: str) -> None:
-    metered = Metered(world, file)
-    metered.live(13, 0, 30, catch_up=True)
+def test_a_newest_bar_that_is_no_moment_begins_anew(lived: World, file: Path, number: str) -> None:
     (line,) = [each for each in file.read_text().splitlines() if each.startswith("barfeed_newest_bar_timestamp_")]
     file.write_text(file.read_text().replace(line, f"{line.rpartition(' ')[0]} {number}"))
-    second = Metered(world, file)
+    second = Metered(lived, file)
     assert second.meter.healths()[0].newest_ms is None
     second.live(14, 0, 30, fault='[[fault]]\nkind = "status"\nstatus = 451\npath = "*"')
     assert not second.meter.healths()[0].is_well

@@ -3,6 +3,7 @@
 import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,12 +24,25 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def page(past: Path, tmp_path: Path) -> Iterator[Page]:
     """The page of a feed that lives on from there."""
-    folder = tmp_path / "its"
+    with served(past, tmp_path / "its") as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def shown(past: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """Such a page for all tests that only look."""
+    with served(past, tmp_path_factory.mktemp("shown") / "its") as one:
+        yield one
+
+
+@contextmanager
+def served(past: Path, folder: Path) -> Iterator[Page]:
+    """The page of a copy."""
     shutil.copytree(past, folder)
     world = PageWorld(folder)
     world.one.clock.go_to(NOW_MS + hours(HOURS - 1))
-    with Page(world).served() as served:
-        yield served
+    with Page(world).served() as one:
+        yield one
 
 
 @pytest.fixture

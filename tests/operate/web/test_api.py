@@ -24,32 +24,32 @@ def stored(page: Page, query: str) -> Any:
         return connection.execute(query).fetchall()
 
 
-def test_each_bar_is_given_to_the_last_bit(page: Page) -> None:
-    told = page.ask("candles", symbol="BTCUSDT", first_ms=NOW_MS - 500 * HOUR_MS, last_ms=LAST_MS)
+def test_each_bar_is_given_to_the_last_bit(shown: Page) -> None:
+    told = shown.ask("candles", symbol="BTCUSDT", first_ms=NOW_MS - 500 * HOUR_MS, last_ms=LAST_MS)
     assert (told["step_ms"], told["bars_of_step"]) == (HOUR_MS, 1)
     rows = [
         (told["first_ms"] + step * HOUR_MS, *(told[name][step] for name in ("open", "high", "low", "close", "volume")))
         for step in range(len(told["bars"]))
     ]
     assert rows == stored(
-        page,
+        shown,
         "SELECT epoch_ms(timestamp), open, high, low, close, volume FROM ohlcv_btcusdt_1h"
         f" WHERE epoch_ms(timestamp) BETWEEN {told['first_ms']} AND {LAST_MS} ORDER BY timestamp",
     )
 
 
-def test_a_gap_is_white_space_bar_by_bar(page: Page) -> None:
+def test_a_gap_is_white_space_bar_by_bar(shown: Page) -> None:
     first_ms, bars = GAPS[-1]
-    told = page.ask("candles", symbol="BTCUSDT", first_ms=first_ms - HOUR_MS, last_ms=first_ms + bars * HOUR_MS)
+    told = shown.ask("candles", symbol="BTCUSDT", first_ms=first_ms - HOUR_MS, last_ms=first_ms + bars * HOUR_MS)
     assert told["bars"] == [1] + bars * [0] + [1]
     assert [value is None for value in told["close"]] == [False] + bars * [True] + [False]
 
 
-def test_years_are_given_in_weeks_and_lose_no_trade(page: Page) -> None:
-    told = page.ask("candles", symbol="BTCUSDT", points=400)
+def test_years_are_given_in_weeks_and_lose_no_trade(shown: Page) -> None:
+    told = shown.ask("candles", symbol="BTCUSDT", points=400)
     assert told["step_ms"] == 7 * 24 * HOUR_MS
     ((rows, low, high, volume),) = stored(
-        page, "SELECT count(*), min(low), max(high), sum(volume) FROM ohlcv_btcusdt_1h"
+        shown, "SELECT count(*), min(low), max(high), sum(volume) FROM ohlcv_btcusdt_1h"
     )
     assert sum(told["bars"]) == rows
     assert min(filter(None, told["low"])) == low
@@ -57,44 +57,44 @@ def test_years_are_given_in_weeks_and_lose_no_trade(page: Page) -> None:
     assert sum(filter(None, told["volume"])) == pytest.approx(volume)
 
 
-def test_what_is_fed_beside_the_bars_is_told_as_it_was_known_at_the_end_of_each_step(page: Page) -> None:
+def test_what_is_fed_beside_the_bars_is_told_as_it_was_known_at_the_end_of_each_step(shown: Page) -> None:
     whole = {"symbol": "BTCUSDT", "first_ms": LAST_MS - 99 * HOUR_MS, "last_ms": LAST_MS}
-    told, candles = page.ask("beside", **whole), page.ask("candles", **whole)
+    told, candles = shown.ask("beside", **whole), shown.ask("candles", **whole)
     assert (told["first_ms"], told["step_ms"]) == (candles["first_ms"], candles["step_ms"])
-    wide = barfeed.open(page.world.duckdb).wide("BTCUSDT", start="2024-02-01", kinds=["funding", "open_interest"])
+    wide = barfeed.open(shown.world.duckdb).wide("BTCUSDT", start="2024-02-01", kinds=["funding", "open_interest"])
     rows = list(wide)[-100:]
     panes = {pane["name"]: pane["values"] for pane in told["panes"]}
     assert panes == {name: [getattr(row, name) for row in rows] for name in ("funding_rate", "open_interest")}
-    coarse = page.ask("beside", **whole, points=30)
+    coarse = shown.ask("beside", **whole, points=30)
     assert coarse["step_ms"] == 4 * HOUR_MS
     # The last step but one ends with the bar of 19:00.
     assert {pane["name"]: pane["values"][-2:] for pane in coarse["panes"]} == {
         name: [values[-4], values[-1]] for name, values in panes.items()
     }
-    assert page.ask("beside", symbol="ETHUSDT")["panes"] == []
+    assert shown.ask("beside", symbol="ETHUSDT")["panes"] == []
 
 
-def test_what_stands_out_is_told_of_its_span_only(page: Page) -> None:
-    told = page.ask("marks", symbol="BTCUSDT")
+def test_what_stands_out_is_told_of_its_span_only(shown: Page) -> None:
+    told = shown.ask("marks", symbol="BTCUSDT")
     assert [(each["first_ms"], each["bars"]) for each in told["gaps"]] == list(GAPS)
     (revised,) = told["revisions"]
     assert revised["at_ms"] == REVISED_MS
     assert (revised["new"][4], len(revised["old"])) == (1234.567, 5)
     assert [each["status"] for each in told["refusals"]] == ["bar_late", "mismatch"]
-    later = page.ask("marks", symbol="BTCUSDT", first_ms=REVISED_MS + HOUR_MS)
+    later = shown.ask("marks", symbol="BTCUSDT", first_ms=REVISED_MS + HOUR_MS)
     assert later["gaps"] == later["revisions"] == []
     assert [each["status"] for each in later["refusals"]] == ["mismatch"]
 
 
-def test_a_prediction_is_told_with_what_came_of_it(page: Page) -> None:
-    told = page.ask("marks", symbol="BTCUSDT")["predictions"]
+def test_a_prediction_is_told_with_what_came_of_it(shown: Page) -> None:
+    told = shown.ask("marks", symbol="BTCUSDT")["predictions"]
     assert len(told) == PREDICTED
     over = [each for each in told if each["came"] is not None]
     assert over
     assert len(over) < len(told)
     each = over[0]
     ((came,),) = stored(
-        page,
+        shown,
         "SELECT ln(later.close / bar.close) FROM ohlcv_btcusdt_1h bar JOIN ohlcv_btcusdt_1h later"
         " ON later.timestamp = bar.timestamp + INTERVAL 48 HOUR"
         f" WHERE epoch_ms(bar.timestamp) = {each['at_ms']}",
@@ -103,16 +103,16 @@ def test_a_prediction_is_told_with_what_came_of_it(page: Page) -> None:
     assert each["horizon_hours"] == 48
 
 
-def test_a_day_is_what_is_true_of_it(page: Page) -> None:
-    of = {each["day_ms"]: each for each in page.ask("calendar", symbol="BTCUSDT")["days"]}
+def test_a_day_is_what_is_true_of_it(shown: Page) -> None:
+    of = {each["day_ms"]: each for each in shown.ask("calendar", symbol="BTCUSDT")["days"]}
     assert of[ms(2023, 12, 30)]["state"] == "gap"
     assert of[ms(2024, 2, 9)]["state"] == "whole"
     today = of[ms(2024, 2, 10)]
     assert (today["state"], today["revised"], today["refused"], today["late"]) == ("revised", 1, 1, 1)
 
 
-def test_every_series_has_a_row_and_the_worst_stands_first(page: Page) -> None:
-    rows = page.ask("market")["rows"]
+def test_every_series_has_a_row_and_the_worst_stands_first(shown: Page) -> None:
+    rows = shown.ask("market")["rows"]
     assert {row["symbol"] for row in rows} == {"BTCUSDT", *MARKET}
     assert (rows[0]["symbol"], rows[0]["state"]) == ("SOLUSDT", "trouble")
     assert "does not show" in rows[0]["trouble"]
@@ -121,14 +121,14 @@ def test_every_series_has_a_row_and_the_worst_stands_first(page: Page) -> None:
     assert (btc["missing"], btc["revisions"]) == (sum(bars for _, bars in GAPS), 1)
 
 
-def test_the_runs_of_an_hour_are_two_questions_away(page: Page) -> None:
-    runs = page.ask("runs", day_ms=ms(2024, 2, 10), symbol="BTCUSDT")["runs"]
+def test_the_runs_of_an_hour_are_two_questions_away(shown: Page) -> None:
+    runs = shown.ask("runs", day_ms=ms(2024, 2, 10), symbol="BTCUSDT")["runs"]
     assert [run["target_ms"] for run in runs] == sorted((run["target_ms"] for run in runs), reverse=True)
     (run,) = (run for run in runs if run["target_ms"] == ms(2024, 2, 10, 15) and not run["is_market"])
-    detail = page.ask("run", folder=run["folder"], run=run["run"])
+    detail = shown.ask("run", folder=run["folder"], run=run["run"])
     assert detail["manifest"]["status"] == "appended"
     given = detail["files"][1]
-    content = page.get("/api/file", {"folder": run["folder"], "run": run["run"], "file": given["name"]}).body
+    content = shown.get("/api/file", {"folder": run["folder"], "run": run["run"], "file": given["name"]}).body
     assert hashlib.sha256(content).hexdigest() == given["sha256"]
     assert given["bytes"] == len(content)
 
@@ -143,10 +143,10 @@ def test_a_file_that_was_changed_is_told(page: Page) -> None:
     assert not page.ask("check", **asked)["is_same"]
 
 
-def test_runs_go_back_page_by_page(page: Page) -> None:
+def test_runs_go_back_page_by_page(shown: Page) -> None:
     seen: list[str] = []
     before: dict[str, object] = {}
-    while runs := page.ask("runs", count=7, **before)["runs"]:
+    while runs := shown.ask("runs", count=7, **before)["runs"]:
         seen += [f"{run['folder']} {run['run']}" for run in runs]
         before = {"before_ms": runs[-1]["at_ms"]}
     assert len(seen) == len(set(seen)) > 7
@@ -163,8 +163,8 @@ def test_runs_go_back_page_by_page(page: Page) -> None:
         ("now", {"x": "1"}, "expected nothing"),
     ],
 )
-def test_a_question_that_is_none_is_told_as_that(page: Page, view: str, query: dict[str, str], said: str) -> None:
-    answer = page.get(f"/api/{view}", query)
+def test_a_question_that_is_none_is_told_as_that(shown: Page, view: str, query: dict[str, str], said: str) -> None:
+    answer = shown.get(f"/api/{view}", query)
     assert answer.status == 400
     assert said in answer.json()["error"]
 
@@ -181,8 +181,8 @@ def test_a_question_that_is_none_is_told_as_that(page: Page, view: str, query: d
         ("nothing", {}),
     ],
 )
-def test_what_is_not_there_is_not_found(page: Page, view: str, query: dict[str, str]) -> None:
-    assert page.get(f"/api/{view}", query).status == 404
+def test_what_is_not_there_is_not_found(shown: Page, view: str, query: dict[str, str]) -> None:
+    assert shown.get(f"/api/{view}", query).status == 404
 
 
 def test_the_store_is_let_go_after_each_question(page: Page) -> None:
@@ -220,14 +220,14 @@ def test_the_same_bytes_are_not_read_twice(page: Page) -> None:
     assert page.sources.looks.reads > reads
 
 
-def test_each_view_answers_what_its_description_says(page: Page) -> None:
-    described = page.get("/api/openapi.json").json()
+def test_each_view_answers_what_its_description_says(shown: Page) -> None:
+    described = shown.get("/api/openapi.json").json()
     assert set(described["paths"]) == {f"/api/{view.path}" for view in VIEWS}
-    run = page.ask("runs", count=1)["runs"][0]
+    run = shown.ask("runs", count=1)["runs"][0]
     named = {"symbol": "BTCUSDT", "folder": run["folder"], "run": run["run"], "file": run["files"][0]["file"]}
     for view in VIEWS:
         needed = {field.name: named[field.name] for field in msgspec.structs.fields(view.question) if field.required}
-        assert msgspec.convert(page.ask(view.path, **needed), view.answer)
+        assert msgspec.convert(shown.ask(view.path, **needed), view.answer)
         ref = described["paths"][f"/api/{view.path}"]["get"]["responses"]["200"]["content"]["application/json"][
             "schema"
         ]

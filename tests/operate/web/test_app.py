@@ -8,35 +8,35 @@ from operate.web.serving import Page
 from page_world import PageWorld
 
 
-def test_every_answer_keeps_to_itself(page: Page) -> None:
+def test_every_answer_keeps_to_itself(shown: Page) -> None:
     for path in ("/", "/static/app.js", "/api/", "/api/now", "/nothing", "/api/candles"):
-        headers = page.get(path).headers
+        headers = shown.get(path).headers
         assert "default-src 'none'" in headers["content-security-policy"], path
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"
         assert "unsafe" not in headers["content-security-policy"]
 
 
-def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
-    html = page.get("/").body.decode()
+def test_nothing_is_loaded_from_elsewhere(shown: Page) -> None:
+    html = shown.get("/").body.decode()
     assert not re.search(r"(?:src|href)=[\"'](?!/|#)", html)
     assert "<style" not in html
     assert not re.search(r"<script(?![^>]*src=)", html)
     for name in re.findall(r"(?:src|href)=\"(/static/[^\"]+)\"", html):
-        assert page.get(name).status == 200, name
+        assert shown.get(name).status == 200, name
 
 
 @pytest.mark.parametrize("name", ["../app.py", "..%2fapp.py", "%2e%2e/app.py", "nothing.js", "vendor", "vendor/", ""])
-def test_nothing_leads_out_of_the_static_files(page: Page, name: str) -> None:
-    assert page.get(f"/static/{name}").status in {404, 405}
+def test_nothing_leads_out_of_the_static_files(shown: Page, name: str) -> None:
+    assert shown.get(f"/static/{name}").status in {404, 405}
 
 
-def test_another_name_another_page_and_a_write_get_nothing(page: Page) -> None:
+def test_another_name_another_page_and_a_write_get_nothing(shown: Page) -> None:
     for path in ("/", "/api/market", "/api/events", "/static/app.js"):
-        assert page.get(path, headers={"Host": "evil.example"}).status == 421
-        assert page.get(path, headers={"Origin": "http://evil.example"}).status == 403
-        assert page.get(path, method="POST").status == 405
-        assert b"BTCUSDT" not in page.get(path, headers={"Host": "evil.example"}).body
+        assert shown.get(path, headers={"Host": "evil.example"}).status == 421
+        assert shown.get(path, headers={"Origin": "http://evil.example"}).status == 403
+        assert shown.get(path, method="POST").status == 405
+        assert b"BTCUSDT" not in shown.get(path, headers={"Host": "evil.example"}).body
 
 
 def test_a_token_opens_once_and_is_a_cookie_from_then_on(past: Path) -> None:
