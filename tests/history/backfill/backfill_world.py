@@ -1,6 +1,7 @@
 """A backfill with everything around it in process: exchange, archive, clocks and a disk, all of which work."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,6 +36,12 @@ def hourly(first: int, last: int) -> list[Bar]:
     return list(made_up_bars(last, (last - first) // 3_600_000 + 1))
 
 
+@cache
+def _all_hours() -> Tape:
+    """What exchange and archive have, of which no test changes anything."""
+    return Tape.of(BTCUSDT_1H, hourly(ms(2023, 11, 20), ms(2024, 2, 10, 20)))
+
+
 def stored_bars(path: Path) -> list[Bar]:
     """What a store holds, read by DuckDB alone."""
     query = "SELECT epoch_ms(timestamp), open, high, low, close, volume FROM ohlcv_btcusdt_1h ORDER BY timestamp"
@@ -52,14 +59,16 @@ class History:
         archived: Sequence[Bar] | None = None,
         weight_limit: int = 2400,
     ) -> None:
-        self.bars = list(bars if bars is not None else hourly(ms(2023, 11, 20), ms(2024, 2, 10, 20)))
         self.now_ms = ms(2024, 2, 10, 14) + 30_000
         self.clock = SteppingClock(self.now_ms)
-        self.exchange = ReplayExchange([Tape.of(BTCUSDT_1H, self.bars)], self.clock.exchange_ms, (), weight_limit)
+        tape = _all_hours() if bars is None else Tape.of(BTCUSDT_1H, bars)
+        self.bars = list(tape.bars)
+        self.exchange = ReplayExchange([tape], self.clock.exchange_ms, (), weight_limit)
         self.archive = ReplayArchive(
-            [Tape.of(BTCUSDT_1H, archived if archived is not None else self.bars)], self.clock.exchange_ms
+            [tape if archived is None else Tape.of(BTCUSDT_1H, archived)], self.clock.exchange_ms
         )
         self.duckdb = folder / "ohlcv.duckdb"
+        self.store = Embedded(self.duckdb, self.clock, 0.0)
         self.cache_dir: Path | None = None
         self.asked: list[str] = []
         self.refused = 0
@@ -81,7 +90,7 @@ class History:
         archive = Archive(
             BTCUSDT_1H, self._rest, max_wait_sec, lambda: rest.now_ms, cache_dir=self.cache_dir, connections=2
         )
-        tools = Tools(Embedded(self.duckdb, self.clock, 0.0), rest, archive, self.clock)
+        tools = Tools(self.store, rest, archive, self.clock)
         return Backfill(Order(BTCUSDT_1H, source, **order), tools)
 
     def closed(self) -> list[Bar]:

@@ -9,13 +9,17 @@ import pytest
 
 from barfeed.domain.bars import Bar
 from barfeed.domain.errors import UsageError
+from barfeed.domain.grid import Gap
 from barfeed.history.backfill import Backfill
+from barfeed.history.imports import Import
 from barfeed.history.own_files import OwnFile
+from barfeed.store.incoming.staging import Staging
 from history.backfill.backfill_world import History
-from world import made_up_bars, ms
+from world import BTCUSDT_1H, made_up_bars, ms
 
 HEADER = "timestamp,open,high,low,close,volume"
 DAY = made_up_bars(ms(2024, 1, 15, 23), 24)
+YEAR = Gap(ms(2024, 1, 1), ms(2024, 12, 31, 23), 8784)
 LINE = "{time},{open!r},{high!r},{low!r},{close!r},{volume!r}"
 
 
@@ -41,6 +45,12 @@ def written(path: Path, content: str | bytes) -> Path:
 
 def taken(history: History, *paths: Path, **order: Any) -> Backfill:
     return history.run("csv", files=tuple(OwnFile(path) for path in paths), **order)
+
+
+def staged(staging: Staging, path: Path, table: str | None = None) -> list[Bar]:
+    """The bars of a file, or of a table in it, as they would be stored; what was staged before is forgotten."""
+    Import(staging, BTCUSDT_1H).stage(OwnFile(path, table), YEAR)
+    return staging.bars([YEAR])
 
 
 def refusal(history: History, *paths: Path, **order: Any) -> UsageError:

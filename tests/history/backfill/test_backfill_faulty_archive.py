@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,12 +15,17 @@ MONTHS = ["BTCUSDT-1h-2023-12.zip", "BTCUSDT-1h-2024-01.zip"]
 FEBRUARY = [f"BTCUSDT-1h-2024-02-{day:02d}.zip" for day in range(1, 8)]
 
 
-def told(fault: str, tmp_path: Path) -> list[str]:
+# The faulty month and a sound one.
+TWO_MONTHS = {"from_ms": ms(2023, 12, 1), "to_ms": ms(2024, 2, 1)}
+
+
+def told(fault: str, tmp_path: Path, bars: int = 1488, **span: Any) -> list[str]:
     """What is told of an archive with this fault; the table has to be right."""
     history = History(tmp_path)
-    report = history.run("archive", archive_fault=fault).report
-    assert history.held() == history.closed()
-    assert (report.exit_code, report.holes, report.appended) == (0, [], 1982)
+    report = history.run("archive", archive_fault=fault, **span).report
+    first_ms, end_ms = span.get("from_ms", 0), span.get("to_ms", history.now_ms)
+    assert history.held() == [bar for bar in history.closed() if first_ms <= bar.open_time_ms < end_ms]
+    assert (report.exit_code, report.holes, report.appended) == (0, [], bars)
     return [str(note) for note in report.notes]
 
 
@@ -74,7 +80,7 @@ MORE_ODD = [
     [*FAULTY_MONTHS, *(pytest.param(*each, marks=pytest.mark.long) for each in MORE_FAULTY_MONTHS)],
 )
 def test_a_faulty_month_is_told_and_filled_by_rest(fault: str, says: list[str], tmp_path: Path) -> None:
-    (note,) = told(f'[[archive]]\nfile = "{DECEMBER}"\n{fault}', tmp_path)
+    (note,) = told(f'[[archive]]\nfile = "{DECEMBER}"\n{fault}', tmp_path, **TWO_MONTHS)
     assert note.startswith(f"{DECEMBER}.zip: ")
     for each in says:
         assert each in note
@@ -82,7 +88,7 @@ def test_a_faulty_month_is_told_and_filled_by_rest(fault: str, says: list[str], 
 
 @pytest.mark.parametrize("fault", [*ODD, *(pytest.param(each, marks=pytest.mark.long) for each in MORE_ODD)])
 def test_what_is_only_odd_is_read_as_it_is_meant(fault: str, tmp_path: Path) -> None:
-    assert told(f"[[archive]]\n{fault}", tmp_path) == []
+    assert told(f"[[archive]]\n{fault}", tmp_path, **TWO_MONTHS) == []
 
 
 def test_everything_wrong_at_once_ends_in_the_right_table(tmp_path: Path) -> None:
@@ -104,7 +110,7 @@ def test_everything_wrong_at_once_ends_in_the_right_table(tmp_path: Path) -> Non
     kind = "missing"
     file = "BTCUSDT-1h-2024-02-03"
     """
-    assert len(told(fault, tmp_path)) == 4
+    assert len(told(fault, tmp_path, bars=1982)) == 4
 
 
 @pytest.mark.long
@@ -131,10 +137,10 @@ def test_a_month_that_is_not_published_yet_is_taken_by_its_days(tmp_path: Path) 
 
 def test_an_archive_that_differs_from_what_is_stored_is_told_and_overwrites_nothing(tmp_path: Path) -> None:
     history = History(tmp_path)
-    closed = history.closed()
+    closed = [bar for bar in history.closed() if bar.open_time_ms < ms(2024, 1, 1)]
     history.fill(closed[:500])
     fault = f'[[archive]]\nkind = "revise"\nfile = "{DECEMBER}"\nbar = 2023-12-05T00:00:00\nvolume = 5.5'
-    report = history.run("archive", archive_fault=fault).report
+    report = history.run("archive", archive_fault=fault, to_ms=ms(2024, 1, 1)).report
     assert history.held() == closed
     assert report.exit_code == 1
     (finding,) = report.mismatches

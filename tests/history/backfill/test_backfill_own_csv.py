@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from barfeed.domain.bars import Bar
+from barfeed.store.incoming.staging import Staging
 from history.backfill.backfill_world import History, hourly
-from history.backfill.own_files_world import DAY, HEADER, LINE, lines, refusal, taken, text, written
+from history.backfill.own_files_world import DAY, HEADER, LINE, lines, refusal, staged, taken, text, written
 from world import ms, shared
 
 SEMICOLONS = LINE.replace(",", ";")
@@ -61,16 +62,20 @@ READ = {
 
 
 @pytest.mark.parametrize("form", READ)
-def test_a_csv_is_read_as_its_program_meant_it(form: str, tmp_path: Path) -> None:
+def test_a_csv_is_read_as_its_program_meant_it(form: str, staging: Staging, tmp_path: Path) -> None:
+    assert staged(staging, written(tmp_path / "bars.csv", READ[form])) == list(DAY)
+
+
+@pytest.mark.parametrize("form", ["its last instants", "CryptoDataDownload"])
+def test_what_is_read_is_stored(form: str, tmp_path: Path) -> None:
     history = History(tmp_path)
     taken(history, written(tmp_path / "bars.csv", READ[form]))
     assert history.held() == list(DAY)
 
 
-def test_a_packed_csv_is_told_by_its_bytes_and_not_by_its_name(tmp_path: Path) -> None:
-    history = History(tmp_path)
-    taken(history, written(tmp_path / "bars.csv", gzip.compress(f"{HEADER}\n{lines()}".encode())))
-    assert history.held() == list(DAY)
+def test_a_packed_csv_is_told_by_its_bytes_and_not_by_its_name(staging: Staging, tmp_path: Path) -> None:
+    path = written(tmp_path / "bars.csv", gzip.compress(f"{HEADER}\n{lines()}".encode()))
+    assert staged(staging, path) == list(DAY)
 
 
 @pytest.mark.parametrize(
@@ -176,10 +181,10 @@ REFUSED = [
 
 @pytest.mark.parametrize(("content", "says"), REFUSED, ids=[says for _, says in REFUSED])
 def test_a_csv_is_refused_for_what_is_wrong_with_it_and_leaves_no_store(
-    content: str | bytes, says: str, tmp_path: Path
+    content: str | bytes, says: str, nothing_stored: History, tmp_path: Path
 ) -> None:
     path = written(tmp_path / "bars.csv", content)
-    refused = refusal(History(tmp_path), path)
+    refused = refusal(nothing_stored, path)
     assert str(refused).startswith(f"{path}: ")
     assert says in str(refused)
 

@@ -19,9 +19,10 @@ from barfeed.history.export import Wanted, export
 from barfeed.history.own_files import OwnFile
 from barfeed.machine.clock import SystemClock
 from barfeed.store.incoming.foreign import SourceUnreadable
+from barfeed.store.incoming.staging import Staging
 from barfeed.store.port.embedded import Embedded
 from history.backfill.backfill_world import History
-from history.backfill.own_files_world import DAY, HEADER, lines, refusal, taken, written
+from history.backfill.own_files_world import DAY, HEADER, lines, refusal, staged, taken, written
 from history.backfill.test_backfill_process import Shop, small
 from storage import opened
 from world import BTCUSDT_1H, ms, shared
@@ -52,11 +53,9 @@ FRAMES = {
 
 
 @pytest.mark.parametrize("form", FRAMES)
-def test_a_parquet_file_is_read_by_its_columns_names(form: str, tmp_path: Path) -> None:
-    history = History(tmp_path)
+def test_a_parquet_file_is_read_by_its_columns_names(form: str, staging: Staging, tmp_path: Path) -> None:
     FRAMES[form].to_parquet(tmp_path / "bars.parquet")
-    taken(history, tmp_path / "bars.parquet")
-    assert history.held() == list(DAY)
+    assert staged(staging, tmp_path / "bars.parquet") == list(DAY)
 
 
 def test_what_export_writes_comes_in_again_to_the_bit(tmp_path: Path) -> None:
@@ -84,18 +83,16 @@ def test_real_hours_of_another_symbol_are_refused_by_name_by_overlap_and_told_by
 
 
 @pytest.mark.parametrize("compression", ["lz4", "zstd", "uncompressed"])
-def test_freqtrades_feather_is_read(compression: Any, tmp_path: Path) -> None:
-    history = History(tmp_path)
+def test_freqtrades_feather_is_read(compression: Any, staging: Staging, tmp_path: Path) -> None:
     path = tmp_path / "BTC_USDT_USDT-1h-futures.feather"
     FREQTRADE.to_feather(path, compression=compression)
-    taken(history, path)
-    assert history.held() == list(DAY)
+    assert staged(staging, path) == list(DAY)
 
 
-def test_freqtrades_mark_prices_are_no_bars(tmp_path: Path) -> None:
+def test_freqtrades_mark_prices_are_no_bars(nothing_stored: History, tmp_path: Path) -> None:
     path = tmp_path / "BTC_USDT_USDT-1h-mark.feather"
     FREQTRADE.to_feather(path)
-    assert "its name says mark, expected BTCUSDT 1h" in str(refusal(History(tmp_path), path))
+    assert "its name says mark, expected BTCUSDT 1h" in str(refusal(nothing_stored, path))
 
 
 def test_a_feather_without_its_library_is_told_with_the_line_that_helps(
@@ -118,7 +115,7 @@ def test_the_feed_does_not_import_what_only_a_feather_needs() -> None:
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "feather"])
-def test_a_file_that_is_cut_or_of_other_types_is_refused(suffix: str, tmp_path: Path) -> None:
+def test_a_file_that_is_cut_or_of_other_types_is_refused(suffix: str, nothing_stored: History, tmp_path: Path) -> None:
     def saved(frame: pd.DataFrame) -> bytes:
         path = tmp_path / f"made.{suffix}"
         frame.to_parquet(path) if suffix == "parquet" else frame.to_feather(path)
@@ -135,7 +132,7 @@ def test_a_file_that_is_cut_or_of_other_types_is_refused(suffix: str, tmp_path: 
         (saved(FRAME.assign(close=[None] * 24)), ""),
         (saved(FRAME[:0]), "it holds no bar"),
     ]:
-        assert says in str(refusal(History(tmp_path), written(tmp_path / f"bars.{suffix}", content)))
+        assert says in str(refusal(nothing_stored, written(tmp_path / f"bars.{suffix}", content)))
 
 
 def zipped(path: Path, members: dict[str, str | bytes]) -> Path:
@@ -197,13 +194,13 @@ def test_several_files_in_a_zip_are_one_and_what_a_mac_puts_beside_is_none(tmp_p
     ],
 )
 def test_a_zip_is_refused_whole_for_what_is_wrong_in_it(
-    members: dict[str, str | bytes], says: str, tmp_path: Path
+    members: dict[str, str | bytes], says: str, nothing_stored: History, tmp_path: Path
 ) -> None:
     path = zipped(tmp_path / "bars.zip", members)
-    assert says.replace("{zip}", str(path)) in str(refusal(History(tmp_path), path))
+    assert says.replace("{zip}", str(path)) in str(refusal(nothing_stored, path))
 
 
-def test_a_zip_that_cannot_be_unpacked_is_told_why(tmp_path: Path) -> None:
+def test_a_zip_that_cannot_be_unpacked_is_told_why(nothing_stored: History, tmp_path: Path) -> None:
     path = zipped(tmp_path / "bars.zip", {"bars.csv": lines()})
     whole, entry = path.read_bytes(), path.read_bytes().index(b"PK\1\2")
     flags, method = entry + 8, entry + 10
@@ -214,7 +211,7 @@ def test_a_zip_that_cannot_be_unpacked_is_told_why(tmp_path: Path) -> None:
         whole[:method] + b"\x63" + whole[method + 1 :]: "it is packed in a way that is not read here",
     }
     for content, says in broken.items():
-        assert f"{path}: {says}" in str(refusal(History(tmp_path), written(path, content)))
+        assert f"{path}: {says}" in str(refusal(nothing_stored, written(path, content)))
 
 
 def test_a_disk_without_room_is_no_broken_zip(tmp_path: Path) -> None:
@@ -240,6 +237,14 @@ def no_file_over(size: int) -> Iterator[None]:
 
 def from_table(history: History, path: Path, table: str = "", **order: Any) -> Backfill:
     return history.run("table", files=(OwnFile(path, table),), **order)
+
+
+def table_refusal(history: History, path: Path, table: str = "") -> str:
+    """How a table is refused, by which no store is made."""
+    with pytest.raises(UsageError) as caught:
+        from_table(history, path, table)
+    assert not history.duckdb.exists()
+    return str(caught.value)
 
 
 def other(folder: Path, *statements: str) -> Path:
@@ -275,14 +280,20 @@ TABLES = {
 
 
 @pytest.mark.parametrize("form", TABLES)
-def test_a_table_of_another_file_is_read_by_its_columns_names(form: str, tmp_path: Path) -> None:
-    history = History(tmp_path)
+def test_a_table_of_another_file_is_read_by_its_columns_names(form: str, staging: Staging, tmp_path: Path) -> None:
     statements, name = TABLES[form]
     path = other(tmp_path, *statements.split("; "))
     before = path.read_bytes()
-    from_table(history, path, name)
-    assert history.held() == list(DAY)
+    assert staged(staging, path, name) == list(DAY)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("form", ["the series' own", "TIMESTAMPTZ"])
+def test_what_is_read_of_a_table_is_stored(form: str, tmp_path: Path) -> None:
+    history = History(tmp_path)
+    statements, name = TABLES[form]
+    from_table(history, other(tmp_path, *statements.split("; ")), name)
+    assert history.held() == list(DAY)
 
 
 def test_a_table_beside_the_store_in_its_own_file_is_read(tmp_path: Path) -> None:
@@ -310,13 +321,11 @@ def test_a_table_beside_the_store_in_its_own_file_is_read(tmp_path: Path) -> Non
         ("CREATE TABLE g AS FROM bars; CREATE VIEW v AS FROM g; DROP TABLE g", "v", "it cannot be read"),
     ],
 )
-def test_a_table_is_refused_for_what_is_wrong_with_it(statement: str, name: str, says: str, tmp_path: Path) -> None:
+def test_a_table_is_refused_for_what_is_wrong_with_it(
+    statement: str, name: str, says: str, nothing_stored: History, tmp_path: Path
+) -> None:
     path = other(tmp_path, *statement.split("; "))
-    history = History(tmp_path)
-    with pytest.raises(UsageError) as caught:
-        from_table(history, path, name)
-    assert says in str(caught.value)
-    assert not history.duckdb.exists()
+    assert says in table_refusal(nothing_stored, path, name)
 
 
 def broken_by(change: Callable[[Path], object], folder: Path) -> Path:
@@ -334,12 +343,9 @@ def broken_by(change: Callable[[Path], object], folder: Path) -> Path:
     ],
 )
 def test_a_file_that_is_no_duckdb_file_is_told_as_that(
-    change: Callable[[Path], object], says: str, tmp_path: Path
+    change: Callable[[Path], object], says: str, nothing_stored: History, tmp_path: Path
 ) -> None:
-    history = History(tmp_path)
-    with pytest.raises(UsageError, match=says):
-        from_table(history, broken_by(change, tmp_path))
-    assert not history.duckdb.exists()
+    assert says in table_refusal(nothing_stored, broken_by(change, tmp_path))
 
 
 def test_a_duckdb_file_given_as_a_csv_names_the_way(tmp_path: Path) -> None:

@@ -44,11 +44,10 @@ class Columns(NamedTuple):
     @classmethod
     def of(cls, bars: Iterable[Bar]) -> "Columns":
         """From bars, which tell nothing of the other columns."""
-        columns = cls.empty()
-        klines = [Kline(*bar) for bar in bars]
-        if klines:
-            columns.extend(klines)
-        return columns
+        open_times, *values = list(zip(*bars, strict=True)) or [()] * len(Bar._fields)
+        unknown = array("d", [UNKNOWN]) * len(open_times)
+        further = (unknown[:] for _ in Kline._fields[len(Bar._fields) :])
+        return cls(array("q", open_times), (*(array("d", column) for column in values), *further))
 
     def extend(self, klines: Sequence[Sequence[Any]]) -> None:
         """Append klines, each in the order of `Kline`'s fields."""
