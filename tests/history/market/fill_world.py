@@ -26,9 +26,12 @@ from storage import opened
 from world import SteppingClock, ms
 
 BTC, ETH, YOUNG = "BTCUSDT", "ETHUSDT", "币安人生USDT"
-HOURS = hourly(ms(2023, 11, 20), ms(2024, 2, 10, 20))
+HOURS = hourly(ms(2023, 12, 28), ms(2024, 2, 10, 20))
 # The last one began trading in February, at an odd hour.
 TAPES: Mapping[str, Sequence[Bar]] = {BTC: HOURS, ETH: HOURS, YOUNG: hourly(ms(2024, 2, 1, 7), ms(2024, 2, 10, 20))}
+# The same with a whole December before.
+WINTER = hourly(ms(2023, 11, 20), ms(2024, 2, 10, 20))
+WHOLE_WINTER: Mapping[str, Sequence[Bar]] = {**TAPES, BTC: WINTER, ETH: WINTER}
 
 
 class FilledMarket:

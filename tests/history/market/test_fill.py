@@ -17,9 +17,9 @@ from barfeed.history.filling.report import difference_finding
 from barfeed.store import revisions
 from barfeed.store.duckdb import Store
 from barfeed.store.incoming.staging import Difference
-from history.backfill.backfill_world import History, hourly
-from history.market.fill_world import BTC, ETH, HOURS, TAPES, YOUNG, FilledMarket, notes, of
-from world import hours, ms
+from history.backfill.backfill_world import History
+from history.market.fill_world import BTC, ETH, HOURS, TAPES, WHOLE_WINTER, WINTER, YOUNG, FilledMarket, notes, of
+from world import ms
 
 
 def test_an_empty_store_is_filled_from_each_first_bar_to_the_target(tmp_path: Path) -> None:
@@ -28,24 +28,17 @@ def test_an_empty_store_is_filled_from_each_first_bar_to_the_target(tmp_path: Pa
     assert market.held() == market.closed()
     assert (report.exit_code, [each.report.holes for each in report.series]) == (0, [[], [], []])
     assert report.line().startswith(
-        "series=3 source=rest appended=4187 compared=0 mismatches=0 holes=0 notes=0 interval=1h rows=4187 requests="
+        "series=3 source=rest appended=2363 compared=0 mismatches=0 holes=0 notes=0 interval=1h rows=2363 requests="
     )
-
-
-def test_a_second_call_asks_for_no_bar(tmp_path: Path) -> None:
-    market = FilledMarket(tmp_path)
-    market.run()
+    asked = market.klines()
     # The first bar of each, weight 1, then pages of the most bars for their weight.
-    assert sorted({limit for _, _, limit in market.klines()}) == [1, 499]
+    assert sorted({limit for _, _, limit in asked}) == [1, 499]
+    # The oldest of all come first, as the table is written.
+    begins_ms = [start_ms for _, start_ms, limit in asked if limit > 1]
+    assert begins_ms == sorted(begins_ms)
+    # A second call asks for no bar.
     assert market.run().report.series[0].report.appended == 0
     assert market.klines() == []
-
-
-def test_the_oldest_of_all_come_first_as_the_table_is_written(tmp_path: Path) -> None:
-    market = FilledMarket(tmp_path)
-    market.run()
-    begins_ms = [start_ms for _, start_ms, limit in market.klines() if limit > 1]
-    assert begins_ms == sorted(begins_ms)
 
 
 def test_a_span_before_a_listing_is_no_hole_and_is_not_asked_for(tmp_path: Path) -> None:
@@ -59,8 +52,8 @@ def test_a_span_before_a_listing_is_no_hole_and_is_not_asked_for(tmp_path: Path)
 
 def test_only_the_span_that_was_asked_for_is_filled(tmp_path: Path) -> None:
     market = FilledMarket(tmp_path)
-    market.run(from_ms=ms(2023, 12, 1), to_ms=ms(2023, 12, 2))
-    assert market.held() == dict.fromkeys((BTC, ETH), HOURS[11 * 24 : 12 * 24])
+    market.run(from_ms=ms(2024, 1, 1), to_ms=ms(2024, 1, 2))
+    assert market.held() == dict.fromkeys((BTC, ETH), HOURS[4 * 24 : 5 * 24])
 
 
 def test_symbols_are_chosen_as_for_a_pass(tmp_path: Path) -> None:
@@ -151,7 +144,7 @@ def test_a_block_is_every_seriess_trouble_and_what_came_is_stored(tmp_path: Path
     work = market.backfill(fault=blocked)
     with pytest.raises(ExchangeBlocked):
         work.run()
-    assert 0 < sum(map(len, market.held().values())) < 4187
+    assert 0 < sum(map(len, market.held().values())) < 2363
     assert market.refused == 1
     market.run()
     assert market.held() == market.closed()
@@ -168,7 +161,7 @@ def test_an_exchange_that_is_away_is_not_asked_for_each_series_in_turn(tmp_path:
 
 @pytest.mark.parametrize("source", ["rest", "archive"])
 def test_the_exchange_never_counts_more_than_the_budget(tmp_path: Path, source: str) -> None:
-    market = FilledMarket(tmp_path, weight_limit=40)
+    market = FilledMarket(tmp_path, WHOLE_WINTER, weight_limit=40)
     market.run(source, weight_budget=10)
     assert market.held() == market.closed()
     assert market.refused == 0
@@ -218,18 +211,22 @@ def test_a_delisted_symbol_that_is_stored_and_not_named_is_nobodys_trouble(tmp_p
 
 
 def test_of_a_symbol_that_ended_nobody_tells_when_the_archive_is_taken_up_to_its_last_trade(tmp_path: Path) -> None:
-    last = next(at for at, bar in enumerate(HOURS) if bar.open_time_ms == ms(2024, 1, 28, 9))
+    last = next(at for at, bar in enumerate(WINTER) if bar.open_time_ms == ms(2024, 1, 28, 9))
     still = [
         bar._replace(
-            open=HOURS[last].close, high=HOURS[last].close, low=HOURS[last].close, close=HOURS[last].close, volume=0.0
+            open=WINTER[last].close,
+            high=WINTER[last].close,
+            low=WINTER[last].close,
+            close=WINTER[last].close,
+            volume=0.0,
         )
-        for bar in HOURS[last + 1 :]
+        for bar in WINTER[last + 1 :]
     ]
-    market = FilledMarket(tmp_path, {BTC: HOURS}, {BTC: HOURS, "GONEUSDT": [*HOURS[: last + 1], *still]})
+    market = FilledMarket(tmp_path, {BTC: WINTER}, {BTC: WINTER, "GONEUSDT": [*WINTER[: last + 1], *still]})
     work = market.run("archive", symbols="BTCUSDT,GONEUSDT", from_ms=ms(2023, 12, 1), to_ms=ms(2024, 2, 1))
     gone = of(work, "GONEUSDT")
     # Its flat hours are asked of REST, which refuses the symbol: what the archive says of its trades is stored.
-    assert [bar.open_time_ms for bar in market.held()["GONEUSDT"]][-1] == HOURS[last].open_time_ms
+    assert [bar.open_time_ms for bar in market.held()["GONEUSDT"]][-1] == WINTER[last].open_time_ms
     assert gone.failure is not None
 
 
@@ -255,8 +252,8 @@ def test_a_symbol_whose_first_bar_has_not_closed_is_nothing_to_fill(tmp_path: Pa
 
 
 def test_hours_without_a_trade_are_told_as_of_one_series(tmp_path: Path) -> None:
-    fault = '[[fault]]\nkind = "flat"\nbar = 2023-12-10T14:00:00\nuntil_bar = 2023-12-10T18:00:00\nsymbol = "ETHUSDT"\n'
-    said = "nothing was traded in 2023-12-10 14:00..2023-12-10 18:00 (5 bars): an outage, or a market after its end"
+    fault = '[[fault]]\nkind = "flat"\nbar = 2024-01-12T14:00:00\nuntil_bar = 2024-01-12T18:00:00\nsymbol = "ETHUSDT"\n'
+    said = "nothing was traded in 2024-01-12 14:00..2024-01-12 18:00 (5 bars): an outage, or a market after its end"
     assert notes(FilledMarket(tmp_path).run(fault=fault), ETH) == [f"ETHUSDT 1h: {said}"]
 
 
@@ -299,4 +296,4 @@ def test_ctrl_c_stores_what_had_come(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         work.run()
     assert 1000 < sum(map(len, market.held().values())) < 3000
-    assert hourly(ms(2023, 11, 20), ms(2023, 11, 20) + hours(1)) == market.held()[BTC][:2]
+    assert market.held()[BTC][:2] == HOURS[:2]

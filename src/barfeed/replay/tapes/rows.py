@@ -50,16 +50,16 @@ def filled(kline: Kline, decimals: Decimals) -> Kline:
     Counted in whole units of the last decimal, so that `low * volume <= quote <= high * volume` holds
     to the digit.
     """
-    volume = units(kline.volume, decimals.volume)
-    made = _quote(kline, volume, decimals) / 10**decimals.quote
-    known = kline._replace(
-        quote_volume=_known(kline.quote_volume, made),
-        taker_volume=_known(kline.taker_volume, volume * _taker_permille(kline) // 1000 / 10**decimals.volume),
-    )
-    return known._replace(
-        trades=_known(kline.trades, _trades(known)),
-        taker_quote_volume=_known(kline.taker_quote_volume, taker_quote(known, decimals)),
-    )
+    at_ms, opened, high, low, closed, traded, quote, trades, taker, takers_quote = kline
+    volume = units(traded, decimals.volume)
+    if isnan(quote):
+        quote = _quote(kline, volume, decimals) / 10**decimals.quote
+    if isnan(taker):
+        taker = volume * _taker_permille(at_ms) // 1000 / 10**decimals.volume
+    if isnan(trades):
+        trades = max(1, round(quote / TRADE_QUOTE)) if traded else 0
+    known = Kline(at_ms, opened, high, low, closed, traded, quote, trades, taker, takers_quote)
+    return known._replace(taker_quote_volume=taker_quote(known, decimals)) if isnan(takers_quote) else known
 
 
 def taker_quote(kline: Kline, decimals: Decimals) -> float:
@@ -74,21 +74,16 @@ def units(number: float, decimals: int) -> int:
     return round(number * 10.0**decimals)
 
 
-def _known(number: float, otherwise: float) -> float:
-    return otherwise if isnan(number) else number
-
-
 def _quote(kline: Kline, volume: int, decimals: Decimals) -> int:
     """At the mean of the four prices, rounded down: never below the low, which is whole units itself."""
-    prices = sum(units(price, decimals.price) for price in (kline.open, kline.high, kline.low, kline.close))
+    scale = 10.0**decimals.price
+    prices = (
+        round(kline.open * scale) + round(kline.high * scale) + round(kline.low * scale) + round(kline.close * scale)
+    )
     finer: int = 10 ** (decimals.quote - decimals.price - decimals.volume)
     return prices * volume // 4 * finer
 
 
-def _taker_permille(kline: Kline) -> int:
+def _taker_permille(open_time_ms: int) -> int:
     """From 400 to 600, by the bar's open_time."""
-    return 400 + crc32(kline.open_time_ms.to_bytes(8, "big", signed=True)) % 201
-
-
-def _trades(kline: Kline) -> int:
-    return max(1, round(kline.quote_volume / TRADE_QUOTE)) if kline.volume else 0
+    return 400 + crc32(open_time_ms.to_bytes(8, "big", signed=True)) % 201
