@@ -81,19 +81,22 @@ BROKEN = [
 @pytest.mark.parametrize(("statement", "line"), BROKEN, ids=[line.split(":")[0] for _, line in BROKEN])
 def test_one_broken_rule_gives_exactly_that_finding(store: Path, statement: str, line: str) -> None:
     execute(store, statement)
+    done = verified(store, "--json")
+    (found,) = done.told["findings"]
+    assert (done.code, found["rule"], found["bar"], found["values"]) == (1, line.partition(":")[0], _bar(line), None)
+    assert " ".join(filter(None, [f"{found['rule']}:", found["bar"], found["message"]])).startswith(line)
+
+
+@pytest.mark.parametrize(("statement", "line"), [BROKEN[0], BROKEN[8]])
+def test_a_finding_is_told_on_a_line_with_its_bar_where_it_has_one(store: Path, statement: str, line: str) -> None:
+    execute(store, statement)
     done = verified(store)
     (found,) = findings(done)
     assert found.startswith(line)
     assert done.code == 1
     assert done.out.endswith(" findings=1\n")
-    assert verified(store, "--json").told["findings"] == [
-        {
-            "rule": line.partition(":")[0],
-            "bar": _bar(line),
-            "message": found.partition(_bar(line) or ": ")[2].strip(),
-            "values": None,
-        }
-    ]
+    (told,) = verified(store, "--json").told["findings"]
+    assert told["message"] == found.partition(_bar(line) or ": ")[2].strip()
 
 
 def _bar(line: str) -> str | None:

@@ -8,6 +8,7 @@ import duckdb
 import pytest
 
 import barfeed
+import pg_server
 from barfeed import Reader
 from barfeed.cli.commands.history.copy import copy
 from barfeed.domain.errors import StoreEmpty, StoreUnusable, UsageError
@@ -52,6 +53,12 @@ def address(file: Path) -> str:
     return made
 
 
+@pytest.fixture(scope="module")
+def readers(file: Path, address: str) -> tuple[Reader, Reader]:
+    """One of the database, and one of the file."""
+    return barfeed.open(address), barfeed.open(file)
+
+
 def told(rows: list[Any]) -> str:
     return repr(rows)
 
@@ -78,14 +85,14 @@ QUESTIONS: dict[str, Callable[[Reader], Any]] = {
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_it_gives_what_a_file_gives(file: Path, address: str, question: str) -> None:
-    ask = QUESTIONS[question]
-    ours, theirs = ask(barfeed.open(address)), ask(barfeed.open(file))
+def test_it_gives_what_a_file_gives(readers: tuple[Reader, Reader], question: str) -> None:
+    ours, theirs = map(QUESTIONS[question], readers)
     assert told(list(ours)) == told(list(theirs))
 
 
-def test_coverage_is_that_of_the_file(file: Path, address: str) -> None:
-    assert list(barfeed.open(address).coverage()) == list(barfeed.open(file).coverage())
+def test_coverage_is_that_of_the_file(readers: tuple[Reader, Reader]) -> None:
+    ours, theirs = (each.coverage() for each in readers)
+    assert list(ours) == list(theirs)
 
 
 def test_what_is_not_there_and_what_is_no_address(address: str, tmp_path: Path) -> None:
@@ -135,9 +142,8 @@ def test_copied_there_and_back_every_row_is_what_it_was(file: Path, address: str
     assert "ohlcv_1h 2026-02: 3" not in again.err
 
 
-def test_a_copy_goes_on_where_it_was_and_tells_each_month(file: Path) -> None:
-    half = new_market()
-    assert copied(str(file), half).code == 0
+def test_a_copy_goes_on_where_it_was_and_tells_each_month(file: Path, address: str) -> None:
+    half = pg_server.copied(address)
     with looked_at(half) as connection:
         connection.execute("DELETE FROM barfeed.ohlcv_1h WHERE timestamp >= '2026-03-01' AND symbol > 'B'")
     lines = copied(str(file), half).out.splitlines()
@@ -146,9 +152,8 @@ def test_a_copy_goes_on_where_it_was_and_tells_each_month(file: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_target_that_holds_something_else_is_refused(file: Path) -> None:
-    other = new_market()
-    assert copied(str(file), other).code == 0
+def test_a_target_that_holds_something_else_is_refused(file: Path, address: str) -> None:
+    other = pg_server.copied(address)
     with looked_at(other) as connection:
         connection.execute("UPDATE barfeed.ohlcv_1h SET volume = 0.0 WHERE volume = -0.0 AND symbol = 'ADAUSDT'")
     ended = copied(str(file), other)
