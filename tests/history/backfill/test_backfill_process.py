@@ -11,11 +11,12 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 import pytest
 
+import fork_server
 from barfeed.domain.bars import Bar
 from barfeed.replay.archive.service import Far, ReplayArchive, WithArchive
 from barfeed.replay.clocks import HandClock
@@ -24,6 +25,7 @@ from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.server import ReplayServer
 from barfeed.replay.tapes.tape import Tape
 from history.backfill.backfill_world import stored_bars
+from process import BARFEED, Ran
 from waiting import until
 from world import BTCUSDT_1H, hours, made_up_bars, ms, shared
 
@@ -44,12 +46,6 @@ OTHERWISE = {
 }
 
 
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
 class Shop:
     """A machine that can reach one exchange with an archive."""
 
@@ -60,17 +56,21 @@ class Shop:
         self.duckdb = folder / "ohlcv.duckdb"
 
     def start(self, *flags: str) -> "subprocess.Popen[str]":
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("BARFEED_")}
-        urls = ("--base-url", self.url, "--archive-url", self.url)
         return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, "--duckdb", str(self.duckdb), *urls, *flags],
-            env=kept, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [sys.executable, "-c", PROGRAM, *self._words(*flags)],
+            env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def run(self, *flags: str) -> Ran:
-        process = self.start(*flags)
-        out, err = process.communicate(timeout=120)
-        return Ran(process.returncode, out, err)
+        done = fork_server.run([BARFEED, "backfill", *self._words(*flags)], _environment(), timeout_sec=120)
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def _words(self, *flags: str) -> list[str]:
+        return ["--duckdb", str(self.duckdb), "--base-url", self.url, "--archive-url", self.url, *flags]
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("BARFEED_")}
 
 
 @contextmanager
