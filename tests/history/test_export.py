@@ -5,6 +5,7 @@ import csv
 import gzip
 import os
 import resource
+import shutil
 import struct
 import subprocess
 import sys
@@ -24,9 +25,14 @@ from world import hours, made_up_bars, ms
 FIRST_MS = BARS[0].open_time_ms
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_store(tmp_path_factory.mktemp("made") / "ohlcv.duckdb")
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return make_store(tmp_path / "ohlcv.duckdb")
+def store(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(made, tmp_path))
 
 
 def exported(store: Path, *words: object) -> Ended:

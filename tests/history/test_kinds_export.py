@@ -13,9 +13,10 @@ from commands import Ended, call
 from feed.kinds.kinds_world import LATER_MS, NOW_MS, SYMBOLS, TARGET_MS, WINDOW, KindsWorld
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> KindsWorld:
-    world = KindsWorld(tmp_path, NOW_MS + LATER_MS, "open_interest", "funding")
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> KindsWorld:
+    """One to look at."""
+    world = KindsWorld(tmp_path_factory.mktemp("fed"), NOW_MS + LATER_MS, "open_interest", "funding")
     assert world.run_pass(catch_up=True).exit_code == 0
     return world
 

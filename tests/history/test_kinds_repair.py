@@ -1,6 +1,7 @@
 """Rows of kinds mended: what is missing is filled, what is contradicted is changed with both versions kept."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,22 @@ MARK, INTEREST, FUNDING = KINDS["mark_price"], KINDS["open_interest"], KINDS["fu
 ALL = "mark_price,open_interest,funding"
 
 
+def made(folder: Path) -> KindsWorld:
+    return KindsWorld(folder, NOW_MS + LATER_MS, "mark_price", "open_interest", "funding")
+
+
+@pytest.fixture(scope="module")
+def fed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a first pass leaves."""
+    folder = tmp_path_factory.mktemp("fed")
+    assert made(folder).run_pass(catch_up=True).exit_code == 0
+    return folder
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> KindsWorld:
-    world = KindsWorld(tmp_path, NOW_MS + LATER_MS, "mark_price", "open_interest", "funding")
-    assert world.run_pass(catch_up=True).exit_code == 0
-    return world
+def world(fed: Path, tmp_path: Path) -> KindsWorld:
+    shutil.copytree(fed, tmp_path, dirs_exist_ok=True)
+    return made(tmp_path)
 
 
 def spoil(world: KindsWorld) -> None:
