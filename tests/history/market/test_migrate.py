@@ -46,6 +46,16 @@ def alone(folder: Path) -> Path:
     return store
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return alone(tmp_path_factory.mktemp("alone"))
+
+
+@pytest.fixture
+def store(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(made, tmp_path))
+
+
 def rows(store: Path) -> dict[str, list[tuple[object, ...]]]:
     """Every series' rows wherever they stand; fails where one is kept twice, or a table is there without a bar."""
     found: dict[str, list[tuple[object, ...]]] = {}
@@ -73,8 +83,7 @@ def run(store: Path, *words: str) -> Ended:
     return call(migrate, "--duckdb", store, *words)
 
 
-def test_series_go_into_the_market_and_back_to_the_bit(tmp_path: Path) -> None:
-    store = alone(tmp_path)
+def test_series_go_into_the_market_and_back_to_the_bit(store: Path) -> None:
     before = rows(store)
     done = run(store)
     assert (done.code, done.out) == (0, "migrated=3 bars=885 to=market misfits=0\n")
@@ -88,23 +97,20 @@ def test_series_go_into_the_market_and_back_to_the_bit(tmp_path: Path) -> None:
     assert rows(store) == before
 
 
-def test_some_go_by_name_and_interval(tmp_path: Path) -> None:
-    store = alone(tmp_path)
+def test_some_go_by_name_and_interval(store: Path) -> None:
     before = rows(store)
     assert run(store, "--intervals", "4h").out.startswith("migrated=0 ")
     assert run(store, "--symbols", "*USDT,!ETH*", "--intervals", "1h").out.startswith("migrated=2 ")
     assert (rows(store), tables(store)) == (before, {MARKET, "ohlcv_ethusdt_1h"})
 
 
-def test_a_dry_run_leaves_every_byte(tmp_path: Path) -> None:
-    store = alone(tmp_path)
+def test_a_dry_run_leaves_every_byte(store: Path) -> None:
     before = store.read_bytes()
     assert run(store, "--dry-run").out == "would_migrate=3 bars=885 to=market misfits=0\n"
     assert store.read_bytes() == before
 
 
-def test_what_was_moved_is_read_by_one_series_commands_and_by_the_macro(tmp_path: Path) -> None:
-    store = alone(tmp_path)
+def test_what_was_moved_is_read_by_one_series_commands_and_by_the_macro(store: Path, tmp_path: Path) -> None:
     assert run(store).code == 0
     assert "verified=296" in call(verify, "--duckdb", store, "--persist-dir", tmp_path).out
     with opened(store, read_only=True) as connection:
@@ -128,8 +134,7 @@ def test_what_was_moved_is_read_by_one_series_commands_and_by_the_macro(tmp_path
          "a timestamp is there twice, or is none"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_told_and_nothing_is_moved(tmp_path: Path, statement: str, why: str) -> None:
-    store = alone(tmp_path)
+def test_what_does_not_fit_is_told_and_nothing_is_moved(store: Path, statement: str, why: str) -> None:
     execute(store, statement)
     before = tables(store)
     done = run(store)
@@ -141,8 +146,7 @@ def test_what_does_not_fit_is_told_and_nothing_is_moved(tmp_path: Path, statemen
     assert run(store, "--symbols", "all,!ETHUSDT").out.startswith("migrated=2 ")
 
 
-def test_a_series_that_stands_in_both_is_refused(tmp_path: Path) -> None:
-    store = alone(tmp_path)
+def test_a_series_that_stands_in_both_is_refused(store: Path) -> None:
     assert run(store, "--symbols", "ETHUSDT").code == 0
     execute(store, CREATE.format("ohlcv_ethusdt_1h"))
     assert "ohlcv_1h has bars of it, too" in run(store).err

@@ -1,5 +1,6 @@
 """`barfeed repair --symbols`: a market mended as each of its series would be."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,17 +26,27 @@ WRONG = f"UPDATE ohlcv_1h SET volume = 1.5 WHERE symbol = 'ETHUSDT' AND {AT_NOON
 REFUSED = '[[fault]]\nkind = "status"\nstatus = 400\ncode = -1100\nmsg = "No."\nsymbol = "BTCUSDC"\n'
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    path = make_market(tmp_path / "ohlcv.duckdb")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = make_market(tmp_path_factory.mktemp("made") / "ohlcv.duckdb")
     execute(path, TORN, WRONG)
     return path
 
 
 @pytest.fixture
-def exchange() -> Iterator[tuple[ReplayExchange, str]]:
+def store(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(made, tmp_path))
+
+
+@pytest.fixture(scope="module")
+def tapes() -> list[Tape]:
+    return [Tape.of(Series.of(each, "1h"), bars) for each, bars in BARS.items()]
+
+
+@pytest.fixture
+def exchange(tapes: list[Tape]) -> Iterator[tuple[ReplayExchange, str]]:
     clock = HandClock(LAST_MS + hours(1) + 40_000)
-    replay = ReplayExchange([Tape.of(Series.of(each, "1h"), bars) for each, bars in BARS.items()], clock.now_ms)
+    replay = ReplayExchange(tapes, clock.now_ms)
     with ReplayServer(replay) as server:
         yield replay, server.url
 

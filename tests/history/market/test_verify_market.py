@@ -1,6 +1,7 @@
 """`barfeed verify --symbols`: the findings of one series, of many at once."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,14 @@ BROKEN = (
 )
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_market(tmp_path_factory.mktemp("made") / "ohlcv.duckdb")
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return make_market(tmp_path / "ohlcv.duckdb")
+def store(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(made, tmp_path))
 
 
 def verified(store: Path, *words: object) -> Ended:
