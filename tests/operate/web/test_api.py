@@ -11,7 +11,7 @@ import barfeed
 from barfeed.domain.bars import HOUR_MS
 from barfeed.operate.web.api import VIEWS
 from operate.web.serving import Page, held
-from page_world import GAPS, HOURS, MARKET, NOW_MS, PREDICTED, REVISED_MS, PageWorld, real_tape
+from page_world import GAPS, HOURS, MARKET, NOW_MS, PREDICTED, REVISED_MS, PageWorld
 from storage import opened
 from world import ms
 
@@ -196,7 +196,7 @@ def test_the_store_is_let_go_after_each_question(page: Page) -> None:
 
 
 def test_a_store_that_is_held_is_told_with_what_helps(past: Path) -> None:
-    world = PageWorld(past, real_tape())
+    world = PageWorld(past)
     with held(world.duckdb), Page(world, lock_timeout_sec=0.0).served() as page:
         for view in ("candles", "marks", "calendar"):
             told = page.get(f"/api/{view}", {"symbol": "BTCUSDT"})
