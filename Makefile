@@ -82,7 +82,7 @@ pictures: .venv/installed-dev ## the pictures of docs/web.md, by a real browser
 site: .venv/installed-dev ## the documentation as a site, site/index.html; a link to nowhere fails (make test builds it too)
 	@$(BIN)/python -m sphinx -W --keep-going -n -q -d build/site -b html docs site
 
-long: .venv/installed-dev ## CI's sample of each attack: a minute or two (SAMPLE=0 for all, SEED=...)
+long: .venv/installed-dev ## whole scenarios and CI's sample of each attack: some minutes (SAMPLE=0 for all, SEED=...)
 	@$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'long and not proof' $(SAMPLED)
 
 proof: .venv/installed-dev ## every attack, whole, with the reports in docs/proof.md written anew: hours, nightly

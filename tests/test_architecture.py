@@ -1,7 +1,6 @@
 import ast
 import re
 import sys
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -83,15 +82,19 @@ def pure() -> list[Module]:
     return [module for module in modules() if module.room == "domain" or module.says_it_is_pure]
 
 
-def imports(module: Module) -> Iterator[str]:
+@cache
+def imports(module: Module) -> frozenset[str]:
     """Every imported module's dotted name, `barfeed.x` for `from barfeed import x`."""
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.Import):
-            yield from (each.name for each in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module.name}: a relative import"
-            name = node.module or ""
-            yield from (f"{name}.{each.name}" for each in node.names) if name == "barfeed" else [name]
+    return frozenset(name for node in ast.walk(module.tree) for name in imported(node))
+
+
+def imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [each.name for each in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    name = node.module or ""
+    return [f"{name}.{each.name}" for each in node.names] if name == "barfeed" else [name]
 
 
 def libraries(module: Module) -> set[str]:
@@ -110,6 +113,11 @@ def test_dependencies_point_one_way() -> None:
         return rooms(module) - {module.room, *allowed}
 
     assert {module.name: upward(module) for module in modules() if upward(module)} == {}
+
+
+def test_nothing_is_imported_by_where_it_stands() -> None:
+    nodes = [(module.name, node) for module in modules() for node in ast.walk(module.tree)]
+    assert [name for name, node in nodes if isinstance(node, ast.ImportFrom) and node.level] == []
 
 
 def test_every_folder_has_its_line() -> None:

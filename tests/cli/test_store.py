@@ -79,6 +79,7 @@ def test_a_file_that_is_typed_is_meant_whatever_the_environment_names(machine: M
     assert (ran.code, "none.duckdb does not exist" in ran.err) == (4, True)
 
 
+@pytest.mark.long
 def test_tables_are_made_and_a_pass_fills_them(machine: MarketMachine) -> None:
     server = shared_server()
     address = server.address(server.new_database())

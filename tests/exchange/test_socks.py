@@ -154,6 +154,7 @@ def test_a_socks_proxy_of_no_version_is_wrong_usage(monkeypatch: pytest.MonkeyPa
     assert "secret" not in str(told.value)
 
 
+@pytest.mark.long
 def test_a_stream_through_a_socks_proxy_starts_the_cycle(feeding: Machine) -> None:
     with socks() as proxy:
         flags = ("--watch", "--catch-up", "--sleep-sec", "0.1", "--settle-sec", "0", "--stream")
@@ -192,6 +193,7 @@ def test_without_the_library_it_is_told_what_to_install(feeding: Machine, tmp_pa
     assert "Traceback" not in ran.err
 
 
+@pytest.mark.long
 def test_doctor_tells_of_the_library_and_of_the_extra(feeding: Machine, tmp_path: Path) -> None:
     lacking = without_library(tmp_path, "socks")
     ran = feeding.call([str(BARFEED), "doctor"], ALL_PROXY="socks5://me:secret@127.0.0.1:1", **lacking)

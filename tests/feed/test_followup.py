@@ -78,6 +78,7 @@ def test_of_much_that_it_prints_the_last_is_in_the_log_and_nothing_on_the_disk(
     assert said[1:] == ["--then: y"] * 999 + ["--then: the last"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("last_words")
 def test_a_command_that_prints_for_ever_is_killed_in_time(
     started: World, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

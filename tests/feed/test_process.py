@@ -133,6 +133,7 @@ def test_a_good_hour_is_good_though_nobody_can_hear_of_it(feeding: Machine, redi
     assert newest(feeding.duckdb) == "2024-02-10 14:00:00"
 
 
+@pytest.mark.long
 def test_a_watch_goes_on_though_nobody_can_hear_of_it(feeding: Machine) -> None:
     shell = (
         shlex.join(feeding.command("--watch", "--catch-up", "--sleep-sec", "0.1", "--settle-sec", "0")) + " > /dev/full"
@@ -184,6 +185,7 @@ def exit_code(pid: int) -> int:
     return os.waitstatus_to_exitcode(in_time(lambda: os.waitpid(pid, 0)[1]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("flags", "code"), [(["--watch"], 0), ([], 129)])
 def test_a_terminal_that_is_closed_ends_the_feed_and_its_command(feeding: Machine, flags: list[str], code: int) -> None:
     begun = feeding.folder / "begun"
@@ -196,6 +198,7 @@ def test_a_terminal_that_is_closed_ends_the_feed_and_its_command(feeding: Machin
     assert not list((feeding.artifacts / ".unfinished").glob("2*"))
 
 
+@pytest.mark.long
 def test_with_nohup_a_feed_outlives_its_terminal(feeding: Machine) -> None:
     begun, done = feeding.folder / "begun", feeding.folder / "done"
     then = f"touch {begun}; until test -e {done}; do sleep 0.05; done"

@@ -90,6 +90,7 @@ HEARD = ("appended", "14:00", "150000Z")
 SETTLED = ("appended", "14:00", "150010Z")
 
 
+@pytest.mark.long
 def test_each_hour_is_lived_at_its_closing_frame(tmp_path: Path) -> None:
     with listening(tmp_path) as watch:
         for hour in range(1, 4):

@@ -296,6 +296,7 @@ def test_a_list_that_explains_nothing_is_asked_for_again(lived: World) -> None:
     assert (records[0].status, records[-1].status) == ("bar_late", "symbol_not_trading")
 
 
+@pytest.mark.long
 def test_after_a_good_cycle_the_same_trouble_is_asked_about_anew(tmp_path: Path) -> None:
     series = Series.of("BTCUSDT", "5m")
     tape = Tape.of(series, made_up_bars(DAY_MS + hours(24), 900, interval="5m"))

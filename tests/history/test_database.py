@@ -29,6 +29,8 @@ from pg_server import copied, looked_at, new_market, user_of
 from storage import opened
 from world import hours, ms
 
+pytestmark = pytest.mark.long
+
 # What a proof finds, a repair mends, and an export as of a moment tells apart.
 ODD = f"""
 UPDATE ohlcv_1h SET open = NULL WHERE symbol = 'ADAUSDT' AND timestamp = '2026-03-01 00:00';

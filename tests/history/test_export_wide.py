@@ -94,6 +94,7 @@ def test_of_one_series_and_in_python_it_is_the_same(made: Path, tmp_path: Path) 
     assert next(iter(both)).open_interest_age_sec == 3600.0
 
 
+@pytest.mark.long
 def test_as_of_a_moment_there_is_only_what_was_stored_by_then(made: Path, tmp_path: Path) -> None:
     # As who fills in has it: known long before it was there.
     late = Path(shutil.copy(made, tmp_path / "late.duckdb"))

@@ -386,6 +386,7 @@ def test_without_the_exchange_nobody_says_whose_hole_it_is(store: Path, served: 
     assert "hint: see the plan to fill what is missing: barfeed repair" in done.err
 
 
+@pytest.mark.long
 def test_where_the_archive_differs_the_exchange_is_asked_too(store: Path, served: Served) -> None:
     served.archive.faults = parse_archive_faults(
         '[[archive]]\nkind = "revise"\nfile = "BTCUSDT-1h-2024-*"\nbar = 2024-02-01T05:00:00Z\nvolume = 7.5', "the test"
@@ -396,6 +397,7 @@ def test_where_the_archive_differs_the_exchange_is_asked_too(store: Path, served
     assert "the exchange says what is stored, the archive is odd" in done.err
 
 
+@pytest.mark.long
 def test_what_the_archive_lacks_says_nothing_against_a_bar(store: Path, served: Served) -> None:
     served.archive.faults = parse_archive_faults(
         '[[archive]]\nkind = "missing"\nfile = "BTCUSDT-1h-2024-02-03"', "the test"

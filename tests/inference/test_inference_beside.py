@@ -16,6 +16,8 @@ from lgbm_inference.dataset import dataset
 from lgbm_inference.history import read_csv
 from lgbm_inference.source import read_history
 
+pytestmark = pytest.mark.long
+
 BESIDE = ("open_interest_age_sec", "funding_rate")
 HEADER = "timestamp,open,high,low,close,volume,funding_rate,open_interest,open_interest_age_sec"
 
@@ -55,7 +57,6 @@ def test_they_are_features_of_their_own_bar_behind_those_of_the_bars(wide: Path)
     assert [row[int(hour)] for hour in whole.hours] == whole.features[:, -1].tolist()
 
 
-@pytest.mark.long
 def test_a_model_learns_from_it_and_predicts_from_the_file_of_the_hour(
     wide: Path, command: Callable[..., Any], tmp_path: Path
 ) -> None:

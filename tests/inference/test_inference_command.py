@@ -89,6 +89,7 @@ def test_a_prediction_is_kept_on_a_disk_that_lacks_something(bench: Bench, error
     assert bench.rows("SELECT count(*) FROM predictions") == [(1,)]
 
 
+@pytest.mark.long
 def test_a_predictions_store_on_a_disk_without_locks_is_told_as_that(bench: Bench) -> None:
     words = [sys.executable, str(SCRIPT), *bench.flags()]
     environment = os.environ | lacking(fcntl="ENOLCK")

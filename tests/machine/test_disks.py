@@ -58,6 +58,7 @@ def test_on_a_disk_without_flock_the_hour_is_good(world: Exchange, disk: Path, e
     assert leftovers(disk) == []
 
 
+@pytest.mark.long
 def test_on_a_disk_without_flock_old_runs_are_folded(world: Exchange, disk: Path) -> None:
     add_old_runs(disk)
     ran = world.run(disk, *barfeed_words("prune", "--keep-days", "30"), **lacking(flock="EOPNOTSUPP"))
@@ -121,6 +122,7 @@ def test_on_a_disk_whose_folders_cannot_be_flushed_all_is_as_ever(world: Exchang
     assert (ran.code, ran.err) == (0, "")
 
 
+@pytest.mark.long
 def test_on_a_disk_that_fails_to_flush_a_folder_the_file_is_told_as_it_stands(world: Exchange, disk: Path) -> None:
     ran = world.run(disk, *feed_words(), **lacking(flush_folder="EIO"))
     assert ran.code == 4
@@ -183,6 +185,7 @@ def test_a_store_on_a_disk_without_locks_is_told_as_that_and_not_waited_for(
     assert before.items() < stored(disk).items()
 
 
+@pytest.mark.long
 def test_doctor_tells_of_a_disk_without_locks_before_the_feed_does(world: Exchange, disk: Path) -> None:
     ran = world.run(disk, *barfeed_words("doctor"), **lacking(fcntl="ENOLCK"))
     (line,) = [each for each in ran.out.splitlines() if each.split()[1] == "locks"]
@@ -198,6 +201,7 @@ def sees_no_other() -> list[str]:
     return words
 
 
+@pytest.mark.long
 def test_a_store_held_in_another_container_is_told_as_that(world: Exchange, disk: Path) -> None:
     container = sees_no_other()
     code = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
@@ -212,6 +216,7 @@ def test_a_store_held_in_another_container_is_told_as_that(world: Exchange, disk
     assert world.run(disk, *container, *feed_words()).code == 0
 
 
+@pytest.mark.long
 def test_a_process_that_is_seen_is_still_named(world: Exchange, disk: Path) -> None:
     code = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
     words = [sys.executable, "-c", code, str(disk / "store" / "ohlcv.duckdb")]

@@ -237,6 +237,7 @@ def test_every_command_refuses_a_store_that_is_none(trouble: str, world: Exchang
     assert_good_hour(world, disk)
 
 
+@pytest.mark.long
 def test_a_pipe_for_a_store_keeps_no_reader_waiting(world: Exchange, disk: Path) -> None:
     pipe(store_file(disk))
     assert_refused(run(world, disk, AT_THE_STORE["status"]), "is no regular file")
@@ -267,6 +268,7 @@ def test_a_log_that_was_never_committed_is_passed_over(world: Exchange, disk: Pa
 # --- what a process may use ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_too_few_open_files_send_nobody_to_a_backup(world: Exchange, disk: Path) -> None:
     assert_refused(run(world, disk, feed_words(), "prlimit", "--nofile=5:5"), "ulimit -n", "the file is as it was")
     assert_good_hour(world, disk)
@@ -494,6 +496,7 @@ def test_a_name_that_is_taken_is_told(trouble: str, world: Exchange, disk: Path)
     world.set_minute(0)
 
 
+@pytest.mark.long
 def test_a_published_file_is_in_the_manifest_though_the_latest_could_not_be_replaced(
     world: Exchange, disk: Path
 ) -> None:
@@ -512,6 +515,7 @@ def test_a_pipe_for_the_latest_keeps_nobody_waiting(world: Exchange, disk: Path)
     assert_refused(run(world, disk, feed_words()), "latest_for_inference.csv", "is no regular file")
 
 
+@pytest.mark.long
 def test_a_link_for_the_latest_is_replaced_and_what_it_leads_to_left_alone(world: Exchange, disk: Path) -> None:
     (disk / "theirs").write_text("not ours")
     replace("latest_for_inference.csv", lambda path: path.symlink_to(disk / "theirs"))(disk / "feed" / SLUG)
@@ -531,6 +535,7 @@ def test_a_pipe_among_the_files_keeps_nobody_waiting(name: str, command: str, wo
     assert "Traceback" not in ran.err
 
 
+@pytest.mark.long
 def test_a_watch_lives_on_when_its_folder_is_taken_away(world: Exchange, disk: Path) -> None:
     watching = subprocess.Popen(
         feed_words("--watch", "--sleep-sec", "0.05", "--settle-sec", "0"),

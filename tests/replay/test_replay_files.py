@@ -192,6 +192,7 @@ def test_rest_and_archive_of_2024_are_two_versions() -> None:
     assert [part for part in (*files, "6420.832", "6892.046") if part not in str(caught.value)] == []
 
 
+@pytest.mark.long
 @needs_data
 def test_the_archives_months_and_a_day_of_them_are_joined() -> None:
     names = ["-09.parquet", "-10.parquet", "-11.parquet", "-10-01.csv"]

@@ -94,6 +94,7 @@ def test_the_same_moment_shows_the_same_row() -> None:
     assert World().klines("limit=1").body == World().klines("limit=1").body
 
 
+@pytest.mark.long
 @needs_data
 def test_a_real_hour_grows_from_its_real_minutes() -> None:
     files = [DATA / "rest" / name for name in ("BTCUSDT-1h.parquet", "BTCUSDT-1m-2023-07.parquet")]

@@ -152,6 +152,7 @@ def test_the_interval_of_now_is_told_by_funding_info(world: World) -> None:
         assert last - before == hours
 
 
+@pytest.mark.long
 def test_a_symbol_can_change_its_interval() -> None:
     symbols = [f"{first}{second}USDT" for first in "ABCDEFGH" for second in "ABCDE"]
     world = World(*(generate(symbol, "4h", FIRST, 76 * 6, seed=5) for symbol in symbols))
@@ -389,6 +390,7 @@ def test_recorded_open_interest_is_told_as_it_was_and_made_up_around_it() -> Non
     assert 700 < told[at(3)] < 1300
 
 
+@pytest.mark.long
 @needs_data
 def test_what_was_found_of_a_market_is_served_row_for_row() -> None:
     market = DATA / "market"

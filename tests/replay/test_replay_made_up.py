@@ -89,6 +89,7 @@ def test_a_longer_bar_is_the_sum_of_the_shorter_ones(interval: Interval) -> None
         assert whole.volume == pytest.approx(sum(each.volume for each in bars), rel=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("interval", ["1m", "1h", "4h"])
 def test_what_is_served_keeps_every_rule_that_a_pull_must_keep(interval: str) -> None:
     now_ms = START + 40 * DAY

@@ -185,6 +185,7 @@ def test_beside_a_bar_stands_the_newest_row_that_was_known_when_it_closed(memory
     assert bits(asked(memory, held)) == bits(expected(held))
 
 
+@pytest.mark.long
 @given(histories, histories, moments)
 @settings(max_examples=10, deadline=None)
 def test_whatever_became_known_after_a_moment_moves_no_row_up_to_it(

@@ -79,6 +79,7 @@ def test_a_pass_leaves_the_wide_table_of_its_windows(first: FirstPass) -> None:
     assert newest["quote_volume"] is not None
 
 
+@pytest.mark.long
 def test_a_late_kind_is_told_with_its_last_value_and_its_age_and_no_row_is_changed_later(
     first: FirstPass, world: KindsWorld
 ) -> None:
@@ -108,6 +109,7 @@ def test_a_later_look_at_the_same_bar_has_nothing_to_add(first: FirstPass, world
     assert table(world, again) == table(*first)
 
 
+@pytest.mark.long
 def test_a_watch_publishes_it_once_a_bar(tmp_path: Path) -> None:
     world = KindsWorld(tmp_path, NOW_MS, "premium_index", "funding", "open_interest")
     # Funding is looked for a minute after the close, what the exchange publishes last five minutes after it.

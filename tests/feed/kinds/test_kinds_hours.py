@@ -84,6 +84,7 @@ def _late(world: Hours, name: str) -> list[tuple[str, int, int, int]]:
         return connection.execute(query, [name]).fetchall()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kinds", "symbols", "hours", "seed"),
     [

@@ -47,6 +47,7 @@ def test_a_single_pass_waits_its_limits_out(first: FirstPass) -> None:
     assert (limiter.most, limiter.refused) == (ASKED, 0)
 
 
+@pytest.mark.long
 def test_a_watch_leaves_the_rest_to_its_next_look_where_bars_are_missing(first: FirstPass, tmp_path: Path) -> None:
     world = narrowed(first.copy(tmp_path))
     world.clock.go_to(TARGET_MS + 2 * HOUR_MS + 6 * MINUTE_MS)

@@ -69,6 +69,7 @@ def test_a_watch_gives_the_model_each_bar_once(tmp_path: Path) -> None:
     assert world.query(known) == [(TARGET_MS + HOUR_MS + 5 * MINUTE_MS,)]
 
 
+@pytest.mark.long
 def test_a_kind_that_is_late_is_asked_for_again_and_the_bar_is_not(tmp_path: Path) -> None:
     world = SeriesWorld(tmp_path, "premium_index", now_ms=NOW_MS - 25_000)
     world.run()
@@ -100,6 +101,7 @@ def test_the_store_is_as_it_was_where_no_kind_is_named(tmp_path: Path) -> None:
     assert world.query("SELECT table_name FROM duckdb_tables()") == [("ohlcv_btcusdt_1h",)]
 
 
+@pytest.mark.long
 def test_a_reader_that_stays_takes_nobody_s_hour_and_the_next_cycle_has_all_of_it(tmp_path: Path) -> None:
     world = SeriesWorld(tmp_path, "klines", "premium_index", "open_interest")
     world.run()

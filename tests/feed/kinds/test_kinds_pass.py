@@ -90,6 +90,7 @@ def test_who_names_no_kind_has_none(tmp_path: Path) -> None:
     assert tables == {"ohlcv_1h", "symbols"}
 
 
+@pytest.mark.long
 def test_what_is_published_later_is_had_by_a_later_look_at_the_same_bar(first: FirstPass, world: KindsWorld) -> None:
     interest = KINDS["open_interest"]
     assert world.kept(interest, "BTCUSDT")[-1][0] == TARGET_MS - HOUR_MS
@@ -132,6 +133,7 @@ def test_what_is_late_is_told_published_without_and_had_by_the_next_pass(world: 
     )
 
 
+@pytest.mark.long
 def test_one_kind_s_trouble_is_no_other_s(world: KindsWorld) -> None:
     record = pass_on(world, REFUSED)
     statuses = left(record)
@@ -215,6 +217,7 @@ def test_the_manifest_has_each_kind(tmp_path: Path) -> None:
     assert told["durations_sec"]["kinds"] >= 0
 
 
+@pytest.mark.long
 def test_a_watch_looks_again_when_there_is_more_to_be_had_of_a_bar(tmp_path: Path) -> None:
     world = KindsWorld(tmp_path, NOW_MS - 20_000, "premium_index", "funding", "open_interest")
     records = world.watch(4, kinds_within=ONE_HOUR)
@@ -254,6 +257,7 @@ def test_once_a_day_a_pass_tells_what_is_missing_and_how_long_it_can_be_had(tmp_
     assert json.loads(Path(record.manifest_path or "").read_text())["kinds_missing"] == [told]
 
 
+@pytest.mark.long
 def test_readers_find_a_view_of_each_symbol_that_is_named(tmp_path: Path) -> None:
     world = KindsWorld(tmp_path, NOW_MS)
     world.with_kinds("mark_price", "premium_index", views_of=("BTCUSDT", "ETHUSDT"))
@@ -291,6 +295,7 @@ def test_where_nothing_but_bars_was_asked_for_there_is_no_evidence_beside_theirs
     assert record.kinds.pull is None
 
 
+@pytest.mark.long
 def test_a_watch_asks_again_for_the_kind_that_lacks_and_for_no_bar(tmp_path: Path) -> None:
     world = KindsWorld(tmp_path, NOW_MS, "premium_index", "mark_price")
     assert world.run_pass(catch_up=True).exit_code == 0

@@ -89,6 +89,7 @@ def test_who_can_do_with_less_gets_a_young_window(tmp_path: Path) -> None:
 SETTLED = fault("settle", "at = 2026-03-10T16:00:00", "from = 2026-03-10T14:30:00")
 
 
+@pytest.mark.long
 def test_a_settlement_is_told_once_and_no_bar_that_opens_after_it_is_kept(lived: MarketWorld) -> None:
     record = at(lived, 1, SETTLED)
     assert told(record) == ["FTMUSDT: is settled at 2026-03-10 16:00"]
@@ -116,6 +117,7 @@ def test_the_last_bar_of_what_was_settled_meanwhile_is_still_fetched(lived: Mark
 HALTED = fault("halt", "at = 2026-03-10T14:00:00", "resume = 2026-03-10T17:00:00")
 
 
+@pytest.mark.long
 def test_a_halt_is_told_and_what_comes_after_it_goes_on_by_itself(lived: MarketWorld) -> None:
     record = at(lived, 1, HALTED)
     assert told(record) == ["FTMUSDT: TRADING became PENDING_TRADING"]

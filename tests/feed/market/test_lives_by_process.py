@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from barfeed.domain.bars import Bar, Series
 from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.tapes.klines import Columns, Contract, Decimals
@@ -16,6 +18,8 @@ from market_world import MarketMachine, market_machine, stored, windows
 from process import BARFEED, Ran
 from storage import opened
 from world import hours, made_up_bars, ms, written
+
+pytestmark = pytest.mark.long
 
 # On the morning of a quarterly's last day: it is delivered at 08:00.
 TARGET_MS = ms(2026, 3, 27, 4)

@@ -20,6 +20,8 @@ from market_world import MarketWorld, windows
 from pg_server import PostgresServer, looked_at, new_market, own_server
 from world import World, hours, made_up_bars, ms
 
+pytestmark = pytest.mark.long
+
 TARGET_MS = ms(2026, 3, 10, 13)
 SYMBOLS = ("ADAUSDT", "BTCUSDT", "ETHUSDT", "币安人生USDT")
 _STORED = """

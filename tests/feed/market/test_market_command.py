@@ -226,6 +226,7 @@ def test_one_series_of_a_market_goes_on_in_the_markets_table(market: Machine) ->
     assert ("ohlcv_ethusdt_1h",) not in tables
 
 
+@pytest.mark.long
 def test_a_watch_feeds_hour_by_hour_and_ends_well_when_it_is_told_to(market: Machine) -> None:
     paths = ("--duckdb", str(market.duckdb), "--persist-dir", str(market.folder / "feed"))
     flags = ("--watch", "--catch-up", "--sleep-sec", "0.1", "--settle-sec", "0", "--max-skew-sec", "1e10")
@@ -248,6 +249,7 @@ def test_a_watch_feeds_hour_by_hour_and_ends_well_when_it_is_told_to(market: Mac
     assert (watch.returncode, "Traceback" in err) == (0, False)
 
 
+@pytest.mark.long
 def test_a_watch_that_listens_feeds_who_is_heard_and_the_rest_by_the_clock(market: Machine) -> None:
     market.exchange.faults = parse_faults('[[fault]]\nkind = "no_close"\nsymbol = "ADAUSDT"\n', "the test")
     stream = market.url.replace("http", "ws", 1) + "/market"

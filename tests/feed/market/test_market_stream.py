@@ -174,6 +174,7 @@ def test_a_revision_is_accepted_as_soon_as_it_is_heard_of(market: MarketWorld) -
     assert [bar.volume for bar in market.stored()["ETHUSDT"] if bar.open_time_ms == TARGET_MS - hours(1)] == [1.5]
 
 
+@pytest.mark.long
 def test_what_is_heard_beside_a_reader_is_in_the_windows_and_appended_later(market: MarketWorld) -> None:
     with held(market.duckdb):
         early, rest = market.watch(3, streams=Playing(market, AT_ONCE).streams)[1:]

@@ -134,6 +134,7 @@ def test_where_nothing_more_came_nothing_is_published_nor_run_again(market: Mark
     assert [each.line().split(" windows=")[1].split()[0] for each in records] == ["3"] * 3
 
 
+@pytest.mark.long
 def test_a_series_that_fails_until_the_hours_end_keeps_no_other_from_the_next(market: MarketWorld) -> None:
     refused = fault("status", "status = 400", "code = -1100", 'msg = "Illegal."', "until = 2026-03-10T15:10:00")
     market.clock.go_to(TARGET_MS + hours(1) + 40 * 60_000)
@@ -215,6 +216,7 @@ def two(tmp_path: Path) -> MarketWorld:
     return MarketWorld(tmp_path, tapes, TARGET_MS + hours(2) + 30_000)
 
 
+@pytest.mark.long
 def test_each_interval_has_its_passes_when_its_bars_close(two: MarketWorld) -> None:
     records = two.watch(6, markets=several(two, "1h", "4h"))
     assert [(str(each.interval), (each.target or "")[8:]) for each in records] == [

@@ -29,6 +29,7 @@ def told(fault: str, tmp_path: Path, bars: int = 1488, **span: Any) -> list[str]
     return [str(note) for note in report.notes]
 
 
+@pytest.mark.long
 def test_a_sound_archive_is_taken_by_months_then_days_and_the_last_two_days_by_rest(tmp_path: Path) -> None:
     history = History(tmp_path)
     report = history.run("archive").report
@@ -91,6 +92,7 @@ def test_what_is_only_odd_is_read_as_it_is_meant(fault: str, tmp_path: Path) -> 
     assert told(f"[[archive]]\n{fault}", tmp_path, **TWO_MONTHS) == []
 
 
+@pytest.mark.long
 def test_everything_wrong_at_once_ends_in_the_right_table(tmp_path: Path) -> None:
     fault = f"""
     [[archive]]

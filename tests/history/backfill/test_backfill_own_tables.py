@@ -58,6 +58,7 @@ def test_a_parquet_file_is_read_by_its_columns_names(form: str, staging: Staging
     assert staged(staging, tmp_path / "bars.parquet") == list(DAY)
 
 
+@pytest.mark.long
 def test_what_export_writes_comes_in_again_to_the_bit(tmp_path: Path) -> None:
     history = History(tmp_path)
     history.run("rest")

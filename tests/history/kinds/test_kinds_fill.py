@@ -175,6 +175,7 @@ def test_an_answer_that_breaks_a_rule_is_refused_and_no_other_kind_suffers(tmp_p
     assert work.report.exit_code == ContractBroken.exit_code
 
 
+@pytest.mark.long
 def test_limits_are_kept_and_waited_for(tmp_path: Path) -> None:
     world = KindsWorld(tmp_path)
     # Two pages each of five kinds and two symbols.

@@ -50,6 +50,7 @@ def test_what_came_of_one_source_the_other_agrees_with(
     assert [each.not_compared for each in proven] == [[], []]
 
 
+@pytest.mark.long
 def test_every_other_kind_agrees_with_both(tmp_path: Path) -> None:
     world = KindsWorld(tmp_path, EARLY_MS)
     names = "klines,mark_price,index_price,premium_index,funding,spot_klines,top_long_short_accounts"

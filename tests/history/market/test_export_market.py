@@ -156,6 +156,7 @@ def test_several_intervals_are_several_files(store: Path, tmp_path: Path) -> Non
     assert (done.code, done.err) == (2, "--intervals: a file holds one interval")
 
 
+@pytest.mark.long
 def test_what_is_too_large_for_its_memory_goes_by_way_of_the_disk_and_leaves_nothing_there(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

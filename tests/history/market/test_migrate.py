@@ -83,6 +83,7 @@ def run(store: Path, *words: str) -> Ended:
     return call(migrate, "--duckdb", store, *words)
 
 
+@pytest.mark.long
 def test_series_go_into_the_market_and_back_to_the_bit(store: Path) -> None:
     before = rows(store)
     done = run(store)

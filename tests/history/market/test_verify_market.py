@@ -209,6 +209,7 @@ def test_every_bar_is_compared_with_the_archive_and_the_exchange_has_the_last_wo
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_market_of_540_is_proven_set_by_set(tmp_path: Path) -> None:
     path = make_market(tmp_path / "large.duckdb", {"BTCUSDT": BARS["BTCUSDT"][-726:]})
     execute(

@@ -17,6 +17,8 @@ from market_store import BARS, CREATE_REVISIONS, list_symbols, make_market
 from pg_server import looked_at, new_market, shared_server
 from world import hours
 
+pytestmark = pytest.mark.long
+
 # Whatever a row can hold: a value that is none, one that is not the same though SQL says so, one without created_at.
 ODD = f"""
 UPDATE ohlcv_1h SET open = NULL, volume = '-0.0'::DOUBLE WHERE symbol = 'ADAUSDT' AND timestamp = '2026-03-01 00:00';

@@ -180,6 +180,7 @@ def test_an_export_is_the_same_piece_of_code(path: Path, tmp_path: Path) -> None
     ]
 
 
+@pytest.mark.long
 def test_threads_of_one_process_read_in_turn(mixed: barfeed.Reader, path: Path) -> None:
     readers = [mixed, barfeed.open(path)]
     with ThreadPoolExecutor(8) as threads:
@@ -190,6 +191,7 @@ def test_threads_of_one_process_read_in_turn(mixed: barfeed.Reader, path: Path) 
 WRITE = "import sys, duckdb; duckdb.connect(sys.argv[1]).execute('CREATE TABLE IF NOT EXISTS mine (n INTEGER)')"
 
 
+@pytest.mark.long
 def test_no_second_reader_of_a_process_gives_back_the_lock_that_the_first_relies_on(path: Path) -> None:
     one, other = barfeed.open(path), barfeed.open(path)
     with ThreadPoolExecutor(1) as threads:

@@ -62,6 +62,7 @@ def feeding(tmp_path: Path, webhook: Webhook) -> Iterator[Feeding]:
     assert SECRET not in "".join(path.read_text() for path in world.feed.folder.glob("*.json"))
 
 
+@pytest.mark.long
 def test_hours_of_trouble_are_exactly_these_messages(feeding: Feeding, webhook: Webhook) -> None:
     feeding.live(count=2)
     feeding.live(REVISED, count=2)
@@ -99,6 +100,7 @@ def test_a_ban_in_the_middle_of_a_pass_is_one_message(feeding: Feeding, webhook:
 LATE = '[[fault]]\nkind = "late"\nsec = {}\nrows = 2\nsymbol = "ETHUSDT"\nuntil = 2026-03-10T16:00:00\n'
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("late_sec", "told"), [(40, 0), (400, 2)])
 def test_a_watch_tells_what_is_late_once_one_series_alone_would_be(
     feeding: Feeding, webhook: Webhook, late_sec: int, told: int

@@ -63,6 +63,7 @@ def world(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     assert SECRET not in "".join(path.read_text() for path in made.feed.folder.iterdir() if path.is_file())
 
 
+@pytest.mark.long
 def test_two_days_of_trouble_are_exactly_these_messages(world: World, webhook: Webhook) -> None:
     feeding = Feeding(world, webhook.channel)
     feeding.live(count=2)

@@ -18,6 +18,8 @@ from pg_server import looked_at, new_market, own_server, shared_server
 from process import BARFEED, Machine, machine
 from world import hours, ms
 
+pytestmark = pytest.mark.long
+
 TARGET_MS = ms(2024, 2, 10, 13)
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy" / "postgres"
 Told = dict[str, tuple[str, str]]
@@ -155,7 +157,6 @@ def test_a_server_whose_clock_is_off_is_told() -> None:
     assert database.clock_of_server(0.5, 5.0).state == "good"
 
 
-@pytest.mark.long
 def test_a_standby_and_a_primary_that_waits_for_it(feeding: tuple[Machine, str]) -> None:
     with own_server() as server:
         name = server.new_database()

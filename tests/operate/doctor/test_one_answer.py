@@ -95,6 +95,7 @@ def told_by_each(feeding: Machine, folder: Path) -> dict[str, Ended]:
 SOME = [pytest.param(*each, id=name, marks=[pytest.mark.long] * (name != "no key")) for name, each in OWN.items()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("statements", "wrong"), SOME)
 def test_every_command_says_the_same_and_the_hint_mends_it(
     feeding: Machine, tmp_path: Path, statements: list[str], wrong: str
@@ -251,6 +252,7 @@ SOME_AUDITS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("statements", "wrong"), SOME_AUDITS)
 def test_who_needs_the_audit_table_refuses_another_by_its_name_and_the_hour_goes_by_without(
     feeding: Machine, tmp_path: Path, statements: list[str], wrong: str

@@ -217,6 +217,7 @@ def test_cron_writes_a_file_and_takes_no_address(machine: MarketMachine, tmp_pat
     assert (refused.code, "--listen is of no use without --watch" in refused.err) == (2, True)
 
 
+@pytest.mark.long
 def test_a_watch_answers_for_all_its_series(machine: MarketMachine) -> None:
     with watching(machine) as (url, _):
         until(lambda: get(f"{url}/healthz").status == 200)

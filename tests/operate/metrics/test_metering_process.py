@@ -110,6 +110,7 @@ def test_a_wrong_listen_is_told_before_anything_is_asked(feeding: Machine, flags
     assert not feeding.exchange.requests
 
 
+@pytest.mark.long
 def test_without_the_library_it_says_how_to_install_it(feeding: Machine) -> None:
     (feeding.folder / "prometheus_client.py").write_text("raise ModuleNotFoundError(name='prometheus_client')")
     path = f"{feeding.folder}:{feeding.environment().get('PYTHONPATH', '')}"
@@ -126,6 +127,7 @@ def until(url: str, name: str, value: float) -> None:
     waiting.until(lambda: samples(get(f"{url}/metrics").body).get(name) == value)
 
 
+@pytest.mark.long
 def test_a_watch_answers_from_before_its_first_cycle_and_through_one_that_hangs(feeding: Machine) -> None:
     hang = '[[fault]]\nkind = "hang"\nsec = 600\n'
     feeding.exchange.faults = parse_faults(hang, "the test")

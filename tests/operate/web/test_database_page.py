@@ -26,6 +26,8 @@ from pg_server import looked_at, new_market, shared_server
 from waiting import until
 from world import SteppingClock, hours
 
+pytestmark = pytest.mark.long
+
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy" / "postgres"
 NOW_MS = LAST_MS + hours(1) + 30_000
 # Whatever the page marks: bars that are missing, and one that was changed.
@@ -194,7 +196,6 @@ def test_one_that_is_away_is_told_with_what_helps_and_is_back_by_itself(tmp_path
         assert len(page.ask("now")["feeders"]) == 3
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("how", [{"color_scheme": "dark"}, {"viewport": {"width": 390, "height": 844}}])
 def test_forty_who_feed_are_seen_and_the_worst_of_them_first(tmp_path: Path, how: dict[str, Any]) -> None:
     forty = new_market()
@@ -218,7 +219,6 @@ def test_forty_who_feed_are_seen_and_the_worst_of_them_first(tmp_path: Path, how
         assert tab.complaints == []
 
 
-@pytest.mark.long
 def test_each_view_is_back_by_itself_once_the_database_is(tmp_path: Path, address: str) -> None:
     name = address.partition("?")[0].rpartition("/")[2]
     with reached_later(tmp_path, name) as (held, reach), served(tmp_path, held) as page, browser() as chrome:

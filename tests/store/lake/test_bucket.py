@@ -28,6 +28,8 @@ from barfeed.history.reading import mirror  # noqa: E402 - not without its libra
 from barfeed.store.lake import bucket  # noqa: E402 - not without its library
 from barfeed.store.lake.bucket import Bucket  # noqa: E402 - the same
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:

@@ -94,6 +94,7 @@ def test_what_a_killed_pass_left_beside_a_file_is_swept_by_the_next(filled: Stor
     assert not any(each.exists() for each in left)
 
 
+@pytest.mark.long
 def test_a_day_that_turns_has_a_file_of_its_own(filled: StoreAndLake) -> None:
     filled.grow(12)
     assert filled.export() == Exported(written=2, rows=222)

@@ -94,6 +94,7 @@ def test_each_kind_has_its_folder_and_its_rows_are_the_stores(filled: StoreAndLa
     ]
 
 
+@pytest.mark.long
 def test_the_columns_of_every_kind_are_the_stores(tmp_path: Path) -> None:
     both = StoreAndLake(tmp_path)
     for kind in KINDS.values():
@@ -109,6 +110,7 @@ def test_the_columns_of_every_kind_are_the_stores(tmp_path: Path) -> None:
         assert b"timestamp, known_at and created_at are UTC, without a zone" in told[0][0]
 
 
+@pytest.mark.long
 def test_a_pass_writes_what_it_adds_and_nothing_else(filled: StoreAndLake) -> None:
     before = versions(filled)
     assert filled.export() == Exported(rows=360)
@@ -119,6 +121,7 @@ def test_a_pass_writes_what_it_adds_and_nothing_else(filled: StoreAndLake) -> No
     expect_as_stored(filled)
 
 
+@pytest.mark.long
 def test_what_comes_late_or_by_a_backfill_writes_its_day_again(filled: StoreAndLake) -> None:
     before = versions(filled)
     filled.append_kind(FUNDING, 1, ms(2026, 1, 5, 8))
@@ -131,6 +134,7 @@ def test_what_comes_late_or_by_a_backfill_writes_its_day_again(filled: StoreAndL
     expect_as_stored(filled)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [FUNDING, INTEREST], ids=["funding", "open_interest"])
 def test_a_revision_writes_its_day_again_once(filled: StoreAndLake, kind: Kind) -> None:
     before, at_ms, table = versions(filled), ms(2026, 3, 9, 20), Table(ONE_HOUR, kind)

@@ -12,6 +12,8 @@ from store.lake.lakes import END_MS, SYMBOLS, StoreAndLake
 from waiting import LONGEST_SEC, until
 from world import hours
 
+pytestmark = pytest.mark.long
+
 # A reader says what it sees whenever it is told to look: how many bars, how many different ones, the newest hour.
 READER = """
 import sys
