@@ -48,12 +48,10 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _the_log_as_it_was() -> Iterator[None]:
-    """In this process `barfeed doctor` silences the log of whatever comes after it."""
-    log = logging.getLogger("barfeed")
-    level = log.level
-    yield
-    log.setLevel(level)
+def _the_log_as_at_first() -> None:
+    """In this process a command with `--debug`, or one that silences the log, does so for whatever comes after it."""
+    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("barfeed").setLevel(logging.NOTSET)
 
 
 @pytest.fixture

@@ -48,11 +48,19 @@ ASKS_THE_MACHINE = {
     "time.clock_gettime", "time.clock_gettime_ns", "time.sleep", "datetime.now", "datetime.utcnow", "datetime.today",
     "date.today", "localtime", "time.localtime",
 }  # fmt: skip
+LAST_NAMES = {name.split(".")[-1] for name in ASKS_THE_MACHINE}
 
 
 class Module(NamedTuple):
+    """What there is to know of one; its tree itself is large, and let go."""
+
     path: Path
-    tree: ast.Module
+    docstring: str
+    imports: frozenset[str]
+    is_relative: bool
+    asks: list[str]
+    lines: int
+    function_lengths: list[int]
 
     @property
     def name(self) -> str:
@@ -65,7 +73,7 @@ class Module(NamedTuple):
 
     @property
     def says_it_is_pure(self) -> bool:
-        return bool(re.search(r"\b[Pp]ure\b", ast.get_docstring(self.tree) or ""))
+        return bool(re.search(r"\b[Pp]ure\b", self.docstring))
 
 
 # What is served to a browser is no room of ours.
@@ -75,35 +83,69 @@ FOLDERS = sorted({path.parent for path in ROOT.rglob("*.py")})
 @cache
 def modules() -> tuple[Module, ...]:
     """All that there is, parsed once, and only where a test looks at it."""
-    return tuple(Module(path, ast.parse(path.read_text("utf-8"))) for path in sorted(ROOT.rglob("*.py")))
+    return tuple(parsed(path, path.read_text("utf-8")) for path in sorted(ROOT.rglob("*.py")))
+
+
+def parsed(path: Path, source: str) -> Module:
+    tree = ast.parse(source)
+    nodes = list(ast.walk(tree))
+    froms = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    imports = {each.name for node in nodes if isinstance(node, ast.Import) for each in node.names}
+    lines = source.splitlines()
+    return Module(
+        path=path,
+        docstring=ast.get_docstring(tree) or "",
+        imports=frozenset(imports.union(*map(imported, froms))),
+        is_relative=any(node.level for node in froms),
+        asks=[*asked(nodes), *named(froms)],
+        lines=len(lines),
+        function_lengths=[length(node, lines) for node in nodes if isinstance(node, ast.FunctionDef)],
+    )
+
+
+def imported(statement: ast.ImportFrom) -> list[str]:
+    """The dotted name of what it imports from, `barfeed.x` for `from barfeed import x`."""
+    name = statement.module or ""
+    return [f"{name}.{each.name}" for each in statement.names] if name == "barfeed" else [name]
+
+
+def asked(nodes: list[ast.AST]) -> list[str]:
+    """What is used of the machine to know the time."""
+    used = [dotted(node) for node in nodes if isinstance(node, ast.Attribute) and node.attr in LAST_NAMES]
+    return [name for name in used if any(f".{name}".endswith(f".{each}") for each in ASKS_THE_MACHINE)]
+
+
+def named(froms: list[ast.ImportFrom]) -> list[str]:
+    """What of it is imported by its name."""
+    names = [f"{node.module}.{each.name}" for node in froms for each in node.names]
+    return [name for name in names if name in ASKS_THE_MACHINE]
+
+
+def dotted(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def length(function: ast.FunctionDef, lines: list[str]) -> int:
+    """Its lines of code: without the signature, the docstring, blank lines and comments."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    first, last = (body[0].lineno, function.end_lineno or 0) if body else (1, 0)
+    code = [line.strip() for line in lines[first - 1 : last]]
+    return sum(1 for line in code if line and not line.startswith("#"))
 
 
 def pure() -> list[Module]:
     return [module for module in modules() if module.room == "domain" or module.says_it_is_pure]
 
 
-@cache
-def imports(module: Module) -> frozenset[str]:
-    """Every imported module's dotted name, `barfeed.x` for `from barfeed import x`."""
-    return frozenset(name for node in ast.walk(module.tree) for name in imported(node))
-
-
-def imported(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [each.name for each in node.names]
-    if not isinstance(node, ast.ImportFrom):
-        return []
-    name = node.module or ""
-    return [f"{name}.{each.name}" for each in node.names] if name == "barfeed" else [name]
-
-
 def libraries(module: Module) -> set[str]:
-    return {name.split(".")[0] for name in imports(module)}
+    return {name.split(".")[0] for name in module.imports}
 
 
 def rooms(module: Module) -> set[str]:
     """The folders of barfeed that a module imports from; its version is everybody's."""
-    own = [name.split(".")[1] for name in imports(module) if name.startswith("barfeed.")]
+    own = [name.split(".")[1] for name in module.imports if name.startswith("barfeed.")]
     return set(own) - {"__version__"}
 
 
@@ -116,8 +158,7 @@ def test_dependencies_point_one_way() -> None:
 
 
 def test_nothing_is_imported_by_where_it_stands() -> None:
-    nodes = [(module.name, node) for module in modules() for node in ast.walk(module.tree)]
-    assert [name for name, node in nodes if isinstance(node, ast.ImportFrom) and node.level] == []
+    assert [module.name for module in modules() if module.is_relative] == []
 
 
 def test_every_folder_has_its_line() -> None:
@@ -137,12 +178,8 @@ def test_a_folder_has_no_more_entries_than_an_eye_takes_in() -> None:
 
 
 def test_a_folder_says_what_it_is() -> None:
-    said = {module.path.parent: ast.get_docstring(module.tree) for module in modules() if is_of_a_folder(module)}
-    assert [folder for folder in FOLDERS if len(said.get(folder) or "") <= 20] == []
-
-
-def is_of_a_folder(module: Module) -> bool:
-    return module.path.name == "__init__.py"
+    said = {module.path.parent: module.docstring for module in modules() if module.path.name == "__init__.py"}
+    assert [folder for folder in FOLDERS if len(said.get(folder, "")) <= 20] == []
 
 
 @pytest.mark.parametrize("room", ["domain", "machine"])
@@ -172,56 +209,22 @@ def test_a_library_has_one_home(library: str) -> None:
     assert {home for home in homes if not home.startswith(f"{HOMES[library]}/")} == {HOMES[library]}
 
 
-def dotted(node: ast.expr) -> str:
-    if isinstance(node, ast.Attribute):
-        return f"{dotted(node.value)}.{node.attr}"
-    return node.id if isinstance(node, ast.Name) else ""
-
-
-def asked_of_the_machine(module: Module) -> list[str]:
-    """What is used of it, or imported by name, to know the time."""
-    used = [dotted(node) for node in ast.walk(module.tree) if isinstance(node, ast.Attribute)]
-    asked = [name for name in used if any(f".{name}".endswith(f".{each}") for each in ASKS_THE_MACHINE)]
-    named = [
-        f"{node.module}.{each.name}"
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.ImportFrom)
-        for each in node.names
-        if f"{node.module}.{each.name}" in ASKS_THE_MACHINE
-    ]
-    return asked + named
-
-
 def test_only_the_clock_asks_the_machine_for_the_time() -> None:
-    asking = {module.name: asked_of_the_machine(module) for module in modules() if module.name != "machine/clock.py"}
-    assert {name: asked for name, asked in asking.items() if asked} == {}
+    asking = {module.name: module.asks for module in modules() if module.asks}
+    assert {name: asks for name, asks in asking.items() if name != "machine/clock.py"} == {}
 
 
 def test_a_module_is_under_400_lines() -> None:
-    assert [module.name for module in modules() if len(module.path.read_text("utf-8").splitlines()) >= 400] == []
-
-
-def function_lengths() -> list[int]:
-    """Lines of code of every function: without the signature, the docstring, blank lines and comments."""
-    lengths = []
-    for module in modules():
-        lines = module.path.read_text("utf-8").splitlines()
-        for node in ast.walk(module.tree):
-            if isinstance(node, ast.FunctionDef):
-                body = node.body[1:] if ast.get_docstring(node) is not None else node.body
-                first, last = (body[0].lineno, node.end_lineno or 0) if body else (1, 0)
-                code = [line.strip() for line in lines[first - 1 : last]]
-                lengths.append(sum(1 for line in code if line and not line.startswith("#")))
-    return sorted(lengths)
+    assert [module.name for module in modules() if module.lines >= 400] == []
 
 
 def test_functions_are_short() -> None:
-    lengths = function_lengths()
+    lengths = sorted(length for module in modules() for length in module.function_lengths)
     assert len(lengths) > 100
     assert median(lengths) <= 6
     assert lengths[int(0.9 * len(lengths))] < 25
 
 
 def test_the_check_of_time_itself_sees_what_it_looks_for() -> None:
-    module = Module(ROOT / "x.py", ast.parse("import datetime\ndatetime.datetime.now()\n"))
-    assert asked_of_the_machine(module) == ["datetime.datetime.now"]
+    module = parsed(ROOT / "x.py", "import datetime\ndatetime.datetime.now()\n")
+    assert module.asks == ["datetime.datetime.now"]
