@@ -51,6 +51,18 @@ def test_a_selection_means_names_and_perpetuals_that_trade(text: str, symbols: l
     assert Selection.of(text).of_list(LISTED) == symbols
 
 
+@pytest.mark.parametrize(("text", "stored"), [("*USDC", ()), ("NEVERUSDT", ()), ("LUNA*", ("LUNAUSDT",))])
+def test_what_means_something_is_expected(text: str, stored: tuple[str, ...]) -> None:
+    Selection.of(text).expect_any(LISTED, stored)
+
+
+@pytest.mark.parametrize("text", ["LUNA*", "*USDT,!*", "BTCUSDT,!BTC*"])
+def test_what_fits_nothing_is_wrong_usage(text: str) -> None:
+    with pytest.raises(UsageError, match="fits none of the 7 perpetuals that trade") as told:
+        Selection.of(text).expect_any(LISTED, ("BTCUSDT_260327", "OTHERUSD"))
+    assert text in str(told.value)
+
+
 @pytest.mark.parametrize(
     "text", ["", " ", ",", "!BTCUSDT", "BTC USDT", "BTC-USDT", "!", "a,!", "[AB]*", "BTCUSDT;ETHUSDT", "*\x1b"]
 )

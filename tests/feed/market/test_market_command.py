@@ -141,6 +141,7 @@ def test_a_pattern_and_the_file_of_settings_choose(market: Machine) -> None:
         (("--intervals", "1h,7h"), "all", "--symbol or --interval: interval '7h' is not one of"),
         (("--intervals", ","), "all", "--intervals ',' names no interval"),
         (("--csv-for", "BTC USDT"), "all", "--csv-for: symbol 'BTC USDT' cannot be one"),
+        (("--csv-for", "ETHUSDT"), "BTC*", "--csv-for: ETHUSDT is none of --symbols BTC*"),
         (
             ("--inference-source", "api"),
             "all",

@@ -11,6 +11,7 @@ import pytest
 from barfeed.artifacts.retention import Keep, prune
 from barfeed.domain.bars import Bar, Series
 from barfeed.domain.market import members
+from barfeed.domain.market.selection import Selection
 from barfeed.feed.market.record import MarketRecord
 from barfeed.history.verification import Proven, check_runs
 from barfeed.replay.tapes.tape import Tape
@@ -171,6 +172,20 @@ def test_the_csvs_of_some_are_written_beside_the_table(lived: MarketWorld) -> No
     assert (lines[0], len(lines)) == ("timestamp,open,high,low,close,volume", 49)
     assert {symbol: each.rows for symbol, each in record.csvs.items()} == {"BTCUSDT": 48, "币安人生USDT": 48}
     assert (lived.feed.folder / "latest_for_inference_币安人生USDT.csv").exists()
+    assert record.warnings == []
+
+
+def test_a_csv_that_never_comes_is_warned_of(lived: MarketWorld) -> None:
+    record = lived.run_pass(csv_for=("NEVERUSDT",))
+    assert record.warnings == ["--csv-for: NEVERUSDT is none of the symbols that are fed; it gets no CSV"]
+    assert (record.exit_code, record.csvs) == (0, {})
+
+
+def test_symbols_that_fit_nothing_are_no_good_hour(lived: MarketWorld) -> None:
+    record = lived.run_pass(selection=Selection.of("LUNA*"))
+    assert (record.status, record.exit_code) == ("usage_error", 2)
+    assert record.failure
+    assert record.failure.message == "--symbols 'LUNA*' fits none of the 5 perpetuals that trade"
 
 
 def test_then_is_run_once_with_what_is_fresh_and_what_is_missing(lived: MarketWorld, tmp_path: Path) -> None:

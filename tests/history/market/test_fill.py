@@ -12,6 +12,7 @@ from barfeed.domain.errors import (
     ExchangeRefused,
     ExchangeUnavailable,
     SymbolGone,
+    UsageError,
 )
 from barfeed.history.filling.report import difference_finding
 from barfeed.store import revisions
@@ -60,6 +61,8 @@ def test_symbols_are_chosen_as_for_a_pass(tmp_path: Path) -> None:
     market = FilledMarket(tmp_path)
     market.run(symbols="*USDT,!BTC*", from_ms=ms(2024, 2, 10))
     assert set(market.held()) == {ETH, YOUNG}
+    with pytest.raises(UsageError, match=r"--symbols 'LUNA\*' fits none of the"):
+        market.run(symbols="LUNA*")
 
 
 def test_a_gap_is_filled_and_what_a_page_has_beside_it_is_compared(tmp_path: Path) -> None:

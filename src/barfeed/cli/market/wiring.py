@@ -44,11 +44,14 @@ def wire_market(settings: Settings, remedies: Callable[[str], Remedies]) -> tupl
     return markets, open_rest(settings, clock)
 
 
-def _csv_for(text: str) -> tuple[str, ...]:
+def _csv_for(text: str, selection: Selection) -> tuple[str, ...]:
     try:
-        return tuple(Series.of(each.strip(), "1h").symbol for each in text.split(",") if each.strip())
+        symbols = tuple(Series.of(each.strip(), "1h").symbol for each in text.split(",") if each.strip())
     except UsageError as problem:
         raise UsageError(f"--csv-for: {problem}", hint="as BTCUSDT,ETHUSDT") from None
+    if unfed := [each for each in symbols if not selection.includes(each)]:
+        raise UsageError(f"--csv-for: {unfed[0]} is none of --symbols {selection}", hint="name it there, too")
+    return symbols
 
 
 def _order(
@@ -68,7 +71,7 @@ def _order(
         dry_run=settings.dry_run,
         settle_sec=settings.settle_sec,
         max_skew_sec=settings.max_skew_sec,
-        csv_for=_csv_for(settings.csv_for),
+        csv_for=_csv_for(settings.csv_for, selection),
         weight_budget=settings.weight_budget,
         plain_decimals=settings.plain_decimals,
         then=settings.then,

@@ -1,7 +1,7 @@
 """Which symbols are fed together: some by name, some by pattern, of what the exchange lists. Pure."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ _PERPETUAL = frozenset({"PERPETUAL", "TRADIFI_PERPETUAL"})
 _DELIVERY = re.compile(r".+_\d{6}", re.ASCII)
 _WILDCARDS = frozenset("*?")
 _NO_WILDCARDS = str.maketrans("*?", "aa")
+_EXPECTED = "all, or names and patterns: BTCUSDT,*USDC,!DOGE*"
 
 
 class Selection(NamedTuple):
@@ -37,9 +38,7 @@ class Selection(NamedTuple):
         names = tuple(dict.fromkeys(word for word in wanted if not _is_pattern(word)))
         patterns = tuple(dict.fromkeys(word for word in wanted if _is_pattern(word)))
         if not wanted:
-            raise UsageError(
-                f"--symbols {text[:60]!r} names no symbol", hint="all, or names and patterns: BTCUSDT,*USDC,!DOGE*"
-            )
+            raise UsageError(f"--symbols {text[:60]!r} names no symbol", hint=_EXPECTED)
         return cls(names, patterns, without)
 
     def of_list(self, listed: Mapping[str, Listing]) -> list[str]:
@@ -47,6 +46,14 @@ class Selection(NamedTuple):
         trading = [name for name, each in listed.items() if is_trading_perpetual(each)]
         meant = {*self.names, *(name for name in trading if self._is_meant(name))}
         return sorted(name for name in meant if not _matches(name, self.without))
+
+    def expect_any(self, listed: Mapping[str, Listing], stored: Iterable[str]) -> None:
+        """Raise `UsageError` where it means nothing, neither listed nor stored: no hour would be a bad one."""
+        if not self.of_list(listed) and not any(map(self.includes, stored)):
+            trading = sum(map(is_trading_perpetual, listed.values()))
+            raise UsageError(
+                f"--symbols {str(self)[:60]!r} fits none of the {trading} perpetuals that trade", hint=_EXPECTED
+            )
 
     def includes(self, symbol: str) -> bool:
         """Whether it is meant while it trades."""

@@ -158,6 +158,7 @@ class _Pass:
 
     def _due(self, listed: Mapping[str, Listing], stored: Stored, now_ms: int) -> list[Member]:
         order = self._order
+        order.selection.expect_any(listed, stored.newest_ms)
         if not (stored.newest_ms or order.reach.catch_up):
             raise StoreEmpty(
                 f"market {order.interval}: the store holds no bar to validate against",
@@ -174,10 +175,19 @@ class _Pass:
             or Outcome(each.symbol, each.asked.target_ms, newest_ms=each.newest_ms)
             for each in due
         }
+        if not self._early:
+            self._tell_astray()
         for each in due:
             if each.asked.series.table in stored.elsewhere:
                 self._outcome(each).fail(members.stands_elsewhere(each.asked.series))
         return [each for each in due if not self._outcome(each).failure]
+
+    def _tell_astray(self) -> None:
+        """Warn of a CSV that somebody waits for, and that never comes."""
+        for symbol in self._order.csv_for:
+            if symbol not in self._record.outcomes:
+                self._record.warnings.append(f"--csv-for: {symbol} is none of the symbols that are fed; it gets no CSV")
+                _log.warning("%s", self._record.warnings[-1])
 
     def _pull(self, due: Sequence[Member], pulled: Pulls) -> dict[Member, Answered | BarfeedError]:
         answers: dict[Member, Answered | BarfeedError] = {}

@@ -78,6 +78,7 @@ def begin(asking: Asking, tools: KindsTools, selection: Selection, order: KindsO
     Raises what ends it for all of them.
     """
     info = asking.begin(order.interval)
+    selection.expect_any(info.listings, ())
     series = [Series(symbol, order.interval) for symbol in selection.of_list(info.listings)]
     asked = tools.ask(Crowd(map(asking.first, series), tools.at_once))
     with closing(asked) as came:

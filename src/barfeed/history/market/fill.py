@@ -91,6 +91,7 @@ class MarketBackfill:
         talk.keep_within(max(WEIGHT_BUDGET_MIN, allowed))
         with self._tools.store.reading_market(order.interval) as table:
             stored, firsts, elsewhere = table.coverage(), table.first_bars(), table.elsewhere()
+        order.selection.expect_any(info.listings, stored)
         self.report.series = jobs.due(order, info.listings, stored, talk.now_ms)
         for each in self.report.series:
             each.first_ms = firsts.get(each.symbol)
