@@ -264,7 +264,7 @@ class Served:
         self.server = ReplayServer(WithArchive(self.exchange, self.archive))
 
     def against(self, store: Path, source: str, *words: object) -> Ended:
-        urls = ("--base-url", self.server.url, "--archive-url", self.server.url, "--max-wait-sec", "2")
+        urls = ("--base-url", self.server.url, "--archive-url", self.server.url, "--max-wait-sec", "60")
         return verified(store, "--against", source, *urls, *words)
 
 

@@ -109,7 +109,7 @@ def test_what_comes_back_under_its_name_goes_on_in_the_same_table(tmp_path: Path
         says = {1: ["LUNAUSDT: TRADING became UNLISTED"], 4: ["LUNAUSDT: UNLISTED became TRADING"]}
         for hour in range(1, 7):
             # Of what is listed and not yet traded there is nothing to wait for.
-            done = lived(market, hour, "--max-wait-sec", "1")
+            done = lived(market, hour, "--max-wait-sec", "5")
             assert (done.code, told(done)) == (0, says.get(hour, [])), done
         assert bars_of(market, "LUNAUSDT") == [bar for bar in without if at(-725) <= bar.open_time_ms <= at(6)]
         # A window with hours without trade in it is none, and how long that lasts is in the manifest.
