@@ -31,7 +31,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes long and is not in the sample; last, so that of what `-m` leaves there is one."""
+    """Give proofs their hours, and leave out what takes long and is not in the sample.
+
+    Last, so that of what `-m` leaves there is one.
+    """
     for item in items:
         if item.get_closest_marker("proof"):
             item.add_marker(pytest.mark.timeout(PROOF_SEC))

@@ -4,7 +4,7 @@
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -36,20 +36,6 @@ BARS = [Bar(ONE_PM, 100.0, 110.0, 90.0, 105.0, 7.5), Bar(ONE_PM + HOUR, 105.0, 1
 NEXT = Bar(ONE_PM + 2 * HOUR, 106.0, 110.0, 90.0, 107.0, 9.5)
 HOURS = "SELECT range FROM range(TIMESTAMP '2024-01-15', TIMESTAMP '2024-01-15 15:00', INTERVAL 1 HOUR)"
 SYMBOLS = "CREATE TABLE symbols (name VARCHAR PRIMARY KEY)"
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """One for all tests: between two uses it holds no file, and a DuckDB for each test takes as long as the test."""
-    return Store(tmp_path_factory.mktemp("kept") / "ohlcv.duckdb", SystemClock(), 0.0)
-
-
-@pytest.fixture
-def store(kept: Store) -> Iterator[Store]:
-    """Its file is not there yet."""
-    yield kept
-    for left in kept.path.parent.iterdir():
-        left.unlink()
 
 
 def made(more: str = "", key: str = "PRIMARY KEY") -> str:

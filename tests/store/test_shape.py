@@ -3,7 +3,6 @@
 The statements are run by DuckDB alone, in a session of New York; what must be there afterwards is written down here.
 """
 
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 
 from barfeed.domain.bars import Bar, Series
 from barfeed.domain.errors import StoreUnusable
-from barfeed.machine.clock import SystemClock
 from barfeed.store.duckdb import Store
 from barfeed.store.own import shape
 from storage import opened
@@ -183,20 +181,6 @@ TABLES: dict[str, tuple[list[str], str]] = {
     "a row without a moment": ([KEYLESS, ROWS, f"INSERT INTO {TABLE} (open) VALUES (1)"],
                                f"{NO_KEY}; a row has no timestamp"),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """One for all tests: between two uses it holds no file, and a DuckDB for each test takes as long as the test."""
-    return Store(tmp_path_factory.mktemp("kept") / "ohlcv.duckdb", SystemClock(), 0.0)
-
-
-@pytest.fixture
-def store(kept: Store) -> Iterator[Store]:
-    """Its file is not there yet."""
-    yield kept
-    for left in kept.path.parent.iterdir():
-        left.unlink()
 
 
 def by_hand(path: Path, *statements: str) -> Path:

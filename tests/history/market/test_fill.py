@@ -215,16 +215,8 @@ def test_a_delisted_symbol_that_is_stored_and_not_named_is_nobodys_trouble(tmp_p
 
 def test_of_a_symbol_that_ended_nobody_tells_when_the_archive_is_taken_up_to_its_last_trade(tmp_path: Path) -> None:
     last = next(at for at, bar in enumerate(WINTER) if bar.open_time_ms == ms(2024, 1, 28, 9))
-    still = [
-        bar._replace(
-            open=WINTER[last].close,
-            high=WINTER[last].close,
-            low=WINTER[last].close,
-            close=WINTER[last].close,
-            volume=0.0,
-        )
-        for bar in WINTER[last + 1 :]
-    ]
+    close = WINTER[last].close
+    still = [bar._replace(open=close, high=close, low=close, close=close, volume=0.0) for bar in WINTER[last + 1 :]]
     market = FilledMarket(tmp_path, {BTC: WINTER}, {BTC: WINTER, "GONEUSDT": [*WINTER[: last + 1], *still]})
     work = market.run("archive", symbols="BTCUSDT,GONEUSDT", from_ms=ms(2023, 12, 1), to_ms=ms(2024, 2, 1))
     gone = of(work, "GONEUSDT")
