@@ -49,7 +49,8 @@ class Selection(NamedTuple):
 
     def expect_any(self, listed: Mapping[str, Listing], stored: Iterable[str]) -> None:
         """Raise `UsageError` where it means nothing, neither listed nor stored: no hour would be a bad one."""
-        if not self.of_list(listed) and not any(map(self.includes, stored)):
+        # What is stored first: where something is fed already, the first of it answers, each hour.
+        if not any(map(self.includes, stored)) and not self.of_list(listed):
             trading = sum(map(is_trading_perpetual, listed.values()))
             raise UsageError(
                 f"--symbols {str(self)[:60]!r} fits none of the {trading} perpetuals that trade", hint=_EXPECTED

@@ -96,7 +96,7 @@ class Keeping:
         self._contested.clear()
         waiting = sum(map(len, self._record.pending.values()))
         if waiting or held.is_away:
-            self._warn(f"{held}: {pending_text(waiting, is_away=held.is_away)}")
+            self.warn(f"{held}: {pending_text(waiting, is_away=held.is_away)}")
 
     def _expect_catch_up(self, trouble: StoreUnusable) -> None:
         """Return where the next pass appends what this one cannot; without, it would have to be told of it."""
@@ -133,7 +133,7 @@ class Keeping:
                 self._record.outcomes[symbol].has_all(bars, dry_run=self._order.dry_run)
         self._record.events = events
         for event in events:
-            self._warn(str(event))
+            self.warn(str(event))
 
     def _insert(self, table: MarketBars, new: Mapping[str, Sequence[Bar]]) -> dict[str, int]:
         if self._order.dry_run:
@@ -225,7 +225,8 @@ class Keeping:
     def _outcome(self, member: Member) -> Outcome:
         return self._record.outcomes[member.symbol]
 
-    def _warn(self, text: str) -> None:
+    def warn(self, text: str) -> None:
+        """Tell of what somebody should look at, in the log and in the manifest."""
         self._record.warnings.append(text)
         _log.warning("%s", text)
 

@@ -186,8 +186,7 @@ class _Pass:
         """Warn of a CSV that somebody waits for, and that never comes."""
         for symbol in self._order.csv_for:
             if symbol not in self._record.outcomes:
-                self._record.warnings.append(f"--csv-for: {symbol} is none of the symbols that are fed; it gets no CSV")
-                _log.warning("%s", self._record.warnings[-1])
+                self._keeping.warn(f"--csv-for: {symbol} is none of the symbols that are fed; it gets no CSV")
 
     def _pull(self, due: Sequence[Member], pulled: Pulls) -> dict[Member, Answered | BarfeedError]:
         answers: dict[Member, Answered | BarfeedError] = {}
