@@ -76,10 +76,7 @@ def units(number: float, decimals: int) -> int:
 
 def _quote(kline: Kline, volume: int, decimals: Decimals) -> int:
     """At the mean of the four prices, rounded down: never below the low, which is whole units itself."""
-    scale = 10.0**decimals.price
-    prices = (
-        round(kline.open * scale) + round(kline.high * scale) + round(kline.low * scale) + round(kline.close * scale)
-    )
+    prices = sum(units(price, decimals.price) for price in (kline.open, kline.high, kline.low, kline.close))
     finer: int = 10 ** (decimals.quote - decimals.price - decimals.volume)
     return prices * volume // 4 * finer
 
