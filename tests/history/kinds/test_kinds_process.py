@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 import fork_server
-from barfeed.domain.bars import HOUR_MS
+from barfeed.domain.bars import HOUR_MS, Interval
+from barfeed.machine.clock import SystemClock
 from barfeed.replay.faults.script import parse_faults
+from barfeed.store.duckdb import Store
+from barfeed.store.lake.lake import Lake
 from history.kinds.kinds_world import DAY_MS, NOW_MS
 from process import BARFEED, Machine, Ran
 from storage import opened
@@ -153,6 +156,23 @@ def test_verify_tells_findings_and_their_hint(market: Machine) -> None:
     assert "barfeed: 1 findings; first: BTCUSDT 1h funding: mismatch " in done.err
     assert "repair --duckdb" in done.err
     assert "--kinds funding --dry-run" in done.err
+
+
+def test_verify_proves_the_lakes_tables_of_the_kinds_that_are_named(market: Machine) -> None:
+    assert fill(market, "--from", FROM).code == 0
+    lake = market.folder / "lake"
+    Lake(str(lake), SystemClock()).export(Store(market.duckdb, SystemClock(), 5.0), Interval.ONE_HOUR)
+    verify = [str(BARFEED), "verify", *words(market, market.duckdb, "--lake", str(lake))]
+    done = market.call(verify)
+    assert (done.code, done.err) == (0, ""), done
+    assert re.search(r"^verified=(\d+) series=2 lake_files=\d+ lake_rows=\1 findings=0$", done.out, re.MULTILINE)
+    day = min(lake.glob("kind=funding/*/*.parquet"))
+    day.write_bytes(day.read_bytes()[:-1])
+    done = market.call(verify)
+    assert done.code == 1, done
+    said = f"kind=funding: {day.parent.name}/rows.parquet is another file than the manifest tells of: cut, or changed"
+    assert f"lake: {said}\n" in done.out
+    assert f"barfeed: 1 findings in the lake; first: {said}" in done.err
 
 
 def test_verify_of_nothing_says_how_to_fill_it(market: Machine) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from barfeed.cli.commands.history.verify import LAKE_HINT, proven_lake
 from barfeed.cli.hints import sister
 from barfeed.cli.kinds.wiring import Meant, Whom, kinds_tools, meant, names
 from barfeed.cli.market.verify import Against
@@ -19,6 +20,7 @@ from barfeed.history.kinds.answers import once_each
 from barfeed.history.kinds.fill import KindsTools
 from barfeed.history.kinds.jobs import step_ms
 from barfeed.history.kinds.verification import Comparison, Proven, by_rules
+from barfeed.store.lake.proof import Proven as ProvenLake
 
 _TOLD_MAX = 50
 
@@ -37,8 +39,17 @@ def _verify(settings: Settings, chosen: Meant, interval: Interval, whom: Against
         raise StoreEmpty(f"no row of {names(chosen.kinds)} at {interval} is stored", hint=f"fill them: {fill}")
     if whom.source:
         Comparison(tools, interval, "rest" if whom.source == "rest" else "archive", whom.bounds).run(proven)
-    say(*([json.dumps(_facts(proven, whom))] if settings.json else _lines(proven, whom)))
-    return _end(proven)
+    lake = proven_lake(settings, tools.store, interval, chosen.kinds)
+    say(*([json.dumps(_facts(proven, whom, lake))] if settings.json else _lines(proven, whom, lake)))
+    return min([_end(proven), _end_of_lake(lake)], key=rank)
+
+
+def _end_of_lake(lake: ProvenLake | None) -> int:
+    """Say what was found of the lake; the exit code."""
+    if not lake or not lake.findings:
+        return 0
+    complain(f"{len(lake.findings)} findings in the lake; first: {lake.findings[0]}", LAKE_HINT)
+    return 1
 
 
 def _end(proven: Sequence[Proven]) -> int:
@@ -60,18 +71,20 @@ def _hint(proven: Sequence[Proven]) -> str:
     return f"see the plan to mend them: {sister('repair', '--kinds', names(list(kinds.values())), '--dry-run')}"
 
 
-def _lines(proven: Sequence[Proven], whom: Against) -> list[str]:
+def _lines(proven: Sequence[Proven], whom: Against, lake: ProvenLake | None) -> list[str]:
     found = [f"{finding.rule}: {each}: {finding}" for each in proven for finding in each.findings]
+    found += [f"{finding.rule}: {finding}" for finding in lake.findings] if lake else []
     more = [f"... and {len(found) - _TOLD_MAX} more; --json tells all"] if len(found) > _TOLD_MAX else []
     notes = once_each([note for each in proven for note in each.notes])
     lacking = [f"note: {each}: the archive has not got {named(_runs(each))}" for each in proven if each.not_compared]
-    return [*found[:_TOLD_MAX], *more, *(f"note: {note}" for note in notes), *lacking, _summary(proven, whom)]
+    return [*found[:_TOLD_MAX], *more, *(f"note: {note}" for note in notes), *lacking, _summary(proven, whom, lake)]
 
 
-def _summary(proven: Sequence[Proven], whom: Against) -> str:
+def _summary(proven: Sequence[Proven], whom: Against, lake: ProvenLake | None) -> str:
     facts: dict[str, object] = {"verified": sum(each.rows for each in proven), "series": len(proven)}
     facts |= {"compared": sum(each.compared for each in proven)} if whom.source else {}
-    facts |= {"findings": sum(len(each.findings) for each in proven)}
+    facts |= {"lake_files": lake.files, "lake_rows": lake.rows} if lake else {}
+    facts |= {"findings": sum(len(each.findings) for each in proven) + (len(lake.findings) if lake else 0)}
     return " ".join(f"{name}={value}" for name, value in facts.items())
 
 
@@ -80,9 +93,10 @@ def _runs(each: Proven) -> list[Gap]:
     return grid.gaps(sorted({grid.floor(at, own_ms) for at in each.not_compared}), own_ms)
 
 
-def _facts(proven: Sequence[Proven], whom: Against) -> dict[str, Any]:
+def _facts(proven: Sequence[Proven], whom: Against, lake: ProvenLake | None) -> dict[str, Any]:
     return {
         "against": whom.source,
+        "lake": _of_lake(lake) if lake else None,
         "series": [
             {
                 "kind": each.kind.name,
@@ -105,3 +119,7 @@ def _facts(proven: Sequence[Proven], whom: Against) -> dict[str, Any]:
             for each in proven
         ],
     }
+
+
+def _of_lake(lake: ProvenLake) -> dict[str, Any]:
+    return {"files": lake.files, "rows": lake.rows, "findings": [str(each) for each in lake.findings]}

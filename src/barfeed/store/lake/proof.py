@@ -1,11 +1,12 @@
 """The lake proven: each file by its sum, each row against the store's, and nothing beside that a glob would read."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from barfeed.domain.bars import Interval
 from barfeed.domain.errors import LakeUnusable
+from barfeed.domain.kinds.kind import Kind
 from barfeed.domain.kinds.table import KINDS
 from barfeed.domain.rules import Finding
 from barfeed.store.duckdb import Store
@@ -35,12 +36,13 @@ class Proven(NamedTuple):
     findings: list[Finding]
 
 
-def prove(store: Store, lake: Lake, interval: Interval) -> Proven:
-    """Compare the lake's tables of an interval with the store, which is let go of between two days.
+def prove(store: Store, lake: Lake, interval: Interval, of: Collection[Kind] = ()) -> Proven:
+    """Compare the lake's tables of an interval, or those `of` some kinds, with the store; it is let go of between days.
 
     Raises `LakeUnusable` where there is no lake, `StoreUnusable` where the store cannot be read.
     """
-    proven = [_proven(store, lake.files(table), table) for table in _tables(store, lake, interval)]
+    meant = [each for each in _tables(store, lake, interval) if not of or each.kind in of]
+    proven = [_proven(store, lake.files(table), table) for table in meant]
     findings = [finding for each in proven for finding in each.findings]
     return Proven(sum(each.files for each in proven), sum(each.rows for each in proven), findings)
 

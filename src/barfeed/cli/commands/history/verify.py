@@ -24,11 +24,13 @@ from barfeed.domain.grid import Gap
 from barfeed.domain.sources import cut
 
 if TYPE_CHECKING:
+    from barfeed.domain.kinds.kind import Kind
     from barfeed.domain.rules import Finding
     from barfeed.exchange.archive import Archive
     from barfeed.exchange.market import HistoryOf
     from barfeed.exchange.paging import RestHistory
     from barfeed.history.verification import Compared, Comparison, Difference, Held, Proven
+    from barfeed.store.duckdb import Store
     from barfeed.store.lake.proof import Proven as ProvenLake
     from barfeed.store.port.whole import WholeHistory
 
@@ -116,7 +118,7 @@ def verify(
 
         with told_by_its_life(settings, sister("backfill")):
             compare(store, report, _whom(settings, against, archive_url), (from_ms, to_ms))
-    report.lake = proven_lake(settings, store, series.interval)
+    report.lake = proven_lake(settings, store.file, series.interval)
     say(*([json.dumps(_facts(report))] if settings.json else _lines(report)))
     found = report.all_findings
     if found:
@@ -151,8 +153,10 @@ def _prove(settings: Settings, store: "WholeHistory", series: Series) -> Report:
     return Report(series, held, findings, check_runs(folder))
 
 
-def proven_lake(settings: Settings, store: "WholeHistory", interval: Interval) -> "ProvenLake | None":
-    """What there is to say of the lake's tables of an interval; None where no lake is meant."""
+def proven_lake(
+    settings: Settings, file: "Store | None", interval: Interval, of: "Sequence[Kind]" = ()
+) -> "ProvenLake | None":
+    """What there is to say of the lake's tables of an interval, or those `of` kinds; None where no lake is meant."""
     from barfeed.cli.wiring import open_lake  # noqa: PLC0415
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415
 
@@ -160,10 +164,10 @@ def proven_lake(settings: Settings, store: "WholeHistory", interval: Interval) -
     if lake is None:
         return None
     # A database is refused beside a lake.
-    assert store.file
+    assert file
     from barfeed.store.lake.proof import prove  # noqa: PLC0415 - most have none
 
-    return prove(store.file, lake, interval)
+    return prove(file, lake, interval, of)
 
 
 def compare(store: "WholeHistory", report: Report, whom: "Whom", bounds: tuple[int | None, int | None]) -> None:
