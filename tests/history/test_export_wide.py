@@ -123,6 +123,8 @@ def test_kinds_are_those_that_are_named(made: Path, tmp_path: Path) -> None:
     assert (alone.code, alone.err) == (2, "--kinds goes with --wide")
     with pytest.raises(barfeed.UsageError, match="kinds: 'vibes' is no kind of series"):
         barfeed.open(made).wide("BTCUSDT", kinds=["vibes"])
+    one = barfeed.open(made).wide("BTCUSDT", kinds="funding")
+    assert one.columns[-3:] == ["funding_rate", "funding_mark_price", "funding_age_sec"]
 
 
 def test_plain_decimals_leave_what_is_not_known_empty(made: Path, tmp_path: Path) -> None:

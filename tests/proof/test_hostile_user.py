@@ -331,6 +331,11 @@ def test_an_address_astray_is_not_repeated(words: tuple[str, ...], desk: Desk) -
     assert "sesame" not in ran.out + ran.err
 
 
+def test_a_bucket_is_no_secret_and_what_it_is_like_is_told(desk: Desk) -> None:
+    ran = desk.type("run", "--lake", "s3://b")
+    assert (ran.code, "'s3://b' is not an address like s3://bucket/prefix\n" in ran.err) == (2, True), ran
+
+
 @pytest.mark.parametrize(
     "text", ["http://h/\nX: y", " http://h", "http://h/\x1b[31m", "http://h/ü", "http://h\t/"], ids=ascii
 )

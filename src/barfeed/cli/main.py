@@ -108,7 +108,8 @@ def _show(error: click.ClickException) -> None:
 
 def _masked(message: str) -> str:
     # A stray argument may be a channel's or a heartbeat's address, and that its token.
-    return re.sub(r"://\S+", "://...", message)
+    # A bucket is none, and neither is a quote behind what was typed.
+    return re.sub(r"(?<!\bs3)://\S*[^\s']", "://...", message)
 
 
 def _is_unheard(error: Exception) -> bool:

@@ -76,11 +76,32 @@ def test_a_folder_that_is_no_lake_is_refused(tmp_path: Path) -> None:
         barfeed.open(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("s3://", "'s3://' is not an address like s3://bucket/prefix"),
+        ("s3:///lake", "'s3:///lake' is not an address like s3://bucket/prefix"),
+        ("s3:bucket", "'s3:bucket' is not an address like s3://bucket/prefix"),
+        ("gs://bucket/lake", "gs:// is nothing that barfeed.open reads"),
+        ("https://data.example.org/lake", "https:// is nothing that barfeed.open reads"),
+    ],
+)
+def test_an_address_that_is_none_of_a_lake_is_refused_at_once(address: str, said: str) -> None:
+    with pytest.raises(barfeed.UsageError, match=f"^{said}"):
+        barfeed.open(address)
+
+
+def test_a_hint_is_told_once(lake: Path) -> None:
+    with pytest.raises(barfeed.StoreEmpty) as told:
+        barfeed.open(lake).window("ETHUSDT")
+    assert len(told.value.__notes__) == 1
+
+
 def test_a_file_that_is_cut_is_refused_in_words_of_ours(lake: Path) -> None:
     day = next(lake.rglob("date=2024-02-10/*.parquet"))
     day.write_bytes(day.read_bytes()[:100])
     feed = barfeed.open(lake)
-    with pytest.raises(barfeed.LakeUnusable, match="cannot be read as a lake") as told:
+    with pytest.raises(barfeed.LakeUnusable, match=f"cannot be read as a lake: {day.relative_to(lake)} is cut") as told:
         feed.bars("BTCUSDT").to_polars()
     assert "barfeed verify --lake" in told.value.__notes__[0]
     day.unlink()

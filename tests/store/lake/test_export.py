@@ -300,5 +300,12 @@ class TestRefused:
         both = StoreAndLake(tmp_path)
         both.append(1)
         (tmp_path / "lake").write_text("")
-        with pytest.raises(LakeUnusable, match=rf"{TABLE} cannot be used: "):
+        with pytest.raises(LakeUnusable, match=rf"{TABLE} cannot be used: Not a directory") as told:
             both.export()
+        assert "point --lake elsewhere, or move that file away" in told.value.hint
+        (tmp_path / "lake").unlink()
+        both.table.parent.mkdir(parents=True)
+        both.table.write_text("")
+        with pytest.raises(LakeUnusable, match=rf"{TABLE} cannot be used: File exists") as told:
+            both.export()
+        assert "point --lake elsewhere, or move that file away" in told.value.hint

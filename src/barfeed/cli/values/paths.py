@@ -7,11 +7,13 @@ from typing import Any, NewType
 
 import click
 
+from barfeed.domain.errors import UsageError
+from barfeed.store.lake.address import checked, is_bucket
+
 _QUOTES = "\"'`“”‘’"  # noqa: RUF001 - as word processors set them
 # $HOME, ${HOME}, $(pwd), %USERPROFILE%, and %h of a systemd unit.
 _UNREPLACED = re.compile(r"\$[A-Za-z_]\w*|\$\{[^}]*\}?|\$\([^)]*\)?|%[A-Za-z_]{4,}%|^%[a-zA-Z](?=/)")
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|:memory:")
-_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.=-]+)*/?", re.ASCII)
 _OF_SERIES = re.compile(r"[^-=/\\]+-[^-=/\\]+=")
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]")
 
@@ -37,11 +39,14 @@ class MeantLake(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The same, or wrong usage."""
-        if not value or _BUCKET.fullmatch(value):
-            return str(value)
-        if value.startswith("s3:"):
-            self.fail(f"{value[:120]!r} is not an address like s3://bucket/prefix", param, ctx)
-        return str(MeantPath().convert(value, param, ctx))
+        if not value:
+            return ""
+        if not is_bucket(value):
+            return str(MeantPath().convert(value, param, ctx))
+        try:
+            return checked(value)
+        except UsageError as wrong:
+            self.fail(str(wrong), param, ctx)
 
 
 class MeantFile(MeantPath):

@@ -22,7 +22,7 @@ from barfeed.history.reading.source import Source, StoreFile
 from barfeed.history.reading.span import SYMBOL_COLUMNS
 from barfeed.history.reading.table import Asked, Row, Table, looked
 from barfeed.store.duckdb import Session
-from barfeed.store.lake.lake import is_bucket
+from barfeed.store.lake import address as lakes
 from barfeed.store.place import Span
 from barfeed.store.postgres.link.address import checked, is_address
 
@@ -128,17 +128,18 @@ class Reader:
         end: Moment | None = None,
         as_of: Moment | None = None,
         *,
-        kinds: Sequence[str] = (),
+        kinds: str | Sequence[str] = (),
     ) -> Table[Any]:
         """Those bars, and beside each what was known of other kinds of series when it closed: of all that are stored.
 
         Columns: those of `bars`, then of each kind its values and how old they were then, `open_interest_age_sec`; all
-        doubles, empty where nothing was known. A row's names are those of the columns.
+        doubles, empty where nothing was known. A row's names are those of the columns. `kinds` may be the name of one.
         """
         with _told_in_python():
             span = Span(*_series((symbol,) if isinstance(symbol, str) else tuple(symbol), interval),
                         *_bounds(start, end, as_of))  # fmt: skip
-            named = table.kinds(",".join(kinds), (span.interval,), "kinds") if kinds else ()
+            given = kinds if isinstance(kinds, str) else ",".join(kinds)
+            named = table.kinds(given, (span.interval,), "kinds") if kinds else ()
         with self._session() as connection:
             beside = named or self._source.kinds(connection, span.interval)
         key = ["timestamp"] if isinstance(symbol, str) else ["symbol", "timestamp"]
@@ -238,8 +239,14 @@ def _source(address: str, lock_timeout_sec: float, read_from: str) -> Source:
         return _database(address, lock_timeout_sec, read_from)
     if read_from:
         raise UsageError("read_from is a standby of a database, and what is opened is none")
-    if is_bucket(address):
-        return LakeSource(Mirror(address))
+    if lakes.is_bucket(address):
+        return LakeSource(Mirror(lakes.checked(address)))
+    scheme, sign, _ = address.partition("://")
+    if sign and scheme.isalnum():
+        raise UsageError(
+            f"{scheme}:// is nothing that barfeed.open reads",
+            hint="a path, a lake at s3://bucket/prefix, or a database at postgresql://",
+        )
     path = Path(address)
     return LakeSource(FolderDays(path)) if path.is_dir() else StoreFile(path, lock_timeout_sec)
 
@@ -289,5 +296,8 @@ def _told_in_python() -> Iterator[None]:
         if problem.hint != problem.default_hint:
             for flag, here in _FLAGS.items():
                 problem.hint = problem.hint.replace(flag, here)
-            problem.add_note(f"hint: {problem.hint}")
+            note = f"hint: {problem.hint}"
+            # One call of ours may go through another.
+            if note not in getattr(problem, "__notes__", ()):
+                problem.add_note(note)
         raise

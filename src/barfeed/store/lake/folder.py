@@ -1,5 +1,6 @@
 """A lake's table in a folder of this machine, or of a disk that it mounts."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +11,14 @@ from barfeed.machine.locks import locked
 from barfeed.store.lake.contents import DISK_HINT
 
 _LOCK = ".lock"
+_A_FILE = "a file stands where a folder of the lake should: point --lake elsewhere, or move that file away"
+_NOT_ALLOWED = "check the owner and mode of it and of the folders above it"
+_HINTS = {
+    errno.ENOTDIR: _A_FILE,
+    errno.EEXIST: _A_FILE,
+    errno.EACCES: _NOT_ALLOWED,
+    errno.EPERM: _NOT_ALLOWED,
+}
 
 
 class Folder:
@@ -88,4 +97,5 @@ class Folder:
         try:
             yield
         except OSError as problem:
-            raise LakeUnusable(f"{self._path} cannot be used: {problem.strerror}", hint=DISK_HINT) from problem
+            hint = _HINTS.get(problem.errno or 0, DISK_HINT)
+            raise LakeUnusable(f"{self._path} cannot be used: {problem.strerror}", hint=hint) from problem

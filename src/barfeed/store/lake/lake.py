@@ -6,6 +6,7 @@ from barfeed.domain.bars import Interval
 from barfeed.domain.errors import UsageError
 from barfeed.machine.clock import Clock
 from barfeed.store.duckdb import Store
+from barfeed.store.lake.address import is_bucket
 from barfeed.store.lake.contents import stored
 from barfeed.store.lake.exporter import Exported, export, until
 from barfeed.store.lake.files import Files
@@ -41,11 +42,6 @@ class Lake:
 
         bucket, _, prefix = self.address.removeprefix("s3://").strip("/").partition("/")
         return Bucket(bucket, f"{prefix}/{table.folder}".lstrip("/"), self._clock)
-
-
-def is_bucket(address: str) -> bool:
-    """Whether it is no folder."""
-    return address.startswith("s3://")
 
 
 def _require_obstore() -> None:

@@ -143,6 +143,10 @@ def _older(writer: "re.Match[str] | None") -> str:
     return f"bring it over: EXPORT DATABASE with that DuckDB ({install}), IMPORT DATABASE into a new file with this one"
 
 
+# A day's file below the lake, wherever the lake, or a copy of it, stands.
+_DAY_FILE = re.compile(r"""kind=\w+/[^'"]+\.parquet""")
+
+
 @contextmanager
 def reading_lake(address: str) -> Iterator[None]:
     """What DuckDB says of a lake's Parquet, told in words of our own."""
@@ -151,12 +155,19 @@ def reading_lake(address: str) -> Iterator[None]:
     except duckdb.InterruptException:
         raise KeyboardInterrupt from None
     except duckdb.Error as problem:
-        reason = refusal(problem) or f"DuckDB failed ({type(problem).__name__})"
         raise LakeUnusable(
-            f"{address} cannot be read as a lake: {reason}",
+            f"{address} cannot be read as a lake: {_of_lake(problem)}",
             is_torn=True,
             hint="prove it against the store, which tells the file: barfeed verify --lake",
         ) from problem
+
+
+def _of_lake(problem: duckdb.Error) -> str:
+    if reason := refusal(problem):
+        return reason
+    if named := _DAY_FILE.search(str(problem)):
+        return f"{named[0]} is cut, or no Parquet file"
+    return f"DuckDB failed ({type(problem).__name__})"
 
 
 def refusal(problem: object) -> str:
