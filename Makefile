@@ -5,8 +5,8 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 # One more than there are cores: much of it waits, for pauses, time limits and processes.
 WORKERS := $(shell expr 1 + `getconf _NPROCESSORS_ONLN`)
-# So many cases of each attack, and which.
-SAMPLED = --sample $(or $(SAMPLE),3) --sample-seed "$(or $(SEED),1)"
+# So many long tests of each file, a case of each, and which.
+SAMPLED = --sample $(or $(SAMPLE),8) --sample-seed "$(or $(SEED),1)"
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run test lint types unit docs site long proof model soak twenty month page pictures engines recipes kills kills-syscalls fuzz mutants sabotage audit peers bench wheel image clean
@@ -55,7 +55,7 @@ endif
 run: .venv/installed ## one hour against Binance; an empty store is started first (ARGS="--symbol ETHUSDT")
 	@$(BIN)/python run/ohlcv_feed_binance.py --catch-up $(ARGS)
 
-test: lint ## what proves the tree: lint, types, tests, docs checks (SAMPLE=1: and what `make long` does, in one run)
+test: lint ## what proves the tree: lint, types, tests, docs checks (SAMPLE=2: and what `make long` does, in one run)
 	@$(MAKE) --no-print-directory --jobs=2 types unit
 
 # Security is ruff's S, which is bandit's own rules; see docs/proof.md.

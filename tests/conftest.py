@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from proof import sabotage
 from proof.proof_world import Exchange, copy, exchange, make_disk
 from sampling import sampled
 from world import World, hours, made_up_tape, ms
@@ -24,8 +25,8 @@ for ending in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--sample K --sample-seed TEXT`: K cases of each long test, by chance but for a seed always the same."""
-    parser.addoption("--sample", type=int, default=0, help="so many cases of each long test, 0 for all")
+    """`--sample K --sample-seed TEXT`: K long tests of each file, by chance but for a seed always the same."""
+    parser.addoption("--sample", type=int, default=0, help="so many long tests of each file, 0 for all")
     parser.addoption("--sample-seed", default="", help="which ones")
 
 
@@ -33,14 +34,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give proofs their hours, and leave out what takes long and is not in the sample.
 
-    Last, so that of what `-m` leaves there is one.
+    Last, so that of what `-m` leaves there is one. What has seen an old fault is in every sample: it would again.
     """
     for item in items:
         if item.get_closest_marker("proof"):
             item.add_marker(pytest.mark.timeout(PROOF_SEC))
-    if cases := config.getoption("--sample"):
+    if count := config.getoption("--sample"):
         long = {item.nodeid for item in items if item.get_closest_marker("long")}
-        left_out = long - sampled(sorted(long), cases, config.getoption("--sample-seed"))
+        always = {test for fault in sabotage.all_of_them() for test in fault.tests}
+        left_out = long - sampled(long, count, config.getoption("--sample-seed"), always)
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
         items[:] = [item for item in items if item.nodeid not in left_out]
 
