@@ -98,6 +98,7 @@ def test_an_inference_file_that_was_changed_is_not_the_newest_good_one(folder: P
     assert pruned(folder, "--json").told["kept"] == good
 
 
+@pytest.mark.long
 def test_discard_deletes_and_folds_nothing(folder: Path) -> None:
     months_of_runs(folder)
     done = pruned(folder, "--discard", "--json").told
@@ -149,6 +150,7 @@ def test_files_of_others_are_never_touched_nor_told(folder: Path) -> None:
     assert all((folder / name).read_text() == "mine" for name in FOREIGN)
 
 
+@pytest.mark.long
 def test_a_file_that_is_not_what_its_manifest_says_stays_with_its_run_and_is_told(folder: Path) -> None:
     changed, *_ = months_of_runs(folder)
     (folder / f"{changed}_api_pull.csv").write_text("mine")
@@ -167,6 +169,7 @@ def test_a_link_to_another_place_stays(folder: Path, tmp_path: Path) -> None:
     assert own.is_symlink()
 
 
+@pytest.mark.long
 def test_an_old_file_without_a_manifest_stays_and_is_told(folder: Path) -> None:
     orphan, *_ = months_of_runs(folder)
     (folder / f"{orphan}_run.json").unlink()
@@ -175,6 +178,7 @@ def test_an_old_file_without_a_manifest_stays_and_is_told(folder: Path) -> None:
     assert f"{orphan}_api_pull.csv" in names(folder)
 
 
+@pytest.mark.long
 def test_a_young_file_without_a_manifest_is_a_run_that_still_goes_on(folder: Path) -> None:
     *_, newest = months_of_runs(folder)
     (folder / f"{newest}_run.json").unlink()
@@ -251,6 +255,7 @@ def test_a_folder_that_is_not_there_is_told(folder: Path) -> None:
     assert re.fullmatch(r"\S+ cannot be pruned: 'No such file or directory'", done.err)
 
 
+@pytest.mark.long
 def test_verify_proves_what_was_folded_away(folder: Path) -> None:
     months_of_runs(folder)
     before = verified(folder)
@@ -261,6 +266,7 @@ def test_verify_proves_what_was_folded_away(folder: Path) -> None:
     assert "manifests=13 files=26 " in after.out
 
 
+@pytest.mark.long
 def test_verify_finds_a_folded_file_that_was_changed(folder: Path) -> None:
     run, *_ = months_of_runs(folder)
     pruned(folder)
@@ -276,6 +282,7 @@ def test_verify_finds_a_folded_file_that_was_changed(folder: Path) -> None:
     assert f"file: {path}/{run}_api_pull.csv was changed" in done.out
 
 
+@pytest.mark.long
 def test_the_feeds_own_files_are_understood(started: World) -> None:
     record = started.run()
     assert record.run_time
@@ -308,6 +315,7 @@ def test_a_clock_that_runs_ahead_takes_nothing(folder: Path) -> None:
     assert due(reading.runs(reading.Folder(folder)), NOW_MS + 5000 * DAY_MS, Keep(90)) == []
 
 
+@pytest.mark.long
 @given(
     days=st.lists(st.integers(0, 400), min_size=1, max_size=30, unique=True),
     keep_days=st.integers(1, 400),
@@ -335,6 +343,7 @@ def test_what_is_no_runs_name_is_none(name: str) -> None:
     assert reading.age(name) is None
 
 
+@pytest.mark.long
 def test_a_store_changed_meanwhile_is_no_matter_of_prune(folder: Path) -> None:
     months_of_runs(folder)
     verified(folder)

@@ -60,6 +60,7 @@ def test_a_dry_run_folds_nothing(feeding: Machine) -> None:
     assert len(runs_in(feeding.artifacts)) == 2
 
 
+@pytest.mark.long
 def test_trouble_with_old_files_is_a_warning_and_the_hour_is_as_good_as_ever(feeding: Machine) -> None:
     (feeding.artifacts / "2024-02_runs.zip").write_text("no zip")
     done = feeding.feed("--catch-up", "--retain-days", "1")

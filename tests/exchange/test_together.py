@@ -297,6 +297,7 @@ def test_where_nobody_listens_each_is_told_within_the_patience() -> None:
     assert f"cannot connect to 127.0.0.1:{port}: Connection refused" in str(pulls[0])
 
 
+@pytest.mark.long
 def test_what_does_not_fit_into_a_minute_waits_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(together, "SLICE_SEC", 0.005)
     clock = MovedClock()
@@ -443,6 +444,7 @@ with asking_together(sys.argv[1], SystemClock()) as ask:
 """
 
 
+@pytest.mark.long
 def test_a_certificate_that_the_machine_is_told_to_trust_is_trusted(
     authority: trustme.CA, serve: Callable[[Conduct], Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -475,6 +477,7 @@ def test_no_exception_of_the_library_for_socks_is_left_untranslated(monkeypatch:
     assert all(issubclass(each, together.way_to("http://exchange.invalid").foreign) for each in raised)
 
 
+@pytest.mark.long
 def test_an_hour_of_one_series_loads_none_of_it() -> None:
     code = (
         "import sys, barfeed.cli.wiring, barfeed.feed.cycle; print(sorted({'aiohttp', 'asyncio'} & set(sys.modules)))"

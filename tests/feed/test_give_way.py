@@ -174,6 +174,7 @@ def bars_of(content: bytes) -> list[Bar]:
     return [Bar(0, *map(float, line.split(b",")[1:])) for line in content.splitlines()[1:]]
 
 
+@pytest.mark.long
 def test_two_feeds_of_one_held_store_publish_the_same_and_append_once(world: World) -> None:
     with held(world.duckdb):
         windows = [window(world, world.run(catch_up=True)) for _ in range(2)]

@@ -66,6 +66,7 @@ def test_each_hour_is_in_the_lake(started: World, lake: Path) -> None:
     assert manifest(started.run())["lake"]["written"] == 1
 
 
+@pytest.mark.long
 def test_each_pass_over_a_market_is_in_the_lake(tmp_path: Path, lake: Path) -> None:
     world = MarketWorld(tmp_path, small_market(END_MS + hours(5), 60), END_MS + hours(1) + 30_000)
     with_lake(world, lake)

@@ -67,6 +67,7 @@ def test_a_failure_says_what_and_what_helps_without_a_traceback(feeding: Machine
     assert re.fullmatch(r"  hint: start it: \S+ \S+ohlcv_feed_binance\.py .*--catch-up", ran.err.splitlines()[1])
 
 
+@pytest.mark.long
 def test_the_command_in_the_hint_helps(feeding: Machine) -> None:
     command = feeding.feed().err.splitlines()[1].partition("start it: ")[2]
     done = subprocess.run(["sh", "-c", command], env=feeding.environment(), capture_output=True, text=True, check=True)
@@ -310,6 +311,7 @@ def test_a_watch_stops_in_its_long_sleep_with_exit_0(feeding: Machine, number: s
     assert (watch.returncode, "Traceback" in err) == (0, False)
 
 
+@pytest.mark.long
 def test_a_watch_stops_in_the_middle_of_a_cycle(feeding: Machine) -> None:
     # Nothing else ends the request: neither the exchange, nor the feed's own patience with it.
     (feeding.folder / "sitecustomize.py").write_text(
@@ -331,6 +333,7 @@ def test_a_watch_stops_in_the_middle_of_a_cycle(feeding: Machine) -> None:
     assert not list((feeding.artifacts / ".unfinished").iterdir())
 
 
+@pytest.mark.long
 def test_a_watch_lives_the_hours_as_they_come(feeding: Machine) -> None:
     watch = feeding.start("--watch", "--catch-up", "--sleep-sec", "0.1", "--settle-sec", "0")
     assert watch.stdout is not None
@@ -360,6 +363,7 @@ def test_a_store_in_quotes_is_wrong_usage_and_makes_no_folder_of_that_name(feedi
     assert list(feeding.folder.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_store_is_only_started_saying_where_and_with_a_warning_where_one_was_expected(feeding: Machine) -> None:
     assert feeding.feed("--catch-up").err == f"INFO {feeding.duckdb} is a new store\n"
     feeding.clock.advance(hours(1))

@@ -62,6 +62,7 @@ def test_a_feed_that_slept_through_the_end_is_told_how_to_get_the_rest(lived: Wo
     )
 
 
+@pytest.mark.long
 def test_flat_bars_after_the_end_are_named_once_they_cease(lived: World) -> None:
     for hour in (15, 16, 17, 18):
         assert at(lived, hour, SETTLED_AND_FLAT).status == "appended"
@@ -155,6 +156,7 @@ def test_a_name_that_never_was_one_is_told_as_before(world: World) -> None:
     )
 
 
+@pytest.mark.long
 def test_a_symbol_that_is_still_to_come(world: World) -> None:
     pending = fault("pending", "at = 2024-02-10T18:30:00")
     assert said(at(world, 15, pending, catch_up=True)) == (
@@ -216,6 +218,7 @@ def test_a_block_that_the_question_earns_is_kept_to(lived: World) -> None:
     assert round(talk.refusal.retry_after_sec or 0) == 900
 
 
+@pytest.mark.long
 def test_a_good_hour_asks_for_no_list_though_its_bar_was_late_at_first(lived: World) -> None:
     record = at(lived, 15, fault("late", "sec = 40"))
     assert record.status == "appended"
@@ -225,6 +228,7 @@ def test_a_good_hour_asks_for_no_list_though_its_bar_was_late_at_first(lived: Wo
     assert lived.exchange.requests == {"/fapi/v1/time": 1, KLINES: 1}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("changes", [{"dry_run": True}, {"inference_source": "api"}, {"catch_up": True}])
 def test_it_is_told_however_the_hour_is_lived(lived: World, changes: dict[str, object]) -> None:
     assert at(lived, 15, SETTLED).status == "appended"
@@ -251,6 +255,7 @@ def watched(world: World, until_hour: float, text: str) -> list[Record]:
     return records
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("text", "status"), [(SETTLED, "symbol_gone"), (HALTED, "symbol_not_trading")], ids=["settled", "halted"]
 )
@@ -263,6 +268,7 @@ def test_a_watch_in_trouble_asks_for_the_list_once_an_hour(lived: World, text: s
     assert lived.exchange.requests[INFO] == 1
 
 
+@pytest.mark.long
 def test_in_the_next_hour_the_list_is_asked_for_again(lived: World) -> None:
     lived.clock.go_to(DAY_MS + hours(16.5))
     lived.run(SETTLED, catch_up=True)
@@ -270,6 +276,7 @@ def test_in_the_next_hour_the_list_is_asked_for_again(lived: World) -> None:
     assert len({record.target_ms for record in records}) == lived.exchange.requests[INFO] == 2
 
 
+@pytest.mark.long
 def test_a_watch_with_a_short_window_asks_for_the_list_once_an_hour(lived: World) -> None:
     lived.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp = '2024-02-05 03:00:00'")
     records = watched(lived, 14.5, fault("hide", "bar = 2024-02-05T03:00:00"))
@@ -278,6 +285,7 @@ def test_a_watch_with_a_short_window_asks_for_the_list_once_an_hour(lived: World
     assert lived.exchange.requests[INFO] == 1
 
 
+@pytest.mark.long
 def test_another_trouble_is_asked_about_at_once(lived: World) -> None:
     at(lived, 15, SETTLED)
     lived.clock.go_to(DAY_MS + hours(16) + 30_000)
@@ -287,6 +295,7 @@ def test_another_trouble_is_asked_about_at_once(lived: World) -> None:
     assert lived.exchange.requests[INFO] == 2
 
 
+@pytest.mark.long
 def test_a_list_that_explains_nothing_is_asked_for_again(lived: World) -> None:
     # The exchange is slow to list what has happened.
     hidden = fault("hide", "bar = 2024-02-10T14:00:00")
@@ -310,6 +319,7 @@ def test_after_a_good_cycle_the_same_trouble_is_asked_about_anew(tmp_path: Path)
     assert world.exchange.requests[INFO] == 2
 
 
+@pytest.mark.long
 def test_the_manifest_tells_it_and_how_long_it_took_to_ask(lived: World) -> None:
     at(lived, 15, SETTLED)
     record = at(lived, 16, SETTLED)
@@ -319,6 +329,7 @@ def test_the_manifest_tells_it_and_how_long_it_took_to_ask(lived: World) -> None
     assert manifest["exchange"]["requests"] == lived.exchange.requests.total()
 
 
+@pytest.mark.long
 def test_alerts_say_the_same(lived: World) -> None:
     at(lived, 15, SETTLED)
     record = at(lived, 16, SETTLED)
@@ -330,6 +341,7 @@ def test_alerts_say_the_same(lived: World) -> None:
     )
 
 
+@pytest.mark.long
 def test_a_good_hour_imports_nothing_of_it(tmp_path: Path) -> None:
     with machine(tmp_path, DAY_MS + hours(13)) as each:
         assert each.feed("--catch-up").code == 0

@@ -66,6 +66,7 @@ def test_pauses_after_failures_grow_and_are_bounded_but_honour_what_was_asked(
     assert failure_pause_sec(failures, asked_sec, 300.0) == expected_sec
 
 
+@pytest.mark.long
 def test_a_day_is_lived_hour_by_hour_as_soon_as_each_bar_is_due(started: World) -> None:
     records = watched(started, 9)
     assert [record.status for record in records] == ["appended"] * 9

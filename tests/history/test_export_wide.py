@@ -76,6 +76,7 @@ def test_each_bar_has_what_was_known_when_it_closed_beside_it(made: Path, tmp_pa
     assert table["币安人生USDT", "08:00"][12:] == [None] * 3
 
 
+@pytest.mark.long
 def test_of_one_series_and_in_python_it_is_the_same(made: Path, tmp_path: Path) -> None:
     span = ("--from", "2026-03-01", "--to", "2026-03-05")
     assert exported(made, tmp_path / "all.parquet", "--symbols", "BTC*", *span).code == 0

@@ -81,6 +81,7 @@ def test_a_look_tells_what_differs_and_changes_nothing(world: KindsWorld) -> Non
     assert world.duckdb.read_bytes() == before
 
 
+@pytest.mark.long
 def test_all_of_it_is_mended_and_both_versions_are_kept(world: KindsWorld) -> None:
     spoil(world)
     [wrong] = [row for row in world.kept(MARK, "BTCUSDT") if row[0] == TARGET_MS - HOUR_MS]
@@ -106,6 +107,7 @@ def test_all_of_it_is_mended_and_both_versions_are_kept(world: KindsWorld) -> No
     assert world.run_pass(catch_up=True).exit_code == 0
 
 
+@pytest.mark.long
 def test_what_the_exchange_does_not_say_twice_is_left(world: KindsWorld) -> None:
     spoil(world)
     world.exchange.faults = parse_faults(
@@ -121,6 +123,7 @@ def test_what_the_exchange_does_not_say_twice_is_left(world: KindsWorld) -> None
     assert "1 of 1 rows were left as they are; first: BTCUSDT 1h mark_price 2026-03-10 12:00" in done.err
 
 
+@pytest.mark.long
 def test_of_one_series_and_a_span(world: KindsWorld) -> None:
     spoil(world)
     with world.served() as machine:

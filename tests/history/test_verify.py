@@ -162,6 +162,7 @@ def test_a_store_that_is_not_there_is_told_as_that(tmp_path: Path) -> None:
     assert done.hint == "point --duckdb at the store"
 
 
+@pytest.mark.long
 def test_real_history_has_no_finding(tmp_path: Path) -> None:
     store = real_store(tmp_path, shared("rest/BTCUSDT-1h.parquet"))
     assert verified(store).out.startswith("verified=46591 span=2019-09-08 17:00..2024-12-31 23:00 ")
@@ -189,6 +190,7 @@ def folder(store: Path) -> Path:
     return store.parent / "feed" / "BINANCE_BTCUSDT.P_60"
 
 
+@pytest.mark.long
 def test_what_a_feed_wrote_is_proven(started: World) -> None:
     started.run()
     done = call(verify, "--duckdb", started.duckdb, "--persist-dir", started.feed.folder.parent, "--dataset", "feed")

@@ -238,6 +238,7 @@ def test_timeframes_in_any_order_mean_the_same(bench: Bench) -> None:
     assert bench.infer("--timeframes", "1D", "4H", "12H", "1H").code == 0
 
 
+@pytest.mark.long
 def test_a_longer_csv_gives_the_same_word(bench: Bench, history: Bars, write: Write) -> None:
     bench.infer()
     write(history)

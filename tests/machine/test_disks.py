@@ -135,6 +135,7 @@ def test_on_a_disk_that_fails_to_flush_a_folder_the_file_is_told_as_it_stands(wo
     assert len(read_csv(disk / "out.csv")) == len(stored(disk))
 
 
+@pytest.mark.long
 def test_a_disk_that_can_flush_nothing_is_the_cause_that_is_told_of_a_store_on_it(world: Exchange, disk: Path) -> None:
     ran = world.run(disk, *feed_words(), **lacking(flush_file="EINVAL"))
     assert ran.code == 4
@@ -154,6 +155,7 @@ def test_on_a_disk_without_hard_links_a_first_start_is_good(world: Exchange, tmp
     assert len(stored(disk)) == 726
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("setpriv") is None or os.geteuid() != 0, reason="needs root to be less than root")
 def test_a_file_is_written_whole_to_a_folder_that_may_not_be_listed(world: Exchange, disk: Path) -> None:
     drop = disk / "drop"

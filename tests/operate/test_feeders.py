@@ -50,6 +50,7 @@ def test_the_worst_comes_first_and_how_it_is_forgotten_is_sql() -> None:
     assert told[-1].lag_ms == 30_000
 
 
+@pytest.mark.long
 def test_all_is_not_well_where_one_of_those_who_feed_is_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("barfeed.cli.commands.operate.status._WAIT_SEC", 0.1)
     address, now_ms = new_market(), SystemClock().utc_ms()

@@ -49,6 +49,7 @@ def test_a_hole_is_told_with_the_days_that_are_left(world: KindsWorld) -> None:
     assert found.of({"ETHUSDT"}).left_ms(world.clock.now_ms) + world.clock.now_ms == forgotten_ms
 
 
+@pytest.mark.long
 def test_what_is_forgotten_is_told_no_more(world: KindsWorld) -> None:
     lose(world)
     days = {left: holes(world.store, ONE_HOUR, world.clock.now_ms + left * DAY_MS) for left in (28, 29, 31)}
@@ -57,6 +58,7 @@ def test_what_is_forgotten_is_told_no_more(world: KindsWorld) -> None:
     assert days[31] == []
 
 
+@pytest.mark.long
 def test_what_the_exchange_keeps_for_ever_is_no_hole(world: KindsWorld) -> None:
     lose(world, "premium_index_1h")
     assert holes(world.store, ONE_HOUR, world.clock.now_ms) == []
@@ -74,6 +76,7 @@ def test_a_symbol_without_bars_lacks_no_row(world: KindsWorld) -> None:
     assert holes(world.store, ONE_HOUR, world.clock.now_ms) == []
 
 
+@pytest.mark.long
 def test_doctor_names_it_with_its_fix(world: KindsWorld) -> None:
     lose(world)
     [check] = market_doctor.kinds(world.store, ONE_HOUR, SYMBOLS, world.clock.now_ms)
@@ -82,6 +85,7 @@ def test_doctor_names_it_with_its_fix(world: KindsWorld) -> None:
     assert market_doctor.kinds(world.store, ONE_HOUR, {"1000PEPEUSDT"}, world.clock.now_ms) == []
 
 
+@pytest.mark.long
 def test_status_is_not_healthy_with_one(world: KindsWorld) -> None:
     lose(world)
     with world.served() as machine:

@@ -168,6 +168,7 @@ def test_the_first_five_minutes_of_an_hour_belong_to_the_feed(feeding: Machine) 
     assert "  lag         the next bar closed 0:05:30 ago\n" in done.out
 
 
+@pytest.mark.long
 def test_a_failed_last_cycle_is_not_healthy(feeding: Machine) -> None:
     feeding.clock.advance(1000)
     execute(feeding.duckdb, f"UPDATE {TABLE} SET volume = 7.5 WHERE timestamp = '2024-02-10 12:00'")
@@ -200,6 +201,7 @@ def test_of_two_folders_the_one_written_to_last_is_told(tmp_path: Path) -> None:
     assert done.told["series"][0]["last_cycle"]["run_time"] == "20240210_140030Z"
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("impatient")
 def test_an_exchange_that_does_not_answer_is_told_and_the_rest_too(feeding: Machine) -> None:
     done = told(feeding, "--base-url", NOWHERE)
@@ -209,6 +211,7 @@ def test_an_exchange_that_does_not_answer_is_told_and_the_rest_too(feeding: Mach
     assert told(feeding, "--base-url", NOWHERE, "--json").told["clock"] == "machine"
 
 
+@pytest.mark.long
 def test_a_gap_in_the_window_is_trouble_and_an_older_one_is_told(feeding: Machine) -> None:
     older = duckdb.connect(feeding.duckdb)
     older.execute(f"INSERT INTO {TABLE} SELECT * REPLACE ('2023-12-01'::TIMESTAMP AS timestamp) FROM {TABLE} LIMIT 1")
@@ -256,6 +259,7 @@ def test_the_folder_is_found_by_its_manifests_whatever_the_dataset_is_called(tmp
     assert done.told["series"][0]["last_cycle"]["run_time"] == "20240210_140030Z"
 
 
+@pytest.mark.long
 def test_revisions_are_counted(feeding: Machine) -> None:
     execute(
         feeding.duckdb,
@@ -357,6 +361,7 @@ def test_lag_counts_from_when_the_first_absent_bar_closed() -> None:
     assert lag_ms(BTCUSDT_1H, None, NOW_MS) is None
 
 
+@pytest.mark.long
 def test_a_manifest_half_written_elsewhere_is_passed_over(feeding: Machine) -> None:
     path = feeding.artifacts / "20240210_150000Z_run.json"
     path.write_text(json.dumps({"manifest_version": 1}))

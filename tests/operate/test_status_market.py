@@ -139,6 +139,7 @@ def test_a_store_that_is_not_there_is_told_with_what_starts_it(tmp_path: Path, u
     assert " --symbols all --intervals 1h,4h --base-url " in done.out
 
 
+@pytest.mark.long
 def test_a_pass_that_failed_is_told_by_series(tmp_path: Path, url: str, clock: HandClock) -> None:
     tapes = [Tape.of(Series.of(each, "1h"), made_up_bars(LAST_MS + hours(9), 900, each)) for each in SYMBOLS[:3]]
     world = MarketWorld(tmp_path, tapes, NOW_MS)

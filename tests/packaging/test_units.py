@@ -83,6 +83,7 @@ def may_be_sandboxed() -> str:
     )
 
 
+@pytest.mark.long
 def test_an_hour_runs_without_capabilities_writable_code_and_most_of_proc(tmp_path: Path) -> None:
     if reason := may_be_sandboxed():
         pytest.skip(reason)
@@ -165,6 +166,7 @@ def flags_are_known(words: list[str]) -> None:
     command.make_context(words[0], words[1:])
 
 
+@pytest.mark.long
 def test_the_launchd_job_runs_the_hour(tmp_path: Path) -> None:
     job = plistlib.loads((DEPLOY / "barfeed.plist").read_bytes())
     assert job["StartCalendarInterval"] == {"Minute": 1}
@@ -177,6 +179,7 @@ def test_the_launchd_job_runs_the_hour(tmp_path: Path) -> None:
         assert path in (ROOT / "docs" / "install.md").read_text()
 
 
+@pytest.mark.long
 def test_the_windows_task_runs_the_hour(tmp_path: Path) -> None:
     space = "{http://schemas.microsoft.com/windows/2004/02/mit/task}"
     task = ElementTree.parse(DEPLOY / "barfeed-task.xml").getroot()

@@ -184,6 +184,7 @@ def test_a_backfill_by_an_exchange_clock_that_is_ahead_stores_no_forming_bar(tmp
     assert not history.duckdb.exists()
 
 
+@pytest.mark.long
 def test_an_exchange_clock_that_jumps_back_in_a_watch_is_told_and_skips_and_doubles_no_hour(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

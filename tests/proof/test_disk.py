@@ -592,6 +592,7 @@ def test_what_may_not_be_taken_away_keeps_nobody_from_writing(tmp_path: Path, mo
     assert left.exists()
 
 
+@pytest.mark.long
 def test_the_next_hour_takes_away_the_other_name_of_a_store_whose_maker_was_killed(world: Exchange, disk: Path) -> None:
     other = disk / "store" / ".ohlcv.duckdb.4711.unfinished"
     other.hardlink_to(store_file(disk))

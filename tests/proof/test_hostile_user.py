@@ -191,6 +191,7 @@ def check(desk: Desk, words: tuple[str, ...]) -> None:
 ORDINARY = ["a'; DROP TABLE ohlcv_btcusdt_1h; --", "\udcff\udcfe"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("word", ORDINARY, ids=ascii)
 def test_a_hostile_word_is_used_or_refused_wherever_it_stands(word: str, desk: Desk) -> None:
     before = outside(desk)

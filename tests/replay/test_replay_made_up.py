@@ -121,6 +121,7 @@ def test_years_of_it_cost_nothing_until_they_are_asked_for() -> None:
     assert tape._klines._worth.hour.cache_info().currsize == 0  # type: ignore[attr-defined]
 
 
+@pytest.mark.long
 def test_the_command_serves_it_and_says_so_in_a_line() -> None:
     flags = ["--generate", "ALL-1h", "--start", "2024-01-15T14:00:20", "--speed", "0", "--port", "0", "--quiet"]
     with subprocess.Popen(

@@ -336,6 +336,7 @@ def test_a_failed_statement_rolls_back_and_the_store_can_be_used_again(path: Pat
     assert read(path) == bars(0, 1)
 
 
+@pytest.mark.long
 def test_between_two_uses_the_file_is_let_go(path: Path) -> None:
     store = opened(path)
     with store.appending(SERIES, create=True) as table:
@@ -360,6 +361,7 @@ def holder(path: Path, hold_sec: float = 600.0) -> Iterator[int]:
             process.kill()
 
 
+@pytest.mark.long
 def test_a_lock_is_waited_for(path: Path) -> None:
     append(path, 0)
     with holder(path, hold_sec=0.4):
@@ -369,6 +371,7 @@ def test_a_lock_is_waited_for(path: Path) -> None:
             assert table.bars(0) == bars(0, 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lock_timeout_sec", [0.0, 0.3])
 def test_a_lock_that_stays_is_told_by_its_holder(path: Path, lock_timeout_sec: float) -> None:
     append(path, 0)
@@ -513,6 +516,7 @@ def test_a_message_of_duckdb_that_is_empty_is_translated_too(path: Path) -> None
 doubles = st.floats(allow_nan=False, allow_infinity=False)
 
 
+@pytest.mark.long
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.tuples(doubles, doubles, doubles, doubles, doubles), min_size=1, max_size=50))
 def test_doubles_come_back_to_the_last_bit(
@@ -567,6 +571,7 @@ def test_a_store_in_a_working_folder_that_is_gone_cannot_be_used(
         opened(Path("ohlcv.duckdb"))
 
 
+@pytest.mark.long
 def test_a_first_start_killed_while_it_makes_its_store_leaves_none(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path; from barfeed.domain.bars import Series\n"
@@ -588,6 +593,7 @@ def test_all_of_duckdbs_work_is_done_where_a_signal_reaches_it(tmp_path: Path) -
         assert connection.execute("SELECT current_setting('threads')").fetchone() == (1,)
 
 
+@pytest.mark.long
 def test_a_store_lets_go_of_what_duckdb_keeps_of_each_attached_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,6 +133,7 @@ def test_csv_for_writes_it_of_some_series_too(first: FirstPass) -> None:
     ]
 
 
+@pytest.mark.long
 def test_verify_proves_it_and_prune_folds_it_away(first: FirstPass, world: KindsWorld) -> None:
     assert check_runs(world.feed.folder).findings == []
     for name in (f"{LATEST}.parquet", f"{LATEST}_ETHUSDT.csv"):
@@ -176,6 +177,7 @@ def test_a_disk_that_lacks_something_takes_nobody_s_windows(tmp_path: Path) -> N
     assert files(record)["features_input"]["rows"] == len(SYMBOLS) * WINDOW
 
 
+@pytest.mark.long
 def test_of_one_series_it_is_a_csv_too_and_names_no_symbol(tmp_path: Path) -> None:
     world = SeriesWorld(tmp_path, *FED)
     world.order = world.order._replace(

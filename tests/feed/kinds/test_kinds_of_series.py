@@ -57,6 +57,7 @@ def test_readers_find_each_kind_under_the_series_own_name(tmp_path: Path) -> Non
     assert world.query("SELECT count(*) > 5 FROM funding_btcusdt") == [(True,)]
 
 
+@pytest.mark.long
 def test_a_watch_gives_the_model_each_bar_once(tmp_path: Path) -> None:
     world = SeriesWorld(tmp_path, "premium_index", "open_interest", now_ms=NOW_MS - 25_000)
     world.order = world.order._replace(then="true")
@@ -80,6 +81,7 @@ def test_a_kind_that_is_late_is_asked_for_again_and_the_bar_is_not(tmp_path: Pat
     assert world.exchange.requests["/fapi/v1/klines"] == 2
 
 
+@pytest.mark.long
 def test_where_a_bar_is_refused_other_kinds_are_fed_all_the_same(tmp_path: Path) -> None:
     world = SeriesWorld(tmp_path, "klines", "open_interest")
     world.run()
@@ -118,6 +120,7 @@ def test_a_reader_that_stays_takes_nobody_s_hour_and_the_next_cycle_has_all_of_i
         assert world.query(f"SELECT count(*) FROM {name}_1h WHERE epoch_ms(timestamp) > {after_ms}") == [(2,)]
 
 
+@pytest.mark.long
 def test_what_fails_of_a_kind_is_the_manifest_s_message(tmp_path: Path) -> None:
     world = SeriesWorld(tmp_path, "premium_index")
     world.run()

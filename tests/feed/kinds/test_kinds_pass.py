@@ -60,6 +60,7 @@ def test_a_first_pass_has_a_window_of_every_kind_as_the_exchange_tells_it(first:
             assert world.kept(kind, symbol) == world.told(kind, symbol, first_ms, last_ms), (kind.name, symbol)
 
 
+@pytest.mark.long
 def test_the_other_columns_of_klines_come_of_the_same_request(tmp_path: Path) -> None:
     world = KindsWorld(tmp_path, NOW_MS, "klines")
     world.run_pass(catch_up=True)
@@ -69,6 +70,7 @@ def test_the_other_columns_of_klines_come_of_the_same_request(tmp_path: Path) ->
     assert len(world.kept(KINDS["klines"], "BTCUSDT")) == WINDOW + 1
 
 
+@pytest.mark.long
 def test_a_store_that_has_bars_already_gets_their_other_columns_by_itself(tmp_path: Path) -> None:
     world = KindsWorld(tmp_path, NOW_MS, "klines")
     with_kinds, world.feed = world.feed, world.feed._replace(kinds=None)
@@ -103,6 +105,7 @@ def test_what_is_published_later_is_had_by_a_later_look_at_the_same_bar(first: F
     assert world.known(interest)["BTCUSDT", TARGET_MS] == TARGET_MS + HOUR_MS + 5 * MINUTE_MS
 
 
+@pytest.mark.long
 def test_what_is_late_is_told_published_without_and_had_by_the_next_pass(world: KindsWorld) -> None:
     interest = KINDS["open_interest"]
     record = pass_on(world, LATE)
@@ -150,6 +153,7 @@ def test_one_kind_s_trouble_is_no_other_s(world: KindsWorld) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_what_the_exchange_contradicts_is_told_with_both_values_kept_as_evidence_and_not_appended(
     first: FirstPass, tmp_path: Path
 ) -> None:
@@ -186,6 +190,7 @@ def test_a_dry_run_tells_what_would_be_appended_and_makes_nothing(world: KindsWo
     assert world.duckdb.read_bytes() == before
 
 
+@pytest.mark.long
 def test_the_same_pass_twice_appends_nothing(world: KindsWorld) -> None:
     world.clock.go_to(NOW_MS + 5_000)
     record = world.run_pass(catch_up=True)
@@ -204,6 +209,7 @@ def test_what_has_no_spot_market_is_nobody_s_trouble(first: FirstPass) -> None:
     assert len(first.world.kept(KINDS["spot_klines"], "BTCUSDT")) == WINDOW
 
 
+@pytest.mark.long
 def test_the_manifest_has_each_kind(tmp_path: Path) -> None:
     world = KindsWorld(tmp_path, NOW_MS, "klines", "mark_price", "funding", "open_interest")
     record = world.run_pass(LATE, catch_up=True)
@@ -232,6 +238,7 @@ def test_a_watch_looks_again_when_there_is_more_to_be_had_of_a_bar(tmp_path: Pat
         }
 
 
+@pytest.mark.long
 def test_once_a_day_a_pass_tells_what_is_missing_and_how_long_it_can_be_had(tmp_path: Path) -> None:
     midnight_ms = ms(2026, 3, 10)
     world = KindsWorld(tmp_path, midnight_ms - 2 * HOUR_MS + LATER_MS, "open_interest")

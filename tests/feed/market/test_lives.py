@@ -106,6 +106,7 @@ def test_a_settlement_is_told_once_and_no_bar_that_opens_after_it_is_kept(lived:
     assert "FTMUSDT" not in lived.windows()
 
 
+@pytest.mark.long
 def test_the_last_bar_of_what_was_settled_meanwhile_is_still_fetched(lived: MarketWorld) -> None:
     record = at(lived, 4, SETTLED, catch_up=True)
     assert (record.exit_code, record.outcomes["FTMUSDT"].appended) == (0, 2)

@@ -68,12 +68,14 @@ def test_a_market_is_fed_hour_by_hour(market: Machine) -> None:
     assert (again.code, "appended=0 bars=0" in again.out) == (0, True)
 
 
+@pytest.mark.long
 def test_a_window_is_as_long_as_is_said(market: Machine) -> None:
     first = run(market, "--catch-up", "--window-hours", "48")
     assert (first.code, "bars=240 " in first.out) == (0, True)
     assert windows(market) == dict.fromkeys(SYMBOLS, 48)
 
 
+@pytest.mark.long
 def test_several_intervals_have_a_table_and_a_folder_each(tmp_path: Path) -> None:
     clock = HandClock(TARGET_MS + hours(3) + 30_000)
     tapes = [
@@ -107,6 +109,7 @@ symbol = ["ADAUSDT", "BTCUSDC"]
 """
 
 
+@pytest.mark.long
 def test_each_trouble_is_told_worst_first_and_what_is_the_same_of_many_once(market: Machine) -> None:
     assert run(market, "--catch-up").code == 0
     market.clock.advance(hours(1))
@@ -155,6 +158,7 @@ def test_what_cannot_be_is_wrong_usage(market: Machine, flags: tuple[str, ...], 
     assert not market.exchange.requests
 
 
+@pytest.mark.long
 def test_a_symbol_that_nobody_lists_is_told_and_the_others_are_fed(market: Machine) -> None:
     done = run(market, "--catch-up", symbols="BTCUSDT,NEVERUSDT")
     assert done.code == 5
@@ -169,6 +173,7 @@ def test_an_exchange_that_is_away_is_one_trouble(market: Machine, deaf: str) -> 
     assert not market.duckdb.exists()
 
 
+@pytest.mark.long
 def test_a_store_that_is_held_is_told_and_the_evidence_is_there(market: Machine) -> None:
     assert run(market, "--catch-up").code == 0
     market.clock.advance(hours(1))
@@ -187,6 +192,7 @@ def asked(market: Machine, query: str) -> list[tuple[object, ...]]:
         return connection.execute(query).fetchall()
 
 
+@pytest.mark.long
 def test_a_revised_bar_is_repaired_as_the_hint_says(market: Machine) -> None:
     assert run(market, "--catch-up").code == 0
     market.clock.advance(hours(1))
@@ -203,6 +209,7 @@ def test_a_revised_bar_is_repaired_as_the_hint_says(market: Machine) -> None:
     assert changed == [("ETHUSDT", "2026-03-10 12:00:00")]
 
 
+@pytest.mark.long
 def test_the_commands_of_one_series_read_it_in_the_market(market: Machine, tmp_path: Path) -> None:
     assert run(market, "--catch-up").code == 0
     assert "verified=726" in tool(market, "verify", "--symbol", "ETHUSDT").out
@@ -217,6 +224,7 @@ def test_the_commands_of_one_series_read_it_in_the_market(market: Machine, tmp_p
     assert asked(market, query) == [("ETHUSDT",)]
 
 
+@pytest.mark.long
 def test_one_series_of_a_market_goes_on_in_the_markets_table(market: Machine) -> None:
     assert run(market, "--catch-up").code == 0
     market.clock.advance(hours(1))

@@ -143,6 +143,7 @@ from = 2026-03-10T15:00:00
 """
 
 
+@pytest.mark.long
 def test_a_watch_that_asks_for_a_late_series_again_gives_all_windows_once_more(market: MarketWorld) -> None:
     market.clock.go_to(TARGET_MS + hours(2) + 500)
     with held(market.duckdb):

@@ -115,6 +115,7 @@ def test_all_that_are_heard_within_some_moments_are_fed_in_one_pass(market: Mark
     assert market.exchange.requests == {"/fapi/v1/klines": 8, "/fapi/v1/exchangeInfo": 2, "/fapi/v1/time": 14}
 
 
+@pytest.mark.long
 def test_who_is_heard_later_is_fed_later_and_who_is_not_by_the_clock(market: MarketWorld) -> None:
     first, second, rest = listened(market, 3, closes({"ADAUSDT": 5, "BTCUSDT": 6, "ETHUSDT": 700}))
     assert [began_ms(each) for each in (first, second, rest)] == [35, 730, 10_002]
@@ -187,6 +188,7 @@ def test_what_is_heard_beside_a_reader_is_in_the_windows_and_appended_later(mark
     assert {len(bars) for bars in market.stored().values()} == {51, 1}
 
 
+@pytest.mark.long
 def test_what_needs_more_than_time_waits_for_the_clock(market: MarketWorld) -> None:
     first, second, rest, again = listened(market, 4, [*AT_ONCE[:3], *closes({"SOLUSDT": 900})], REVISED)
     assert [each.status for each in (first, second, rest, again)] == ["mismatch"] * 4
@@ -208,6 +210,7 @@ USELESS: dict[str, list[tuple[int, Any]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("said", USELESS.values(), ids=USELESS)
 def test_a_frame_that_is_no_news_costs_a_look_at_most_and_no_pass(
     market: MarketWorld, said: list[tuple[int, Any]]

@@ -82,6 +82,7 @@ def test_the_others_do_not_wait_for_what_is_late_and_only_that_is_asked_again(ma
     assert market.clock.now_ms - (TARGET_MS + hours(2)) < 20_000
 
 
+@pytest.mark.long
 def test_what_comes_of_it_is_published_again_with_all_that_was_there(market: MarketWorld, tmp_path: Path) -> None:
     market.watch(1)
     told = tmp_path / "told"
@@ -105,6 +106,7 @@ def test_what_comes_of_it_is_published_again_with_all_that_was_there(market: Mar
 MISMATCH = fault("revise", "bar = 2026-03-10T12:00:00", "volume = 1.5")
 
 
+@pytest.mark.long
 def test_what_stays_is_asked_again_with_growing_pauses_and_told_once(
     market: MarketWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -121,6 +123,7 @@ def test_what_stays_is_asked_again_with_growing_pauses_and_told_once(
     assert said[1] == "1 of 4 series failed: mismatch=1; looking again in 5 s"
 
 
+@pytest.mark.long
 def test_where_nothing_more_came_nothing_is_published_nor_run_again(market: MarketWorld, tmp_path: Path) -> None:
     count = tmp_path / "count"
     market.watch(1, MISMATCH, then=f"echo run >> {count}")

@@ -87,6 +87,7 @@ def test_an_empty_store_is_started_only_where_that_is_said(market: MarketWorld) 
     assert not market.duckdb.exists()
 
 
+@pytest.mark.long
 def test_each_hour_appends_one_bar_a_series_and_goes_on_to_the_byte(lived: MarketWorld) -> None:
     for hour in range(2, 6):
         lived.clock.go_to(TARGET_MS + hours(hour) + 30_000)
@@ -208,6 +209,7 @@ def test_who_is_late_keeps_the_others_for_some_seconds_and_no_longer(lived: Mark
     assert (record.exit_code, record.outcomes["BTCUSDT"].appended) == (0, 1)
 
 
+@pytest.mark.long
 def test_the_files_of_a_pass_are_proven_folded_away_and_kept_like_any_other(lived: MarketWorld) -> None:
     for later in range(2, 5):
         lived.clock.go_to(TARGET_MS + hours(later) + 30_000)

@@ -70,6 +70,7 @@ def test_what_export_writes_comes_in_again_to_the_bit(tmp_path: Path) -> None:
         assert again.held() == held
 
 
+@pytest.mark.long
 def test_real_hours_of_another_symbol_are_refused_by_name_by_overlap_and_told_by_level(tmp_path: Path) -> None:
     bitcoin, ether = shared("rest/BTCUSDT-1h.parquet"), shared("rest/ETHUSDT-1h.parquet")
     history = History(tmp_path)

@@ -272,6 +272,7 @@ def test_the_summary_says_what_was_done(small: Shop) -> None:
     assert ran.err == f"INFO {small.duckdb} is a new store\n"
 
 
+@pytest.mark.long
 def test_a_mismatch_is_exit_1_with_both_values(small: Shop) -> None:
     assert small.run("--source", "rest").code == 0
     with duckdb.connect(small.duckdb) as connection:
@@ -314,6 +315,7 @@ def test_wrong_usage_is_exit_2(small: Shop, flags: list[str], says: str) -> None
     assert not small.duckdb.exists()
 
 
+@pytest.mark.long
 def test_a_users_file_that_breaks_a_rule_is_refused_whole(small: Shop, tmp_path: Path) -> None:
     path = tmp_path / "bars.csv"
     path.write_text(f"{HEADER}2024-01-15 13:00:00,1,2,1,1,1\n2024-01-15 14:00:00,1,0.5,1,1,1\n")
@@ -323,6 +325,7 @@ def test_a_users_file_that_breaks_a_rule_is_refused_whole(small: Shop, tmp_path:
     assert not small.duckdb.exists()
 
 
+@pytest.mark.long
 def test_a_users_forming_bar_is_left_out_and_told(small: Shop, tmp_path: Path) -> None:
     path = tmp_path / "bars.csv"
     path.write_text(f"{HEADER}2024-02-10 13:00:00,1,2,1,1,1\n2024-02-10 14:00:00,1,2,1,1,1\n")

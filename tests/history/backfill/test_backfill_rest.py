@@ -120,6 +120,7 @@ def test_a_given_budget_is_kept(tmp_path: Path) -> None:
     assert history.clock.now_ms - before_ms < 60_000
 
 
+@pytest.mark.long
 def test_a_fault_on_the_way_is_asked_again(tmp_path: Path) -> None:
     history = History(tmp_path)
     history.run(

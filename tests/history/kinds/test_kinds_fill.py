@@ -44,6 +44,7 @@ def test_across_the_changed_label_the_archive_becomes_what_rest_told(tmp_path: P
     assert world.exchange.requests["/futures/data/openInterestHist"] == 0
 
 
+@pytest.mark.long
 def test_what_takers_traded_comes_from_the_archive_by_five_minutes_only(tmp_path: Path) -> None:
     world = KindsWorld(tmp_path)
     work = world.fill("taker_volume", "archive", symbols="BTCUSDT", interval=FIVE_MINUTES, **AROUND)
@@ -185,6 +186,7 @@ def test_limits_are_kept_and_waited_for(tmp_path: Path) -> None:
     assert world.refused == 0
 
 
+@pytest.mark.long
 def test_what_ends_it_is_raised_and_what_had_come_is_stored(tmp_path: Path) -> None:
     world = KindsWorld(tmp_path)
     gone = "[[fault]]\nkind = 'status'\nstatus = 451\npath = 'openInterestHist'\nrequests = '2-'"

@@ -140,6 +140,7 @@ def live_killed_fills(market: Machine, steps: int) -> int:
     return middle
 
 
+@pytest.mark.long
 def test_verify_tells_findings_and_their_hint(market: Machine) -> None:
     assert fill(market, "--from", FROM).code == 0
     verify = [str(BARFEED), "verify", *words(market, market.duckdb, "--against", "rest")]

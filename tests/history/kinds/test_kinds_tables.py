@@ -134,6 +134,7 @@ def test_a_row_that_ends_at_another_time_than_it_says_is_left_out(
     assert len(held(market, "open_interest")) == 48
 
 
+@pytest.mark.long
 def test_a_stored_row_that_differs_stays_and_is_told(market: Machine, theirs: Path, tmp_path: Path) -> None:
     assert take(market, theirs, "open_interest").code == 0
     before = held(market, "open_interest")
@@ -163,6 +164,7 @@ def test_what_is_not_there_is_told(market: Machine, theirs: Path, names: str, fl
     assert not market.duckdb.exists()
 
 
+@pytest.mark.long
 def test_a_table_is_of_one_series_and_needs_a_file(market: Machine, theirs: Path) -> None:
     many = ["backfill", "--symbols", "all", "--source", "table", "--kinds", "funding"]
     assert "a table is of one series" in market.call([str(BARFEED), *many, str(theirs)]).err

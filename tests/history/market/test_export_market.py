@@ -101,6 +101,7 @@ def test_as_of_a_moment_is_the_market_as_it_was_listed_then_with_those_that_are_
     assert {row[0] for row in read(tmp_path / "later.parquet")} == {"BTCUSDC", "BTCUSDT", "ETHUSDT"}
 
 
+@pytest.mark.long
 def test_as_of_gives_the_values_that_stood_then(store: Path, tmp_path: Path) -> None:
     list_symbols(store, "2026-03-01 00:00:10", *((symbol, "TRADING") for symbol in SYMBOLS))
     before = BARS["ETHUSDT"][-30]

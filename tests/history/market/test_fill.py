@@ -57,6 +57,7 @@ def test_only_the_span_that_was_asked_for_is_filled(tmp_path: Path) -> None:
     assert market.held() == dict.fromkeys((BTC, ETH), HOURS[4 * 24 : 5 * 24])
 
 
+@pytest.mark.long
 def test_symbols_are_chosen_as_for_a_pass(tmp_path: Path) -> None:
     market = FilledMarket(tmp_path)
     market.run(symbols="*USDT,!BTC*", from_ms=ms(2024, 2, 10))
@@ -65,6 +66,7 @@ def test_symbols_are_chosen_as_for_a_pass(tmp_path: Path) -> None:
         market.run(symbols="LUNA*")
 
 
+@pytest.mark.long
 def test_a_gap_is_filled_and_what_a_page_has_beside_it_is_compared(tmp_path: Path) -> None:
     market = FilledMarket(tmp_path)
     market.run()
@@ -83,6 +85,7 @@ def test_a_gap_is_filled_and_what_a_page_has_beside_it_is_compared(tmp_path: Pat
     assert of(work, BTC).report.compared == 0
 
 
+@pytest.mark.long
 def test_what_a_symbol_never_had_is_told_as_a_hole_and_not_asked_for_again(tmp_path: Path) -> None:
     holed = [bar for bar in HOURS if not ms(2024, 1, 5, 2) <= bar.open_time_ms <= ms(2024, 1, 5, 4)]
     market = FilledMarket(tmp_path, {**TAPES, ETH: holed})
@@ -106,6 +109,7 @@ GARBLED = '[[fault]]\nkind = "revise"\nbar = 2024-01-10T05:00:00\nlow = 999999.0
 SILENT = '[[fault]]\nkind = "reset"\nsymbol = "ETHUSDT"\n'
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "kind", "says"),
     [
@@ -131,6 +135,7 @@ def test_one_series_trouble_touches_no_other(tmp_path: Path, fault: str, kind: t
     assert market.held() == market.closed()
 
 
+@pytest.mark.long
 def test_what_breaks_a_rule_is_said_as_of_one_series(tmp_path: Path) -> None:
     fault = GARBLED.replace('symbol = "ETHUSDT"', 'symbol = "BTCUSDT"')
     alone = History(tmp_path / "alone")
@@ -141,6 +146,7 @@ def test_what_breaks_a_rule_is_said_as_of_one_series(tmp_path: Path) -> None:
     assert (str(failure), failure and failure.findings) == (str(said.value), said.value.findings)
 
 
+@pytest.mark.long
 def test_a_block_is_every_seriess_trouble_and_what_came_is_stored(tmp_path: Path) -> None:
     market = FilledMarket(tmp_path)
     blocked = '[[fault]]\nkind = "status"\nstatus = 418\nrequests = "9-"\n'
@@ -162,6 +168,7 @@ def test_an_exchange_that_is_away_is_not_asked_for_each_series_in_turn(tmp_path:
     assert len({symbol for symbol, _, _ in market.klines()}) < 40
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("source", ["rest", "archive"])
 def test_the_exchange_never_counts_more_than_the_budget(tmp_path: Path, source: str) -> None:
     market = FilledMarket(tmp_path, WHOLE_WINTER, weight_limit=40)
@@ -183,6 +190,7 @@ def test_half_of_what_the_exchange_allows_is_the_budget(tmp_path: Path) -> None:
 SETTLED = '[[fault]]\nkind = "settle"\nat = 2024-02-10T10:30:00\nsymbol = "ETHUSDT"\n'
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("source", ["rest", "archive"])
 def test_what_the_exchange_shows_after_a_settlement_is_not_asked_for(tmp_path: Path, source: str) -> None:
     market = FilledMarket(tmp_path)
@@ -196,6 +204,7 @@ def test_what_the_exchange_shows_after_a_settlement_is_not_asked_for(tmp_path: P
 DELISTED = '[[fault]]\nkind = "delist"\nat = 2024-02-01T00:00:00\nsymbol = "ETHUSDT"\n'
 
 
+@pytest.mark.long
 def test_a_delisted_symbol_that_is_named_is_refused_with_what_helps(tmp_path: Path) -> None:
     market = FilledMarket(tmp_path)
     work = market.run(fault=DELISTED, symbols=f"{BTC},{ETH}")
@@ -205,6 +214,7 @@ def test_a_delisted_symbol_that_is_named_is_refused_with_what_helps(tmp_path: Pa
     assert market.held()[BTC] == market.closed()[BTC]
 
 
+@pytest.mark.long
 def test_a_delisted_symbol_that_is_stored_and_not_named_is_nobodys_trouble(tmp_path: Path) -> None:
     market = FilledMarket(tmp_path)
     market.run(to_ms=ms(2024, 1, 20))
@@ -213,6 +223,7 @@ def test_a_delisted_symbol_that_is_stored_and_not_named_is_nobodys_trouble(tmp_p
     assert "not in the exchange's list of symbols" in notes(work, ETH)[0]
 
 
+@pytest.mark.long
 def test_of_a_symbol_that_ended_nobody_tells_when_the_archive_is_taken_up_to_its_last_trade(tmp_path: Path) -> None:
     last = next(at for at, bar in enumerate(WINTER) if bar.open_time_ms == ms(2024, 1, 28, 9))
     close = WINTER[last].close
@@ -256,6 +267,7 @@ def test_hours_without_a_trade_are_told_as_of_one_series(tmp_path: Path) -> None
 DEARER = '\\"99999999999.5\\"'
 
 
+@pytest.mark.long
 def test_what_was_let_pass_passes(tmp_path: Path) -> None:
     market = FilledMarket(tmp_path)
     fault = f'[[fault]]\nkind = "text"\nbar = 2024-01-10T05:00:00\ncolumn = 9\nvalue = "{DEARER}"\nsymbol = "ETHUSDT"\n'
@@ -269,6 +281,7 @@ def test_what_was_let_pass_passes(tmp_path: Path) -> None:
     assert market.held()[ETH] == market.closed()[ETH]
 
 
+@pytest.mark.long
 def test_ctrl_c_stores_what_had_come(tmp_path: Path) -> None:
     market = FilledMarket(tmp_path)
 

@@ -37,6 +37,7 @@ def test_files_and_pages_side_by_side(tmp_path: Path) -> None:
     assert len(market.klines()) == 6
 
 
+@pytest.mark.long
 def test_what_rest_says_of_hours_that_a_file_has_no_trade_in_counts(tmp_path: Path) -> None:
     flat = 'kind = "flat"\nbar = 2023-12-05T01:00:00\nuntil_bar = 2023-12-05T03:00:00'
     market = FilledMarket(tmp_path, WHOLE_WINTER)
@@ -45,6 +46,7 @@ def test_what_rest_says_of_hours_that_a_file_has_no_trade_in_counts(tmp_path: Pa
     assert [note.rule for note in of(work, BTC).report.notes] == ["flat"]
 
 
+@pytest.mark.long
 def test_what_an_older_file_says_otherwise_is_told_by_its_name(tmp_path: Path) -> None:
     market = FilledMarket(tmp_path, WHOLE_WINTER)
     market.run()

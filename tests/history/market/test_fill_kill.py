@@ -136,6 +136,7 @@ def test_a_market_is_filled_by_a_process_and_told(market: Machine) -> None:
     assert (told["exit_code"], told["error"], [each["missing"] for each in told["series"]]) == (0, "", [0, 0, 0])
 
 
+@pytest.mark.long
 def test_a_trouble_of_one_series_is_told_with_its_hint(market: Machine) -> None:
     market.exchange.faults = parse_faults(
         '[[fault]]\nkind = "revise"\nbar = 2024-02-10T05:00:00\nlow = 999999.0\nsymbol = "ETHUSDT"\n', "the test"

@@ -111,6 +111,7 @@ def test_a_dry_run_leaves_every_byte(store: Path) -> None:
     assert store.read_bytes() == before
 
 
+@pytest.mark.long
 def test_what_was_moved_is_read_by_one_series_commands_and_by_the_macro(store: Path, tmp_path: Path) -> None:
     assert run(store).code == 0
     assert "verified=296" in call(verify, "--duckdb", store, "--persist-dir", tmp_path).out

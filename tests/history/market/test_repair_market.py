@@ -86,6 +86,7 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(store: Path, exchange: tup
     assert exchange[0].requests == {"/fapi/v1/time": 1, "/fapi/v1/exchangeInfo": 1, "/fapi/v1/klines": 10}
 
 
+@pytest.mark.long
 def test_all_of_it_is_mended_after_one_yes(store: Path, exchange: tuple[ReplayExchange, str]) -> None:
     done = repaired(store, exchange[1], "--yes")
     assert (done.code, done.err) == (0, "")
@@ -107,6 +108,7 @@ def test_a_series_that_stands_alone_is_mended_where_it_stands(
     assert call(verify, "--duckdb", store, "--persist-dir", store.parent, "--symbol", "BTCUSDT").code == 0
 
 
+@pytest.mark.long
 def test_what_is_refused_of_one_keeps_no_other_from_being_mended(
     store: Path, exchange: tuple[ReplayExchange, str]
 ) -> None:
@@ -118,6 +120,7 @@ def test_what_is_refused_of_one_keeps_no_other_from_being_mended(
     assert [len(each) for each in stored(store).values()] == [800, 799, 800, 800, 800]
 
 
+@pytest.mark.long
 def test_what_the_exchange_lacks_too_is_left_and_told(store: Path, exchange: tuple[ReplayExchange, str]) -> None:
     exchange[0].faults = parse_faults(
         '[[fault]]\nkind = "hide"\nbar = 2026-03-09T10:00:00\nsymbol = "ADAUSDT"\n', "the test"
@@ -128,6 +131,7 @@ def test_what_the_exchange_lacks_too_is_left_and_told(store: Path, exchange: tup
     assert "hint: what the exchange has not got cannot be filled" in done.err
 
 
+@pytest.mark.long
 def test_only_what_is_asked_for_is_mended(store: Path, exchange: tuple[ReplayExchange, str]) -> None:
     assert "filled=2 revised=0 left=0" in repaired(store, exchange[1], "--only", "gaps", "--yes").out
     span = ("--from", "2026-03-10 12:00", "--to", "2026-03-10 13:00")
@@ -152,6 +156,7 @@ def test_what_cannot_be_is_told(
     assert (done.code, said in done.err) == (code, True)
 
 
+@pytest.mark.long
 def test_each_series_is_repaired_as_it_would_be_alone(store: Path, exchange: tuple[ReplayExchange, str]) -> None:
     together = repaired(store, exchange[1], "--dry-run", "--json").told["repairs"]
     one = ("--duckdb", store, "--base-url", exchange[1], "--dry-run", "--json")

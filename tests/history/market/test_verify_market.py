@@ -65,6 +65,7 @@ def test_a_good_market_has_no_finding_and_ends_with_0(store: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_what_is_found_of_many_is_what_is_found_of_each(store: Path) -> None:
     execute(store, *BROKEN)
     make_store(store, made_up_bars(LAST_MS, 30, "SOLUSDT")[::2], "ohlcv_solusdt_1h")
@@ -132,6 +133,7 @@ def test_the_files_of_the_passes_are_proven(store: Path) -> None:
     assert "1 findings in 0 series; worst: file: " in done.err
 
 
+@pytest.mark.long
 def test_the_windows_that_models_read_are_those_of_a_pass(tmp_path: Path) -> None:
     first_ms = ms(2026, 3, 10, 14)
     world = MarketWorld(tmp_path, small_market(first_ms + hours(50), 150), first_ms)
@@ -168,6 +170,7 @@ def against(store: Path, url: str, source: str, *words: object) -> Ended:
     )
 
 
+@pytest.mark.long
 def test_every_bar_is_compared_with_the_exchange_in_one_conversation(
     store: Path, exchange: tuple[ReplayExchange, str]
 ) -> None:
@@ -186,6 +189,7 @@ def test_every_bar_is_compared_with_the_exchange_in_one_conversation(
     assert [each["values"] for each in alone.told["findings"]] == [done.told["findings"][1]["values"]]
 
 
+@pytest.mark.long
 def test_one_series_that_is_refused_keeps_no_other_from_being_compared(
     store: Path, exchange: tuple[ReplayExchange, str]
 ) -> None:

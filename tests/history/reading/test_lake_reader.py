@@ -45,6 +45,7 @@ def test_its_bars_are_those_of_the_store(store: Path, lake: Path, bounds: dict[s
     assert many.drop("symbol").equals(theirs)
 
 
+@pytest.mark.long
 def test_the_window_the_coverage_and_the_gaps_are_the_stores(store: Path, tmp_path: Path) -> None:
     whole = lake_of(store, tmp_path / "whole")
     torn = lake_of(store, tmp_path / "torn", "timestamp != TIMESTAMP '2024-02-01 05:00'")

@@ -127,6 +127,7 @@ def test_bars_that_lie_off_the_grid_are_no_gaps(path: Path) -> None:
     assert list(barfeed.open(path).gaps()) == []
 
 
+@pytest.mark.long
 def test_as_of_a_moment_the_bars_are_what_they_were_then_in_both_kinds_of_table(
     path: Path, mixed: barfeed.Reader
 ) -> None:
@@ -210,6 +211,7 @@ def test_to_import_barfeed_imports_nothing_else() -> None:
     assert done.stdout.split() == ["barfeed"]
 
 
+@pytest.mark.long
 def test_what_reads_is_imported_and_no_library_that_was_not_asked_for(path: Path) -> None:
     look = f"""
 import sys, barfeed

@@ -55,6 +55,7 @@ def test_the_feeds_own_hint_lets_the_hour_go_on(contradicting: Machine, barfeed:
     assert listed[1] == "BTCUSDT 1h: 1 revisions"
 
 
+@pytest.mark.long
 def test_a_bar_that_is_let_pass_already_is_told_since_when_and_not_noted_twice(
     contradicting: Machine, barfeed: Barfeed
 ) -> None:
@@ -87,6 +88,7 @@ def test_a_bar_with_other_values_is_let_pass_anew(contradicting: Machine, barfee
     assert barfeed(contradicting, "revisions").out.splitlines()[-1] == "BTCUSDT 1h: 2 revisions"
 
 
+@pytest.mark.long
 def test_where_no_revision_can_be_kept_nobody_is_asked_to_let_a_bar_pass(
     contradicting: Machine, barfeed: Barfeed
 ) -> None:
@@ -143,6 +145,7 @@ def test_what_cannot_be_let_pass_is_told(
     assert (ran.code, says in ran.out + ran.err) == (code, True), ran
 
 
+@pytest.mark.long
 def test_a_backfill_and_a_comparison_know_the_rules_and_what_was_let_pass(
     contradicting: Machine, barfeed: Barfeed
 ) -> None:

@@ -63,6 +63,7 @@ def test_a_dry_run_shows_the_plan_bar_by_bar_and_changes_nothing(feeding: Machin
     assert held(feeding) == before
 
 
+@pytest.mark.long
 def test_with_yes_it_mends_and_tells(feeding: Machine, barfeed: Barfeed) -> None:
     revise_and_delete(feeding)
     ran = barfeed(feeding, "repair", "--yes", "--reason", "seen at night", *QUICK)
@@ -226,6 +227,7 @@ def test_the_hint_knows_the_file_with_the_settings_and_their_series(feeding: Mac
     )
 
 
+@pytest.mark.long
 def test_a_store_that_is_not_there_has_no_revisions_to_list(tmp_path: Path) -> None:
     with machine(tmp_path, TARGET_MS) as bare:
         code = (
@@ -240,6 +242,7 @@ def test_a_store_that_is_not_there_has_no_revisions_to_list(tmp_path: Path) -> N
     assert done.stderr == (f"barfeed: {bare.duckdb} does not exist\n  hint: point --duckdb at the store\n")
 
 
+@pytest.mark.long
 def test_a_store_that_was_never_repaired_has_no_revisions(feeding: Machine, barfeed: Barfeed) -> None:
     before = feeding.duckdb.read_bytes()
     assert barfeed(feeding, "revisions") == Ran(0, "BTCUSDT 1h: 0 revisions\n", "")

@@ -41,6 +41,7 @@ def test_a_store_that_agrees_has_nothing_to_repair_and_is_not_touched(lived: Wor
     assert lived.duckdb.read_bytes() == before
 
 
+@pytest.mark.long
 def test_gaps_are_filled_and_leave_no_revision(lived: World, work: Repair) -> None:
     lived.execute(f"DELETE FROM ohlcv_btcusdt_1h WHERE {at(3)} OR {at(4)} OR {at(9)}")
     assert lived.run().failure is not None
@@ -55,6 +56,7 @@ def test_gaps_are_filled_and_leave_no_revision(lived: World, work: Repair) -> No
     assert listed(lived) == []
 
 
+@pytest.mark.long
 def test_a_repaired_hour_lets_the_next_cycle_pass_by_itself(lived: World, work: Repair) -> None:
     lived.clock.go_to(TARGET_MS + hours(2) + 30_000)
     fault = revise_fault(11, 77.125)

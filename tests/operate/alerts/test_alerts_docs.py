@@ -48,6 +48,7 @@ def _is_raised(error: type[errors.BarfeedError]) -> bool:
     return not error.__subclasses__() or error in {errors.ExchangeUnavailable, errors.ExchangeRefused}
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_every_address_in_the_page_is_one_that_apprise_takes() -> None:
     apprise = pytest.importorskip("apprise", reason="extra `alerts`")

@@ -87,6 +87,7 @@ def test_where_the_folder_is_the_trouble_another_process_reads_what_was_told_bes
     assert not any(path.exists() for path in spares)
 
 
+@pytest.mark.long
 def test_processes_change_it_one_after_another(tmp_path: Path) -> None:
     saved(tmp_path, Ledger({"n": Spell(0)}))
     adding = [subprocess.Popen([sys.executable, "-c", ADDING, str(tmp_path)]) for _ in range(3)]

@@ -130,6 +130,7 @@ def run(machine: MarketMachine, *flags: str) -> Ran:
     return machine.call(machine.command(*flags))
 
 
+@pytest.mark.long
 def test_cron_tells_a_series_trouble_once_and_the_feed_goes_on_to_live(
     machine: MarketMachine, webhook: Webhook
 ) -> None:
@@ -148,6 +149,7 @@ def test_cron_tells_a_series_trouble_once_and_the_feed_goes_on_to_live(
     assert SECRET not in good.out + good.err
 
 
+@pytest.mark.long
 def test_the_heartbeat_of_several_intervals_is_one_and_of_all(tmp_path: Path, webhook: Webhook) -> None:
     tapes = small_market(TARGET_MS + hours(40), 900)
     four_hours = made_up_tape(TARGET_MS + hours(39), 400, "BTCUSDT", "4h")
@@ -160,6 +162,7 @@ def test_the_heartbeat_of_several_intervals_is_one_and_of_all(tmp_path: Path, we
         assert (both.code, len(webhook.called)) == (0, 1)
 
 
+@pytest.mark.long
 def test_the_log_for_machines_tells_of_a_pass(machine: MarketMachine) -> None:
     done = run(machine, "--log-format", "json")
     (event,) = [each for each in map(json.loads, done.err.splitlines()) if each["event"] == "the cycle ended"]

@@ -114,6 +114,7 @@ def test_a_channel_that_never_answers_holds_up_nothing_but_the_end_for_some_seco
     assert "WARNING alert not delivered: channel 1 (json): no answer in 10 s; it is tried again" in said
 
 
+@pytest.mark.long
 def test_a_run_that_is_ended_while_it_waits_for_a_channel_ends_at_once(feeding: Machine, webhook: Webhook) -> None:
     revise(feeding)
     webhook.hangs = True
@@ -154,6 +155,7 @@ def test_a_dry_run_neither_alarms_nor_vouches(feeding: Machine, webhook: Webhook
     assert (webhook.posted, webhook.called) == ([], [])
 
 
+@pytest.mark.long
 def test_a_heartbeat_is_called_after_each_good_cycle_and_no_other(feeding: Machine, webhook: Webhook) -> None:
     assert feeding.feed("--heartbeat-url", webhook.url).code == 0
     assert feeding.feed("--heartbeat-url", webhook.url).code == 0
@@ -211,6 +213,7 @@ def alert_test(*words: str) -> "subprocess.CompletedProcess[str]":
     return fork_server.run([BARFEED, "alert", "test", "--debug", *words], os.environ)
 
 
+@pytest.mark.long
 def test_alert_test_tells_which_channel_took_the_message(webhook: Webhook, other_webhook: Webhook) -> None:
     good = alert_test("--alert", webhook.channel)
     assert (good.returncode, good.stdout) == (0, "channel 1 (json): ok\n")
@@ -234,6 +237,7 @@ def test_alert_test_without_a_channel_is_wrong_usage() -> None:
     assert alert_test().returncode == 2
 
 
+@pytest.mark.long
 def test_without_the_extra_the_flag_says_what_to_install(feeding: Machine, webhook: Webhook) -> None:
     # A finder that finds no apprise stands in for an environment without it.
     (feeding.folder / "sitecustomize.py").write_text(
@@ -250,6 +254,7 @@ def test_without_the_extra_the_flag_says_what_to_install(feeding: Machine, webho
     ]
 
 
+@pytest.mark.long
 def test_a_good_hour_imports_neither_apprise_nor_what_sends(feeding: Machine, webhook: Webhook) -> None:
     flags = ("--alert", webhook.channel)
     command = [sys.executable, "-X", "importtime", *feeding.command(*flags)[1:]]

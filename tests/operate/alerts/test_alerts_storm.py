@@ -160,6 +160,7 @@ def test_good_hours_leave_no_file(world: World, webhook: Webhook) -> None:
     assert webhook.posted == []
 
 
+@pytest.mark.long
 def test_a_dead_channel_keeps_nothing_from_another_and_hears_when_it_is_back(
     world: World, webhook: Webhook, other_webhook: Webhook, caplog: pytest.LogCaptureFixture
 ) -> None:

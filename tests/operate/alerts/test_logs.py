@@ -59,6 +59,7 @@ def skeleton(value: Any) -> Any:
     return re.sub(r"\d+", "0", value) if isinstance(value, str) else type(value)
 
 
+@pytest.mark.long
 def test_the_line_on_the_page_is_the_one_of_a_good_hour(feeding: Machine) -> None:
     (shown,) = re.findall(r"```json\n(.*)\n```", (ROOT / "docs" / "logs.md").read_text())
     feeding.feed("--catch-up")
@@ -68,6 +69,7 @@ def test_the_line_on_the_page_is_the_one_of_a_good_hour(feeding: Machine) -> Non
     assert skeleton(json.loads(shown)) == skeleton(event)
 
 
+@pytest.mark.long
 def test_what_happens_within_a_cycle_names_it(feeding: Machine) -> None:
     feeding.feed("--catch-up")
     feeding.clock.advance(hours(1))

@@ -130,6 +130,7 @@ def test_a_clock_that_is_off_is_told_with_how_much(feeding: Machine) -> None:
     assert "timedatectl set-ntp true" in clock["fix"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("impatient")
 def test_a_proxy_is_named_without_its_password(feeding: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://somebody:secret-word@127.0.0.1:1")
@@ -180,6 +181,7 @@ def test_a_certificate_that_nobody_trusts_is_told(feeding: Machine, secured: str
     assert "SSL_CERT_FILE" in checks["tls"]["fix"]
 
 
+@pytest.mark.long
 def test_a_trusted_certificate_is_told_with_its_end(
     feeding: Machine, secured: str, authority: trustme.CA, tmp_path: Path
 ) -> None:
@@ -194,6 +196,7 @@ def test_a_trusted_certificate_is_told_with_its_end(
     )
 
 
+@pytest.mark.long
 def test_the_streams_address_is_tried_only_with_stream(feeding: Machine, silent: str) -> None:
     assert "stream" not in told(feeding)
     assert told(feeding, "--stream", "--stream-url", f"ws://{silent}/market")["stream"]["state"] == "good"
@@ -210,6 +213,7 @@ def test_a_store_that_is_not_there_is_bad_and_stays_absent(feeding: Machine, tmp
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.long
 def test_who_holds_the_store_is_named(feeding: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("barfeed.cli.commands.operate.doctor._LOCK_SEC", 0.1)
     script = "import duckdb, sys; kept = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
@@ -233,6 +237,7 @@ def test_a_file_of_a_newer_duckdb_says_so(feeding: Machine) -> None:
     assert store["fix"] == "upgrade DuckDB: pip install --upgrade duckdb"
 
 
+@pytest.mark.long
 def test_a_broken_file_and_another_shape_are_told(feeding: Machine) -> None:
     execute(feeding.duckdb, f"ALTER TABLE {TABLE} RENAME close TO shut")
     assert "another shape: close is missing" in told(feeding)["table"]["seen"]
@@ -316,6 +321,7 @@ def test_a_bar_that_contradicts_itself_is_told_with_the_way_to_let_it_pass(feedi
     assert f" repair --duckdb {feeding.duckdb} --let-pass '2024-02-10 14:00'; docs/operating.md" in helps
 
 
+@pytest.mark.long
 def test_hours_without_a_trade_are_told_as_status_tells_them(feeding: Machine) -> None:
     flat = '[[fault]]\nkind = "flat"\nbar = 2024-02-10T14:00:00\nuntil_bar = 2024-02-10T16:00:00\n'
     assert "trades" not in told(feeding)
@@ -357,6 +363,7 @@ def test_a_folder_that_is_a_file_cannot_be_written(feeding: Machine, tmp_path: P
     assert "Not a directory" in checks[f"folder {tmp_path / 'file' / 'feed'}"]["seen"]
 
 
+@pytest.mark.long
 def test_the_folder_of_the_metrics_is_not_made_and_has_to_be_there(feeding: Machine, tmp_path: Path) -> None:
     folder, store, root = tmp_path / "the metrics", tmp_path / "data" / "new.duckdb", tmp_path / "data" / "feed"
     places = ("--duckdb", store, "--persist-dir", root, "--metrics-file", folder / "barfeed.prom")
@@ -394,6 +401,7 @@ os.setuid(65534)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be somebody else")
 def test_another_user_is_told_what_it_may_not_write(feeding: Machine) -> None:
     for path in (feeding.folder, *feeding.folder.parents[:3]):
@@ -460,6 +468,7 @@ def test_a_silent_exchange_does_not_keep_a_process(feeding: Machine, silent: str
     assert LIMIT_SEC <= 8.5
 
 
+@pytest.mark.long
 def test_a_terminal_without_ticks_is_told_in_ascii(feeding: Machine) -> None:
     ran = run_doctor(feeding, "--persist-dir", feeding.folder / "é", PYTHONIOENCODING="ascii")
     assert ran.stdout.isascii()
@@ -527,6 +536,7 @@ def test_a_hole_of_the_exchanges_own_is_waited_for(feeding: Machine) -> None:
     assert "nothing to fetch until then" in window["fix"]
 
 
+@pytest.mark.long
 def test_a_young_symbol_is_told_from_when_its_window_is_whole(feeding: Machine) -> None:
     execute(feeding.duckdb, "DELETE FROM ohlcv_btcusdt_1h WHERE timestamp < '2024-02-08 00:00:00'")
     feeding.exchange.faults = parse_faults('[[fault]]\nkind = "pending"\nat = 2024-02-08T00:00:00', "the test")

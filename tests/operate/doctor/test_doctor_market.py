@@ -78,6 +78,7 @@ def test_the_exchanges_own_list_outweighs_what_was_noted(store: Path, url: str, 
     assert "5 series (" in of_market(told(store, url)[1])[1][2]
 
 
+@pytest.mark.long
 def test_a_block_that_is_broken_is_seen(store: Path, url: str) -> None:
     execute(
         store,

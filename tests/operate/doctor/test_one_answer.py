@@ -142,6 +142,7 @@ def test_all_who_would_store_a_bar_name_the_constraint_that_refuses_it_and_the_o
     assert feeding.feed().code == 0
 
 
+@pytest.mark.long
 def test_a_check_that_nobody_can_foresee_is_a_note_until_the_bar_comes_and_then_told_alike(feeding: Machine) -> None:
     (coming,) = (bar for bar in EXCHANGE if bar.open_time_ms == ms(2024, 2, 10, 14))
     execute(feeding.duckdb, f"ALTER TABLE {TABLE} RENAME TO kept", *asking(f"CHECK (close <> {coming.close})"))
@@ -163,6 +164,7 @@ def test_a_check_that_nobody_can_foresee_is_a_note_until_the_bar_comes_and_then_
         assert connection.execute(f"SELECT count(*) FROM {TABLE}").fetchall() == [(726,)]
 
 
+@pytest.mark.long
 def test_a_repair_that_a_check_refuses_is_told_by_its_dry_run(feeding: Machine) -> None:
     gone = "timestamp = '2024-02-10 12:00'"
     empty, filled = asking(f"CHECK (NOT {gone})")
@@ -271,6 +273,7 @@ def test_who_needs_the_audit_table_refuses_another_by_its_name_and_the_hour_goes
     assert "revisions unknown" in ended["status"].out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("statements", "wrong"), SOME_AUDITS)
 def test_an_hour_that_would_revise_a_bar_needs_the_audit_table_and_the_hint_mends_it(
     feeding: Machine, statements: list[str], wrong: str

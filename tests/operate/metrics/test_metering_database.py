@@ -114,6 +114,7 @@ def test_hours_of_a_database_are_metered_and_those_without_it_lag(metered: Meter
     assert (row.status, row.newest_ms) == ("appended", TARGET_MS + hours(3))
 
 
+@pytest.mark.long
 def test_a_feed_that_begins_without_its_database_says_so(metered: Metered) -> None:
     metered.live(1)
     metered.meter = Collector([BTCUSDT_1H], metered.world.clock, None)

@@ -209,6 +209,7 @@ def machine(tmp_path: Path) -> Iterator[MarketMachine]:
         yield made
 
 
+@pytest.mark.long
 def test_cron_writes_a_file_and_takes_no_address(machine: MarketMachine, tmp_path: Path) -> None:
     file = tmp_path / "barfeed.prom"
     done = machine.call(machine.command("--catch-up", "--metrics-file", str(file)), BARFEED_LISTEN="127.0.0.1:0")

@@ -57,6 +57,7 @@ def test_years_are_given_in_weeks_and_lose_no_trade(shown: Page) -> None:
     assert sum(filter(None, told["volume"])) == pytest.approx(volume)
 
 
+@pytest.mark.long
 def test_what_is_fed_beside_the_bars_is_told_as_it_was_known_at_the_end_of_each_step(shown: Page) -> None:
     whole = {"symbol": "BTCUSDT", "first_ms": LAST_MS - 99 * HOUR_MS, "last_ms": LAST_MS}
     told, candles = shown.ask("beside", **whole), shown.ask("candles", **whole)
@@ -185,6 +186,7 @@ def test_what_is_not_there_is_not_found(shown: Page, view: str, query: dict[str,
     assert shown.get(f"/api/{view}", query).status == 404
 
 
+@pytest.mark.long
 def test_the_store_is_let_go_after_each_question(page: Page) -> None:
     for view in ("market", "now", "runs"):
         page.ask(view)
@@ -220,6 +222,7 @@ def test_the_same_bytes_are_not_read_twice(page: Page) -> None:
     assert page.sources.looks.reads > reads
 
 
+@pytest.mark.long
 def test_each_view_answers_what_its_description_says(shown: Page) -> None:
     described = shown.get("/api/openapi.json").json()
     assert set(described["paths"]) == {f"/api/{view.path}" for view in VIEWS}

@@ -40,12 +40,14 @@ def test_an_address_that_is_none_is_told(tmp_path: Path, address: str) -> None:
     assert "--listen" in said
 
 
+@pytest.mark.long
 def test_an_address_that_is_taken_is_told(tmp_path: Path, taken_port: int) -> None:
     code, said = refused(tmp_path, "--listen", f"127.0.0.1:{taken_port}")
     assert code == 2
     assert "cannot be had" in said
 
 
+@pytest.mark.long
 def test_it_prints_where_it_is_and_ends_when_it_is_asked_to(tmp_path: Path) -> None:
     environment = os.environ | {"BARFEED_TOKEN": "s3cret"}
     command = [*WEB, "--listen", "127.0.0.1:0"]

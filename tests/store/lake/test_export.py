@@ -206,6 +206,7 @@ def test_an_empty_store_makes_an_empty_lake(tmp_path: Path) -> None:
     assert both.manifest["files"] == {}
 
 
+@pytest.mark.long
 def test_what_time_does_not_suffice_for_is_left_to_the_next_newest_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -148,6 +148,7 @@ def test_a_revision_writes_its_day_again_once(filled: StoreAndLake, kind: Kind) 
     expect_as_stored(filled)
 
 
+@pytest.mark.long
 def test_what_its_owner_took_out_goes_from_the_lake(filled: StoreAndLake) -> None:
     filled.sql("DELETE FROM funding WHERE timestamp < '2026-03-10'")
     filled.export()
@@ -155,6 +156,7 @@ def test_what_its_owner_took_out_goes_from_the_lake(filled: StoreAndLake) -> Non
     assert [path.parent.name for path in folder(filled, OF_FUNDING).rglob("*.parquet")] == ["date=2026-03-10"]
 
 
+@pytest.mark.long
 def test_each_table_gets_its_newest_day_in_whatever_time_there_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +189,7 @@ def test_bars_are_there_though_a_kinds_folder_cannot_be_written(filled: StoreAnd
     assert filled.read() == filled.stored()
 
 
+@pytest.mark.long
 def test_what_is_wrong_with_a_kind_is_found_under_its_name(filled: StoreAndLake) -> None:
     filled.sql("UPDATE open_interest_1h SET open_interest = 0 WHERE timestamp = '2026-03-09 20:00:00'")
     filled.append_kind(FUNDING, 1, END_MS + hours(24), ["BTCUSDT"])
@@ -205,6 +208,7 @@ def test_a_kind_that_the_store_has_lost_is_found(filled: StoreAndLake) -> None:
     assert [each.partition(":")[0] for each in found(filled)] == ["kind=funding"] * 2
 
 
+@pytest.mark.long
 def test_it_gives_the_wide_table_of_the_store(filled: StoreAndLake) -> None:
     filled.append_kind(FUNDING, 1, ms(2026, 1, 5, 8), ["OLDUSDT"])
     filled.append(30, symbols=["OLDUSDT", "BAREUSDT"])

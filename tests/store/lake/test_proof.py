@@ -30,6 +30,7 @@ def test_a_lake_that_is_the_store_has_no_findings(filled: StoreAndLake) -> None:
     assert proven(filled) == Proven(files=3, rows=186, findings=[])
 
 
+@pytest.mark.long
 def test_a_day_that_never_came_is_found(filled: StoreAndLake) -> None:
     filled.grow(11)
     assert found(filled) == [

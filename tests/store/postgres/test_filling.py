@@ -59,6 +59,7 @@ def test_who_is_overtaken_compares_with_what_the_other_stored(both: tuple[WholeS
         assert table.bars(0) == [*BARS[:20], other, *BARS[21:]]
 
 
+@pytest.mark.long
 def test_a_long_history_is_appended_and_looked_at_in_parts(
     both: tuple[WholeServer, Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:

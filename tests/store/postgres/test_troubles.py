@@ -71,6 +71,7 @@ def test_a_wrong_password_and_none_at_all(address: str, tmp_path: Path, monkeypa
         assert (told.is_away, "~/.pgpass" in told.hint) == (False, True)
 
 
+@pytest.mark.long
 def test_a_password_comes_from_the_environment_or_a_file(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +129,7 @@ def listening() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+@pytest.mark.long
 def test_who_takes_the_connection_and_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "CONNECT_SEC", 1)
     with listening() as port:
@@ -135,6 +137,7 @@ def test_who_takes_the_connection_and_says_nothing(tmp_path: Path, monkeypatch: 
     assert ("the server does not answer" in str(told), told.is_away) == (True, True)
 
 
+@pytest.mark.long
 def test_a_server_that_hears_and_does_not_answer(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(address, tmp_path) as store:
         with store.writing_market(H1) as table:
@@ -153,6 +156,7 @@ def test_a_server_that_hears_and_does_not_answer(address: str, tmp_path: Path, m
             assert table.newest(0) == {"BTCUSDT": LAST_MS}
 
 
+@pytest.mark.long
 def test_tables_that_are_not_there_or_newer(tmp_path: Path) -> None:
     server = shared_server()
     empty = server.address(server.new_database())
@@ -170,6 +174,7 @@ def test_tables_that_are_not_there_or_newer(tmp_path: Path) -> None:
         migrate(empty, SystemClock(), 0.0)
 
 
+@pytest.mark.long
 def test_an_older_schema_is_told_with_the_command_that_mends_it(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,6 +186,7 @@ def test_an_older_schema_is_told_with_the_command_that_mends_it(
     write(address, tmp_path)
 
 
+@pytest.mark.long
 def test_a_bar_that_opens_at_no_moment(address: str, tmp_path: Path) -> None:
     write(address, tmp_path)
     with looked_at(address) as connection:
@@ -209,6 +215,7 @@ def granted(address: str, role: str, user: str) -> str:
     return address.replace("postgres@", f"{user}@")
 
 
+@pytest.mark.long
 def test_a_feeder_needs_no_more_rights_than_it_is_given_and_has_no_others(address: str, tmp_path: Path) -> None:
     mine = granted(address, "feeder", with_role("feeder_a", "LOGIN"))
     write(mine, tmp_path)
@@ -222,6 +229,7 @@ def test_a_feeder_needs_no_more_rights_than_it_is_given_and_has_no_others(addres
                 feeder.execute(forbidden)
 
 
+@pytest.mark.long
 def test_a_reader_reads_and_is_told_that_it_may_not_write(address: str, tmp_path: Path) -> None:
     write(address, tmp_path)
     mine = granted(address, "reader", with_role("reader_a", "LOGIN"))
@@ -232,6 +240,7 @@ def test_a_reader_reads_and_is_told_that_it_may_not_write(address: str, tmp_path
         assert ("this user may not do that" in str(told), "deploy/postgres" in told.hint) == (True, True)
 
 
+@pytest.mark.long
 def test_rows_that_another_session_holds_are_not_waited_for_without_end(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,6 +264,7 @@ def cramped() -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.long
 def test_a_server_whose_disk_is_full(address: str, tmp_path: Path, cramped: Path) -> None:
     with looked_at(address) as superuser:
         superuser.execute(f"CREATE TABLESPACE cramped LOCATION '{cramped}'")
@@ -279,6 +289,7 @@ def small() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.mark.long
 def test_a_server_killed_between_two_uses_is_asked_anew_and_what_was_acknowledged_is_there(
     small: PostgresServer, tmp_path: Path
 ) -> None:
@@ -298,6 +309,7 @@ def test_a_server_killed_between_two_uses_is_asked_anew_and_what_was_acknowledge
         starting.join()
 
 
+@pytest.mark.long
 def test_a_cancelled_wait_for_a_synchronous_standby_is_a_failure_though_the_server_says_success(
     small: PostgresServer, tmp_path: Path
 ) -> None:
@@ -322,6 +334,7 @@ def test_a_cancelled_wait_for_a_synchronous_standby_is_a_failure_though_the_serv
             assert table.append(BARS) == {"BTCUSDT": 0}
 
 
+@pytest.mark.long
 def test_another_server_and_an_old_primary_are_not_written_to(address: str, tmp_path: Path) -> None:
     write(address, tmp_path)
     kept = (tmp_path / "servers.json").read_text()
@@ -336,6 +349,7 @@ def test_another_server_and_an_old_primary_are_not_written_to(address: str, tmp_
     )
 
 
+@pytest.mark.long
 def test_what_a_killed_feed_began_to_note_is_taken_away_by_the_next_one(address: str, tmp_path: Path) -> None:
     (tmp_path / ".servers.json.4711.unfinished").write_text("{")
     write(address, tmp_path)
