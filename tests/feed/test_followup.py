@@ -62,7 +62,6 @@ def test_what_it_prints_is_in_the_log(started: World, caplog: pytest.LogCaptureF
     assert {"--then: spoken", "--then: complained"} <= set(caplog.messages)
 
 
-@pytest.mark.long
 @pytest.mark.usefixtures("last_words")
 def test_of_much_that_it_prints_the_last_is_in_the_log_and_nothing_on_the_disk(
     started: World, caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -99,7 +98,6 @@ def test_a_failing_command_does_not_fail_the_hour(started: World) -> None:
     assert then_of(record)["exit_code"] == 7
 
 
-@pytest.mark.long
 def test_a_hanging_command_is_killed_with_all_it_started(
     started: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
