@@ -10,6 +10,8 @@ from process import Machine, lived_machine
 from waiting import until
 from world import ms
 
+pytestmark = pytest.mark.long
+
 TARGET_MS = ms(2024, 2, 10, 13)
 
 
@@ -24,7 +26,6 @@ def runs_in(folder: Path) -> list[str]:
     return sorted(name for name in names(folder) if name.endswith("_run.json"))
 
 
-@pytest.mark.long
 def test_it_is_off_unless_asked_for(feeding: Machine) -> None:
     assert feeding.feed("--catch-up").code == 0
     assert runs_in(feeding.artifacts) == ["20240210_140030Z_run.json", "20240212_140030Z_run.json"]
@@ -37,7 +38,6 @@ def test_the_days_first_cycle_folds_what_is_older(feeding: Machine) -> None:
     assert "2024-02_runs.zip" in names(feeding.artifacts)
 
 
-@pytest.mark.long
 def test_a_cycle_that_published_nothing_does_not_take_the_last_good_file(feeding: Machine) -> None:
     done = feeding.feed("--retain-days", "1")
     assert done.code == 1
@@ -45,7 +45,6 @@ def test_a_cycle_that_published_nothing_does_not_take_the_last_good_file(feeding
     assert "20240210_140030Z_for_inference.csv" in names(feeding.artifacts)
 
 
-@pytest.mark.long
 def test_failures_that_the_machines_clock_named_keep_no_day_from_its_prune(feeding: Machine) -> None:
     for _ in range(2):
         # The exchange lives in 2024, the machine does not.
@@ -54,13 +53,11 @@ def test_failures_that_the_machines_clock_named_keep_no_day_from_its_prune(feedi
     assert "20240210_140030Z_run.json" not in runs_in(feeding.artifacts)
 
 
-@pytest.mark.long
 def test_a_dry_run_folds_nothing(feeding: Machine) -> None:
     assert feeding.feed("--catch-up", "--retain-days", "1", "--dry-run").code == 0
     assert len(runs_in(feeding.artifacts)) == 2
 
 
-@pytest.mark.long
 def test_trouble_with_old_files_is_a_warning_and_the_hour_is_as_good_as_ever(feeding: Machine) -> None:
     (feeding.artifacts / "2024-02_runs.zip").write_text("no zip")
     done = feeding.feed("--catch-up", "--retain-days", "1")
@@ -71,7 +68,6 @@ def test_trouble_with_old_files_is_a_warning_and_the_hour_is_as_good_as_ever(fee
     assert len(runs_in(feeding.artifacts)) == 2
 
 
-@pytest.mark.long
 def test_a_watch_folds_too(feeding: Machine) -> None:
     running = feeding.start("--watch", "--catch-up", "--retain-days", "1")
     try:

@@ -83,7 +83,12 @@ def live_killed_hours(folder: Path, every: int) -> int:
 
 
 @pytest.mark.parametrize(
-    "every", [200, pytest.param(60, marks=pytest.mark.long), pytest.param(1, marks=pytest.mark.proof)]
+    "every",
+    [
+        pytest.param(200, marks=pytest.mark.long),
+        pytest.param(60, marks=pytest.mark.long),
+        pytest.param(1, marks=pytest.mark.proof),
+    ],
 )
 def test_a_kill_at_any_step_is_healed_by_the_next_hour(tmp_path: Path, every: int) -> None:
     assert live_killed_hours(tmp_path, every) >= 1

@@ -21,6 +21,8 @@ from operate.metrics.metering_world import TARGET_MS, samples
 from pg_server import new_market, shared_server
 from world import BTCUSDT_1H, World, hours, made_up_tape
 
+pytestmark = pytest.mark.long
+
 SKEW_SEC = 1e10
 MATTERS = ("cycle", "store")
 WELL = {"cycle": "", "store": ""}
@@ -114,7 +116,6 @@ def test_hours_of_a_database_are_metered_and_those_without_it_lag(metered: Meter
     assert (row.status, row.newest_ms) == ("appended", TARGET_MS + hours(3))
 
 
-@pytest.mark.long
 def test_a_feed_that_begins_without_its_database_says_so(metered: Metered) -> None:
     metered.live(1)
     metered.meter = Collector([BTCUSDT_1H], metered.world.clock, None)

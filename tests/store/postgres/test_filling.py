@@ -20,6 +20,8 @@ from barfeed.store.postgres.whole import WholeServer
 from pg_server import new_market
 from world import made_up_bars, ms
 
+pytestmark = pytest.mark.long
+
 LAST_MS = ms(2026, 3, 10, 13)
 BARS = made_up_bars(LAST_MS, 30)
 BTC = Series("BTCUSDT", Interval.ONE_HOUR)
@@ -59,7 +61,6 @@ def test_who_is_overtaken_compares_with_what_the_other_stored(both: tuple[WholeS
         assert table.bars(0) == [*BARS[:20], other, *BARS[21:]]
 
 
-@pytest.mark.long
 def test_a_long_history_is_appended_and_looked_at_in_parts(
     both: tuple[WholeServer, Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
