@@ -11,6 +11,7 @@ import pytest
 
 from barfeed.domain.bars import HOUR_MS, MINUTE_MS
 from barfeed.domain.kinds.table import KINDS
+from barfeed.feed.kinds import of_market
 from barfeed.replay.tapes.generator import generate
 from feed.kinds.kinds_world import ONE_HOUR, TARGET_MS, KindsWorld
 from market_world import MarketWorld
@@ -45,10 +46,11 @@ class Hours(KindsWorld):
         )
 
     def live(self, hours: int) -> None:
-        """An hour's passes: one soon after the close, one or two later, in half of the hours with troubles."""
+        """An hour's passes, one or two, some while after the close; half of them with troubles."""
         for hour in range(hours):
             close_ms = TARGET_MS + (hour + 1) * HOUR_MS
-            for late_ms in sorted(self.random.sample((12_000, 7 * MINUTE_MS, 25 * MINUTE_MS, 50 * MINUTE_MS), 2)):
+            looks = self.random.choice((1, 2))
+            for late_ms in sorted(self.random.sample((12_000, 7 * MINUTE_MS, 25 * MINUTE_MS, 50 * MINUTE_MS), looks)):
                 # One that waits for limits may be over after this one was due.
                 self.clock.go_to(max(self.clock.now_ms + 1000, close_ms + late_ms))
                 record = self.run_pass(self.faults() if self.random.random() < 0.5 else "", catch_up=True)
@@ -84,7 +86,14 @@ def _late(world: Hours, name: str) -> list[tuple[str, int, int, int]]:
         return connection.execute(query, [name]).fetchall()
 
 
+@pytest.fixture
+def without_wide_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands beside the bars is looked at elsewhere, and would be a third of each pass."""
+    monkeypatch.setattr(of_market, "publish_windows", lambda *_: None)
+
+
 @pytest.mark.long
+@pytest.mark.usefixtures("without_wide_tables")
 @pytest.mark.parametrize(
     ("kinds", "symbols", "hours", "seed"),
     [
