@@ -68,7 +68,7 @@ def test_funding_keeps_its_milliseconds(world: KindsWorld, tmp_path: Path) -> No
             1,
             "of these series from 2027-01-01 00:00 to before its end",
         ),
-        (("--kind", "liquidations"), 2, "'liquidations' is no kind of series"),
+        (("--kind", "liquidations"), 2, "--kind: 'liquidations' is no kind of series"),
         (("--kind", "funding,open_interest"), 2, "one file holds one kind"),
         (("--kind", "funding", "--wide"), 2, "it goes without --wide and --as-of"),
     ],

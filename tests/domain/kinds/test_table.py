@@ -140,6 +140,7 @@ def test_kinds_are_named_in_any_order_and_come_in_the_table_s() -> None:
     [
         ("klines,liquidations", "1h", "--kinds: 'liquidations' is no kind of series"),
         ("open_interest", "1m", "--kinds: the exchange has no open_interest of 1m"),
+        (" ,", "1h", "--kinds names no kind of series"),
     ],
 )
 def test_what_is_no_kind_is_named(text: str, interval: str, told: str) -> None:

@@ -23,7 +23,7 @@ def export_kind(settings: Settings, named: str, file: Path, from_ms: int | None,
     series = None if many else settings.series()
     interval = many.intervals[0] if many else settings.series().interval
     selection = many.selection if many else Selection((series.symbol,) if series else (), (), ())
-    chosen = kinds(named, (interval,))
+    chosen = kinds(named, (interval,), "--kind")
     if len(chosen) != 1:
         raise UsageError(f"--kind {named[:60]!r}: one file holds one kind", hint="--wide has several beside the bars")
     wanted = Wanted(chosen[0], interval, selection, from_ms, to_ms, settings.plain_decimals)

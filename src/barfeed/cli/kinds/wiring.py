@@ -40,13 +40,9 @@ def meant(settings: Settings, text: str) -> Meant:
     """Read `--kinds`; `UsageError` for a kind that there is not."""
     many = choice(settings)
     if many:
-        found = Meant(many.selection, kinds(text, many.intervals), many.intervals, None)
-    else:
-        series = settings.series()
-        found = Meant(Selection.of(series.symbol), kinds(text, (series.interval,)), (series.interval,), series)
-    if not found.kinds:
-        raise UsageError("--kinds names no kind of series", hint="as --kinds funding,open_interest")
-    return found
+        return Meant(many.selection, kinds(text, many.intervals), many.intervals, None)
+    series = settings.series()
+    return Meant(Selection.of(series.symbol), kinds(text, (series.interval,)), (series.interval,), series)
 
 
 class Whom(NamedTuple):

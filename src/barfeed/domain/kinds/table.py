@@ -141,8 +141,13 @@ KLINES = KINDS["klines"]
 
 
 def kinds(text: str, intervals: tuple[Interval, ...], flag: str = "--kinds") -> tuple[Kind, ...]:
-    """Read `klines,open_interest`, in the table's order; `UsageError` names what is no kind or has no such interval."""
+    """Read `klines,open_interest`, in the table's order; `UsageError` names what is no kind or has no such interval.
+
+    An empty text names none, and is no error.
+    """
     names = [each.strip() for each in text.split(",") if each.strip()]
+    if text and not names:
+        raise UsageError(f"{flag} names no kind of series", hint=f"they are {', '.join(KINDS)}")
     for name in names:
         if name not in KINDS:
             raise UsageError(f"{flag}: {name[:60]!r} is no kind of series", hint=f"they are {', '.join(KINDS)}")
