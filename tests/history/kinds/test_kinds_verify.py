@@ -81,6 +81,10 @@ def test_a_row_that_is_missing_or_alone_is_found(tmp_path: Path) -> None:
     world.fill("open_interest", "rest", symbols="BTCUSDT", **AROUND)
     gone, alone = CHANGED_MS - 7 * HOUR_MS, CHANGED_MS + 7 * HOUR_MS
     world.execute(f"DELETE FROM open_interest_1h WHERE timestamp = make_timestamp_ms({gone})")
+    # Whether anybody has it is not known without a source.
+    [proven] = _proven(world, "open_interest")
+    assert (proven.findings, [note.rule for note in proven.notes]) == ([], ["hole"])
+    assert proven.notes[0].message.startswith("nothing is stored of 2026-06-24 17:00")
     bar = "2026-06-25T07:00:00"
     world.exchange.faults = parse_faults(f"[[fault]]\nkind='hide'\npath='openInterestHist'\nbar={bar}", "the test")
     [proven] = _proven(world, "open_interest", "rest")

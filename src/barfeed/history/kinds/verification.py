@@ -62,8 +62,22 @@ def by_rules(store: Store, kinds: Sequence[Kind], selection: Selection, interval
     for kind in kinds:
         with tables.reading(store, kind, interval) as table:
             oldest = table.oldest([symbol for symbol in table.symbols() if selection.includes(symbol)])
-            found += [_by_rules(table, kind, Series(symbol, interval), oldest[symbol]) for symbol in sorted(oldest)]
+            own = [_by_rules(table, kind, Series(symbol, interval), oldest[symbol]) for symbol in sorted(oldest)]
+            _note_holes(table, kind, own)
+            found += own
     return found
+
+
+def _note_holes(table: KindTable, kind: Kind, own: Sequence[Proven]) -> None:
+    """Tell what is missing between a series' rows: who has them is asked of a source, which may have none either."""
+    if not own:
+        return
+    interval = own[0].series.interval
+    spans = {each.series.symbol: each.span for each in own}
+    missing = table.lacking(spans, jobs.step_ms(kind, interval), jobs.reach_ms(kind, interval))
+    for each in own:
+        if holes := missing[each.series.symbol]:
+            each.notes.append(Note("hole", str(each), f"nothing is stored of {sources.named(holes)}"))
 
 
 def _by_rules(table: KindTable, kind: Kind, series: Series, first_ms: int) -> Proven:
