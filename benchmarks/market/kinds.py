@@ -20,7 +20,8 @@ from barfeed.exchange.kinds.asking import Limits
 from barfeed.exchange.refusals import Answer
 from barfeed.exchange.rest import Rest
 from barfeed.exchange.steps import OneByOne
-from barfeed.feed.kinds.gathering import Kinds, KindsOrder
+from barfeed.feed.kinds.gathering import Kinds
+from barfeed.feed.kinds.order import KindsOrder
 from barfeed.feed.market.one_pass import run_pass
 from barfeed.feed.market.order import MarketOrder
 from barfeed.feed.market.record import MarketRecord

@@ -12,7 +12,8 @@ from barfeed.domain.errors import BarfeedError
 from barfeed.domain.kinds.plan import Reach
 from barfeed.domain.kinds.table import KINDS
 from barfeed.exchange.kinds.asking import Limits
-from barfeed.feed.kinds.gathering import Kinds, KindsOrder
+from barfeed.feed.kinds.gathering import Kinds
+from barfeed.feed.kinds.order import KindsOrder
 from barfeed.feed.record import Record
 from barfeed.replay.tapes.tape import Tape
 from process import ROOT

@@ -280,7 +280,8 @@ def open_kinds(
     from barfeed.domain.kinds.plan import Reach  # noqa: PLC0415
     from barfeed.domain.kinds.table import kinds  # noqa: PLC0415
     from barfeed.exchange.kinds.asking import Limits  # noqa: PLC0415
-    from barfeed.feed.kinds.gathering import Kinds, KindsOrder  # noqa: PLC0415
+    from barfeed.feed.kinds.gathering import Kinds  # noqa: PLC0415
+    from barfeed.feed.kinds.order import KindsOrder  # noqa: PLC0415
     from barfeed.feed.market.order import SERIES_WAIT_SEC, WATCHED_WAIT_SEC  # noqa: PLC0415
 
     order = KindsOrder(
@@ -289,6 +290,7 @@ def open_kinds(
         wait_sec=WATCHED_WAIT_SEC if settings.watch else SERIES_WAIT_SEC,
         dry_run=settings.dry_run,
         views_of=tuple(views_of),
+        accept=terms(settings),
     )
     spot, limits = Rest(settings.spot_url, open_transport(settings.spot_url, clock), clock), Limits(clock)
     return {

@@ -116,13 +116,19 @@ def not_accepted(mismatch: Mismatch, because: str) -> Mismatch:
     return Mismatch(f"{mismatch}; not accepted: {because}", hint=mismatch.hint, findings=mismatch.findings)
 
 
+def beyond(name: str, old: float, new: float, terms: Terms, *, is_volume: bool) -> str:
+    """Why a value is further off than the terms allow; empty where it is not."""
+    option, bound = ("volume-within", terms.volume) if is_volume else ("within", terms.price)
+    # Written so that a stored NaN, of which no bound holds, is beyond.
+    if abs(new - old) <= bound * abs(old) * _EDGE:
+        return ""
+    return f"{name} {_apart(old, new)}, --accept-{option} is {bound:g}"
+
+
 def _beyond(change: Change, terms: Terms) -> str:
-    for name, old, new in zip(VALUE_COLUMNS, change.old.values, change.new.values, strict=True):
-        option, bound = ("volume-within", terms.volume) if name == "volume" else ("within", terms.price)
-        # Written so that a stored NaN, of which no bound holds, is beyond.
-        if not abs(new - old) <= bound * abs(old) * _EDGE:
-            return f"{name} {_apart(old, new)}, --accept-{option} is {bound:g}"
-    return ""
+    sides = zip(VALUE_COLUMNS, change.old.values, change.new.values, strict=True)
+    found = (beyond(name, old, new, terms, is_volume=name == "volume") for name, old, new in sides)
+    return next(filter(None, found), "")
 
 
 def _apart(old: float, new: float) -> str:

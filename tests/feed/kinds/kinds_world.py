@@ -10,7 +10,8 @@ from barfeed.domain.kinds.plan import Reach
 from barfeed.domain.kinds.table import KINDS
 from barfeed.exchange.kinds.asking import Limits
 from barfeed.exchange.kinds.wire import read_rows
-from barfeed.feed.kinds.gathering import Kinds, KindsOrder
+from barfeed.feed.kinds.gathering import Kinds
+from barfeed.feed.kinds.order import KindsOrder
 from barfeed.feed.market.record import MarketRecord
 from barfeed.replay.exchange import Request
 from barfeed.replay.tapes.generator import generate

@@ -12,7 +12,8 @@ from barfeed.domain.kinds.plan import Reach
 from barfeed.domain.kinds.table import DATA_REQUESTS, KINDS
 from barfeed.exchange.kinds.asking import Limits
 from barfeed.exchange.kinds.limits import Requests
-from barfeed.feed.kinds.gathering import Kinds, KindsOrder
+from barfeed.feed.kinds.gathering import Kinds
+from barfeed.feed.kinds.order import KindsOrder
 from feed.kinds.kinds_world import LATER_MS, NOW_MS, SYMBOLS, TARGET_MS, FirstPass, KindsWorld
 from world import SteppingClock
 

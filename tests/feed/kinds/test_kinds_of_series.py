@@ -10,7 +10,8 @@ from barfeed.domain.bars import HOUR_MS, MINUTE_MS
 from barfeed.domain.kinds.plan import Reach
 from barfeed.domain.kinds.table import KINDS
 from barfeed.exchange.kinds.asking import Limits
-from barfeed.feed.kinds.gathering import Kinds, KindsOrder
+from barfeed.feed.kinds.gathering import Kinds
+from barfeed.feed.kinds.order import KindsOrder
 from barfeed.feed.record import Record
 from barfeed.feed.watch import Pace, watch
 from barfeed.replay.faults.script import parse_faults

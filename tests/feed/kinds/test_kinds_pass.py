@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from barfeed.domain.acceptance import Terms
 from barfeed.domain.bars import HOUR_MS, MINUTE_MS
 from barfeed.domain.kinds.table import KINDS
 from barfeed.feed.market.record import MarketRecord
@@ -16,6 +17,7 @@ from storage import opened
 from world import ms
 
 LATE = '[[fault]]\nkind = "empty"\npath = "openInterestHist"\n'
+TERMS = Terms(0.001, 0.2, 5.0)
 REFUSED = '[[fault]]\nkind = "status"\nstatus = 400\npath = "premiumIndexKlines"\n'
 
 
@@ -177,6 +179,73 @@ def test_what_the_exchange_contradicts_is_told_with_both_values_kept_as_evidence
     )
     [(said,)] = duckdb.execute(query, [str(world.feed.folder / record.kinds.pull.file), TARGET_MS]).fetchall()
     assert kept[-1] == said + 1
+
+
+def off(world: KindsWorld, table: str, column: str, factor: float) -> None:
+    """What is stored of BTCUSDT's newest row is this much of what the exchange says."""
+    newest = f"symbol = 'BTCUSDT' AND epoch_ms(timestamp) = {TARGET_MS}"
+    world.execute(f"UPDATE {table} SET {column} = {column} * {factor} WHERE {newest}")
+
+
+def test_what_is_contradicted_within_the_terms_is_taken_where_the_exchange_says_it_twice(
+    first: FirstPass, tmp_path: Path
+) -> None:
+    world = first.copy(tmp_path, "klines", "mark_price")
+    off(world, "mark_price_1h", "high", 1.0005)
+    off(world, "klines_1h", "quote_volume", 0.9)
+    world.with_kinds("klines", "mark_price", accept=TERMS)
+    record = pass_on(world)
+    assert (record.exit_code, left(record)) == (0, {"klines": "appended", "mark_price": "appended"})
+    assert record.kinds
+    assert [each.revised for each in record.kinds.kinds] == [1, 1]
+    assert " revised_of_kinds=2 " in record.line()
+    for name in ("klines", "mark_price"):
+        kind = KINDS[name]
+        assert world.kept(kind, "BTCUSDT")[-2:] == world.told(kind, "BTCUSDT", TARGET_MS, TARGET_MS + HOUR_MS)
+        # It was there in time, and is told to have been.
+        assert world.known(kind)["BTCUSDT", TARGET_MS + HOUR_MS] == TARGET_MS + 2 * HOUR_MS
+    with opened(world.duckdb, read_only=True) as connection:
+        rows = connection.execute("SELECT kind, name, reason, run FROM kinds_revisions ORDER BY kind").fetchall()
+    assert rows == [
+        ("klines", "quote_volume", "--on-mismatch accept", record.run_time),
+        ("mark_price", "high", "--on-mismatch accept", record.run_time),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("factor", "fault", "said"),
+    [
+        (1.01, "", "not accepted: 2026-03-10 13:00 high is off by 0.0099, --accept-within is 0.001"),
+        (
+            1.0005,
+            '[[fault]]\nkind = "empty"\npath = "markPriceKlines"\nfrom = 2026-03-10T15:00:31\n',
+            "not accepted: asked again, the exchange said something else",
+        ),
+    ],
+)
+def test_what_is_beyond_the_terms_or_not_said_twice_is_refused(
+    first: FirstPass, tmp_path: Path, factor: float, fault: str, said: str
+) -> None:
+    world = first.copy(tmp_path, "mark_price")
+    off(world, "mark_price_1h", "high", factor)
+    world.with_kinds("mark_price", accept=TERMS)
+    record = pass_on(world, fault)
+    assert (record.exit_code, left(record)) == (1, {"mark_price": "mismatch"})
+    assert said in record.complaints[0][0]
+    assert world.kept(KINDS["mark_price"], "BTCUSDT")[-1][0] == TARGET_MS
+    assert world.kept(KINDS["mark_price"], "ETHUSDT")[-1][0] == TARGET_MS + HOUR_MS
+
+
+def test_a_dry_run_tells_what_would_be_accepted(first: FirstPass, tmp_path: Path) -> None:
+    world = first.copy(tmp_path, "mark_price")
+    off(world, "mark_price_1h", "high", 1.0005)
+    before = world.kept(KINDS["mark_price"], "BTCUSDT")
+    world.with_kinds("mark_price", accept=TERMS, dry_run=True)
+    record = pass_on(world)
+    assert (record.exit_code, left(record)) == (0, {"mark_price": "appended"})
+    assert record.kinds
+    assert (record.kinds.kinds[0].appended, record.kinds.kinds[0].revised) == (3, 1)
+    assert world.kept(KINDS["mark_price"], "BTCUSDT") == before
 
 
 def test_a_dry_run_tells_what_would_be_appended_and_makes_nothing(world: KindsWorld) -> None:

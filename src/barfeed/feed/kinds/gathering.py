@@ -4,28 +4,29 @@ What a pass ends without is noted, so that it is never told to have been known b
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from typing import NamedTuple
 
-from barfeed.artifacts.writing import Make, Written
 from barfeed.domain import grid
 from barfeed.domain.bars import HOUR_MS, Interval, Pull
-from barfeed.domain.errors import BarfeedError, ContractBroken, ExchangeRefused, KindLate, StoreUnusable
+from barfeed.domain.errors import BarfeedError, ContractBroken, ExchangeRefused, KindLate, Mismatch, StoreUnusable
 from barfeed.domain.kinds import plan
+from barfeed.domain.kinds.acceptance import with_changes
 from barfeed.domain.kinds.checks import Asked, check
 from barfeed.domain.kinds.kind import Host, Kind, Row, Stamp
-from barfeed.domain.kinds.plan import Reach, Subject
+from barfeed.domain.kinds.plan import Subject
 from barfeed.domain.kinds.table import KLINES
 from barfeed.exchange.kinds.asking import Hosts, Limits, Question, rows, spot_talk
 from barfeed.exchange.refusals import SYMBOL_CODES
-from barfeed.exchange.rest import Conversation, Rest
-from barfeed.exchange.steps import AskAll
+from barfeed.exchange.rest import Rest
+from barfeed.feed.kinds.acceptance import Contested, contested, refusals, tell
 from barfeed.feed.kinds.left import KindLeft, KindsLeft
+from barfeed.feed.kinds.order import KindsOrder, Moment
 from barfeed.feed.record import failure_of
 from barfeed.store.duckdb import Session, Store
-from barfeed.store.kinds import tables
+from barfeed.store.kinds import revisions, tables
 from barfeed.store.kinds.holes import holes
 from barfeed.store.kinds.pulls import KindPulls, kind_pulls
 from barfeed.store.kinds.tables import KindTable, Late
@@ -38,41 +39,9 @@ _DAY_MS = 24 * HOUR_MS
 
 _log = logging.getLogger(__name__)
 
-# Saves what it is given the writing of.
-Save = Callable[[Make], Written]
 Told = Mapping[str, "list[Row] | BarfeedError"]
 # The newest `timestamp` that is stored of each symbol; or why nothing of the kind can be.
 Stored = Mapping[str, int] | StoreUnusable
-# The bars that this pass pulled of these symbols.
-PullsOf = Callable[[Sequence[str]], Mapping[str, Pull]]
-
-
-class KindsOrder(NamedTuple):
-    """Which kinds a feed has beside its bars, how far back it asks, and how long for one series of one kind.
-
-    `views_of`: of which symbols readers find a view.
-    """
-
-    kinds: tuple[Kind, ...]
-    reach: Reach
-    wait_sec: float
-    dry_run: bool = False
-    views_of: tuple[str, ...] = ()
-
-
-class Moment(NamedTuple):
-    """When a pass gathers kinds: at which interval, within which conversation, with which bars of its own at hand.
-
-    `save` saves what the exchange said, as evidence. `until_ms` is until when limits are waited for, by the exchange's
-    clock; None where they are waited out.
-    """
-
-    interval: Interval
-    talk: Conversation
-    ask: AskAll
-    pulls: PullsOf
-    save: Save
-    until_ms: int | None = None
 
 
 class _Asking(NamedTuple):
@@ -184,6 +153,8 @@ class _OneKind:
         self._store = store
         self._moment, self._hosts, self._pulled = asking
         self._left = KindLeft(kind.name)
+        # The rows of a symbol that a dry run would put in the place of stored ones.
+        self._taken: dict[str, list[Row]] = {}
 
     def done(self, subjects: Sequence[Subject], stored: Stored) -> KindLeft:
         """Bring the kind up to date; how it was left."""
@@ -241,13 +212,16 @@ class _OneKind:
         questions = [self._question(each) for each in alone]
         if together:
             questions.append(self._question(together[0])._replace(of_all=True))
-        steps = [rows(self._hosts.branch(self._kind, self._order.wait_sec), each) for each in questions]
-        answers = self._moment.ask(steps) if steps else []
+        answers = self._answers(questions)
         told = {each.symbol: _of_symbol(answer, each.symbol) for each, answer in zip(alone, answers, strict=False)}
         told |= {each.symbol: _of_symbol(answers[-1], each.symbol) for each in together}
         # Before anything is decided.
         self._pulled.put(self._kind, {symbol: each for symbol, each in told.items() if isinstance(each, list)})
         return told
+
+    def _answers(self, questions: Sequence[Question]) -> Sequence[dict[str, list[Row]] | BarfeedError]:
+        steps = [rows(self._hosts.branch(self._kind, self._order.wait_sec), each) for each in questions]
+        return self._moment.ask(steps) if steps else []
 
     def _of_all(self, block: Sequence[Due]) -> list[Due]:
         """Those that one question without a symbol is cheaper for: it is asked hour by hour."""
@@ -263,13 +237,39 @@ class _OneKind:
     def _keep(self, block: Sequence[Due], told: Told) -> None:
         """Append what is good of each series, and note what this pass ends without."""
         good = {each: accepted for each in block if (accepted := self._accepted(each, told[each.symbol])) is not None}
+        some: dict[Due, Contested] = {}
         with self._writing() as table:
-            new = self._new(table, good)
-            appended = table.append(new) if not self._order.dry_run else {each: len(new[each]) for each in new}
-            if not self._order.dry_run:
-                table.note_late(list(self._late(table, block, good, new)), self._moment.talk.now_ms)
-                table.make_views([each.symbol for each in block if each.symbol in self._order.views_of])
+            self._write(table, block, good, some)
+        if some:
+            self._settle(some, good)
+
+    def _write(
+        self, table: KindTable, block: Sequence[Due], good: Mapping[Due, list[Row]], some: dict[Due, Contested] | None
+    ) -> None:
+        new = self._new(table, good, some)
+        appended = table.append(new) if not self._order.dry_run else {each: len(new[each]) for each in new}
+        if not self._order.dry_run:
+            due = [each for each in block if not some or each not in some]
+            table.note_late(list(self._late(table, due, good, new)), self._moment.talk.now_ms)
+            table.make_views([each.symbol for each in block if each.symbol in self._order.views_of])
         self._left.appended += sum(appended.values())
+
+    def _settle(self, some: Mapping[Due, Contested], good: Mapping[Due, list[Row]]) -> None:
+        """Ask once more about what is contested; where the exchange says the same, its word is taken."""
+        assert self._order.accept
+        why = revisions.Why(self._moment.talk.rest.clock.utc_ms(), "--on-mismatch accept", self._moment.run_time)
+        not_taken = refusals(list(some.values()), self._moment.talk, self._order.accept.pause_sec, self._answers)
+        changes = [change for each in some.values() if each.symbol not in not_taken for change in each.changes]
+        with self._writing() as table:
+            if self._order.dry_run:
+                self._taken = {each.symbol: each.news for each in some.values() if each.symbol not in not_taken}
+            else:
+                changes = revisions.revise(table.connection, self._kind, self._moment.interval, changes, why)
+            self._write(table, list(some), {each: good[each] for each in some}, None)
+        self._left.revised += len(changes)
+        tell(self._kind, changes)
+        for symbol, trouble in not_taken.items():
+            self._left.fail(symbol, trouble)
 
     def _accepted(self, due: Due, answer: "list[Row] | BarfeedError") -> "list[Row] | None":
         """The rows that keep every rule by themselves; None where there are none, and why is noted."""
@@ -299,22 +299,36 @@ class _OneKind:
     def _lateness(self, due: Due) -> KindLate:
         return KindLate(f"{self._kind.name} of {grid.text(due.last_ms)} is due, and the exchange does not show it yet")
 
-    def _new(self, table: KindTable, good: Mapping[Due, list[Row]]) -> dict[str, list[Row]]:
-        """What to append of each series, with when it was known; why nothing of the others is noted."""
+    def _new(
+        self, table: KindTable, good: Mapping[Due, list[Row]], some: dict[Due, Contested] | None
+    ) -> dict[str, list[Row]]:
+        """What to append of each series, and when it was known; why nothing of the others is noted, or is in `some`."""
         first_ms = {each.symbol: answer[0].timestamp_ms for each, answer in good.items() if answer}
         held = table.rows(first_ms)
         was_late = table.was_late(min(first_ms.values(), default=0))
         new: dict[str, list[Row]] = {}
         for each, answer in good.items():
-            stored = held.get(each.symbol, [])
+            stored = with_changes(held.get(each.symbol, []), self._taken.get(each.symbol, ()))
             try:
                 fresh = plan.new_rows(self._kind, each.subject.series, answer, stored)
-            except BarfeedError as trouble:
-                self._left.fail(each.symbol, trouble)
+            except Mismatch as trouble:
+                self._contest(each, (answer, stored, trouble), some)
                 continue
             self._left.validated += len(answer) - len(fresh)
             new[each.symbol] = [self._known(row, was_late.get(each.symbol, ())) for row in fresh]
         return new
+
+    def _contest(
+        self, due: Due, told: tuple[list[Row], list[Row], Mismatch], some: dict[Due, Contested] | None
+    ) -> None:
+        """Note why nothing of a series is kept; what is within the terms is asked about once more."""
+        answer, stored, mismatch = told
+        try:
+            if some is None or self._order.accept is None:
+                raise mismatch
+            some[due] = contested(self._question(due), answer, stored, mismatch, self._order.accept)
+        except Mismatch as trouble:
+            self._left.fail(due.symbol, trouble)
 
     def _known(self, row: Row, late: Sequence[Late]) -> Row:
         if not any(each.since_ms < row.timestamp_ms <= each.until_ms for each in late):

@@ -26,6 +26,8 @@ class KindLeft:
     series: int = 0
     validated: int = 0
     appended: int = 0
+    # Rows that the exchange told otherwise, and whose new version was accepted.
+    revised: int = 0
     failures: dict[str, Failure] = field(default_factory=dict)
     # What is odd and may be true, by symbol.
     warned: dict[str, list[Finding]] = field(default_factory=dict)
@@ -77,6 +79,7 @@ class KindLeft:
             "series": self.series,
             "validated": self.validated,
             "appended": self.appended,
+            "revised": self.revised,
             "message": self.failure.message if self.failure else "",
             "hint": self.failure.hint if self.failure else "",
             "failed": [_failure_told(symbol, each) for symbol, each in self.failures.items()],
@@ -163,6 +166,8 @@ class KindsLeft:
         failed = [each.kind for each in self.kinds if each.worst]
         name = "would_append_rows" if dry_run else "rows_of_kinds"
         facts: dict[str, object] = {"kinds": len(self.kinds), name: self.appended}
+        revised = sum(each.revised for each in self.kinds)
+        facts |= {"would_revise_rows" if dry_run else "revised_of_kinds": revised} if revised else {}
         facts |= {"kinds_failed": ",".join(failed)} if failed else {}
         return facts | {"features": self.features.table.file if self.features.table else "none"}
 

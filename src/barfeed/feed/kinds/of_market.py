@@ -10,8 +10,9 @@ from barfeed.domain.market.members import Member
 from barfeed.exchange.rest import Conversation
 from barfeed.exchange.steps import AskAll
 from barfeed.feed.kinds.features import Windows, publish
-from barfeed.feed.kinds.gathering import Kinds, Moment, PullsOf
+from barfeed.feed.kinds.gathering import Kinds
 from barfeed.feed.kinds.left import KindsLeft
+from barfeed.feed.kinds.order import Moment, PullsOf
 from barfeed.feed.market.order import MarketOrder
 from barfeed.feed.market.record import MarketRecord
 
@@ -45,7 +46,8 @@ def gathered(
     if within is not None:
         now_ms = talk.now_ms
         until_ms = now_ms if record.troubles else grid.floor(now_ms, within.ms) + within.ms - _BEFORE_CLOSE_MS
-    return kinds.gather(Moment(record.interval, talk, ask, pulls, run.save_kinds, until_ms), subjects)
+    moment = Moment(record.interval, talk, ask, pulls, run.save_kinds, until_ms, record.run_time or "")
+    return kinds.gather(moment, subjects)
 
 
 def publish_windows(kinds: Kinds, run: Run, order: MarketOrder, talk: Conversation, record: MarketRecord) -> None:

@@ -7,8 +7,9 @@ from barfeed.domain.kinds.plan import Subject
 from barfeed.exchange.rest import Conversation
 from barfeed.exchange.steps import OneByOne
 from barfeed.feed.kinds.features import Windows, publish
-from barfeed.feed.kinds.gathering import Kinds, Moment
+from barfeed.feed.kinds.gathering import Kinds
 from barfeed.feed.kinds.left import KindsLeft
+from barfeed.feed.kinds.order import Moment
 from barfeed.feed.order import Feed, Order
 from barfeed.feed.record import Record
 
@@ -24,7 +25,8 @@ def gathered(
     def pulls(_symbols: object) -> dict[str, Pull]:
         return {symbol: pulled} if pulled else {}
 
-    moment = Moment(interval, talk, OneByOne(talk.rest.transport, feed.clock), pulls, run.save_kinds)
+    ask = OneByOne(talk.rest.transport, feed.clock)
+    moment = Moment(interval, talk, ask, pulls, run.save_kinds, run_time=record.run_time or "")
     return feed.kinds.gather(moment, [Subject(order.series, record.target_ms, is_well)])
 
 
