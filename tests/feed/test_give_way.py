@@ -100,10 +100,49 @@ def test_without_catch_up_the_hour_is_refused_with_what_helps(world: World) -> N
     assert record.failure.hint.endswith(CATCH_UP_COMMAND)
 
 
-def test_who_holds_it_to_write_lets_nobody_read_and_the_hour_is_refused_as_ever(world: World) -> None:
+def test_who_holds_it_to_write_lets_nobody_read_and_the_last_window_stands_in(tmp_path: Path) -> None:
+    world, free = fed(tmp_path / "held"), fed(tmp_path / "free")
+    before = world.duckdb.read_bytes()
+    with held(world.duckdb, to="write") as holder:
+        for hour in (1, 2, 24):
+            record, beside = at(world, hour).run(catch_up=True), at(free, hour).run(catch_up=True)
+            assert (record.status, record.exit_code, record.appended) == ("pending", 0, 0)
+            assert window(world, record) == window(free, beside)
+            (warning,) = record.warnings
+            assert f"{world.duckdb} is held by " in warning
+            assert f"(PID {holder})" in warning
+            assert warning.endswith("the next cycle that gets the file appends " + ("them" if hour == 24 else "it"))
+            assert manifest(record)["inference_from"] == "db,api"
+        again = world.run(catch_up=True)
+        assert (again.status, window(world, again)) == ("up_to_date", window(world, record))
+        assert "nothing is new, and what was last given is given again" in again.warnings[0]
+    assert world.duckdb.read_bytes() == before
+    assert at(world, 25).run(catch_up=True).appended == 25
+    at(free, 25).run(catch_up=True)
+    assert world.bars() == free.bars()
+
+
+def test_where_nothing_was_ever_given_nothing_stands_in(world: World) -> None:
+    (world.feed.folder / "latest_for_inference.csv").unlink()
     with held(world.duckdb, to="write"):
         record = world.run(catch_up=True)
     assert (record.status, record.exit_code, record.inference) == ("store_unusable", 4, None)
+
+
+@pytest.mark.parametrize("how", [{"catch_up": False}, {"catch_up": True, "inference_source": "api"}], ids=str)
+def test_beside_a_writer_the_hour_is_refused_where_no_proven_window_was_asked_for(world: World, how: Any) -> None:
+    with held(world.duckdb, to="write"):
+        record = world.run(**how)
+    assert (record.status, record.exit_code) == ("store_unusable", 4)
+
+
+def test_what_the_exchange_says_otherwise_than_the_last_window_is_a_mismatch(world: World) -> None:
+    latest = world.feed.folder / "latest_for_inference.csv"
+    *lines, newest = latest.read_text().splitlines()
+    latest.write_text("\n".join([*lines, newest + "1", ""]))
+    with held(world.duckdb, to="write"):
+        record = world.run(catch_up=True)
+    assert (record.status, record.exit_code, record.inference) == ("mismatch", 1, None)
 
 
 def test_what_the_exchange_says_otherwise_is_a_mismatch_as_ever(world: World) -> None:

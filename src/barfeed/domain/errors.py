@@ -136,7 +136,8 @@ class LocalError(BarfeedError):
 class StoreUnusable(LocalError):
     """The DuckDB file is locked, corrupt, read-only, newer than this DuckDB or of another shape; or a server's trouble.
 
-    `is_held` where it is as good as ever, but another process has it; `is_away` where a server is out of reach for now.
+    `is_held` where it is as good as ever, but another process has it; `is_away` where it cannot even be read for now: a
+    server out of reach, or a file that another process writes.
     """
 
     def __init__(self, message: str, *, is_held: bool = False, is_away: bool = False, **facts: Any) -> None:

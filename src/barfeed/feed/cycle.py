@@ -289,7 +289,7 @@ class _Cycle:
     def _give_way(self, plan: _Plan, pull: Pull, held: StoreUnusable) -> list[Bar]:
         """The window as if the bars were appended, which the next cycle that gets the file does; `held` says by whom.
 
-        Judged by the store itself, which can be read beside whoever reads it.
+        Judged by the store itself, which can be read beside whoever reads it, or by what the model was last given.
         """
         self._expect_catch_up(held)
         self._stand_in(held)
@@ -298,8 +298,8 @@ class _Cycle:
             table.would_take(append)
             window = self._as_if(table, append, plan.asked)
         self._record.pending = len(append)
-        if append or held.is_away:
-            text = f"{held}: {pending_text(len(append), is_away=held.is_away)}"
+        if append or self._record.away:
+            text = f"{held}: {pending_text(len(append), held)}"
             self._record.warnings.append(text)
             _log.warning("%s: %s", plan.asked.series, text)
         return window
@@ -325,8 +325,10 @@ class _Cycle:
             yield table
 
     def _stand_in(self, away: StoreUnusable) -> None:
-        """Go on with what the model was last given, where the store itself cannot be asked."""
+        """Go on with what the model was last given, where the store cannot be asked; raise where that is the API's."""
         if away.is_away and not self._record.away:
+            if self._order.inference_source == "api":
+                raise away
             self._feed = self._feed._replace(store=self._feed.store.stand_in(self._feed.folder, away))
             self._record.away = failure_of(away)
 

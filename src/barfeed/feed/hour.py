@@ -111,7 +111,8 @@ class Hour:
     def _export(self, run: Run) -> None:
         """The lake made what the store is, last of all: the model has its window, and no trouble here is the hour's."""
         lake, file = self._feed.lake, self._feed.store.file
-        if lake is None or file is None or self._order.dry_run:
+        # What could not be had for the bars is not waited for once more.
+        if lake is None or file is None or self._order.dry_run or self._record.away:
             return
         with self._record.step("lake"):
             self._record.lake = left = self._exported(lake, file)

@@ -13,7 +13,7 @@ from barfeed.artifacts.writing import Written
 from barfeed.domain import grid, rules
 from barfeed.domain.acceptance import Change
 from barfeed.domain.bars import HOUR_MS, Bar, Series
-from barfeed.domain.errors import INTERRUPTED_EXIT_CODE, BarfeedError
+from barfeed.domain.errors import INTERRUPTED_EXIT_CODE, BarfeedError, StoreUnusable
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Finding
 from barfeed.exchange.rest import Conversation
@@ -115,7 +115,7 @@ class Lived(ABC):
     manifest_path: str | None
     # Whether it was before its bar had settled, and left something to the clock.
     is_early: bool = False
-    # Why the database could not be asked, where what was last given out stood in for it.
+    # Why the store could not be asked, where what was last given out stood in for it.
     away: Failure | None = None
     # How the kinds beside the bars were left; None where none is fed.
     kinds: "KindsLeft | None" = None
@@ -359,12 +359,12 @@ class Record(Lived):
         return {"rows": self.coverage.rows, "first": first, "last": last}
 
 
-def pending_text(bars: int, *, is_away: bool = False) -> str:
+def pending_text(bars: int, trouble: StoreUnusable) -> str:
     """What there is to say of bars that a window has and the store has not, for another had it, or it was away."""
     if not bars:
         return "nothing is new, and what was last given is given again"
     one, it = ("bar is", "it") if bars == 1 else ("bars are", "them")
-    gets = "reaches the database" if is_away else "gets the file"
+    gets = "gets the file" if trouble.is_held else "reaches the database"
     return f"{bars} {one} in the window and not stored yet; the next cycle that {gets} appends {it}"
 
 

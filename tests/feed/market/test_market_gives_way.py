@@ -127,10 +127,17 @@ def test_two_feeds_of_one_held_store_give_the_same_windows_and_append_once(marke
     assert appended == [5, 0]
 
 
-def test_who_holds_it_to_write_is_told_as_ever(market: MarketWorld) -> None:
+def test_beside_a_writer_the_last_windows_stand_in(tmp_path: Path, template: Path) -> None:
+    market, free = fed(tmp_path / "held", template), fed(tmp_path / "free", template)
     with held(market.duckdb, to="write"):
-        record = lived(market, 1)
-    assert (record.status, record.exit_code) == ("store_unusable", 4)
+        for hour in (1, 3):
+            record = lived(market, hour)
+            assert (record.status, record.exit_code, "is held by" in record.warnings[0]) == ("pending", 0, True)
+            assert lived(free, hour).exit_code == 0
+            assert market.windows() == free.windows()
+        assert lived(market, 4, catch_up=False).status == "store_unusable"
+    assert lived(market, 4).exit_code == lived(free, 4).exit_code == 0
+    assert market.stored() == free.stored()
 
 
 LATE = """

@@ -178,7 +178,8 @@ def unwritable(month: Month) -> None:
 
 
 def locked(month: Month) -> None:
-    """Another process holds the store for longer than is waited."""
+    """Another process holds the store to write for longer than is waited, and no window stands in for it."""
+    (month.machine.artifacts / "latest_for_inference.csv").unlink()
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(month.machine.duckdb)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )

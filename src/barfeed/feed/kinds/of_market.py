@@ -52,7 +52,7 @@ def gathered(
 
 def publish_windows(kinds: Kinds, run: Run, order: MarketOrder, talk: Conversation, record: MarketRecord) -> None:
     """Write the wide table of the windows that this pass gives to its models, where the store has all of them."""
-    if record.kinds is None or record.target_ms is None or record.pending:
+    if record.kinds is None or record.target_ms is None or record.pending or record.away:
         return
     newest_ms = grid.last_closed(talk.now_ms, order.interval.ms)
     windows = Windows(

@@ -33,7 +33,7 @@ def gathered(
 def publish_window(kinds: Kinds, run: Run, order: Order, talk: Conversation, record: Record) -> None:
     """Write the wide table of the window that this cycle has published, if it has, and the store has all of it."""
     left, window, target_ms = record.kinds, record.inference, record.target_ms
-    if left is None or window is None or target_ms is None or record.pending:
+    if left is None or window is None or target_ms is None or record.pending or record.away:
         return
     symbol, interval = order.series
     begins_ms = {symbol: grid.window_start(target_ms, window.rows, interval.ms)}

@@ -80,7 +80,7 @@ class Keeping:
                 self._outcome(each.member).fail(trouble)
 
     def _give_way(self, accepted: Sequence[Member], pulled: Pulls, held: StoreUnusable) -> None:
-        """Judge by the store, which can be read beside whoever reads it, what the next pass that gets it appends."""
+        """Judge by the store, read beside its readers, or by the last windows, what the next pass appends."""
         self._expect_catch_up(held)
         if held.is_away:
             self._stand_in(held)
@@ -95,8 +95,8 @@ class Keeping:
         # Another time: nothing can be changed now.
         self._contested.clear()
         waiting = sum(map(len, self._record.pending.values()))
-        if waiting or held.is_away:
-            self.warn(f"{held}: {pending_text(waiting, is_away=held.is_away)}")
+        if waiting or self.away:
+            self.warn(f"{held}: {pending_text(waiting, held)}")
 
     def _expect_catch_up(self, trouble: StoreUnusable) -> None:
         """Return where the next pass appends what this one cannot; without, it would have to be told of it."""

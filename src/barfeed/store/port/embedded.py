@@ -1,7 +1,7 @@
 """A DuckDB file as the feed and the commands of history use it: one series or a market, in the same file."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,9 +15,11 @@ from barfeed.store.place import NO_BARS, Span, SymbolBars, rows_of
 if TYPE_CHECKING:
     # Only for the types: an hour of one series goes by without them.
     from barfeed.store.market import MarketTable
+    from barfeed.store.port.last_windows import LastWindows
     from barfeed.store.revisions import Revision, Why
 
 _Value = TypeVar("_Value")
+_Looked = TypeVar("_Looked")
 
 
 class Embedded(Store):
@@ -33,9 +35,17 @@ class Embedded(Store):
         """Itself."""
         return self
 
-    def stand_in(self, folder: Path, away: StoreUnusable) -> "Embedded":  # noqa: ARG002 - the port's
-        """A file is never away: who has it lets it be read, or does not."""
-        raise away
+    def stand_in(self, folder: Path, away: StoreUnusable) -> "LastWindows":
+        """The windows that were last given to the models. Raises `away` where there are none."""
+        from barfeed.store.port.last_windows import LastWindows  # noqa: PLC0415
+
+        return LastWindows(folder, self.name, self.beside(), away)
+
+    @contextmanager
+    def reading(self, series: Series) -> Iterator[Table]:
+        """One series, to look at; away where another process writes the file, which lets nobody read it."""
+        with _away_while_written(super().reading(series)) as table:
+            yield table
 
     def revising(
         self, series: Series, changes: Sequence[Change], why: "Why", *, dry_run: bool
@@ -58,7 +68,7 @@ class Embedded(Store):
         """A market, to look at as if what is `pending` were stored."""
         from barfeed.store.market import reading  # noqa: PLC0415
 
-        return reading(self, interval, pending)
+        return _away_while_written(reading(self, interval, pending))
 
     def writing_market(self, interval: Interval) -> "AbstractContextManager[MarketTable]":
         """A market in one transaction: committed at the end, rolled back by any exception."""
@@ -195,3 +205,15 @@ class Embedded(Store):
             if not table.exists:
                 table.append({})
             return do(table)
+
+
+@contextmanager
+def _away_while_written(opening: AbstractContextManager[_Looked]) -> Iterator[_Looked]:
+    """What it opens; a file that cannot even be read is as far away as a server that does not answer."""
+    with ExitStack() as opened:
+        try:
+            looked = opened.enter_context(opening)
+        except StoreUnusable as trouble:
+            trouble.is_away = trouble.is_held
+            raise
+        yield looked

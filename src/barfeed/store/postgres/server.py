@@ -11,7 +11,7 @@ from barfeed.domain.errors import StoreUnusable
 from barfeed.machine.clock import Clock
 from barfeed.store.duckdb import Session, in_memory
 from barfeed.store.place import NO_BARS, SymbolBars
-from barfeed.store.postgres.last_windows import LastWindows
+from barfeed.store.port.last_windows import LastWindows
 from barfeed.store.postgres.link import fence
 from barfeed.store.postgres.link.connection import Connection, Sessions
 from barfeed.store.postgres.tables import feeders, schema

@@ -1,4 +1,4 @@
-"""What stands in for a database that is away: the windows that were last given to the models, which it had proven."""
+"""What stands in for a store that is out of reach: the windows last given to the models, which it had proven."""
 
 # ruff: noqa: ARG002 - the port's
 
@@ -24,7 +24,7 @@ class LastWindows:
     file = None
 
     def __init__(self, folder: Path, name: str, beside: Session, away: StoreUnusable) -> None:
-        """`away` is why the database is not asked; raised where nothing stands in for it."""
+        """`away` is why the store is not asked; raised where nothing stands in for it."""
         self.name = name
         self._folder = folder
         self._beside = beside
@@ -35,7 +35,7 @@ class LastWindows:
         raise away
 
     def beside(self) -> Session:
-        """That of the database."""
+        """That of the store."""
         return self._beside
 
     @contextmanager
@@ -65,7 +65,7 @@ class LastWindows:
         yield
 
     def let_pass(self, series: Series) -> list[Bar]:
-        """Whether anything was, only the database knows."""
+        """Whether anything was, only the store knows."""
         return []
 
     @contextmanager
