@@ -181,9 +181,9 @@ def test_what_the_exchange_contradicts_is_told_with_both_values_kept_as_evidence
     assert kept[-1] == said + 1
 
 
-def off(world: KindsWorld, table: str, column: str, factor: float) -> None:
-    """What is stored of BTCUSDT's newest row is this much of what the exchange says."""
-    newest = f"symbol = 'BTCUSDT' AND epoch_ms(timestamp) = {TARGET_MS}"
+def off(world: KindsWorld, table: str, column: str, factor: float, symbol: str = "BTCUSDT") -> None:
+    """What is stored of a symbol's newest row is this much of what the exchange says."""
+    newest = f"symbol = '{symbol}' AND epoch_ms(timestamp) = {TARGET_MS}"
     world.execute(f"UPDATE {table} SET {column} = {column} * {factor} WHERE {newest}")
 
 
@@ -191,14 +191,16 @@ def test_what_is_contradicted_within_the_terms_is_taken_where_the_exchange_says_
     first: FirstPass, tmp_path: Path
 ) -> None:
     world = first.copy(tmp_path, "klines", "mark_price")
-    off(world, "mark_price_1h", "high", 1.0005)
+    # One of them of all series, which leaves none for the first transaction.
+    for symbol in SYMBOLS:
+        off(world, "mark_price_1h", "high", 1.0005, symbol)
     off(world, "klines_1h", "quote_volume", 0.9)
     world.with_kinds("klines", "mark_price", accept=TERMS)
     record = pass_on(world)
     assert (record.exit_code, left(record)) == (0, {"klines": "appended", "mark_price": "appended"})
     assert record.kinds
-    assert [each.revised for each in record.kinds.kinds] == [1, 1]
-    assert " revised_of_kinds=2 " in record.line()
+    assert [each.revised for each in record.kinds.kinds] == [1, 3]
+    assert " revised_of_kinds=4 " in record.line()
     for name in ("klines", "mark_price"):
         kind = KINDS[name]
         assert world.kept(kind, "BTCUSDT")[-2:] == world.told(kind, "BTCUSDT", TARGET_MS, TARGET_MS + HOUR_MS)
@@ -206,10 +208,8 @@ def test_what_is_contradicted_within_the_terms_is_taken_where_the_exchange_says_
         assert world.known(kind)["BTCUSDT", TARGET_MS + HOUR_MS] == TARGET_MS + 2 * HOUR_MS
     with opened(world.duckdb, read_only=True) as connection:
         rows = connection.execute("SELECT kind, name, reason, run FROM kinds_revisions ORDER BY kind").fetchall()
-    assert rows == [
-        ("klines", "quote_volume", "--on-mismatch accept", record.run_time),
-        ("mark_price", "high", "--on-mismatch accept", record.run_time),
-    ]
+    told = [("klines", "quote_volume"), *[("mark_price", "high")] * 3]
+    assert rows == [(*each, "--on-mismatch accept", record.run_time) for each in told]
 
 
 @pytest.mark.parametrize(

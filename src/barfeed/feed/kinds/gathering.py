@@ -340,7 +340,7 @@ class _OneKind:
         self, table: KindTable, block: Sequence[Due], good: Mapping[Due, list[Row]], new: Mapping[str, list[Row]]
     ) -> Iterator[Late]:
         """What is due and not stored now, unless an earlier pass has noted it."""
-        noted = table.was_late(min(each.last_ms for each in block))
+        noted = table.was_late(min((each.last_ms for each in block), default=0))
         for each in block:
             newest = [row.timestamp_ms for row in new.get(each.symbol, ())][-1:]
             since_ms = max([*newest, each.newest_ms if each.newest_ms is not None else each.first_ms - 1])
