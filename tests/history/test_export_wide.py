@@ -95,6 +95,17 @@ def test_of_one_series_and_in_python_it_is_the_same(made: Path, tmp_path: Path) 
     assert next(iter(both)).open_interest_age_sec == 3600.0
 
 
+def test_of_each_step_there_is_its_newest_bar(made: Path) -> None:
+    newest = {(1, 23), (2, 23), (3, 23), (4, 23), (5, 5)}
+    both, feed = ["BTCUSDC", "BTCUSDT"], barfeed.open(made)
+    every = list(feed.wide(both, start="2026-03-01", end="2026-03-05 06:00"))
+    days = list(feed.wide(both, start="2026-03-01", end="2026-03-05 06:00", every_ms=hours(24)))
+    assert days == [each for each in every if (each.timestamp.day, each.timestamp.hour) in newest]
+    assert len(days) == 10
+    with pytest.raises(barfeed.UsageError, match="every_ms 5400000 is not a multiple of 1h"):
+        feed.wide(both, every_ms=hours(1) * 3 // 2)
+
+
 @pytest.mark.long
 def test_as_of_a_moment_there_is_only_what_was_stored_by_then(made: Path, tmp_path: Path) -> None:
     # As who fills in has it: known long before it was there.

@@ -23,6 +23,11 @@ SELECT make_timestamp_ms({origin_ms} + step * {step_ms}) AS timestamp, * EXCLUDE
   FROM {bars} GROUP BY step
 ) ORDER BY timestamp
 """
+_NEWEST = """
+(FROM {rows} QUALIFY row_number() OVER (
+  PARTITION BY symbol, (epoch_ms(timestamp) - {origin_ms}) // {step_ms} ORDER BY timestamp DESC
+) = 1)
+"""
 # Only of symbols that have fewer bars than lie between their first and their last: sorting is what costs.
 _GAPS = """
 SELECT symbol, '{interval}' AS interval, timestamp + INTERVAL {step_ms} MILLISECOND AS first,
@@ -59,6 +64,11 @@ class Stock(typing.NamedTuple):
 def candles(bars: str, step_ms: int) -> str:
     """Bars, a relation, summed up in steps."""
     return _CANDLES.format(bars=bars, step_ms=step_ms, origin_ms=grid.step_origin(step_ms))
+
+
+def newest_of_steps(rows: str, step_ms: int) -> str:
+    """Of rows of symbols, a relation, the newest that opens in each step."""
+    return _NEWEST.format(rows=rows, step_ms=step_ms, origin_ms=grid.step_origin(step_ms))
 
 
 def coverage(stocks: Sequence[Stock]) -> str:

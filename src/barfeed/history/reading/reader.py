@@ -114,8 +114,7 @@ class Reader:
         """
         with _told_in_python():
             span = Span(*_series((symbol,), interval), *_bounds(start, end, None))
-            if every_ms <= 0 or every_ms % span.interval.ms:
-                raise UsageError(f"every_ms {every_ms} is not a multiple of {span.interval}, {span.interval.ms}")
+            _expect_step(every_ms, span.interval)
 
         name = f"{span.symbols[0]} {span.interval}"
         return self._table(lambda connection: self._source.candles(connection, span, every_ms), CandleRow, name)
@@ -129,15 +128,19 @@ class Reader:
         as_of: Moment | None = None,
         *,
         kinds: str | Sequence[str] = (),
+        every_ms: int | None = None,
     ) -> Table[Any]:
         """Those bars, and beside each what was known of other kinds of series when it closed: of all that are stored.
 
         Columns: those of `bars`, then of each kind its values and how old they were then, `open_interest_age_sec`; all
         doubles, empty where nothing was known. A row's names are those of the columns. `kinds` may be the name of one.
+        With `every_ms` there is of each step of so many ms, as in `candles`, the newest bar alone.
         """
         with _told_in_python():
             span = Span(*_series((symbol,) if isinstance(symbol, str) else tuple(symbol), interval),
                         *_bounds(start, end, as_of))  # fmt: skip
+            if every_ms is not None:
+                _expect_step(every_ms, span.interval)
             given = kinds if isinstance(kinds, str) else ",".join(kinds)
             named = table.kinds(given, (span.interval,), "kinds") if kinds else ()
         with self._session() as connection:
@@ -146,7 +149,8 @@ class Reader:
         columns = [*key, *wide.columns(beside)]
 
         def query(connection: Session) -> str:
-            relation = self._source.wide(connection, span, beside)
+            rows = self._source.wide(connection, span, beside)
+            relation = rows if every_ms is None else questions.newest_of_steps(rows, every_ms)
             return f"SELECT {', '.join(columns)} FROM {relation} ORDER BY {', '.join(key)}"
 
         row = namedtuple("WideRow", columns)  # type: ignore[misc]
@@ -269,6 +273,11 @@ def _series(symbols: tuple[str, ...], interval: str) -> tuple[tuple[str, ...], I
         raise UsageError("no symbol was named", hint="a symbol like 'BTCUSDT', or a list of them")
     named = [Series.of(each, interval) for each in symbols]
     return tuple(dict.fromkeys(each.symbol for each in named)), named[0].interval
+
+
+def _expect_step(every_ms: int, interval: Interval) -> None:
+    if every_ms <= 0 or every_ms % interval.ms:
+        raise UsageError(f"every_ms {every_ms} is not a multiple of {interval}, {interval.ms}")
 
 
 def _about(symbol: str | None, interval: str | None) -> tuple[str | None, str | None]:
