@@ -40,7 +40,7 @@ PARTS: dict[str, tuple[Callable[[Path, int], Section], int, int]] = {
     "market-rows": (market_rows.measure, 9, 3),
     "market-backfill": (market_backfill.measure, 3, 1),
     "python": (python.measure, 15, 3),
-    "page": (page.measure, 5, 2),
+    "page": (page.measure, 3, 2),
 }
 
 

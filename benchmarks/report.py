@@ -151,7 +151,8 @@ def _put_figures(path: Path, figures: Mapping[str, object]) -> None:
 
 
 def _quartiles(numbers: Sequence[float]) -> tuple[float, float, float]:
-    low, middle, high = quantiles(numbers, n=4, method="inclusive")
+    # Of a single round all are the same; older Pythons have no quantiles of it.
+    low, middle, high = quantiles(numbers if len(numbers) > 1 else 2 * list(numbers), n=4, method="inclusive")
     return low, middle, high
 
 
