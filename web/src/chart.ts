@@ -29,6 +29,7 @@ const FIRST_STEPS = 300;
 const STEP_PX = 2;
 const EDGE = 0.15;
 const LIST_MAX = 50;
+const WORD_PX = 80;
 const PLAIN = { lineWidth: 1, priceLineVisible: false, lastValueVisible: false, crosshairMarkerVisible: false } as const;
 
 interface Shown {
@@ -194,15 +195,14 @@ class ChartView {
     const grid = { firstMs: candles.first_ms, stepMs: candles.step_ms, intervalMs: intervalMs(this.interval) };
     this.bands.show(marks.gaps, grid, gap);
     const step = (ms: number): number => Math.floor((ms - candles.first_ms) / candles.step_ms);
-    const found: SeriesMarker<Time>[] = [
-      ...marks.revisions.map((each): SeriesMarker<Time> => ({
-        time: seconds(step(each.at_ms)), position: "aboveBar", shape: "square", color: accent, text: "revised",
-      })),
-      ...marks.refusals.map((each): SeriesMarker<Time> => ({
-        time: seconds(step(each.at_ms)), position: "belowBar", shape: "circle", color: trouble, text: each.status,
-      })),
-    ];
-    this.markers.setMarkers(found.sort((one, other) => Number(one.time) - Number(other.time)));
+    const revised = marks.revisions.map((each): SeriesMarker<Time> => ({
+      time: seconds(step(each.at_ms)), position: "aboveBar", shape: "square", color: accent, text: "revised",
+    }));
+    const refused = marks.refusals.map((each): SeriesMarker<Time> => ({
+      time: seconds(step(each.at_ms)), position: "belowBar", shape: "circle", color: trouble, text: each.status,
+    }));
+    const wordSec = (WORD_PX / this.chart.timeScale().options().barSpacing) * (candles.step_ms / 1000);
+    this.markers.setMarkers([...spoken(revised, wordSec), ...spoken(refused, wordSec)].sort(byTime));
     this.showPredictions(marks, seconds, step);
   }
 
@@ -529,6 +529,19 @@ function fedValue(name: string, value: number): string {
 
 function at(step: number, candles: Candles): number {
   return candles.first_ms + step * candles.step_ms;
+}
+
+function byTime(one: SeriesMarker<Time>, other: SeriesMarker<Time>): number {
+  return Number(one.time) - Number(other.time);
+}
+
+/** Of marks that stand so near that their words would cover each other only the newest has one: all are listed below. */
+function spoken(marks: SeriesMarker<Time>[], wordSec: number): SeriesMarker<Time>[] {
+  const inTurn = marks.sort(byTime);
+  return inTurn.map((each, which) => {
+    const next = inTurn[which + 1];
+    return next && byTime(next, each) < wordSec ? { ...each, text: "" } : each;
+  });
 }
 
 function decimals(value: number): number {

@@ -50,7 +50,7 @@ export async function nowView(_: URLSearchParams, signal: AbortSignal): Promise<
   const stop = listen((happening) => {
     if (!SAYS[happening.what] && happening.what !== "logged") return;
     void anew().then(() => {
-      if (happening.what !== "logged") happened.prepend(entry(happening, now));
+      if (happening.what !== "logged") tellOnce(happened, entry(happening, now));
       while (happened.childElementCount > KEPT) happened.lastElementChild?.remove();
     }, () => undefined);
   });
@@ -81,8 +81,16 @@ function newest({ run, feeders: others, trouble }: Now): Node[] {
   return made.filter((each) => each !== false);
 }
 
+/** In place of the newest, where that is the same once more: a store is written in several steps. */
+function tellOnce(happened: Element, made: HTMLElement): void {
+  const newest = happened.firstElementChild;
+  if (newest instanceof HTMLElement && newest.dataset.of === made.dataset.of) newest.remove();
+  happened.prepend(made);
+}
+
 function entry(happening: Happening, now: Now): HTMLElement {
   const isOwn = now.run?.run === happening.run && now.run.folder === happening.folder;
   const how = happening.what === "ended" && isOwn && now.run ? `: ${now.run.status}` : "";
-  return el("li", {}, el("time", {}, timestamp(exchangeMs()).slice(11)), ` ${happening.folder} ${happening.run} `, `${SAYS[happening.what] ?? happening.what}${how}`);
+  const of = `${happening.what} ${happening.folder} ${happening.run}`;
+  return el("li", { "data-of": of }, el("time", {}, timestamp(exchangeMs()).slice(11)), ` ${happening.folder} ${happening.run} `, `${SAYS[happening.what] ?? happening.what}${how}`);
 }

@@ -29,8 +29,9 @@ def browser() -> Iterator[Any]:
     path = chromium()
     sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     with sync_api.sync_playwright() as driver:
-        # There is no other user to be kept out of the sandbox on a machine of tests, which runs as root.
-        made = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        # There is no other user to be kept out of the sandbox on a machine of tests, which runs as root; nor is there
+        # a GPU, and one that is emulated draws half as fast as none.
+        made = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         try:
             yield made
         finally:
@@ -70,6 +71,17 @@ class Tab:
         """How many runs of the gaps' colour stand beside each other on the chart's bottom line of pixels."""
         return int(self.page.evaluate(_GAPS))
 
+    def drag(self, from_px: int, to_px: int) -> None:
+        """Across the chart, as a hand does."""
+        self.page.mouse.move(from_px, 300)
+        self.page.mouse.down()
+        self.page.mouse.move(to_px, 300, steps=10)
+        self.page.mouse.up()
+
+    def type_sizes(self) -> set[str]:
+        """Of all that can be read."""
+        return set(self.page.evaluate(_TYPE_SIZES))
+
     def violations(self) -> list[str]:
         """What axe-core has to say."""
         if not AXE.exists():
@@ -80,6 +92,10 @@ class Tab:
         return [f"{each['id']}: {[node['target'] for node in each['nodes']][:3]}" for each in found]
 
 
+_TYPE_SIZES = """() => [...document.querySelectorAll('body *')]
+  .filter((each) => each.checkVisibility() && !each.closest('.unseen, .skip'))
+  .filter((each) => [...each.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim()))
+  .map((each) => getComputedStyle(each).fontSize)"""
 # The canvases of the main pane stand on one another; the bands are in the lowest.
 _GAPS = """() => {
   const size = (each) => each.width * each.height;

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def test_every_view_stands_and_is_for_everyone(chrome: Any, page: Page, look: st
         for view in (*VIEWS, f"run?folder={run['folder']}&run={run['run']}"):
             at.go(view)
             assert at.violations() == [], view
+            assert len(at.type_sizes()) <= 2, view
             # Nothing is cut off: what is wider than the screen scrolls in a place of its own.
             width = at.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
             assert width[0] <= width[1], view
@@ -180,6 +182,27 @@ def test_the_chart_is_worked_by_keys_alone(chrome: Any, page: Page) -> None:
         at.page.wait_for_selector(".chart:not([data-step='3600000'])")
         at.page.keyboard.press("End")
         at.page.wait_for_selector(".chart[data-step='3600000']")
+
+
+def test_the_chart_is_worked_by_hand_and_tells_each_bar_to_its_last_digit(chrome: Any, page: Page) -> None:
+    with tab(chrome, page) as at:
+        at.go("chart?symbol=BTCUSDT")
+        assert "TradingView" in at.text(".attribution")
+        newest = at.text(".legend time")
+        at.page.mouse.move(600, 300)
+        until(lambda: at.text(".legend time") < newest)
+        pointed = at.text(".legend time")
+        asked = {"symbol": "BTCUSDT", "first_ms": _ms(pointed), "last_ms": _ms(pointed)}
+        bar = page.ask("candles", **asked)
+        told = [json.dumps(bar[name][0]).removesuffix(".0") for name in ("open", "high", "low", "close", "volume")]
+        assert at.text(".values").split()[1::2] == told
+        at.drag(500, 800)
+        at.page.mouse.move(599, 300)
+        until(lambda: at.text(".legend time") < pointed)
+
+
+def _ms(time: str) -> int:
+    return round(datetime.fromisoformat(time.replace(" UTC", "+00:00")).timestamp() * 1000)
 
 
 def test_an_hour_is_seen_on_every_page_that_is_open(chrome: Any, page: Page) -> None:
