@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from proof import sabotage
 from proof.proof_world import Exchange, copy, exchange, make_disk
@@ -17,6 +18,10 @@ from world import World, hours, made_up_tape, ms
 TARGET_MS = ms(2024, 2, 10, 13)
 # So long may a proof take: a market's four hundred passes need an hour of it.
 PROOF_SEC = 4 * 3600
+
+# How long an example takes is the machine's affair, and never a property's.
+settings.register_profile("barfeed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("barfeed")
 
 # Of a suite that was started in the background, or with nohup, every child would ignore what ends it.
 for ending in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):

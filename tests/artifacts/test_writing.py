@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from barfeed.artifacts import writing
@@ -157,11 +157,9 @@ def test_a_pull_without_bars_is_evidence_too(tmp_path: Path) -> None:
 
 
 # How long it takes to think of numbers says how busy the machine is.
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 doubles = st.floats(allow_nan=False, allow_infinity=False)
 
 
-@UNHURRIED
 @given(st.lists(st.tuples(doubles, doubles, doubles, doubles, doubles), max_size=20))
 def test_the_numbers_of_a_csv_read_back_as_the_very_same_doubles(
     values: list[tuple[float, float, float, float, float]],
@@ -171,7 +169,6 @@ def test_the_numbers_of_a_csv_read_back_as_the_very_same_doubles(
     assert [[float(text).hex() for text in row[1:]] for row in rows] == [[each.hex() for each in row] for row in values]
 
 
-@UNHURRIED
 @given(st.lists(st.tuples(doubles, doubles, doubles, doubles, doubles), max_size=20))
 def test_plain_decimals_have_no_exponent_and_read_back_as_the_very_same_doubles(
     values: list[tuple[float, float, float, float, float]],
@@ -395,7 +392,7 @@ def test_a_place_that_cannot_be_written_is_unusable() -> None:
         pass
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.sets(st.integers(0, 86_399), min_size=1, max_size=5))
 def test_names_sort_as_the_runs_came(tmp_path_factory: pytest.TempPathFactory, seconds: set[int]) -> None:
     folder = tmp_path_factory.mktemp("runs")

@@ -134,7 +134,7 @@ DOUBLES = st.floats(allow_nan=False, allow_infinity=False)
 
 @pytest.mark.long
 @given(st.lists(st.tuples(DOUBLES, DOUBLES, DOUBLES, DOUBLES, DOUBLES), min_size=1, max_size=50))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_every_double_comes_back_bit_for_bit(
     tmp_path_factory: pytest.TempPathFactory, values: list[tuple[float, ...]]
 ) -> None:

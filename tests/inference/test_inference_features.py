@@ -58,7 +58,7 @@ def test_each_row_of_real_years_is_to_the_bit_what_inference_says_of_that_hour()
         assert np.array_equal(rows[hour - 719], of_last_hour(bars[: hour + 1])), hour
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     known=st.integers(720, 1400),
     factors=st.lists(st.floats(0.01, 100), min_size=1, max_size=20),

@@ -143,7 +143,7 @@ STATUSES = st.sampled_from(
 ANSWERS = st.builds(Answer, STATUSES, HEADERS, JSON_TEXT | rows())
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(st.one_of(st.tuples(st.none(), ANSWERS), st.tuples(ANSWERS, st.none()), st.tuples(ANSWERS, ANSWERS)))
 def test_no_answer_reaches_the_store_or_escapes_the_documented_exits(
     lived: World, answers: tuple[Answer | None, Answer | None]
@@ -151,7 +151,7 @@ def test_no_answer_reaches_the_store_or_escapes_the_documented_exits(
     suffer(lived, *answers)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.text(max_size=60) | st.from_regex(r"\w{3}, \d{1,3} \w{3} \d{1,6} \d\d?:\d\d?:\d\d? [-+]?\w{1,6}"))
 def test_no_date_header_is_too_odd(text: str) -> None:
     seen = dated_ms(Answer(200, {"date": text}, b""))
@@ -186,7 +186,7 @@ def zipped(method: int = zipfile.ZIP_DEFLATED, name: str = "x.csv", content: byt
 METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.sampled_from(METHODS), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=6))
 def test_no_zip_is_too_broken(method: int, changes: list[tuple[int, int]]) -> None:
     packed = bytearray(zipped(method))
@@ -407,7 +407,7 @@ REQUESTS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(REQUESTS)
 def test_no_request_kills_the_replay_exchange(
     replay: ReplayServer, caplog: pytest.LogCaptureFixture, sent: bytes

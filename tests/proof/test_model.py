@@ -308,9 +308,7 @@ def _fast_folder() -> str | None:
 
 
 def profile(examples: int, steps: int, **more: Any) -> settings:
-    return settings(
-        max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck), **more
-    )
+    return settings(max_examples=examples, stateful_step_count=steps, suppress_health_check=list(HealthCheck), **more)
 
 
 @pytest.fixture(autouse=True)

@@ -40,7 +40,7 @@ def test_decimals_are_the_most_that_any_number_needs(numbers: list[float], most:
 
 
 @given(st.lists(TICKS, min_size=4, max_size=4), UNITS, st.integers(0, 8), st.integers(0, 3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_text_reads_back_as_the_same_double_and_what_is_made_up_fits(
     ticks: list[int], units: int, price_decimals: int, volume_decimals: int
 ) -> None:
@@ -60,7 +60,7 @@ def test_text_reads_back_as_the_same_double_and_what_is_made_up_fits(
 
 
 @given(st.lists(TICKS, min_size=4, max_size=4), st.integers(1, 1_000_000_000), st.integers(0, 8), st.integers(0, 3))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_row_that_is_served_keeps_the_rules_at_every_moment_of_its_hour(
     ticks: list[int], units: int, price_decimals: int, volume_decimals: int
 ) -> None:

@@ -396,7 +396,7 @@ ASKED = (
 @given(
     asked=st.lists(st.sampled_from(ASKED), max_size=4, unique=True), low=PRICES, close=PRICES, hour=st.integers(2, 12)
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_whatever_a_table_asks_duckdb_and_the_look_before_agree(
     tmp_path_factory: pytest.TempPathFactory, asked: list[str], low: float, close: float, hour: int
 ) -> None:

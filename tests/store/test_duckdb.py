@@ -517,7 +517,7 @@ doubles = st.floats(allow_nan=False, allow_infinity=False)
 
 
 @pytest.mark.long
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(st.tuples(doubles, doubles, doubles, doubles, doubles), min_size=1, max_size=50))
 def test_doubles_come_back_to_the_last_bit(
     tmp_path_factory: pytest.TempPathFactory, values: list[tuple[float, float, float, float, float]]

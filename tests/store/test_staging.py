@@ -146,7 +146,7 @@ turnovers = st.builds(Turnover, traded, st.integers(0, 3), traded, traded)
 
 
 @pytest.mark.long
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     rows=st.lists(
         st.tuples(
@@ -191,7 +191,7 @@ def test_a_stored_null_or_a_time_that_is_none_is_found() -> None:
     assert found == [(["on_grid", "finite"],), (["on_grid"],)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(held=st.sets(st.integers(-3, 23)), first=st.integers(0, 10), length=st.integers(1, 10))
 def test_gaps_are_what_is_not_held(held: set[int], first: int, length: int) -> None:
     at_ms = [NOON + n * HOUR_MS for n in held]

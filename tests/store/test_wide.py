@@ -180,14 +180,14 @@ moments = st.integers(0, HOURS * 60).map(lambda minute: T0_MS + minute * MINUTE_
 
 
 @given(histories)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_beside_a_bar_stands_the_newest_row_that_was_known_when_it_closed(memory: Session, held: History) -> None:
     assert bits(asked(memory, held)) == bits(expected(held))
 
 
 @pytest.mark.long
 @given(histories, histories, moments)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_whatever_became_known_after_a_moment_moves_no_row_up_to_it(
     memory: Session, held: History, other: History, at_ms: int
 ) -> None:
@@ -198,7 +198,7 @@ def test_whatever_became_known_after_a_moment_moves_no_row_up_to_it(
 
 
 @given(histories, st.integers(1, HOURS), st.integers(1, HOURS))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_rows_for_training_are_those_of_the_hour_to_the_bit(
     memory: Session, held: History, hour: int, window: int
 ) -> None:
