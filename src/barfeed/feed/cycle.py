@@ -325,9 +325,9 @@ class _Cycle:
             yield table
 
     def _stand_in(self, away: StoreUnusable) -> None:
-        """Go on with what the model was last given, where the store cannot be asked; raise where that is the API's."""
+        """Go on with what the model was last given, where the store cannot be asked; of a held file only what it proved."""
         if away.is_away and not self._record.away:
-            if self._order.inference_source == "api":
+            if away.is_held and self._order.inference_source == "api":
                 raise away
             self._feed = self._feed._replace(store=self._feed.store.stand_in(self._feed.folder, away))
             self._record.away = failure_of(away)
