@@ -285,7 +285,8 @@ def test_who_drips_is_cut_in_time_though_the_patience_is_long(
             for name in names(10)
         ]
         assert in_time(lambda: ask(steps)) == [Pull((), (), ())] * 10
-    assert dict(whole.retries) == {"timeout": 1}
+    # More than once where the machine is too slow for a good answer, too.
+    assert set(whole.retries) == {"timeout"}
 
 
 def test_where_nobody_listens_each_is_told_within_the_patience() -> None:

@@ -126,9 +126,10 @@ def beyond(name: str, old: float, new: float, terms: Terms, *, is_volume: bool) 
 
 
 def _beyond(change: Change, terms: Terms) -> str:
-    sides = zip(VALUE_COLUMNS, change.old.values, change.new.values, strict=True)
-    found = (beyond(name, old, new, terms, is_volume=name == "volume") for name, old, new in sides)
-    return next(filter(None, found), "")
+    for name, old, new in zip(VALUE_COLUMNS, change.old.values, change.new.values, strict=True):
+        if why := beyond(name, old, new, terms, is_volume=name == "volume"):
+            return why
+    return ""
 
 
 def _apart(old: float, new: float) -> str:

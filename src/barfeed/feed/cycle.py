@@ -325,7 +325,7 @@ class _Cycle:
             yield table
 
     def _stand_in(self, away: StoreUnusable) -> None:
-        """Go on with what the model was last given, where the store cannot be asked; of a held file only what it proved."""
+        """Go on with what the model was last given, where the store cannot be asked; a held file's has to be proven."""
         if away.is_away and not self._record.away:
             if away.is_held and self._order.inference_source == "api":
                 raise away
