@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from barfeed.cli.commands.history.verify import LAKE_HINT, proven_lake
+from barfeed.cli.commands.history.verify import LAKE_HINT, lake_counts, proven_lake
 from barfeed.cli.hints import sister
 from barfeed.cli.kinds.wiring import Meant, Whom, kinds_tools, meant, names
 from barfeed.cli.market.verify import Against
@@ -83,7 +83,7 @@ def _lines(proven: Sequence[Proven], whom: Against, lake: ProvenLake | None) -> 
 def _summary(proven: Sequence[Proven], whom: Against, lake: ProvenLake | None) -> str:
     facts: dict[str, object] = {"verified": sum(each.rows for each in proven), "series": len(proven)}
     facts |= {"compared": sum(each.compared for each in proven)} if whom.source else {}
-    facts |= {"lake_files": lake.files, "lake_rows": lake.rows} if lake else {}
+    facts |= lake_counts(lake)
     facts |= {"findings": sum(len(each.findings) for each in proven) + (len(lake.findings) if lake else 0)}
     return " ".join(f"{name}={value}" for name, value in facts.items())
 

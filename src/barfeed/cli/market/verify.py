@@ -15,6 +15,7 @@ from barfeed.cli.commands.history.verify import (
     file_hint,
     findings_told,
     is_exchanges,
+    lake_counts,
     proven_lake,
 )
 from barfeed.cli.hints import sister
@@ -250,7 +251,7 @@ def _summary(market: _Market) -> dict[str, object]:
     compared = [each.compared for each in reports if each.compared is not None]
     facts |= {"compared": sum(compared)} if compared else {}
     facts |= {"manifests": market.proven.manifests, "files": market.proven.files}
-    facts |= {"lake_files": market.lake.files, "lake_rows": market.lake.rows} if market.lake else {}
+    facts |= lake_counts(market.lake)
     return facts | {"findings": len(market.found)}
 
 

@@ -170,6 +170,11 @@ def proven_lake(
     return prove(file, lake, interval, of)
 
 
+def lake_counts(lake: "ProvenLake | None") -> dict[str, int]:
+    """How much of a lake was looked at, as a summary tells it; nothing where none is meant."""
+    return {"lake_files": lake.files, "lake_rows": lake.rows} if lake else {}
+
+
 def compare(store: "WholeHistory", report: Report, whom: "Whom", bounds: tuple[int | None, int | None]) -> None:
     """Compare the stored bars of the span with a source, and ask the exchange about those that differ."""
     from barfeed.history.verification import Comparison, asked_span  # noqa: PLC0415
@@ -271,7 +276,7 @@ def _summary(report: Report) -> dict[str, object]:
     facts |= {"span": f"{grid.text(span.first_ms)}..{grid.text(span.last_ms)}"} if span else {}
     facts |= {} if report.compared is None else {"compared": report.compared}
     facts |= {"manifests": report.proven.manifests, "files": report.proven.files}
-    facts |= {"lake_files": report.lake.files, "lake_rows": report.lake.rows} if report.lake else {}
+    facts |= lake_counts(report.lake)
     return facts | {"findings": len(report.all_findings)}
 
 

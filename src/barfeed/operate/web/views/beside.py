@@ -42,7 +42,9 @@ def _known(sources: Sources, series: Series, span: Gap, step_ms: int, kinds: Seq
 
     def read(reader: Reader) -> list[_Known]:
         rows = reader.wide(series.symbol, str(series.interval), start, end, kinds=names, every_ms=step_ms)
-        return [(ms(row.timestamp), [finite(getattr(row, each)) for each in columns]) for row in rows]
+        return [
+            ((ms(row.timestamp) - span.first_ms) // step_ms, [finite(getattr(row, each)) for each in columns])
+            for row in rows
+        ]
 
-    known = sources.looks.look(("beside", series, span, step_ms), read)
-    return [((at_ms - span.first_ms) // step_ms, values) for at_ms, values in known]
+    return sources.looks.look(("beside", series, span, step_ms), read)
