@@ -1,5 +1,6 @@
 """The command line: it knows each command by name, and ends with the documented exit code."""
 
+import gc
 import importlib
 import logging
 import os
@@ -19,6 +20,8 @@ from barfeed.machine.streams import open_closed_streams
 
 # What a shell says of a process that ended by Ctrl-C.
 _CTRL_C_EXIT_CODE = 130
+# So many more objects before they are looked through for cycles: what is imported, and what a pass holds, is none.
+_OBJECTS_BETWEEN_LOOKS = 100_000
 # Each command's module, in the folder of the room that it calls.
 COMMANDS = {
     name: f"barfeed.cli.commands.{place}"
@@ -64,6 +67,7 @@ def barfeed() -> None:
 
 def main(command: click.Command = barfeed) -> NoReturn:
     """Run a command; end the process with the exit code that the documentation tells."""
+    gc.set_threshold(_OBJECTS_BETWEEN_LOOKS)
     open_closed_streams()
     code = 0
     try:

@@ -14,7 +14,7 @@ import click
 
 from barfeed.artifacts.writing import slug
 from barfeed.cli.settings import Settings
-from barfeed.cli.values.stores import meant_database
+from barfeed.cli.stores import open_history, open_lake, open_whole
 from barfeed.domain import grid
 from barfeed.domain.acceptance import Terms
 from barfeed.domain.bars import HOUR_MS, Interval, Series
@@ -26,7 +26,6 @@ from barfeed.feed.cycle_log import log_cycle
 from barfeed.feed.order import Feed, Order
 from barfeed.feed.record import Lived, Record
 from barfeed.machine.clock import Bell, Clock, SystemClock
-from barfeed.store.port.embedded import Embedded
 
 if TYPE_CHECKING:
     from barfeed.exchange.stream.follower import Stream
@@ -37,10 +36,7 @@ if TYPE_CHECKING:
     from barfeed.history.mending.let_pass import LetPass
     from barfeed.history.mending.repair import Repair
     from barfeed.operate.metrics.collector import Collector
-    from barfeed.store.lake.lake import Lake
     from barfeed.store.port.history import History
-    from barfeed.store.port.whole import WholeHistory
-    from barfeed.store.postgres.server import Server
 
 
 # Cycles are heard of, passes, or both.
@@ -199,75 +195,6 @@ def terms(settings: Settings) -> Terms | None:
     if settings.on_mismatch == "fail":
         return None
     return Terms(settings.accept_within, settings.accept_volume_within, settings.pause_sec)
-
-
-def open_history(settings: Settings, clock: Clock) -> "History":
-    """The store that the settings name, to feed; nothing is asked or opened yet."""
-    address = meant_database(settings.store)
-    return open_database(settings, address, clock) if address else open_store(settings, clock)
-
-
-def open_whole(settings: Settings, clock: Clock, *, writes: bool = False) -> "WholeHistory":
-    """The store that the settings name, all of it: to look at, or with `writes` to change; nothing is opened yet."""
-    address = meant_database(settings.store)
-    if not address:
-        return open_store(settings, clock)
-    _refuse_beside(settings)
-    with needs_postgres():
-        # Imported here: most stores are a file.
-        from barfeed.store.postgres.whole import WholeServer  # noqa: PLC0415
-    remembered = settings.persist_dir / "servers.json" if writes else None
-    server = WholeServer(address, clock, settings.lock_timeout_sec, remembered)
-    click.get_current_context().call_on_close(server.close)
-    return server
-
-
-def open_database(settings: Settings, address: str, clock: Clock) -> "Server":
-    """The database at an address, to write to; nothing is asked or opened yet."""
-    _refuse_beside(settings)
-    with needs_postgres():
-        # Imported here: most feeds have a file.
-        from barfeed.store.postgres.server import Server  # noqa: PLC0415
-    return Server(address, clock, settings.lock_timeout_sec, settings.persist_dir / "servers.json")
-
-
-def _refuse_beside(settings: Settings) -> None:
-    """Return where nothing is wanted beside a database that only a file has."""
-    if settings.lake:
-        raise UsageError(
-            "--lake does not go with --store: it is made of a DuckDB file", hint="leave one of the two out"
-        )
-    if settings.kinds:
-        raise UsageError(
-            "--kinds does not go with --store: they are kept in a DuckDB file", hint="leave one of the two out"
-        )
-
-
-@contextmanager
-def needs_postgres() -> Iterator[None]:
-    """`UsageError` where the library that speaks to a database is not installed."""
-    try:
-        yield
-    except ImportError as missing:
-        raise UsageError(
-            f"--store needs a library that is not installed: {missing.name or 'libpq'}",
-            hint="pip install 'barfeed[postgres]'",
-        ) from None
-
-
-def open_store(settings: Settings, clock: Clock) -> Embedded:
-    """The DuckDB file that the settings name."""
-    return Embedded(settings.duckdb, clock, settings.lock_timeout_sec)
-
-
-def open_lake(settings: Settings, clock: Clock) -> "Lake | None":
-    """The lake that the settings name, if any; nothing is asked or opened yet."""
-    if not settings.lake:
-        return None
-    # Imported here: most feeds have none.
-    from barfeed.store.lake.lake import Lake  # noqa: PLC0415
-
-    return Lake(settings.lake, clock)
 
 
 def open_kinds(

@@ -6,8 +6,8 @@ from typing import Any
 from barfeed.cli.kinds.wiring import Meant, Whom, kinds_tools, meant
 from barfeed.cli.progress import followed, shown
 from barfeed.cli.settings import Settings
+from barfeed.cli.stores import open_store
 from barfeed.cli.terminal import complain, say
-from barfeed.cli.wiring import open_store
 from barfeed.domain.bars import Interval
 from barfeed.domain.errors import UsageError
 from barfeed.domain.market.telling import rank, said_once

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from barfeed.cli.market.choice import choice
 from barfeed.cli.settings import Settings
+from barfeed.cli.stores import open_store
 from barfeed.cli.terminal import say
-from barfeed.cli.wiring import open_store
 from barfeed.domain import grid
 from barfeed.domain.errors import UsageError
 from barfeed.domain.kinds.table import kinds

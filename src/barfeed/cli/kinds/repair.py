@@ -8,8 +8,9 @@ from typing import NamedTuple
 from barfeed.cli.commands.history.repair import is_yes
 from barfeed.cli.market.choice import Choice
 from barfeed.cli.settings import Settings
+from barfeed.cli.stores import open_store
 from barfeed.cli.terminal import complain, say
-from barfeed.cli.wiring import open_rest, open_store
+from barfeed.cli.wiring import open_rest
 from barfeed.domain import grid
 from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import Unrepaired

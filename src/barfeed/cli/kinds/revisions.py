@@ -3,8 +3,8 @@
 import json
 
 from barfeed.cli.settings import Settings
+from barfeed.cli.stores import open_store
 from barfeed.cli.terminal import say
-from barfeed.cli.wiring import open_store
 from barfeed.domain import grid
 from barfeed.domain.bars import Interval
 from barfeed.domain.kinds.table import kinds

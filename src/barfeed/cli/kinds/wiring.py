@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from barfeed.cli.market.choice import choice
 from barfeed.cli.settings import Settings
+from barfeed.cli.stores import open_store
 from barfeed.cli.values.addresses import check_address
-from barfeed.cli.wiring import open_rest, open_store
+from barfeed.cli.wiring import open_rest
 from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import UsageError
 from barfeed.domain.kinds.kind import Host, Kind

@@ -9,9 +9,10 @@ from barfeed.cli.market.choice import Choice
 from barfeed.cli.market.wiring import asking_each
 from barfeed.cli.progress import followed, shown
 from barfeed.cli.settings import Settings
+from barfeed.cli.stores import open_whole
 from barfeed.cli.terminal import complain, say
 from barfeed.cli.values.addresses import check_address
-from barfeed.cli.wiring import open_rest, open_whole
+from barfeed.cli.wiring import open_rest
 from barfeed.domain.bars import Interval
 from barfeed.domain.errors import UsageError
 from barfeed.domain.market.telling import rank, said_once

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
+from barfeed.cli.stores import needs_postgres
 from barfeed.cli.terminal import say
-from barfeed.cli.wiring import needs_postgres
 from barfeed.domain import grid
 from barfeed.domain.bars import Interval
 from barfeed.machine.clock import SystemClock

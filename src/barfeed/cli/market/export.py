@@ -6,9 +6,9 @@ from pathlib import Path
 from barfeed.cli.hints import sister
 from barfeed.cli.market.choice import Choice
 from barfeed.cli.settings import Settings
+from barfeed.cli.stores import open_whole
 from barfeed.cli.terminal import remark, say
 from barfeed.cli.values.beside import beside
-from barfeed.cli.wiring import open_whole
 from barfeed.domain import grid
 from barfeed.domain.errors import StoreEmpty, UsageError
 from barfeed.domain.market.telling import of_all

@@ -10,8 +10,8 @@ from barfeed.cli.hints import sister
 from barfeed.cli.market.asking import Asking, asking_market
 from barfeed.cli.market.choice import Choice, each_interval
 from barfeed.cli.settings import Settings
+from barfeed.cli.stores import open_whole
 from barfeed.cli.terminal import complain, say
-from barfeed.cli.wiring import open_whole
 from barfeed.domain import grid
 from barfeed.domain.acceptance import Change, Difference
 from barfeed.domain.bars import Interval, Series

@@ -22,9 +22,9 @@ from barfeed.cli.hints import sister
 from barfeed.cli.market.asking import Asking, asking_market
 from barfeed.cli.market.choice import Choice, each_interval, folder
 from barfeed.cli.settings import Settings
+from barfeed.cli.stores import open_whole
 from barfeed.cli.terminal import complain, say
 from barfeed.cli.values.addresses import check_address
-from barfeed.cli.wiring import open_whole
 from barfeed.domain import grid
 from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import BarfeedError, StoreEmpty, ValidationFailed

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from barfeed.cli.market.choice import folder, intervals, label
 from barfeed.cli.settings import Settings
-from barfeed.cli.wiring import open_history, open_kinds, open_lake, open_rest, terms
+from barfeed.cli.stores import open_history, open_lake
+from barfeed.cli.wiring import open_kinds, open_rest, terms
 from barfeed.domain import grid
 from barfeed.domain.bars import HOUR_MS, Interval, Series
 from barfeed.domain.errors import UsageError

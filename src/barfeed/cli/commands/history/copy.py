@@ -49,7 +49,7 @@ def copy(source: str, target: str, json: bool, **values: Any) -> None:
     if source == target:
         raise UsageError("FROM and TO are the same store")
     # Imported here: DuckDB alone takes longer to import than --help may take.
-    from barfeed.cli.wiring import needs_postgres  # noqa: PLC0415
+    from barfeed.cli.stores import needs_postgres  # noqa: PLC0415
 
     with needs_postgres():
         from barfeed.history.copying.copy import copy as copy_all  # noqa: PLC0415 - as above

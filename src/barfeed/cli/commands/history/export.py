@@ -72,8 +72,8 @@ def export(
         export_market(settings, many, file, from_ms=from_ms, to_ms=to_ms, as_of_ms=as_of_ms, wide=wide)
         return
     series = settings.series()
+    from barfeed.cli.stores import open_whole  # noqa: PLC0415
     from barfeed.cli.values.beside import beside  # noqa: PLC0415
-    from barfeed.cli.wiring import open_whole  # noqa: PLC0415
     from barfeed.history.export import Wanted  # noqa: PLC0415
     from barfeed.history.export import export as write  # noqa: PLC0415
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415

@@ -56,7 +56,7 @@ def migrate(apart: bool, json: bool, **values: Any) -> None:
         _make_tables(settings, address, is_apart=apart, json=json)
         return
     # Imported here: DuckDB alone takes longer to import than --help may take.
-    from barfeed.cli.wiring import open_store  # noqa: PLC0415
+    from barfeed.cli.stores import open_store  # noqa: PLC0415
     from barfeed.history.market import migration  # noqa: PLC0415 - as above
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415 - as above
 
@@ -76,7 +76,7 @@ def _make_tables(settings: Settings, address: str, *, is_apart: bool, json: bool
             "--apart, --symbols and --intervals do not go with --store: there all series are in one table",
             hint=f"make the tables: barfeed migrate --store {address}",
         )
-    from barfeed.cli.wiring import needs_postgres  # noqa: PLC0415 - as above
+    from barfeed.cli.stores import needs_postgres  # noqa: PLC0415 - as above
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415 - as above
 
     with needs_postgres():

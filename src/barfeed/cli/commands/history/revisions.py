@@ -88,7 +88,7 @@ def _of_many(settings: Settings, many: Choice, interval: Interval) -> int:
 
 def _store(settings: Settings) -> "WholeHistory":
     # Imported here: DuckDB alone takes longer to import than --help may take.
-    from barfeed.cli.wiring import open_whole  # noqa: PLC0415
+    from barfeed.cli.stores import open_whole  # noqa: PLC0415
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415
 
     store = open_whole(settings, SystemClock())

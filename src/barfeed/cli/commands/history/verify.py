@@ -135,7 +135,7 @@ def _check_span(against: str | None, from_ms: int | None, to_ms: int | None) -> 
 
 def _store(settings: Settings) -> "WholeHistory":
     # Imported here: DuckDB alone takes longer to import than --help may take.
-    from barfeed.cli.wiring import open_whole  # noqa: PLC0415
+    from barfeed.cli.stores import open_whole  # noqa: PLC0415
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415
 
     return open_whole(settings, SystemClock())
@@ -157,7 +157,7 @@ def proven_lake(
     settings: Settings, file: "Store | None", interval: Interval, of: "Sequence[Kind]" = ()
 ) -> "ProvenLake | None":
     """What there is to say of the lake's tables of an interval, or those `of` kinds; None where no lake is meant."""
-    from barfeed.cli.wiring import open_lake  # noqa: PLC0415
+    from barfeed.cli.stores import open_lake  # noqa: PLC0415
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415
 
     lake = open_lake(settings, SystemClock())

@@ -74,7 +74,7 @@ def web(listen: str, token: str, proxy_header: str, predictions: Path | None, lo
 def _held(settings: Settings) -> "Held":
     """The file, or the database where one is meant."""
     if address := meant_database(settings.store):
-        from barfeed.cli.wiring import needs_postgres  # noqa: PLC0415
+        from barfeed.cli.stores import needs_postgres  # noqa: PLC0415
         from barfeed.machine.clock import SystemClock  # noqa: PLC0415
 
         with needs_postgres():
