@@ -55,6 +55,17 @@ def test_a_bar_is_closed_once_with_its_final_values_and_the_next_one_follows() -
     assert (len(before), len(after)) == (4, 7)
 
 
+def test_a_name_that_nobody_knows_moves_no_frame() -> None:
+    # As ccxt opens its connections.
+    heard: dict[str, list[int]] = {}
+    for path in ("/market/ws", "/market/ws/0"):
+        world = World()
+        session = stream(world, path)
+        ask(session, "SUBSCRIBE", "btcusdt@kline_1h")
+        heard[path] = [ms for ms in range(0, 2000, 2) if due(world, session, at(15) + ms)]
+    assert heard["/market/ws"] == heard["/market/ws/0"]
+
+
 def test_nothing_traded_is_nothing_to_tell() -> None:
     still = [bar if bar.open_time_ms != at(14) else Bar(at(14), 114.0, 114.0, 114.0, 114.0, 0.0) for bar in BARS]
     world = World(Tape.of(HOURLY, still))

@@ -58,7 +58,7 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(filter(None, text.split("/")))
 
 
-# A stream's speaker by its name, None where nobody knows it: how many streams the connection has, and what time it is.
+# A stream's speaker by its name, None where nobody knows it: how many of the connection speak, and what time it is.
 Speakers = Callable[[str, int, int], Speaker | None]
 
 
@@ -128,7 +128,7 @@ class Session:
         for name in names:
             if name not in self._streams:
                 known = self._door.is_routed
-                self._streams.add(name, self._speakers(name, len(self._streams), now_ms) if known else None)
+                self._streams.add(name, self._speakers(name, self._streams.speaking, now_ms) if known else None)
 
 
 def _message(body: dict[str, Any]) -> Message:

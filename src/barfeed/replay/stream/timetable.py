@@ -47,6 +47,11 @@ class Timetable:
     def __iter__(self) -> Iterator[str]:
         return iter(self._speakers)
 
+    @property
+    def speaking(self) -> int:
+        """How many of them somebody knows."""
+        return len(self._next)
+
     def add(self, name: str, speaker: Speaker | None) -> None:
         """Begin with a stream."""
         self._speakers[name] = speaker
