@@ -1,4 +1,4 @@
-"""Another command, as a hint prints it: on the same store and the same exchange as the one that is running."""
+"""Commands to copy: those at the end of a help, and another as a hint prints it, on the same store and exchange."""
 
 import shlex
 import shutil
@@ -16,6 +16,12 @@ _KNOWN = {
     "run": (*_KNOWN_TO_MOST, "persist_dir", "dataset"),
     "status": (*_KNOWN_TO_MOST, "persist_dir"),
 }
+
+
+def examples(*lines: str) -> str:
+    """What `--help` shows after the options."""
+    # \b: as it is written, not filled into paragraphs.
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines), "", ""])
 
 
 def sister(name: str, *more: str) -> str:

@@ -20,7 +20,7 @@ from barfeed.machine.streams import open_closed_streams
 
 # What a shell says of a process that ended by Ctrl-C.
 _CTRL_C_EXIT_CODE = 130
-# So many more objects before they are looked through for cycles: what is imported, and what a pass holds, is none.
+# So many more objects before they are looked through for cycles: what is imported, and what a pass holds, has none.
 _OBJECTS_BETWEEN_LOOKS = 100_000
 # Each command's module, in the folder of the room that it calls.
 COMMANDS = {

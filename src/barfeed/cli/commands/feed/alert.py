@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from barfeed.cli.examples import examples
+from barfeed.cli.hints import examples
 from barfeed.cli.market.choice import choice
 from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, say

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from click.core import ParameterSource
 
-from barfeed.cli.examples import examples
-from barfeed.cli.hints import sister
+from barfeed.cli.hints import examples, sister
 from barfeed.cli.settings import SECRETS, Settings, settings_options
 from barfeed.cli.terminal import complain, log_to_stderr, say
 from barfeed.domain.errors import UsageError

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from barfeed.cli.examples import examples
+from barfeed.cli.hints import examples
 from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, say
 from barfeed.cli.values.stores import meant_database

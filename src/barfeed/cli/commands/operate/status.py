@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from click.core import ParameterSource
 
-from barfeed.cli.examples import examples
-from barfeed.cli.hints import sister
+from barfeed.cli.hints import examples, sister
 from barfeed.cli.market.choice import Choice, choice
 from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, say
