@@ -55,7 +55,7 @@ def main() -> int:
         else:
             write(DOCUMENT, where, sections)
         plots.draw(plots.FIGURES, DOCUMENT.parent)
-    return 0 if all(ratio.is_met for section in sections.values() for ratio in section.ratios) else 1
+    return 0 if all(section.is_met for section in sections.values()) else 1
 
 
 def _arguments() -> argparse.Namespace:

@@ -22,7 +22,7 @@ import duckdb
 
 from barfeed.domain.bars import HOUR_MS
 from benchmarks.ground import ROOT
-from benchmarks.report import Bound, Ratio, Section, Timing
+from benchmarks.report import Bound, Figure, Ratio, Section, Timing, Verdict
 
 RIVAL = "benchmarks/streamlit_page.py"
 BARS = 46_591
@@ -72,10 +72,14 @@ def measure(work: Path, rounds: int) -> Section:
     ours, theirs = Timing("barfeed web", mine), Timing(RIVAL, others)
     pan, rest = Timing("a frame while panning", panned), Timing("a frame of an empty page", still)
     painted = Timing("first paint, a server just started", first)
-    ratios = [Ratio(theirs, ours, Bound("at least", 10)), Ratio(pan, rest, Bound("at most", 1.1))]
-    note = " ".join(filter(None, (_said_of_paint(first), _said_of_memory(megabytes), _said_of_rival(raced))))
+    verdicts: list[Verdict] = [
+        Ratio(theirs, ours, Bound("at least", 10)),
+        Ratio(pan, rest, Bound("at most", 1.1)),
+        Figure("the slowest first paint", 1000 * max(first), FIRST_PAINT_MAX_MS, "ms"),
+        Figure(f"memory of the server, {SERIES} series of {WINDOW} bars, every view", megabytes, MEGABYTES_MAX, "MB"),
+    ]
     title = f"Six years of hours to pixels, {len(raced)} rounds"
-    return Section(title, [ours, theirs, painted, pan, rest], ratios, note)
+    return Section(title, [ours, theirs, painted, pan, rest], verdicts, _said_of_rival(raced))
 
 
 def _say(what: str) -> None:
@@ -94,20 +98,6 @@ def _races(made: Any, ours: str, theirs: str, rounds: int) -> list[tuple[float, 
 
 def _patience_sec(mine: float) -> float:
     return max(_CEILING_SEC, _DECIDED * mine)
-
-
-def _said_of_paint(seconds: Sequence[float]) -> str:
-    worst_ms = 1000 * max(seconds)
-    verdict = "met" if worst_ms <= FIRST_PAINT_MAX_MS else "missed"
-    return f"The slowest first paint: {worst_ms:.0f} ms (bound: {FIRST_PAINT_MAX_MS} ms, {verdict})."
-
-
-def _said_of_memory(megabytes: float) -> str:
-    verdict = "met" if megabytes <= MEGABYTES_MAX else "missed"
-    return (
-        f"The server of a page on {SERIES} series of {WINDOW} bars, every view asked for: {megabytes:.0f} MB of memory"
-        f" (bound: {MEGABYTES_MAX} MB, {verdict})."
-    )
 
 
 def _said_of_rival(raced: Sequence[tuple[float, float]]) -> str:

@@ -74,26 +74,52 @@ class Ratio(NamedTuple):
         return [one / other for one, other in zip(self.one.seconds, self.other.seconds, strict=True)]
 
 
+class Figure(NamedTuple):
+    """What is judged by itself, and how much it may be."""
+
+    name: str
+    amount: float
+    most: float
+    unit: str
+
+    @property
+    def is_met(self) -> bool:
+        """Whether it is within its bound."""
+        return self.amount <= self.most
+
+    def __str__(self) -> str:
+        verdict = "met" if self.is_met else "NOT MET"
+        return f"{self.name}: {self.amount:,.4g} {self.unit}, at most {self.most:,g}: {verdict}"
+
+
+Verdict = Ratio | Figure
+
+
 class Section(NamedTuple):
     """One question, what was measured to answer it, and the verdicts; `note` says what is missing."""
 
     title: str
     timings: Sequence[Timing]
-    ratios: Sequence[Ratio] = ()
+    verdicts: Sequence[Verdict] = ()
     note: str = ""
+
+    @property
+    def is_met(self) -> bool:
+        """Whether every bound is."""
+        return all(each.is_met for each in self.verdicts)
 
     def text(self) -> str:
         """For the terminal."""
         rows = [HEADER, *(timing.cells() for timing in self.timings)]
         width = max(len(row[0]) for row in rows)
         table = [f"  {name:<{width}}  {middle:>7}  {half:>14}  {most:>7}" for name, middle, half, most in rows]
-        return "\n".join([self.title, *table, *(f"  {ratio}" for ratio in self.ratios), *self._notes("  ")])
+        return "\n".join([self.title, *table, *(f"  {each}" for each in self.verdicts), *self._notes("  ")])
 
     def markdown(self, part: str) -> str:
         """For the docs, with the picture that is drawn of this part."""
         rows = [HEADER, ("---", "---:", "---:", "---:"), *(timing.cells() for timing in self.timings)]
         table = [f"| {' | '.join(row)} |" for row in rows]
-        verdicts = [f"- {ratio}" for ratio in self.ratios]
+        verdicts = [f"- {each}" for each in self.verdicts]
         picture = f"![Medians of the table below](benchmarks-{part}.svg)"
         head = [f"### {self.title}", "", picture, "", *table, ""]
         return "\n".join([*head, *verdicts, *self._notes("")]).rstrip() + "\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 from benchmarks.exchange import Exchange
 from benchmarks.market.cold import MEMORY_MAX_MB, alternate, barfeed
 from benchmarks.market.ground import GROUNDS, REAL
-from benchmarks.report import Bound, Ratio, Section, Timing
+from benchmarks.report import Bound, Figure, Ratio, Section, Timing
 
 ROWS = (1_000_000, 10_000_000, 50_000_000)
 FLAT = Bound("at most", 1.2)
@@ -22,6 +22,9 @@ def measure(work: Path, rounds: int) -> Section:
         Timing(f"{rows:,} rows, CPU", [each.cpu_sec for each in its]) for rows, its in zip(ROWS, costs, strict=True)
     ]
     ratios = [Ratio(many, few, FLAT) for few, *more in (walls, cpus) for many in more]
-    most = [max(each.memory_mb for each in its) for its in costs]
-    note = f"- Memory, at the most: {', '.join(f'{each:.0f}' for each in most)} MB (at most {MEMORY_MAX_MB})."
-    return Section(f"A cold pass, more and more rows in the store, {rounds} rounds", [*walls, *cpus], ratios, note)
+    most = [
+        Figure(f"memory, {rows:,} rows", max(each.memory_mb for each in its), MEMORY_MAX_MB, "MB")
+        for rows, its in zip(ROWS, costs, strict=True)
+    ]
+    title = f"A cold pass, more and more rows in the store, {rounds} rounds"
+    return Section(title, [*walls, *cpus], [*ratios, *most])
