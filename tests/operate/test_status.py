@@ -133,7 +133,7 @@ def test_json_tells_the_same(feeding: Machine) -> None:
         "time": "2024-02-10 14:00:30",
         "clock": "exchange",
         "exchange_problem": "",
-        "store": {"file": str(feeding.duckdb), "bytes": feeding.duckdb.stat().st_size},
+        "store": {"file": str(feeding.duckdb), "bytes": feeding.duckdb.stat().st_size, "notes": []},
     }
     assert series == {
         "symbol": "BTCUSDT",
@@ -153,6 +153,7 @@ def test_json_tells_the_same(feeding: Machine) -> None:
         "inference": str(feeding.artifacts / "20240210_140030Z_for_inference.csv"),
         "short_window": None,
         "revisions": 0,
+        "kinds": [],
         "notes": [],
         "troubles": [],
     }

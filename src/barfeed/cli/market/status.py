@@ -33,8 +33,8 @@ def _forgotten(store: Store, condition: Condition, now_ms: int) -> list[str]:
     return [f"{each.told(now_ms)}; {each.hint}" for each in found if each.holes]
 
 
-def lines(condition: Condition, buffer_hours: int) -> list[str]:
-    """One line, then the last pass, then what is wrong, worst first, and what is the same of many once."""
+def lines(condition: Condition, buffer_hours: int, kinds: Sequence[str]) -> list[str]:
+    """One line, then the last pass, `kinds`, then what is wrong, worst first, and what is the same of many once."""
     facts = _summary(condition, buffer_hours)
     first, end = facts.pop("first"), facts.pop("last")
     counted = " ".join(f"{name}={value}" for name, value in facts.items())
@@ -43,6 +43,7 @@ def lines(condition: Condition, buffer_hours: int) -> list[str]:
         f"market {condition.interval}: {counted} span={f'{first}..{end}' if first else 'none'}",
         f"  last pass   {f'{last.run_time} {last.status}, target {last.target}' if last else 'none'}",
         f"  inference   {condition.runs.inference or 'none'}",
+        *kinds,
         *(f"  trouble     {trouble}" for trouble in troubles(condition)),
     ]
 

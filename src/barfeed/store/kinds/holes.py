@@ -1,6 +1,7 @@
 """Where a kind that the exchange forgets has no row beside a bar."""
 
 from barfeed.domain.bars import Interval
+from barfeed.domain.errors import StoreUnusable
 from barfeed.domain.kinds.holes import Hole, Holes, remembered_from_ms
 from barfeed.domain.kinds.kind import Kind
 from barfeed.domain.kinds.table import KINDS
@@ -37,7 +38,12 @@ def holes(store: Store, interval: Interval, now_ms: int) -> list[Holes]:
 
 
 def _of(connection: Session, kind: Kind, interval: Interval, now_ms: int) -> tuple[Hole, ...]:
-    if not KindTable(connection, kind, interval).exists:
+    try:
+        is_there = KindTable(connection, kind, interval).exists
+    except StoreUnusable:
+        # Another's table, which is told where it is used: it says nothing of the other kinds.
+        is_there = False
+    if not is_there:
         return ()
     bars = rows_of_all(connection, sorted(held_symbols(connection, interval)), interval)
     statement = _HOLES.format(bars=bars, table=f"store.main.{kind.table(interval)}")

@@ -16,7 +16,8 @@ from barfeed.domain.errors import UsageError
 from barfeed.domain.market.selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
-    from barfeed.domain.bars import Series
+    from barfeed.cli.kinds.status import Told
+    from barfeed.domain.bars import Interval, Series
     from barfeed.operate.market import Condition as Market
     from barfeed.operate.status import Condition
     from barfeed.store.duckdb import Store
@@ -48,17 +49,23 @@ class Now(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """What there is to tell: of each series that stands alone, and of each market."""
+    """What there is to tell: of each series that stands alone, of each market, and of the kinds beside their bars."""
 
     store: "Store"
     now: Now
     conditions: "list[Condition]"
     markets: "list[Market]"
+    kinds: "dict[Interval, Told]"
     buffer_hours: int
 
     @property
     def is_well(self) -> bool:
         return not any(each.troubles for each in self.conditions) and all(each.is_well for each in self.markets)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is odd about the store, and no trouble."""
+        return list(dict.fromkeys(each for told in self.kinds.values() for each in told.notes))
 
 
 @click.command(
@@ -99,7 +106,8 @@ def status(context: click.Context, /, everything: bool, json: bool, **values: An
     asked = [settings.series()] if not (many or everything) and _is_named(context) else []
     markets = [] if asked else _markets(settings, store, many, now)
     conditions = [] if many else _conditions(settings, store, asked, now, is_alone=not markets)
-    seen = _Seen(store, now, conditions, markets, settings.buffer_hours)
+    kinds = _kinds(store, conditions, markets, now)
+    seen = _Seen(store, now, conditions, markets, kinds, settings.buffer_hours)
     say(*([json_text.dumps(_facts(seen))] if json else _lines(seen)))
     return int(not seen.is_well)
 
@@ -172,14 +180,27 @@ def _forgotten(store: "Store", series: "Series", now_ms: int) -> list[str]:
     return [f"{each.told(now_ms)}; {each.hint}" for each in found if each.holes]
 
 
+def _kinds(store: "Store", conditions: "list[Condition]", markets: "list[Market]", now: Now) -> "dict[Interval, Told]":
+    from barfeed.cli.kinds.status import Told  # noqa: PLC0415 - as in status
+    from barfeed.operate.kinds import look  # noqa: PLC0415
+
+    symbols: dict[Interval, set[str]] = {}
+    for each in conditions:
+        symbols.setdefault(each.series.interval, set()).add(each.series.symbol)
+    for market in markets:
+        symbols.setdefault(market.interval, set()).update(market.symbols)
+    return {interval: Told(look(store, interval, own), now.ms) for interval, own in symbols.items()}
+
+
 def _absent(store: "Store") -> str:
     return f"{store.path} does not exist; start it: {sister('run', '--catch-up')}, or point --duckdb at the store"
 
 
 def _lines(seen: _Seen) -> list[str]:
     store, now = seen.store, seen.now
-    lines = [line for each in seen.conditions for line in _series_text(each)] + _of_markets(seen)
+    lines = [line for each in seen.conditions for line in _series_text(each, seen)] + _of_markets(seen)
     lines.append(f"store {store.path}, {_bytes(store) / _MEGABYTE:.1f} MB")
+    lines += [f"  note        {each}" for each in seen.notes]
     return [*lines, *now.lines, "healthy" if seen.is_well else "not healthy"]
 
 
@@ -188,10 +209,18 @@ def _of_markets(seen: _Seen) -> list[str]:
         return []
     from barfeed.cli.market.status import lines  # noqa: PLC0415
 
-    return [line for each in seen.markets for line in lines(each, seen.buffer_hours)]
+    return [
+        line
+        for each in seen.markets
+        for line in lines(each, seen.buffer_hours, seen.kinds[each.interval].line(_last_bars(each)))
+    ]
 
 
-def _series_text(condition: "Condition") -> list[str]:
+def _last_bars(market: "Market") -> "dict[str, int | None]":
+    return {symbol: each.bars.coverage.last_ms for symbol, each in market.symbols.items()}
+
+
+def _series_text(condition: "Condition", seen: _Seen) -> list[str]:
     coverage, gaps, revisions, _, unaudited = condition.bars
     held = "none"
     if coverage.first_ms is not None and coverage.last_ms is not None:
@@ -206,6 +235,7 @@ def _series_text(condition: "Condition") -> list[str]:
         f"  last cycle  {f'{last.run_time} {last.status}, target {last.target}' if last else 'none'}",
         f"  inference   {condition.runs.inference or 'none'}",
         *([f"  window      {last.made_do_with}"] if last and last.made_do_with else []),
+        *seen.kinds[condition.series.interval].line({condition.series.symbol: coverage.last_ms}),
         *([f"  note        {unaudited}; {unaudited.hint}"] if unaudited else []),
         *(f"  trouble     {trouble}" for trouble in condition.troubles),
     ]
@@ -234,8 +264,8 @@ def _facts(seen: _Seen) -> dict[str, object]:
     return {
         "healthy": seen.is_well,
         **now.facts,
-        "store": {"file": str(store.path), "bytes": _bytes(store)},
-        "series": [_series_facts(each) for each in seen.conditions],
+        "store": {"file": str(store.path), "bytes": _bytes(store), "notes": seen.notes},
+        "series": [_series_facts(each, seen) for each in seen.conditions],
         **_markets_told(seen),
     }
 
@@ -245,10 +275,14 @@ def _markets_told(seen: _Seen) -> dict[str, object]:
         return {}
     from barfeed.cli.market.status import facts  # noqa: PLC0415
 
-    return {"markets": [facts(each, seen.buffer_hours) for each in seen.markets]}
+    told = [
+        facts(each, seen.buffer_hours) | {"kinds": seen.kinds[each.interval].facts(_last_bars(each))}
+        for each in seen.markets
+    ]
+    return {"markets": told}
 
 
-def _series_facts(condition: "Condition") -> dict[str, object]:
+def _series_facts(condition: "Condition", seen: _Seen) -> dict[str, object]:
     (rows, first_ms, last_ms), gaps, revisions, _, unaudited = condition.bars
     last, inference = condition.runs.last, condition.runs.inference
     return {
@@ -264,6 +298,7 @@ def _series_facts(condition: "Condition") -> dict[str, object]:
         "inference": inference and str(condition.runs.folder / inference),
         "short_window": last.made_do_with.told() if last and last.made_do_with else None,
         "revisions": revisions,
+        "kinds": seen.kinds[condition.series.interval].facts({condition.series.symbol: last_ms}),
         "notes": [f"{unaudited}; {unaudited.hint}"] if unaudited else [],
         "troubles": list(condition.troubles),
     }  # fmt: skip
