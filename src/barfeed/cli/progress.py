@@ -23,8 +23,9 @@ _SLOW_NAMED = 3
 class Lines:
     """A line every some seconds on stderr, and one for each note at once."""
 
-    def __init__(self, title: str, clock: Clock) -> None:
+    def __init__(self, title: str, clock: Clock, counted: str) -> None:
         self._title = title
+        self._counted = counted
         self._slow = ""
         self._clock = clock
         self._total = 0
@@ -59,8 +60,9 @@ class Lines:
         rate = self._done / sec
         of = f" of {self._total:,}" if self._total else ""
         left = f", {max(0, self._total - self._done) / rate:.0f} s left" if self._total and rate else ""
+        what = self._counted
         return (
-            f"{self._title}: {self._done:,}{of} bars, up to {grid.text(at_ms)}, {rate:,.0f} bars/s{left},"
+            f"{self._title}: {self._done:,}{of} {what}, up to {grid.text(at_ms)}, {rate:,.0f} {what}/s{left},"
             f" weight {used_weight}" + (f"; {self._slow}" if self._slow else "")
         )
 
@@ -68,13 +70,14 @@ class Lines:
 class Meter:
     """A bar that stays in its line, and below it, where there is any, what is slow."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, counted: str) -> None:
         # Imported here: who is not on a terminal does not need it.
         from tqdm import tqdm  # noqa: PLC0415
 
         # Not tqdm's own look at the terminal: where that says 0 columns, it would show nothing.
         columns = shutil.get_terminal_size().columns - 1
-        self._bar: Any = tqdm(desc=title, unit="bar", unit_scale=True, file=sys.stderr, ncols=columns, nrows=20)
+        unit = counted.removesuffix("s")
+        self._bar: Any = tqdm(desc=title, unit=unit, unit_scale=True, file=sys.stderr, ncols=columns, nrows=20)
         self._slow: Any = None
         self._below = partial(tqdm, bar_format="{desc}", position=1, leave=False, file=sys.stderr, ncols=columns)
 
@@ -111,9 +114,9 @@ def _slow(symbols: Sequence[tuple[str, int]]) -> str:
     return f"slow, asked again: {named}{more}" if symbols else ""
 
 
-def shown(title: str, clock: Clock) -> "Lines | Meter":
-    """What fits where stderr leads to."""
-    return Meter(title) if sys.stderr.isatty() and not is_json() else Lines(title, clock)
+def shown(title: str, clock: Clock, counted: str = "bars") -> "Lines | Meter":
+    """What fits where stderr leads to; `counted` is what comes."""
+    return Meter(title, counted) if sys.stderr.isatty() and not is_json() else Lines(title, clock, counted)
 
 
 def followed(meter: "Lines | Meter", run: Callable[[], None], tell: Callable[[str], None]) -> None:

@@ -24,9 +24,13 @@ class Gap(NamedTuple):
     bars: int
 
     def __str__(self) -> str:
+        return self.told("bars")
+
+    def told(self, counted: str) -> str:
+        """As messages write it, where it is not bars that are `counted`."""
         if self.bars == 1:
             return text(self.first_ms)
-        return f"{text(self.first_ms)}..{text(self.last_ms)} ({self.bars} bars)"
+        return f"{text(self.first_ms)}..{text(self.last_ms)} ({self.bars} {counted})"
 
 
 def step_origin(step_ms: int) -> int:

@@ -118,9 +118,9 @@ def pages(spans: Iterable[Gap], rows_max: int, step_ms: int) -> Iterator[Gap]:
         yield page
 
 
-def named(spans: Sequence[Gap]) -> str:
+def named(spans: Sequence[Gap], counted: str = "bars") -> str:
     """Spans as messages write them, never more than three."""
-    said = ", ".join(map(str, spans[:_SPANS_NAMED]))
+    said = ", ".join(each.told(counted) for each in spans[:_SPANS_NAMED])
     return said if len(spans) <= _SPANS_NAMED else f"{said} and {len(spans) - _SPANS_NAMED} more spans"
 
 

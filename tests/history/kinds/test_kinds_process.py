@@ -76,6 +76,19 @@ def test_without_a_beginning_it_is_what_the_exchange_remembers(market: Machine) 
     assert market.exchange.limits["data"].most == 2
 
 
+def test_what_is_not_due_yet_is_told_with_the_exchange_s_time(market: Machine) -> None:
+    done = fill(market, "--from", "2027-01-01")
+    assert done.code == 0, done
+    *why, summary = done.out.splitlines()
+    said = "nothing is due from 2027-01-01 00:00 on: it is 2026-08-04 00:10 on the exchange"
+    assert why == [f"none: {kind}: {said}" for kind in ("funding", "open_interest")]
+    assert summary.startswith("source=auto requests=")
+    told = json.loads(fill(market, "--json", "--from", "2027-01-01").out)
+    assert [(each["rule"], each["message"]) for each in told["notes"]] == [("none", said)] * 2
+    before = fill(market, "--from", "2020-01-01", "--to", "2020-02-01")
+    assert "none: funding: none of these series has any in this span\n" in before.out
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

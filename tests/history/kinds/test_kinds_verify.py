@@ -85,6 +85,10 @@ def test_a_row_that_is_missing_or_alone_is_found(tmp_path: Path) -> None:
     [proven] = _proven(world, "open_interest")
     assert (proven.findings, [note.rule for note in proven.notes]) == ([], ["hole"])
     assert proven.notes[0].message.startswith("nothing is stored of 2026-06-24 17:00")
+    world.execute(f"DELETE FROM open_interest_1h WHERE timestamp = make_timestamp_ms({gone + HOUR_MS})")
+    [proven] = _proven(world, "open_interest")
+    assert proven.notes[0].message == "nothing is stored of 2026-06-24 17:00..2026-06-24 18:00 (2 rows)"
+    world.fill("open_interest", "rest", symbols="BTCUSDT", from_ms=gone + HOUR_MS, to_ms=gone + 2 * HOUR_MS)
     bar = "2026-06-25T07:00:00"
     world.exchange.faults = parse_faults(f"[[fault]]\nkind='hide'\npath='openInterestHist'\nbar={bar}", "the test")
     [proven] = _proven(world, "open_interest", "rest")
@@ -123,3 +127,21 @@ def test_a_month_of_payments_ends_with_its_last_hour(tmp_path: Path) -> None:
         assert (proven.findings, proven.not_compared) == ([], [])
         # The seven days to the end of June, of those and fifteen.
         assert 0 < proven.compared < proven.rows
+
+
+def test_a_payment_that_is_missing_between_closer_ones_is_noted(tmp_path: Path) -> None:
+    world = KindsWorld(tmp_path, EARLY_MS)
+    world.fill("funding", "rest", symbols="BTCUSDT", **AROUND)
+    [proven] = _proven(world, "funding")
+    assert (proven.notes, proven.findings) == ([], [])
+    world.execute("DELETE FROM funding WHERE timestamp BETWEEN '2026-06-24 20:00' AND '2026-06-24 20:01'")
+    [proven] = _proven(world, "funding")
+    assert (proven.findings, [note.rule for note in proven.notes]) == ([], ["hole"])
+    assert proven.notes[0].message == (
+        "one may be missing in 2026-06-24 17:00..2026-06-24 23:00 (7 hours): those before and after are closer together"
+    )
+    world.execute("DELETE FROM funding WHERE timestamp BETWEEN '2026-06-25 00:00' AND '2026-06-25 00:01'")
+    [proven] = _proven(world, "funding")
+    assert [note.message for note in proven.notes] == [
+        "nothing is stored of 2026-06-24 17:00..2026-06-25 03:00 (11 hours)"
+    ]

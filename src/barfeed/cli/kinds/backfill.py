@@ -74,7 +74,7 @@ def _complain(report: FillReport) -> None:
 def _fill(settings: Settings, chosen: Meant, interval: Interval, own: dict[str, Any], tools: KindsTools) -> int:
     order = KindsOrder(chosen.kinds, interval, own["source"], own["begin"], own["end"])
     work = KindsBackfill(order, chosen.selection, tools)
-    meter = shown(f"kinds {interval}", tools.clock)
+    meter = shown(f"kinds {interval}", tools.clock, "rows")
     work.watch(meter)
     followed(meter, work.run, lambda error: _tell(settings, work.report, error))
     _complain(work.report)

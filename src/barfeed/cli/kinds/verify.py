@@ -15,10 +15,9 @@ from barfeed.domain.bars import Interval
 from barfeed.domain.errors import StoreEmpty
 from barfeed.domain.grid import Gap
 from barfeed.domain.market.telling import Word, rank, said_once
-from barfeed.domain.sources import named
 from barfeed.history.kinds.answers import once_each
 from barfeed.history.kinds.fill import KindsTools
-from barfeed.history.kinds.jobs import step_ms
+from barfeed.history.kinds.jobs import named, step_ms
 from barfeed.history.kinds.verification import Comparison, Proven, by_rules
 from barfeed.store.lake.proof import Proven as ProvenLake
 
@@ -76,7 +75,8 @@ def _lines(proven: Sequence[Proven], whom: Against, lake: ProvenLake | None) -> 
     found += [f"{finding.rule}: {finding}" for finding in lake.findings] if lake else []
     more = [f"... and {len(found) - _TOLD_MAX} more; --json tells all"] if len(found) > _TOLD_MAX else []
     notes = once_each([note for each in proven for note in each.notes])
-    lacking = [f"note: {each}: the archive has not got {named(_runs(each))}" for each in proven if each.not_compared]
+    alone = [each for each in proven if each.not_compared]
+    lacking = [f"note: {each}: the archive has not got {named(each.kind, _runs(each))}" for each in alone]
     return [*found[:_TOLD_MAX], *more, *(f"note: {note}" for note in notes), *lacking, _summary(proven, whom, lake)]
 
 

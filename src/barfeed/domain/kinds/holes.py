@@ -1,10 +1,12 @@
-"""What is missing of a kind that the exchange forgets, and how long it can still be had. Pure."""
+"""What is missing of a kind: of one that the exchange forgets, how long it can still be had. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from barfeed.domain import grid
 from barfeed.domain.bars import HOUR_MS, Interval
+from barfeed.domain.grid import Gap
 from barfeed.domain.kinds.kind import Kind
 from barfeed.domain.market.telling import named
 
@@ -58,3 +60,18 @@ def remembered_from_ms(kind: Kind, interval: Interval, now_ms: int) -> int:
         return 0
     # One period less: what is forgotten while it is asked for would only look like a hole.
     return grid.floor(now_ms - kind.remembered_ms, interval.ms) + interval.ms
+
+
+def may_lack(at_ms: Sequence[int], step_ms: int, reach_ms: int) -> list[Gap]:
+    """Where a row may be missing between moments, of which nobody knows how far apart they are.
+
+    They are further apart there than those before and those after, in whole steps. More than `reach_ms` is not looked
+    at: that is a hole however far apart the others are.
+    """
+    steps = [grid.floor(each, step_ms) for each in at_ms]
+    apart = [later - earlier for earlier, later in pairwise(steps)]
+    return [
+        Gap(steps[i] + step_ms, steps[i + 1] - step_ms, apart[i] // step_ms - 1)
+        for i in range(1, len(apart) - 1)
+        if max(apart[i - 1], apart[i + 1]) < apart[i] <= reach_ms
+    ]

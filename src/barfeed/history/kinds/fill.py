@@ -149,6 +149,7 @@ class KindsBackfill:
     def _begin(self) -> None:
         firsts = begin(self._asking, self._tools, self._selection, self._order)
         self.report.filled = filled(self._order, firsts, self._now_ms)
+        self.report.not_due = jobs.not_due(self._order, self.report.filled, self._asking.talk.now_ms)
         for each, missing in self._lacking():
             each.missing = missing
             each.rows_missing = sources.bars_in(missing)

@@ -9,7 +9,7 @@ from heapq import merge
 from typing import Literal, NamedTuple
 
 from barfeed.domain import grid, sources
-from barfeed.domain.bars import HOUR_MS, Interval, Series
+from barfeed.domain.bars import HOUR_MS, MINUTE_MS, Interval, Series
 from barfeed.domain.errors import BarfeedError
 from barfeed.domain.grid import Gap
 from barfeed.domain.kinds.holes import remembered_from_ms
@@ -90,6 +90,11 @@ def step_ms(kind: Kind, interval: Interval) -> int:
     return HOUR_MS if kind.stamp is Stamp.MOMENT else interval.ms
 
 
+def named(kind: Kind, spans: Sequence[Gap]) -> str:
+    """Spans as messages write them: rows are counted, of moments the hours in which they may be."""
+    return sources.named(spans, "hours" if kind.stamp is Stamp.MOMENT else "rows")
+
+
 def reach_ms(kind: Kind, interval: Interval) -> int:
     """What is further apart has a hole between."""
     return _SETTLED_EVERY_MS if kind.stamp is Stamp.MOMENT else interval.ms
@@ -102,6 +107,19 @@ def wanted(order: KindsOrder, kind: Kind, first_bar_ms: int, now_ms: int) -> Gap
     from_ms = remembered_from_ms(kind, order.interval, now_ms) if order.from_ms is None else order.from_ms
     begin_ms = max(from_ms, grid.floor(first_bar_ms, own_ms))
     return sources.between(begin_ms, end_ms if order.to_ms is None else min(end_ms, order.to_ms), own_ms)
+
+
+def not_due(order: KindsOrder, filled: Iterable[Filled], now_ms: int) -> list[Note]:
+    """Why nothing is asked for of a kind, of none of the series."""
+    asked = {each.kind.name for each in filled}
+    return [Note("none", kind.name, _why_none(order, kind, now_ms)) for kind in order.kinds if kind.name not in asked]
+
+
+def _why_none(order: KindsOrder, kind: Kind, now_ms: int) -> str:
+    if order.from_ms is None or order.from_ms <= kind.newest_due_ms(now_ms, order.interval):
+        return "none of these series has any in this span"
+    now = grid.text(grid.floor(now_ms, MINUTE_MS))
+    return f"nothing is due from {grid.text(order.from_ms)} on: it is {now} on the exchange"
 
 
 def planned(order: KindsOrder, filled: Iterable[Filled], now_ms: int) -> tuple[list[Page], list[File]]:

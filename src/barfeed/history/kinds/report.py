@@ -8,10 +8,10 @@ from barfeed.domain import grid, sources
 from barfeed.domain.bars import Interval
 from barfeed.domain.grid import Gap
 from barfeed.domain.market.telling import Word, rank
-from barfeed.domain.sources import Note, named
+from barfeed.domain.sources import Note
 from barfeed.history.filling.report import Timed
 from barfeed.history.kinds.answers import once_each
-from barfeed.history.kinds.jobs import Filled
+from barfeed.history.kinds.jobs import Filled, named
 
 
 @dataclass
@@ -22,6 +22,8 @@ class FillReport(Timed):
     interval: Interval
     source: str
     filled: list[Filled] = field(default_factory=list)
+    # Why nothing was asked for of a kind at all.
+    not_due: list[Note] = field(default_factory=list)
     requests: int = 0
     duration_sec: float = 0.0
 
@@ -36,9 +38,9 @@ class FillReport(Timed):
     @property
     def notes(self) -> list[Note]:
         """What is odd, each once; holes last."""
-        odd = once_each([note for each in self.filled for note in each.notes])
+        odd = once_each([*self.not_due, *(note for each in self.filled for note in each.notes)])
         holes = [
-            Note("hole", str(each), f"the source has not got {named(each.holes)}; nothing was made up")
+            Note("hole", str(each), f"the source has not got {named(each.kind, each.holes)}; nothing was made up")
             for each in self.filled
             if each.holes
         ]

@@ -10,7 +10,8 @@ from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import BarfeedError, ContractBroken
 from barfeed.domain.grid import Gap
 from barfeed.domain.kinds.checks import Asked, check
-from barfeed.domain.kinds.kind import Kind, Row
+from barfeed.domain.kinds.holes import may_lack
+from barfeed.domain.kinds.kind import Kind, Row, Stamp
 from barfeed.domain.market.selection import Selection
 from barfeed.domain.rules import Finding
 from barfeed.domain.sources import Note
@@ -77,7 +78,7 @@ def _note_holes(table: KindTable, kind: Kind, own: Sequence[Proven]) -> None:
     missing = table.lacking(spans, jobs.step_ms(kind, interval), jobs.reach_ms(kind, interval))
     for each in own:
         if holes := missing[each.series.symbol]:
-            each.notes.append(Note("hole", str(each), f"nothing is stored of {sources.named(holes)}"))
+            each.notes.append(Note("hole", str(each), f"nothing is stored of {jobs.named(kind, holes)}"))
 
 
 def _by_rules(table: KindTable, kind: Kind, series: Series, first_ms: int) -> Proven:
@@ -87,7 +88,19 @@ def _by_rules(table: KindTable, kind: Kind, series: Series, first_ms: int) -> Pr
     refused, _ = check(rows, Asked(kind, series, first_ms, last_ms, kind.end_ms(last_ms, series.interval)))
     own_ms = jobs.step_ms(kind, series.interval)
     span = sources.span(grid.floor(first_ms, own_ms), grid.floor(last_ms, own_ms), own_ms)
-    return Proven(kind, series, span, len(rows), findings=refused)
+    found = Proven(kind, series, span, len(rows), findings=refused)
+    if kind.stamp is Stamp.MOMENT:
+        _note_lacking(found, rows)
+    return found
+
+
+def _note_lacking(proven: Proven, rows: Sequence[Row]) -> None:
+    """Tell where those around are closer together: it may be lost, or the exchange settled it less often for once."""
+    kind, interval = proven.kind, proven.series.interval
+    at_ms = [row.timestamp_ms for row in rows]
+    if spans := may_lack(at_ms, jobs.step_ms(kind, interval), jobs.reach_ms(kind, interval)):
+        said = f"one may be missing in {jobs.named(kind, spans)}: those before and after are closer together"
+        proven.notes.append(Note("hole", str(proven), said))
 
 
 class Comparison:
@@ -119,7 +132,8 @@ class Comparison:
         if self._against == "rest":
             filled.missing = jobs.still_there(filled, inside, now_ms)
             if beyond := sources.less(inside, filled.missing, step_ms):
-                each.notes.append(Note("forgotten", str(each), f"the exchange has forgotten {sources.named(beyond)}"))
+                said = f"the exchange has forgotten {jobs.named(each.kind, beyond)}"
+                each.notes.append(Note("forgotten", str(each), said))
         elif not archive.has(each.kind, each.series):
             each.notes.append(Note("none", str(each), "the archive has none at this interval"))
             return None
