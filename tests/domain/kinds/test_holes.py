@@ -1,10 +1,13 @@
 """Where a row of moments may be missing, by how far apart those around are."""
 
+from itertools import pairwise
+
+import duckdb
 import pytest
 
 from barfeed.domain.bars import HOUR_MS
 from barfeed.domain.kinds.holes import may_lack
-from world import ms
+from world import ms, shared
 
 BEGIN_MS = ms(2026, 3, 10)
 
@@ -32,3 +35,22 @@ def test_what_is_further_apart_than_before_and_after_may_lack_a_row(at_hours: li
     # Settled some milliseconds after the hour.
     at_ms = [BEGIN_MS + each * HOUR_MS + each % 7 for each in at_hours]
     assert [each.told("hours") for each in may_lack(at_ms, HOUR_MS, 8 * HOUR_MS)] == spans
+
+
+def test_of_a_real_quarter_none_is_missed_for_nothing_and_what_is_taken_out_is() -> None:
+    """Payments every eight, four and one hours, and symbols that change theirs."""
+    rows = duckdb.execute(
+        "SELECT list(epoch_ms(timestamp) ORDER BY timestamp) FROM read_parquet(?) GROUP BY symbol ORDER BY symbol",
+        [str(shared("market/funding-2026q1.parquet"))],
+    ).fetchall()
+    paid_ms = [each for (each,) in rows if len(each) > 10]
+    assert [each for each in paid_ms if lacks(each)] == []
+    without = [each[:at] + each[at + 1 :] for each in paid_ms for at in range(5, len(each) - 5, len(each) // 4)]
+    assert len(without) > 2000
+    assert sum(map(lacks, without)) > 0.99 * len(without)
+
+
+def lacks(at_ms: list[int]) -> bool:
+    """Whether a payment is missing, or may be."""
+    hours = [each // HOUR_MS for each in at_ms]
+    return bool(may_lack(at_ms, HOUR_MS, 8 * HOUR_MS)) or max(b - a for a, b in pairwise(hours)) > 8

@@ -236,6 +236,22 @@ def test_what_is_beyond_the_terms_or_not_said_twice_is_refused(
     assert world.kept(KINDS["mark_price"], "ETHUSDT")[-1][0] == TARGET_MS + HOUR_MS
 
 
+def test_where_the_table_of_changes_is_anothers_only_what_would_be_changed_is_refused(
+    first: FirstPass, tmp_path: Path
+) -> None:
+    world = first.copy(tmp_path, "mark_price", "premium_index")
+    off(world, "mark_price_1h", "high", 1.0005)
+    world.execute("CREATE TABLE kinds_revisions (mine INTEGER)")
+    world.with_kinds("mark_price", "premium_index", accept=TERMS)
+    record = pass_on(world)
+    assert (record.exit_code, left(record)) == (4, {"mark_price": "store_unusable", "premium_index": "appended"})
+    assert record.complaints[0][0].startswith("table kinds_revisions has another shape: mine INTEGER")
+    assert [world.kept(KINDS["mark_price"], each)[-1][0] for each in ("BTCUSDT", "ETHUSDT")] == [
+        TARGET_MS,
+        TARGET_MS + HOUR_MS,
+    ]
+
+
 def test_a_dry_run_tells_what_would_be_accepted(first: FirstPass, tmp_path: Path) -> None:
     world = first.copy(tmp_path, "mark_price")
     off(world, "mark_price_1h", "high", 1.0005)
