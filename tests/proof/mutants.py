@@ -48,6 +48,7 @@ GROUPS = {
         (
             "tests/history/repair/test_repair_plan.py",
             "tests/history/repair/test_repair_accept.py",
+            "tests/domain/kinds/test_acceptance.py",
             "tests/feed/test_stream_confirm.py",
         ),
     ),

@@ -92,8 +92,9 @@ def acceptable(mismatch: Mismatch, exchange: Iterable[Bar], terms: Terms) -> lis
         if new is None:
             raise not_accepted(mismatch, f"{grid.text(found.open_time_ms)} is no bar of the exchange")
         change = Change(new._replace(**found.stored), new)
-        if beyond := _beyond(change, terms):
-            raise not_accepted(mismatch, f"{grid.text(found.open_time_ms)} {beyond}")
+        sides = zip(VALUE_COLUMNS, change.old.values, change.new.values, strict=True)
+        if why := beyond(sides, terms):
+            raise not_accepted(mismatch, f"{grid.text(found.open_time_ms)} {why}")
         changes.append(change)
     return changes
 
@@ -116,20 +117,22 @@ def not_accepted(mismatch: Mismatch, because: str) -> Mismatch:
     return Mismatch(f"{mismatch}; not accepted: {because}", hint=mismatch.hint, findings=mismatch.findings)
 
 
-def beyond(name: str, old: float, new: float, terms: Terms, *, is_volume: bool) -> str:
-    """Why a value is further off than the terms allow; empty where it is not."""
-    option, bound = ("volume-within", terms.volume) if is_volume else ("within", terms.price)
-    # Written so that a stored NaN, of which no bound holds, is beyond.
-    if abs(new - old) <= bound * abs(old) * _EDGE:
-        return ""
-    return f"{name} {_apart(old, new)}, --accept-{option} is {bound:g}"
+def beyond(sides: Iterable[tuple[str, float, float]], terms: Terms) -> str:
+    """Why the first value that is further off than the terms allow is; empty where none is.
 
-
-def _beyond(change: Change, terms: Terms) -> str:
-    for name, old, new in zip(VALUE_COLUMNS, change.old.values, change.new.values, strict=True):
-        if why := beyond(name, old, new, terms, is_volume=name == "volume"):
-            return why
+    `sides` are names, each with the stored value and the exchange's.
+    """
+    for name, old, new in sides:
+        option, bound = ("volume-within", terms.volume) if _is_volume(name) else ("within", terms.price)
+        # Written so that a stored NaN, of which no bound holds, is beyond.
+        if not abs(new - old) <= bound * abs(old) * _EDGE:
+            return f"{name} {_apart(old, new)}, --accept-{option} is {bound:g}"
     return ""
+
+
+def _is_volume(name: str) -> bool:
+    """What was traded, or how often; all else is a price, a share or what is open."""
+    return name == "trades" or name.endswith("volume")
 
 
 def _apart(old: float, new: float) -> str:

@@ -1,6 +1,6 @@
 """When the exchange's word is taken over a stored row of a kind: how far each value may be off. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from barfeed.domain import acceptance, grid
 from barfeed.domain.acceptance import Terms
@@ -16,7 +16,7 @@ def acceptable(
     at_ms = [found.open_time_ms for found in mismatch.findings if found.open_time_ms is not None]
     changes = [(ours[each], theirs[each]) for each in at_ms]
     for old, new in changes:
-        if said := _beyond(kind, old, new, terms):
+        if said := acceptance.beyond(_sides(kind, old, new), terms):
             raise acceptance.not_accepted(mismatch, f"{grid.text(old.timestamp_ms)} {said}")
     return changes
 
@@ -27,19 +27,11 @@ def with_changes(stored: Sequence[Row], news: Sequence[Row]) -> list[Row]:
     return [theirs.get(row.timestamp_ms, row) for row in stored]
 
 
-def _beyond(kind: Kind, stored: Row, told: Row, terms: Terms) -> str:
-    sides = zip(kind.names, stored.values, told.values, strict=True)
-    found = (
-        acceptance.beyond(name, old, new, terms, is_volume=_is_volume(name))
-        for name, old, new in sides
-        if old is not None and new is not None
-    )
-    return next(filter(None, found), "")
-
-
-def _is_volume(name: str) -> bool:
-    """What was traded, or how often; all else is a price, a share or what is open."""
-    return name == "trades" or name.endswith("volume")
+def _sides(kind: Kind, stored: Row, told: Row) -> Iterator[tuple[str, float, float]]:
+    """What both tell."""
+    for name, old, new in zip(kind.names, stored.values, told.values, strict=True):
+        if old is not None and new is not None:
+            yield name, old, new
 
 
 def _by_time(rows: Sequence[Row]) -> Mapping[int, Row]:
