@@ -81,7 +81,7 @@ class Living:
         self._rest = Rest("http://replay", self._transport, self.clock, jitter=lambda: 0.5)
         store = Embedded(work / "store.duckdb", self.clock, 0.0)
         order = KindsOrder(tuple(KINDS.values()), KindsReach(6, WINDOW), 15.0)
-        kinds = Kinds(order, store, self._rest, Limits(self.clock)) if with_kinds else None
+        kinds = Kinds(order, store.kinds, self._rest, Limits(self.clock)) if with_kinds else None
         self._feed = Feed(store, work / "feed", self.clock, kinds=kinds)
 
     def live(self) -> Lived:

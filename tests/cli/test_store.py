@@ -63,7 +63,6 @@ def test_what_is_no_address_is_wrong_usage(machine: MarketMachine, address: str)
     ("flags", "said"),
     [
         (["--lake", "lake"], "--lake does not go with --store"),
-        (["--kinds", "premium_index"], "--kinds does not go with --store"),
         (["--duckdb", "x.duckdb"], "--store does not go with --duckdb"),
     ],
 )
@@ -86,8 +85,8 @@ def test_tables_are_made_and_a_pass_fills_them(machine: MarketMachine) -> None:
     made, again, told = (
         machine.call([str(BARFEED), "migrate", *flags], BARFEED_STORE=address) for flags in ([], [], ["--dry-run"])
     )
-    assert (made.code, made.out) == (0, "migrated=1 since=0 to=1\n")
-    assert (again.out, told.out) == ("migrated=0 since=1 to=1\n", "would_migrate=0 since=1 to=1\n")
+    assert (made.code, made.out) == (0, "migrated=2 since=0 to=2\n")
+    assert (again.out, told.out) == ("migrated=0 since=2 to=2\n", "would_migrate=0 since=2 to=2\n")
     wrong = machine.call([str(BARFEED), "migrate", "--apart"], BARFEED_STORE=address)
     assert (wrong.code, "there all series are in one table" in wrong.err) == (2, True)
     ran = fed(machine, "--catch-up", "--store", address)

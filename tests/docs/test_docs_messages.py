@@ -127,7 +127,7 @@ def view_of_revisions(world: World) -> Record:
 
 def late_kind(world: World) -> Record:
     order = KindsOrder((KINDS["premium_index"],), Reach(6, 6), 15.0)
-    world.feed = world.feed._replace(kinds=Kinds(order, world.store, world.rest, Limits(world.clock)))
+    world.feed = world.feed._replace(kinds=Kinds(order, world.store.kinds, world.rest, Limits(world.clock)))
     assert world.run().exit_code == 0
     record = next_hour(world, 'kind = "empty"\npath = "premiumIndexKlines"')
     assert record.kinds

@@ -85,7 +85,3 @@ def _refuse_beside(settings: Settings) -> None:
         raise UsageError(
             "--lake does not go with --store: it is made of a DuckDB file", hint="leave one of the two out"
         )
-    if settings.kinds:
-        raise UsageError(
-            "--kinds does not go with --store: they are kept in a DuckDB file", hint="leave one of the two out"
-        )

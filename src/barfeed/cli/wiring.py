@@ -201,7 +201,7 @@ def open_kinds(
     settings: Settings, window_bars: Mapping[Interval, int], store: "History", clock: Clock, *, views_of: Sequence[str]
 ) -> "dict[Interval, Kinds]":
     """The kinds that are fed beside the bars of each interval; `UsageError` for one that there is not."""
-    if not settings.kinds or store.file is None:
+    if not settings.kinds:
         return {}
     # Imported here: most feeds have bars alone.
     from barfeed.domain.kinds.plan import Reach  # noqa: PLC0415
@@ -221,7 +221,7 @@ def open_kinds(
     )
     spot, limits = Rest(settings.spot_url, open_transport(settings.spot_url, clock), clock), Limits(clock)
     return {
-        interval: Kinds(order._replace(reach=Reach(settings.n_recent, bars)), store.file, spot, limits)
+        interval: Kinds(order._replace(reach=Reach(settings.n_recent, bars)), store.kinds, spot, limits)
         for interval, bars in window_bars.items()
     }
 

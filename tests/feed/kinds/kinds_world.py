@@ -40,7 +40,7 @@ class KindsWorld(MarketWorld):
     def with_kinds(self, *names: str, **changes: Any) -> None:
         """Feed these, with changes to the order."""
         order = KindsOrder(tuple(KINDS[name] for name in names), Reach(6, WINDOW), 15.0)._replace(**changes)
-        self.feed = self.feed._replace(kinds=Kinds(order, self.store, self.rest, Limits(self.clock)))
+        self.feed = self.feed._replace(kinds=Kinds(order, self.feed.store.kinds, self.rest, Limits(self.clock)))
 
     def told(self, kind: Kind, symbol: str, first_ms: int, last_ms: int) -> list[tuple[Any, ...]]:
         """What the exchange has of it: `timestamp` and values."""

@@ -29,7 +29,7 @@ LATE_BAR = '[[fault]]\nkind = "hide"\nbar = 2026-03-10T14:00:00\nsymbol = "BTCUS
 def narrowed(world: KindsWorld) -> KindsWorld:
     """A market of three symbols with the five kinds of /futures/data: fifteen requests a pass."""
     order = KindsOrder((*OF_DATA, KINDS["premium_index"]), Reach(6, 48), 15.0)
-    world.feed = world.feed._replace(kinds=Kinds(order, world.store, world.rest, Limits(world.clock)))
+    world.feed = world.feed._replace(kinds=Kinds(order, world.store.kinds, world.rest, Limits(world.clock)))
     return world
 
 

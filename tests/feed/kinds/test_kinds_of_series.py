@@ -30,7 +30,7 @@ class SeriesWorld(World):
     def __init__(self, folder: Path, *names: str, now_ms: int = NOW_MS) -> None:
         super().__init__(folder, [TAPE], now_ms)
         order = KindsOrder(tuple(KINDS[name] for name in names), Reach(6, 48), 15.0, views_of=("BTCUSDT",))
-        self.feed = self.feed._replace(kinds=Kinds(order, self.store, self.rest, Limits(self.clock)))
+        self.feed = self.feed._replace(kinds=Kinds(order, self.store.kinds, self.rest, Limits(self.clock)))
         self.order = self.order._replace(catch_up=True, window_bars=48)
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:

@@ -57,7 +57,7 @@ def test_a_database_that_is_well(feeding: tuple[Machine, str]) -> None:
     assert "a primary" in checks["database"][1]
     assert checks["server"] == ("good", checks["server"][1])
     assert f"as in {host.folder / 'feed' / 'servers.json'}" in checks["server"][1]
-    assert checks["schema"] == ("good", "version 1 of the tables; ")
+    assert checks["schema"] == ("good", "version 2 of the tables; ")
     assert checks["rights"] == ("good", "this user may read and feed; ")
     assert checks["feeders"][1].startswith("1 of 1 feeds are well; the last pass, of ")
     assert checks["newest bar"] == ("good", "BTCUSDT 1h: 2024-02-10 13:00, one of 726; ")

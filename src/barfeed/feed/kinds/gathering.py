@@ -6,7 +6,7 @@ What a pass ends without is noted, so that it is never told to have been known b
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from itertools import islice
+from functools import partial
 from typing import NamedTuple
 
 from barfeed.domain import grid
@@ -21,27 +21,23 @@ from barfeed.domain.kinds.table import KLINES
 from barfeed.exchange.kinds.asking import Hosts, Limits, Question, rows, spot_talk
 from barfeed.exchange.refusals import SYMBOL_CODES
 from barfeed.exchange.rest import Rest
+from barfeed.feed.hour import but_once_more
 from barfeed.feed.kinds.acceptance import Contested, contested, refusals, tell
+from barfeed.feed.kinds.due import Due, blocks
 from barfeed.feed.kinds.left import KindLeft, KindsLeft
 from barfeed.feed.kinds.order import KindsOrder, Moment
 from barfeed.feed.record import failure_of
-from barfeed.store.duckdb import Session, Store
-from barfeed.store.kinds import revisions, tables
-from barfeed.store.kinds.holes import holes
 from barfeed.store.kinds.pulls import KindPulls, kind_pulls
-from barfeed.store.kinds.tables import KindTable, Late
-from barfeed.store.kinds.windows import WideWindows, wide_windows
-
-# So many rows are Python's own objects at once: some 20 MB.
-_BLOCK_ROWS = 40_000
+from barfeed.store.kinds.revisions import Change, Why
+from barfeed.store.kinds.tables import Late
+from barfeed.store.kinds.windows import WideWindows
+from barfeed.store.port.kinds import KeptKinds, KindRows, Stored
 
 _DAY_MS = 24 * HOUR_MS
 
 _log = logging.getLogger(__name__)
 
 Told = Mapping[str, "list[Row] | BarfeedError"]
-# The newest `timestamp` that is stored of each symbol; or why nothing of the kind can be.
-Stored = Mapping[str, int] | StoreUnusable
 
 
 class _Asking(NamedTuple):
@@ -52,37 +48,25 @@ class _Asking(NamedTuple):
     pulled: KindPulls
 
 
-class Due(NamedTuple):
-    """What is due of one series: its rows from `first_ms` to `last_ms`, and the newest that is stored."""
+class _Written(NamedTuple):
+    """How many rows were stored already, as the exchange has them, and how many were appended."""
 
-    subject: Subject
-    first_ms: int
-    last_ms: int
-    newest_ms: int | None
-
-    @property
-    def symbol(self) -> str:
-        """Its symbol."""
-        return self.subject.symbol
-
-    @property
-    def rows(self) -> int:
-        """About how many rows these are."""
-        return (self.last_ms - self.first_ms) // self.subject.series.interval.ms + 1
+    validated: int
+    appended: int
 
 
 class Kinds:
     """The kinds of a feed; `limits` counts what its process asks, at whatever interval."""
 
-    def __init__(self, order: KindsOrder, store: Store, spot: Rest, limits: Limits) -> None:
+    def __init__(self, order: KindsOrder, kept: KeptKinds, spot: Rest, limits: Limits) -> None:
         self.order = order
-        self._store = store
+        self._kept = kept
         self._spot = spot
         self._limits = limits
 
     def gather(self, moment: Moment, subjects: Sequence[Subject]) -> KindsLeft:
         """Bring every kind of these series up to date; how each was left."""
-        with kind_pulls(self._store.beside()) as pulled:
+        with kind_pulls(self._kept.beside()) as pulled:
             left = self._gathered(moment, subjects, pulled)
             if pulled.rows:
                 left.pull = moment.save(pulled.save)
@@ -94,14 +78,16 @@ class Kinds:
         left = KindsLeft()
         talks = {Host.FUTURES: moment.talk, Host.SPOT: spot_talk(self._spot, moment.talk)}
         asking = _Asking(moment, Hosts(talks, self._limits, moment.until_ms), pulled)
-        stored = self._stored(moment, subjects)
+        recent_ms = moment.talk.now_ms - self.order.reach.window * moment.interval.ms
+        symbols = [each.symbol for each in subjects]
+        stored = self._kept.newest(self.order.kinds, moment.interval, symbols, recent_ms)
         # What can be had at the close first; the others' limits may take minutes.
         for kind in sorted(self.order.kinds, key=lambda each: not each.limit.is_weight):
             if any(each.is_pending for each in left.kinds):
                 # Who has the store has waited for once: nobody waits for it kind by kind.
                 left.kinds.append(KindLeft(kind.name, is_pending=True))
                 continue
-            work = _OneKind(kind, self.order, self._store, asking)
+            work = _OneKind(kind, self.order, self._kept, asking)
             left.kinds.append(work.done([each for each in subjects if each.has(kind)], stored[kind.name]))
         target_ms = max((each.last_ms for each in subjects), default=None)
         if target_ms is not None:
@@ -110,23 +96,11 @@ class Kinds:
             left.holes = self._holes(moment, subjects) if close_ms % _DAY_MS == 0 else None
         return left
 
-    def _stored(self, moment: Moment, subjects: Sequence[Subject]) -> dict[str, Stored]:
-        """What is stored of every kind, seen in one look; a table that cannot be used says so by itself."""
-        kinds, recent_ms = self.order.kinds, moment.talk.now_ms - self.order.reach.window * moment.interval.ms
-        if not self._store.exists():
-            return {kind.name: {} for kind in kinds}
-        symbols = [each.symbol for each in subjects]
-        try:
-            with self._store.session(write=False) as connection:
-                return {kind.name: _newest(connection, kind, moment.interval, symbols, recent_ms) for kind in kinds}
-        except StoreUnusable as trouble:
-            return {kind.name: trouble for kind in kinds}
-
     def _holes(self, moment: Moment, subjects: Sequence[Subject]) -> list[tuple[str, str]] | None:
         """What is missing of kinds that the exchange forgets: looked for once a day."""
         now_ms, symbols = moment.talk.now_ms, {each.symbol for each in subjects}
         try:
-            found = [each.of(symbols) for each in holes(self._store, moment.interval, now_ms)]
+            found = [each.of(symbols) for each in self._kept.holes(moment.interval, now_ms)]
         except StoreUnusable as trouble:
             # Who looks tomorrow sees it, too; what is wrong with the store is told by the bars.
             _log.debug("the store could not be looked at: %s", trouble)
@@ -137,7 +111,7 @@ class Kinds:
         self, interval: Interval, begins_ms: Mapping[str, int], end_ms: int
     ) -> AbstractContextManager[WideWindows]:
         """What is stored of these windows with what was known of every kind beside each bar."""
-        return wide_windows(self._store, self.order.kinds, interval, begins_ms, end_ms)
+        return self._kept.wide_windows(self.order.kinds, interval, begins_ms, end_ms)
 
     def _again_ms(self, moment: Moment, close_ms: int) -> int | None:
         later = [close_ms + kind.published_ms for kind in self.order.kinds]
@@ -147,10 +121,10 @@ class Kinds:
 class _OneKind:
     """One kind of all series, block by block."""
 
-    def __init__(self, kind: Kind, order: KindsOrder, store: Store, asking: _Asking) -> None:
+    def __init__(self, kind: Kind, order: KindsOrder, kept: KeptKinds, asking: _Asking) -> None:
         self._kind = kind
         self._order = order
-        self._store = store
+        self._kept = kept
         self._moment, self._hosts, self._pulled = asking
         self._left = KindLeft(kind.name)
         # The rows of a symbol that a dry run would put in the place of stored ones.
@@ -161,8 +135,8 @@ class _OneKind:
         try:
             self._bring(subjects, stored)
         except StoreUnusable as trouble:
-            if trouble.is_held:
-                self._left.is_pending = True
+            if trouble.is_held or trouble.is_away:
+                self._give_way(trouble)
             else:
                 self._left.failure = failure_of(trouble)
         except BarfeedError as trouble:
@@ -174,12 +148,18 @@ class _OneKind:
             self._left.failure = failure_of(bug)
         return self._left
 
+    def _give_way(self, trouble: StoreUnusable) -> None:
+        """Leave it to the next pass that gets the store: it asks for all that is missing."""
+        self._left.is_pending = True
+        if not trouble.is_held:
+            _log.warning("%s: %s", self._kind.name, trouble)
+
     def _bring(self, subjects: Sequence[Subject], stored: Stored) -> None:
         if isinstance(stored, StoreUnusable):
             raise stored
         due = self._due(subjects, stored)
         self._left.series = len(due)
-        for block in _blocks(due):
+        for block in blocks(due):
             self._keep(block, self._told(block))
 
     def _due(self, subjects: Sequence[Subject], newest_ms: Mapping[str, int]) -> list[Due]:
@@ -237,39 +217,58 @@ class _OneKind:
     def _keep(self, block: Sequence[Due], told: Told) -> None:
         """Append what is good of each series, and note what this pass ends without."""
         good = {each: accepted for each in block if (accepted := self._accepted(each, told[each.symbol])) is not None}
-        some: dict[Due, Contested] = {}
-        with self._writing() as table:
-            self._write(table, block, good, some)
-        if some:
+        # Whether a COMMIT that broke was made after all, no reading tells: what is inserted again is compared.
+        if some := but_once_more(partial(self._append, block, good)):
             self._settle(some, good)
 
+    def _append(self, block: Sequence[Due], good: Mapping[Due, list[Row]]) -> dict[Due, Contested]:
+        """Append what nothing stored contradicts; what is contradicted within the terms."""
+        some: dict[Due, Contested] = {}
+        with self._writing() as table:
+            written = self._write(table, block, good, some)
+        self._count(written)
+        return some
+
     def _write(
-        self, table: KindTable, block: Sequence[Due], good: Mapping[Due, list[Row]], some: dict[Due, Contested] | None
-    ) -> None:
+        self, table: KindRows, block: Sequence[Due], good: Mapping[Due, list[Row]], some: dict[Due, Contested] | None
+    ) -> _Written:
         new = self._new(table, good, some)
         appended = table.append(new) if not self._order.dry_run else {each: len(new[each]) for each in new}
         if not self._order.dry_run:
             due = [each for each in block if not some or each not in some]
-            table.note_late(list(self._late(table, due, good, new)), self._moment.talk.now_ms)
+            late = list(self._late(table, due, good, new))
+            table.note_late(_lacking(table, late) if late else [], self._moment.talk.now_ms)
             table.make_views([each.symbol for each in block if each.symbol in self._order.views_of])
-        self._left.appended += sum(appended.values())
+        held = sum(len(answer) - len(new[each.symbol]) for each, answer in good.items() if each.symbol in new)
+        return _Written(held, sum(appended.values()))
+
+    def _count(self, written: _Written) -> None:
+        # Only behind the commit is it true.
+        self._left.validated += written.validated
+        self._left.appended += written.appended
 
     def _settle(self, some: Mapping[Due, Contested], good: Mapping[Due, list[Row]]) -> None:
         """Ask once more about what is contested; where the exchange says the same, its word is taken."""
         assert self._order.accept
-        why = revisions.Why(self._moment.talk.rest.clock.utc_ms(), "--on-mismatch accept", self._moment.run_time)
+        why = Why(self._moment.talk.rest.clock.utc_ms(), "--on-mismatch accept", self._moment.run_time)
         not_taken = refusals(list(some.values()), self._moment.talk, self._order.accept.pause_sec, self._answers)
         changes = [change for each in some.values() if each.symbol not in not_taken for change in each.changes]
-        with self._writing() as table:
-            if self._order.dry_run:
-                self._taken = {each.symbol: each.news for each in some.values() if each.symbol not in not_taken}
-            else:
-                changes = revisions.revise(table.connection, self._kind, self._moment.interval, changes, why)
-            self._write(table, list(some), {each: good[each] for each in some}, None)
+        if self._order.dry_run:
+            self._taken = {each.symbol: each.news for each in some.values() if each.symbol not in not_taken}
+        changes = but_once_more(partial(self._revise, changes, why, {each: good[each] for each in some}))
         self._left.revised += len(changes)
         tell(self._kind, changes)
         for symbol, trouble in not_taken.items():
             self._left.fail(symbol, trouble)
+
+    def _revise(self, changes: list[Change], why: Why, good: Mapping[Due, list[Row]]) -> list[Change]:
+        """Make these changes, and append what comes with them; those that were made."""
+        with self._writing() as table:
+            if not self._order.dry_run:
+                changes = table.revise(changes, why)
+            written = self._write(table, list(good), good, None)
+        self._count(written)
+        return changes
 
     def _accepted(self, due: Due, answer: "list[Row] | BarfeedError") -> "list[Row] | None":
         """The rows that keep every rule by themselves; None where there are none, and why is noted."""
@@ -300,7 +299,7 @@ class _OneKind:
         return KindLate(f"{self._kind.name} of {grid.text(due.last_ms)} is due, and the exchange does not show it yet")
 
     def _new(
-        self, table: KindTable, good: Mapping[Due, list[Row]], some: dict[Due, Contested] | None
+        self, table: KindRows, good: Mapping[Due, list[Row]], some: dict[Due, Contested] | None
     ) -> dict[str, list[Row]]:
         """What to append of each series, and when it was known; why nothing of the others is noted, or is in `some`."""
         first_ms = {each.symbol: answer[0].timestamp_ms for each, answer in good.items() if answer}
@@ -314,7 +313,6 @@ class _OneKind:
             except Mismatch as trouble:
                 self._contest(each, (answer, stored, trouble), some)
                 continue
-            self._left.validated += len(answer) - len(fresh)
             new[each.symbol] = [self._known(row, was_late.get(each.symbol, ())) for row in fresh]
         return new
 
@@ -337,7 +335,7 @@ class _OneKind:
         return row._replace(known_at_ms=self._kind.known_at_ms(row.timestamp_ms, self._moment.interval, now_ms))
 
     def _late(
-        self, table: KindTable, block: Sequence[Due], good: Mapping[Due, list[Row]], new: Mapping[str, list[Row]]
+        self, table: KindRows, block: Sequence[Due], good: Mapping[Due, list[Row]], new: Mapping[str, list[Row]]
     ) -> Iterator[Late]:
         """What is due and not stored now, unless an earlier pass has noted it."""
         noted = table.was_late(min((each.last_ms for each in block), default=0))
@@ -350,24 +348,17 @@ class _OneKind:
             if not any(old.since_ms <= since_ms and each.last_ms <= old.until_ms for old in noted.get(each.symbol, ())):
                 yield Late(each.symbol, since_ms, each.last_ms)
 
-    def _reading(self) -> AbstractContextManager[KindTable]:
-        return tables.reading(self._store, self._kind, self._moment.interval)
+    def _reading(self) -> AbstractContextManager[KindRows]:
+        return self._kept.reading(self._kind, self._moment.interval)
 
-    def _writing(self) -> AbstractContextManager[KindTable]:
-        return (
-            self._reading() if self._order.dry_run else tables.writing(self._store, self._kind, self._moment.interval)
-        )
+    def _writing(self) -> AbstractContextManager[KindRows]:
+        return self._reading() if self._order.dry_run else self._kept.writing(self._kind, self._moment.interval)
 
 
-def _newest(connection: Session, kind: Kind, interval: Interval, symbols: Sequence[str], recent_ms: int) -> Stored:
-    """The newest `timestamp` of each of these symbols, or why the table cannot be used."""
-    try:
-        table = KindTable(connection, kind, interval)
-    except StoreUnusable as trouble:
-        return trouble
-    found = table.newest(symbols, recent_ms)
-    # The table has no order by which one symbol's newest would be found at once.
-    return found | table.newest([each for each in symbols if each not in found])
+def _lacking(table: KindRows, late: Sequence[Late]) -> list[Late]:
+    """Those that no other feeder has stored meanwhile."""
+    newest_ms = table.newest([each.symbol for each in late], min(each.until_ms for each in late))
+    return [each for each in late if newest_ms.get(each.symbol, each.since_ms) < each.until_ms]
 
 
 def _of_symbol(answer: "dict[str, list[Row]] | BarfeedError", symbol: str) -> "list[Row] | BarfeedError":
@@ -381,10 +372,3 @@ def _turnovers(due: Due, pull: Pull) -> "list[Row] | BarfeedError":
         for bar, turnover in zip(pull.bars, pull.turnovers, strict=True)
         if due.first_ms <= bar.open_time_ms <= due.last_ms
     ]
-
-
-def _blocks(due: Sequence[Due]) -> Iterator[list[Due]]:
-    """As many at once as memory has room for the rows of, one at least."""
-    rest = iter(due)
-    while block := list(islice(rest, max(1, _BLOCK_ROWS // max((each.rows for each in due), default=1)))):
-        yield block

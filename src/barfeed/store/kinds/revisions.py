@@ -16,6 +16,7 @@ _TYPES = {
     "old": "DOUBLE", "new": "DOUBLE", "seen_at": "TIMESTAMP", "accepted_at": "TIMESTAMP", "reason": "VARCHAR",
     "run": "VARCHAR",
 }  # fmt: skip
+COLUMN_NAMES = tuple(_TYPES)
 _CREATE = f"""
 CREATE TABLE IF NOT EXISTS store.main.{TABLE} (
   {", ".join(f"{name} {type_}" for name, type_ in _TYPES.items())}
@@ -93,8 +94,7 @@ def revise(connection: Session, kind: Kind, interval: Interval, changes: Sequenc
     """
     if changes:
         # Before anything is changed: a table of that name may be another's.
-        _expect(connection)
-        connection.execute(_CREATE)
+        make_table(connection)
     made = []
     for change in changes:
         columns = list(change.columns(kind))
@@ -145,6 +145,12 @@ def as_of(connection: Session, kind: Kind, interval: Interval, moment_ms: int) -
         is_meant=_is_meant(kind, interval),
         end=end,
     )
+
+
+def make_table(connection: Session) -> None:
+    """Make it where there is none. Raises `StoreUnusable` for another's table of that name."""
+    _expect(connection)
+    connection.execute(_CREATE)
 
 
 def _is_meant(kind: Kind, interval: Interval) -> str:

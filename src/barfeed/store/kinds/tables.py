@@ -18,6 +18,8 @@ from barfeed.domain.grid import Gap
 from barfeed.domain.kinds.kind import Kind, Row
 from barfeed.domain.kinds.plan import gaps_between
 from barfeed.store.duckdb import Session, Store, transaction
+from barfeed.store.kinds import revisions
+from barfeed.store.kinds.revisions import Change, Why
 
 LATE = "kinds_late"
 _FRAME = {"symbol": "VARCHAR", "timestamp": "TIMESTAMP", "known_at": "TIMESTAMP"}
@@ -194,10 +196,14 @@ class KindTable:
             (symbol, row.timestamp_ms, row.known_at_ms, *row.values) for symbol, each in rows.items() for row in each
         ]
         if flat:
-            self._create()
+            self.make()
             for (symbol,) in self._query(_INSERT, [list(column) for column in zip(*flat, strict=True)]):
                 appended[symbol] += 1
         return appended
+
+    def revise(self, changes: Sequence[Change], why: Why) -> list[Change]:
+        """Put new values in place of old ones, and keep both; the changes whose old row was still what it says."""
+        return revisions.revise(self.connection, self.kind, self._interval, changes, why)
 
     def was_late(self, from_ms: int) -> dict[str, list[Late]]:
         """What passes ended without of each symbol, as far as it reaches to `from_ms` or later."""
@@ -228,7 +234,8 @@ class KindTable:
             if view not in there:
                 self.connection.execute(_CREATE_VIEW.format(view=view, name=self._name, symbol=symbol))
 
-    def _create(self) -> None:
+    def make(self) -> None:
+        """Make the table where there is none."""
         if self.exists:
             return
         columns = ", ".join(f"{name} {type_}" for name, type_ in types(self.kind).items())

@@ -14,6 +14,8 @@ from barfeed.store.place import NO_BARS, Span, SymbolBars, rows_of
 
 if TYPE_CHECKING:
     # Only for the types: an hour of one series goes by without them.
+    from barfeed.domain.kinds.kind import Kind
+    from barfeed.store.kinds.kept import FileKinds
     from barfeed.store.market import MarketTable
     from barfeed.store.port.last_windows import LastWindows
     from barfeed.store.revisions import Revision, Why
@@ -34,6 +36,13 @@ class Embedded(Store):
     def file(self) -> Store:
         """Itself."""
         return self
+
+    @property
+    def kinds(self) -> "FileKinds":
+        """The kinds beside its bars."""
+        from barfeed.store.kinds.kept import FileKinds  # noqa: PLC0415
+
+        return FileKinds(self)
 
     def stand_in(self, folder: Path, away: StoreUnusable) -> "LastWindows":
         """The windows that were last given to the models. Raises `away` where there are none."""
@@ -80,11 +89,19 @@ class Embedded(Store):
         """Return where there is a file."""
         self.expect_file()
 
-    def looking_at(self, span: Span) -> AbstractContextManager[Session]:  # noqa: ARG002 - the port's
+    def looking_at(
+        self,
+        span: Span,  # noqa: ARG002 - the port's
+        kinds: "Sequence[Kind] | None" = None,  # noqa: ARG002 - likewise
+    ) -> AbstractContextManager[Session]:
         """The whole file, attached."""
         return self.session(write=False)
 
-    def looking_at_one(self, span: Span) -> AbstractContextManager[Session]:  # noqa: ARG002 - the port's
+    def looking_at_one(
+        self,
+        span: Span,  # noqa: ARG002 - the port's
+        kinds: "Sequence[Kind] | None" = None,  # noqa: ARG002 - likewise
+    ) -> AbstractContextManager[Session]:
         """The whole file, attached."""
         return self.session(write=False)
 

@@ -6,7 +6,7 @@ Times are ms since 1970-01-01 UTC. Everything raises `StoreUnusable`, and nothin
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from barfeed.domain.acceptance import Change
 from barfeed.domain.bars import Bar, Interval, Series
@@ -18,6 +18,10 @@ from barfeed.store.duckdb import Coverage, Session, Store
 from barfeed.store.market import Window
 from barfeed.store.place import NO_BARS, SymbolBars
 from barfeed.store.revisions import Why
+
+if TYPE_CHECKING:
+    # Only for the types: most hours have bars alone.
+    from barfeed.store.port.kinds import KeptKinds
 
 
 class SeriesBars(Protocol):
@@ -131,6 +135,11 @@ class History(Protocol):
     @property
     def file(self) -> Store | None:
         """The DuckDB file that it is, None where it is none."""
+        ...
+
+    @property
+    def kinds(self) -> "KeptKinds":
+        """The kinds that it keeps beside its bars."""
         ...
 
     def stand_in(self, folder: Path, away: StoreUnusable) -> "History":

@@ -5,6 +5,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from barfeed.domain.acceptance import Change
 from barfeed.domain.bars import Bar, Interval, Series
@@ -13,6 +14,9 @@ from barfeed.store.duckdb import Session, Table
 from barfeed.store.market import MarketTable
 from barfeed.store.place import NO_BARS, Place, SymbolBars, as_if_stored
 from barfeed.store.revisions import Why
+
+if TYPE_CHECKING:
+    from barfeed.store.port.kinds import KeptKinds
 
 _OF_MARKET, _OF_SERIES = "latest_for_inference.parquet", "latest_for_inference.csv"
 _READ_CSV = "read_csv('{path}', header = true, auto_detect = false, columns = {{'timestamp': 'TIMESTAMP', {values}}})"
@@ -29,6 +33,11 @@ class LastWindows:
         self._folder = folder
         self._beside = beside
         self._away = away
+
+    @property
+    def kinds(self) -> "KeptKinds":
+        """Not now."""
+        raise self._away
 
     def stand_in(self, folder: Path, away: StoreUnusable) -> "LastWindows":
         """Nothing else does."""

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from barfeed.domain.bars import Bar, Interval, Series
 from barfeed.domain.errors import StoreUnusable
 from barfeed.domain.grid import Gap
+from barfeed.domain.kinds.kind import Kind
 from barfeed.store.duckdb import Session, Table
 from barfeed.store.market import MarketTable
 from barfeed.store.place import Span
@@ -31,14 +32,15 @@ class WholeHistory(History, Protocol):
         """Return where there is a store, for those who only look."""
         ...
 
-    def looking_at(self, span: Span) -> AbstractContextManager[Session]:
+    def looking_at(self, span: Span, kinds: Sequence[Kind] | None = None) -> AbstractContextManager[Session]:
         """A DuckDB to ask about a span, whose bars stand in the tables of the store that is attached as `store`.
 
-        As of a moment, what was revised stands there, too; so does whatever else a file has.
+        As of a moment, what was revised stands there, too; so does whatever else a file has. So does what of these
+        `kinds` can stand beside the bars; none of them means all that are stored.
         """
         ...
 
-    def looking_at_one(self, span: Span) -> AbstractContextManager[Session]:
+    def looking_at_one(self, span: Span, kinds: Sequence[Kind] | None = None) -> AbstractContextManager[Session]:
         """The same of one symbol, be there any bar of it or none."""
         ...
 

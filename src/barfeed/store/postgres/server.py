@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from barfeed.domain.acceptance import Change
 from barfeed.domain.bars import Bar, Interval, Series
@@ -19,6 +19,9 @@ from barfeed.store.postgres.tables.market import MarketTable
 from barfeed.store.postgres.tables.series import SeriesTable
 from barfeed.store.postgres.tables.words import ms_of
 from barfeed.store.revisions import Why, overtaken
+
+if TYPE_CHECKING:
+    from barfeed.store.postgres.kinds.kept import ServerKinds
 
 # Who listens hears of each pass that appended something, when it can be read: LISTEN barfeed.
 _LAG = """
@@ -80,6 +83,14 @@ class Server(Sessions):
         if self._fence:
             self._fence.expect(fence.asked(connection))
         schema.expect(connection, self.name)
+
+    @property
+    def kinds(self) -> "ServerKinds":
+        """The kinds beside its bars."""
+        # Imported here: few feeds have any.
+        from barfeed.store.postgres.kinds.kept import ServerKinds  # noqa: PLC0415
+
+        return ServerKinds(self)
 
     def stand_in(self, folder: Path, away: StoreUnusable) -> LastWindows:
         """The windows that were last given to the models. Raises `away` where there are none."""

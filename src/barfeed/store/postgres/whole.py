@@ -1,17 +1,16 @@
 """A database as the commands of history use it: looked at as a DuckDB store in memory, mended, filled."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TypeVar
 
-import duckdb
-
 from barfeed.domain.bars import Bar, Interval, Series
-from barfeed.domain.errors import StoreUnusable
 from barfeed.domain.grid import Gap
-from barfeed.store.duckdb import Session, Table, heard
+from barfeed.domain.kinds.kind import Kind
+from barfeed.store.duckdb import Session, Table
 from barfeed.store.market import MarketTable
 from barfeed.store.place import Span
+from barfeed.store.postgres.link.connection import Connection
 from barfeed.store.postgres.server import Server
 from barfeed.store.postgres.tables import mirror, revisions
 from barfeed.store.postgres.tables.lacking import Lacking
@@ -38,19 +37,24 @@ class WholeServer(Server):
         """Return: whether it is there, the first question tells."""
 
     @contextmanager
-    def looking_at(self, span: Span) -> Iterator[Session]:
+    def looking_at(self, span: Span, kinds: Sequence[Kind] | None = None) -> Iterator[Session]:
         """The bars of a span, copied as of one moment; the database is asked no more."""
-        with self._copy() as memory:
-            with self.session(write=False) as connection:
-                mirror.put_span(connection, memory, span)
+        with self._copy_of_span(span, kinds, is_alone=False) as memory:
             yield memory
 
     @contextmanager
-    def looking_at_one(self, span: Span) -> Iterator[Session]:
+    def looking_at_one(self, span: Span, kinds: Sequence[Kind] | None = None) -> Iterator[Session]:
         """The same of one symbol, in a table of its own."""
+        with self._copy_of_span(span, kinds, is_alone=True) as memory:
+            yield memory
+
+    @contextmanager
+    def _copy_of_span(self, span: Span, kinds: Sequence[Kind] | None, *, is_alone: bool) -> Iterator[Session]:
         with self._copy() as memory:
             with self.session(write=False) as connection:
-                mirror.put_span(connection, memory, span, is_alone=True)
+                mirror.put_span(connection, memory, span, is_alone=is_alone)
+                if kinds is not None:
+                    _put_kinds(connection, memory, kinds, span)
             yield memory
 
     def portions(self, interval: Interval, symbols: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -157,18 +161,14 @@ class WholeServer(Server):
                 table.note_exchange_gaps(gaps, seen_at_ms)
             return done
 
-    @contextmanager
-    def _copy(self) -> Iterator[Session]:
+    def _copy(self) -> AbstractContextManager[Session]:
         """An empty store in DuckDB's memory."""
-        try:
-            with heard(), mirror.opened(self.beside()) as memory:
-                yield memory
-        except duckdb.Error as problem:
-            raise self._not_copied(problem) from problem
+        return mirror.copy_of(self.name, self.beside())
 
-    def _not_copied(self, problem: duckdb.Error) -> StoreUnusable:
-        if isinstance(problem, duckdb.OutOfMemoryException):
-            said = "there is too little memory for a copy of its bars"
-            return StoreUnusable(f"{self.name}: {said}", hint="give the process more memory, or ask for less")
-        said = f"DuckDB failed on a copy of its bars ({type(problem).__name__})"
-        return StoreUnusable(f"{self.name}: {said}", hint="run it again with --debug, and report it if it stays")
+
+def _put_kinds(connection: Connection, memory: Session, kinds: Sequence[Kind], span: Span) -> None:
+    # Imported here: bars go by without it.
+    from barfeed.domain.kinds.table import KINDS  # noqa: PLC0415
+    from barfeed.store.postgres.kinds.mirror import put_kinds  # noqa: PLC0415
+
+    put_kinds(connection, memory, kinds or tuple(KINDS.values()), span)

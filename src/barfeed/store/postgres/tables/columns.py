@@ -6,7 +6,7 @@ sends the same bytes in a message a row: half a million messages take thirty tim
 
 # ruff: noqa: S608 - tables and columns are of our own names only
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,17 +20,34 @@ Columns = dict[str, "np.ndarray[tuple[int], np.dtype[Any]]"]
 # What a timestamp counts from, 2000-01-01, in us since 1970-01-01; and one that is NULL here.
 EPOCH_US = 946_684_800_000_000
 NEVER_US = 2**63 - 1
-_NULLS = " + ".join(f"(bar.{name} IS NULL)::integer * {2**nth}" for nth, name in enumerate(VALUE_COLUMNS))
-# How the server sends each, and what that is to NumPy.
-_SENT = {
+# How the server sends each column, and what that is to NumPy.
+Sent = Mapping[str, tuple[str, str]]
+
+
+def nulls(names: Sequence[str]) -> tuple[str, str]:
+    """How it sends which of these are NULL, a bit for each."""
+    bits = " + ".join(f"(bar.{name} IS NULL)::integer * {2**nth}" for nth, name in enumerate(names))
+    return f"int4send({bits})", ">i4"
+
+
+def double(name: str) -> tuple[str, str]:
+    """How it sends a double, one that is NULL as NaN."""
+    return f"float8send(coalesce(bar.{name}, 'NaN'))", ">f8"
+
+
+def count(name: str) -> tuple[str, str]:
+    """How it sends a whole number, one that is NULL as 0."""
+    return f"int8send(coalesce(bar.{name}, 0))", ">i8"
+
+
+TIMES: dict[str, tuple[str, str]] = {
     "timestamp": ("timestamp_send(bar.timestamp)", ">i8"),
     "created_at": ("timestamp_send(coalesce(bar.created_at, 'infinity'))", ">i8"),
-    "nulls": (f"int4send({_NULLS})", ">i4"),
-    **{name: (f"float8send(coalesce(bar.{name}, 'NaN'))", ">f8") for name in VALUE_COLUMNS},
 }
+_BARS = TIMES | {"nulls": nulls(VALUE_COLUMNS)} | {name: double(name) for name in VALUE_COLUMNS}
 # All columns of a symbol are put together in one pass, and so in one order.
-_BARS = f"""
-SELECT asked.place, count(*), {", ".join(f"string_agg({send}, '')" for send, _ in _SENT.values())}
+_ROWS = f"""
+SELECT asked.place, count(*), {{sent}}
 FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::integer[]) AS asked(symbol, begins_ms, ends_ms, place)
 CROSS JOIN LATERAL (
   SELECT * FROM {{table}} AS held WHERE held.symbol = asked.symbol
@@ -38,18 +55,23 @@ CROSS JOIN LATERAL (
 ) AS bar
 GROUP BY asked.place
 """
-# In DuckDB, which takes a NaN of NumPy's for NULL: each is what it was again.
-VALUES = ", ".join(
-    f"CASE WHEN nulls & {2**nth} = 0 THEN coalesce({name}, 'NaN') END AS {name}"
-    for nth, name in enumerate(VALUE_COLUMNS)
-)
+
+
+def values(names: Sequence[str], counts: Collection[str] = ()) -> str:
+    """In DuckDB, which takes a NaN of NumPy's for NULL: each is what it was again; `counts` are no doubles."""
+    told = [name if name in counts else f"coalesce({name}, 'NaN')" for name in names]
+    again = [f"CASE WHEN nulls & {2**nth} = 0 THEN {each} END" for nth, each in enumerate(told)]
+    return ", ".join(f"{each} AS {name}" for each, name in zip(again, names, strict=True))
+
+
+VALUES = values(VALUE_COLUMNS)
 CREATED_AT = f"CASE WHEN created_at < {NEVER_US} THEN make_timestamp(created_at + {EPOCH_US}) END AS created_at"
 TIMESTAMP = f"make_timestamp(timestamp + {EPOCH_US}) AS timestamp"
 
 
 def none() -> Columns:
     """The columns of no bar."""
-    return {"place": np.empty(0, "i4"), **{name: np.empty(0, kind[1:]) for name, (_, kind) in _SENT.items()}}
+    return {"place": np.empty(0, "i4"), **{name: np.empty(0, kind[1:]) for name, (_, kind) in _BARS.items()}}
 
 
 def bars(connection: Connection, table: str, spans: Mapping[str, tuple[int, int]]) -> Columns:
@@ -58,12 +80,18 @@ def bars(connection: Connection, table: str, spans: Mapping[str, tuple[int, int]
     Columns: `place` in `spans`; `timestamp` and `created_at`, in us since 2000-01-01 UTC, `NEVER_US` for none;
     `nulls`, a bit for each value that is NULL, which then is NaN; and the values.
     """
+    return rows(connection, table, spans, _BARS)
+
+
+def rows(connection: Connection, table: str, spans: Mapping[str, tuple[int, int]], sent: Sent) -> Columns:
+    """The same of any table with these columns."""
     begins_ms, ends_ms = ([span[side] for span in spans.values()] for side in (0, 1))
-    values = [list(spans), begins_ms, ends_ms, list(range(len(spans)))]
-    rows = connection.cursor(binary=True).execute(_BARS.format(table=table), values).fetchall()
-    places, counts, *sent = zip(*rows, strict=True) if rows else [()] * (2 + len(_SENT))
+    asked = [list(spans), begins_ms, ends_ms, list(range(len(spans)))]
+    statement = _ROWS.format(table=table, sent=", ".join(f"string_agg({send}, '')" for send, _ in sent.values()))
+    told = connection.cursor(binary=True).execute(statement, asked).fetchall()
+    places, counts, *columns_of = zip(*told, strict=True) if told else [()] * (2 + len(sent))
     columns = {
         name: np.frombuffer(b"".join(parts), kind).astype(kind[1:])
-        for parts, (name, (_, kind)) in zip(sent, _SENT.items(), strict=True)
+        for parts, (name, (_, kind)) in zip(columns_of, sent.items(), strict=True)
     }
     return {"place": np.repeat(np.array(places, "i4"), np.array(counts, "i8")), **columns}

@@ -66,7 +66,7 @@ class Lacking:
     def gaps(self, wanted: Mapping[str, Gap]) -> dict[str, list[Gap]]:
         """The open_times that each symbol's span lacks, as maximal runs; what is whole is left out."""
         found: dict[str, list[Gap]] = {}
-        for some in _portions(wanted):
+        for some in portions(wanted):
             bars = dict(self._ask(_COUNTS, columns_of(some)))
             torn = {symbol: span for symbol, span in some.items() if 0 < bars[symbol] < span.bars}
             found |= {symbol: [span] for symbol, span in some.items() if not bars[symbol]} | self._torn(torn)
@@ -108,7 +108,8 @@ class Lacking:
         return self._connection.cursor(binary=True).execute(filled, values).fetchall()
 
 
-def _portions(wanted: Mapping[str, Gap]) -> Iterator[Mapping[str, Gap]]:
+def portions(wanted: Mapping[str, Gap]) -> Iterator[Mapping[str, Gap]]:
+    """As many of these spans together as one statement may look at."""
     portion: dict[str, Gap] = {}
     for symbol, span in wanted.items():
         if portion and span.bars + sum(each.bars for each in portion.values()) > _BARS_AT_ONCE:

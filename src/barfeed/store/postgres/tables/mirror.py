@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import duckdb
+
 from barfeed.domain import sources
 from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Interval, Series
+from barfeed.domain.errors import StoreUnusable
 from barfeed.domain.grid import Gap
 from barfeed.store import revisions
-from barfeed.store.duckdb import Session
+from barfeed.store.duckdb import Session, heard
 from barfeed.store.market import EXCHANGE_GAPS, MEMBERSHIP, MEMBERSHIP_NAMES, MarketTable
 from barfeed.store.place import Span, market_table, own
 from barfeed.store.postgres.link.connection import Connection
@@ -42,6 +45,24 @@ CROSS JOIN LATERAL (
   SELECT min(timestamp) AS first, max(timestamp) AS last FROM {{table}} AS held WHERE held.symbol = asked.symbol
 ) AS bar
 """
+
+
+@contextmanager
+def copy_of(name: str, memory: Session) -> Iterator[Session]:
+    """An empty store in memory for a copy of the database of that name; `StoreUnusable` for DuckDB's troubles."""
+    try:
+        with heard(), opened(memory):
+            yield memory
+    except duckdb.Error as problem:
+        raise _not_copied(name, problem) from problem
+
+
+def _not_copied(name: str, problem: duckdb.Error) -> StoreUnusable:
+    if isinstance(problem, duckdb.OutOfMemoryException):
+        said = "there is too little memory for a copy of its bars"
+        return StoreUnusable(f"{name}: {said}", hint="give the process more memory, or ask for less")
+    said = f"DuckDB failed on a copy of its bars ({type(problem).__name__})"
+    return StoreUnusable(f"{name}: {said}", hint="run it again with --debug, and report it if it stays")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - tables are named by us
 
 import shlex
+from collections.abc import Callable
 
 from barfeed.domain.bars import VALUE_COLUMNS, Interval
 from barfeed.domain.errors import StoreUnusable
@@ -48,8 +49,17 @@ CREATE TABLE {SCHEMA}.feeders (
   target timestamp, lag_sec double precision, PRIMARY KEY (host, feed)
 )
 """
+
+
+def _kinds() -> str:
+    # Imported here: each connection looks at the version, and few feeds have kinds.
+    from barfeed.store.postgres.kinds import making  # noqa: PLC0415
+
+    return making.statements(SCHEMA, _SYMBOL, _NOW)
+
+
 # Each makes the next version of the one before.
-_STEPS = (_FIRST,)
+_STEPS: "tuple[str | Callable[[], str], ...]" = (_FIRST, _kinds)
 VERSION = len(_STEPS)
 # Only one migrates at a time; the number is nobody else's.
 _ALONE = "SELECT pg_advisory_xact_lock(7236227131904)"
@@ -73,7 +83,7 @@ def migrate(connection: Connection) -> int:
     if before == 0:
         connection.execute(_VERSIONS)
     for number, step in enumerate(_STEPS[before:], before + 1):
-        connection.execute(step)
+        connection.execute(step if isinstance(step, str) else step())
         connection.execute(f"INSERT INTO {SCHEMA}.schema_version (version) VALUES ({number})")
     return before
 
