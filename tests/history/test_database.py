@@ -282,24 +282,6 @@ def test_a_reader_may_not_repair_and_is_told_so(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "words", "what"),
-    [
-        (verify, ["--kinds", "funding"], " --kinds"),
-        (revisions, ["--kinds", "funding"], " --kinds"),
-        (repair, ["--kinds", "funding", "--dry-run"], " --kinds"),
-        (backfill, ["--kinds", "funding"], " --kinds"),
-        (export, ["x.csv", "--kind", "funding"], " --kind"),
-        (export, ["x.csv", "--wide"], " --wide"),
-    ],
-)
-def test_what_a_file_alone_has_is_refused(command: click.Command, words: list[str], what: str) -> None:
-    ran = call(command, *words, "--store", "postgresql://db/market")
-    said = f"{command.name}{what} works on a DuckDB file, not on --store postgresql://db/market"
-    assert (ran.code, said in ran.err) == (2, True)
-    assert "a database holds bars alone" in ran.hint
-
-
-@pytest.mark.parametrize(
     ("command", "words"), [(verify, []), (export, ["x.csv"]), (revisions, []), (repair, ["--dry-run"]), (backfill, [])]
 )
 def test_a_database_that_is_away_or_empty_is_told(

@@ -113,7 +113,7 @@ def written(path: Path, write: Callable[[Target], _Value], *, plain_decimals: bo
 
 def _copied(store: WholeHistory, wanted: Wanted, target: Target) -> Exported:
     span = Span((wanted.series.symbol,), wanted.series.interval, wanted.from_ms, wanted.to_ms, wanted.as_of_ms)
-    with store.looking_at_one(span) as connection:
+    with store.looking_at_one(span, wanted.kinds) as connection:
         if not store.table(connection, wanted.series).exists:
             raise _empty(store, wanted)
         count = _COUNT.format(span=relation(connection, span), step_ms=wanted.series.interval.ms)

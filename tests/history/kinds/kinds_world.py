@@ -27,6 +27,7 @@ from barfeed.replay.rest.routes import limiters
 from barfeed.replay.tapes.generator import generate
 from barfeed.replay.tapes.tape import Tape
 from barfeed.store.duckdb import Store
+from barfeed.store.kinds.kept import FileKinds
 from in_turn import EachInTurn
 from storage import opened
 from world import SteppingClock
@@ -92,7 +93,7 @@ class KindsWorld:
         talk, archive = rest.conversation(100), rest.conversation(100)
         hosts = Hosts({Host.FUTURES: talk, Host.SPOT: spot_talk(rest, talk)}, self._limits)
         asking = Asking(hosts, archive, Files(lambda: talk.now_ms), 100)
-        return KindsTools(self.store, asking, EachInTurn(self._transport, self.clock), self.clock, 4)
+        return KindsTools(FileKinds(self.store), asking, EachInTurn(self._transport, self.clock), self.clock, 4)
 
     def held(self, name: str, interval: Interval = HOURLY) -> Held:
         """What the store holds of a kind, read by DuckDB alone."""

@@ -11,6 +11,7 @@ from barfeed.domain.market.selection import Selection
 from barfeed.history.kinds.verification import Comparison, Proven, by_rules
 from barfeed.replay.faults.archive import parse_archive_faults
 from barfeed.replay.faults.script import parse_faults
+from barfeed.store.kinds.kept import FileKinds
 from history.kinds.kinds_world import CHANGED_MS, DAY_MS, HOURLY, NOW_MS, KindsWorld
 
 FIVE_MINUTES = Interval("5m")
@@ -22,7 +23,7 @@ EARLY_MS = CHANGED_MS + 3 * DAY_MS + HOUR_MS
 def _proven(
     world: KindsWorld, names: str, against: Any = None, interval: Interval = HOURLY, **bounds: int
 ) -> list[Proven]:
-    found = by_rules(world.store, kinds(names, (interval,)), Selection.of("all"), interval)
+    found = by_rules(FileKinds(world.store), kinds(names, (interval,)), Selection.of("all"), interval)
     if against:
         ends = (bounds.get("from_ms"), bounds.get("to_ms"))
         Comparison(world.tools(), interval, against, ends).run(found)

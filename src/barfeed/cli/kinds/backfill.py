@@ -6,7 +6,7 @@ from typing import Any
 from barfeed.cli.kinds.wiring import Meant, Whom, kinds_tools, meant
 from barfeed.cli.progress import followed, shown
 from barfeed.cli.settings import Settings
-from barfeed.cli.stores import open_store
+from barfeed.cli.stores import open_whole
 from barfeed.cli.terminal import complain, say
 from barfeed.domain.bars import Interval
 from barfeed.domain.errors import UsageError
@@ -34,7 +34,7 @@ def backfill_kinds(settings: Settings, text: str, own: dict[str, Any]) -> int:
     if own["begin"] is None and for_ever:
         raise UsageError(f"{for_ever[0]} needs --from: the exchange keeps it for ever", hint="--from 2026-01-01")
     whom = Whom(own["archive_url"], own["cache_dir"], own["connections"], own["weight_budget"], chosen.one)
-    with kinds_tools(settings, whom) as tools:
+    with kinds_tools(settings, whom, writes=True) as tools:
         return min([_fill(settings, chosen, each, own, tools) for each in chosen.intervals], key=rank)
 
 
@@ -48,7 +48,8 @@ def _import(settings: Settings, chosen: Meant, own: dict[str, Any]) -> int:
     if not own["files"]:
         raise UsageError("--source table needs a FILE", hint="--source table OTHER.duckdb[:schema.table]")
     clock = SystemClock()
-    taking = Import(open_store(settings, clock), chosen.one, own["begin"], own["end"], clock.utc_ms())
+    kept = open_whole(settings, clock, writes=True).kinds
+    taking = Import(kept, chosen.one, own["begin"], own["end"], clock.utc_ms())
     report = FillReport(str(chosen.selection), chosen.one.interval, own["source"])
     with report.measured(clock):
         for kind in chosen.kinds:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from barfeed.cli.market.choice import choice
 from barfeed.cli.settings import Settings
-from barfeed.cli.stores import open_store
+from barfeed.cli.stores import open_whole
 from barfeed.cli.terminal import say
 from barfeed.domain import grid
 from barfeed.domain.errors import UsageError
@@ -27,7 +27,7 @@ def export_kind(settings: Settings, named: str, file: Path, from_ms: int | None,
     if len(chosen) != 1:
         raise UsageError(f"--kind {named[:60]!r}: one file holds one kind", hint="--wide has several beside the bars")
     wanted = Wanted(chosen[0], interval, selection, from_ms, to_ms, settings.plain_decimals)
-    done = export(open_store(settings, SystemClock()), wanted, file)
+    done = export(open_whole(settings, SystemClock()), wanted, file)
     say(json.dumps(_facts(done, wanted)) if settings.json else _line(done, wanted))
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from barfeed.cli.commands.history.repair import is_yes
 from barfeed.cli.market.choice import Choice
 from barfeed.cli.settings import Settings
-from barfeed.cli.stores import open_store
+from barfeed.cli.stores import open_whole
 from barfeed.cli.terminal import complain, say
 from barfeed.cli.wiring import open_rest
 from barfeed.domain import grid
@@ -24,9 +24,8 @@ from barfeed.exchange.transport.single import open_transport
 from barfeed.feed.market.order import SERIES_WAIT_SEC
 from barfeed.history.mending.kinds import Difference, KindsRepair, Mended, Span, Survey
 from barfeed.machine.clock import SystemClock
-from barfeed.store.duckdb import Store
 from barfeed.store.kinds.revisions import Why
-from barfeed.store.kinds.tables import reading
+from barfeed.store.port.kinds import KeptKinds
 
 _SHOWN_MAX = 50
 _WEIGHT_LIMIT = 2400
@@ -44,8 +43,9 @@ class Asked(NamedTuple):
 
 def repair_kinds(settings: Settings, named: str, many: Choice | None, asked: Asked) -> int:
     """Look at what is stored of these kinds, show what differs, and mend it."""
-    store, clock = open_store(settings, SystemClock()), SystemClock()
-    store.expect_file()
+    clock = SystemClock()
+    store = open_whole(settings, clock, writes=not asked.dry_run)
+    store.expect_there()
     intervals = many.intervals if many else (settings.series().interval,)
     chosen = kinds(named, intervals)
     with _asking(settings, many) as (ask, rest):
@@ -54,8 +54,8 @@ def repair_kinds(settings: Settings, named: str, many: Choice | None, asked: Ask
         talk.keep_within(settings.weight_budget or _WEIGHT_LIMIT // 2)
         spot = Rest(settings.spot_url, open_transport(settings.spot_url, clock), clock)
         hosts = Hosts({Host.FUTURES: talk, Host.SPOT: spot_talk(spot, talk)}, Limits(clock))
-        work = KindsRepair(store, hosts, ask, talk.now_ms, SERIES_WAIT_SEC)
-        series = [settings.series()] if many is None else _stored(settings, many, chosen)
+        work = KindsRepair(store.kinds, hosts, ask, talk.now_ms, SERIES_WAIT_SEC)
+        series = [settings.series()] if many is None else _stored(store.kinds, many, chosen)
         window = grid.inference_bars(settings.buffer_hours, min(each.ms for each in intervals))
         found = work.survey(chosen, series, Span(asked.from_ms, asked.to_ms, window))
         if not settings.json:
@@ -85,19 +85,18 @@ def _asking(settings: Settings, many: Choice | None) -> Iterator[tuple[AskAll, R
         yield ask, rest
 
 
-def _stored(settings: Settings, many: Choice, chosen: Sequence[Kind]) -> list[Series]:
+def _stored(kept: KeptKinds, many: Choice, chosen: Sequence[Kind]) -> list[Series]:
     """Every series that is meant and of which any of these kinds is stored."""
-    store = open_store(settings, SystemClock())
     return [
         Series(symbol, interval)
         for interval in many.intervals
-        for symbol in sorted(set().union(*(_symbols(store, kind, interval) for kind in chosen)))
+        for symbol in sorted(set().union(*(_symbols(kept, kind, interval) for kind in chosen)))
         if many.selection.includes(symbol)
     ]
 
 
-def _symbols(store: Store, kind: Kind, interval: Interval) -> list[str]:
-    with reading(store, kind, interval) as table:
+def _symbols(kept: KeptKinds, kind: Kind, interval: Interval) -> list[str]:
+    with kept.reading(kind, interval) as table:
         return table.symbols()
 
 

@@ -3,25 +3,21 @@
 import json
 
 from barfeed.cli.settings import Settings
-from barfeed.cli.stores import open_store
+from barfeed.cli.stores import open_whole
 from barfeed.cli.terminal import say
 from barfeed.domain import grid
 from barfeed.domain.bars import Interval
 from barfeed.domain.kinds.table import kinds
 from barfeed.domain.market.selection import Selection
 from barfeed.machine.clock import SystemClock
-from barfeed.store.kinds.revisions import Revision, listed
+from barfeed.store.kinds.revisions import Revision
 
 
 def revisions_of_kinds(settings: Settings, named: str, selection: Selection, interval: Interval) -> int:
     """List them: both versions, when, why and by which run."""
     names = {each.name for each in kinds(named, (interval,))}
-    store = open_store(settings, SystemClock())
-    store.expect_file()
-    with store.session(write=False) as connection:
-        found = [
-            each for each in listed(connection, interval) if each.kind in names and selection.includes(each.symbol)
-        ]
+    kept = open_whole(settings, SystemClock()).kinds
+    found = [each for each in kept.revisions(interval) if each.kind in names and selection.includes(each.symbol)]
     if settings.json:
         say(json.dumps({"interval": str(interval), "revisions": [_facts(each) for each in found]}))
     else:

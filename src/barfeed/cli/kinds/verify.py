@@ -9,6 +9,7 @@ from barfeed.cli.hints import sister
 from barfeed.cli.kinds.wiring import Meant, Whom, kinds_tools, meant, names
 from barfeed.cli.market.verify import Against
 from barfeed.cli.settings import Settings
+from barfeed.cli.stores import open_whole
 from barfeed.cli.terminal import complain, say
 from barfeed.domain import grid
 from barfeed.domain.bars import Interval
@@ -27,18 +28,19 @@ _TOLD_MAX = 50
 def verify_kinds(settings: Settings, text: str, whom: Against) -> int:
     """Prove the kinds at each interval; 1 where something was found."""
     chosen = meant(settings, text)
-    with kinds_tools(settings, Whom(whom.archive_url, weight_budget=settings.weight_budget or None)) as tools:
+    asked = Whom(whom.archive_url, weight_budget=settings.weight_budget or None)
+    with kinds_tools(settings, asked, writes=False) as tools:
         return min([_verify(settings, chosen, each, whom, tools) for each in chosen.intervals], key=rank)
 
 
 def _verify(settings: Settings, chosen: Meant, interval: Interval, whom: Against, tools: KindsTools) -> int:
-    proven = by_rules(tools.store, chosen.kinds, chosen.selection, interval)
+    proven = by_rules(tools.kept, chosen.kinds, chosen.selection, interval)
     if not proven:
         fill = sister("backfill", "--kinds", names(chosen.kinds))
         raise StoreEmpty(f"no row of {names(chosen.kinds)} at {interval} is stored", hint=f"fill them: {fill}")
     if whom.source:
         Comparison(tools, interval, "rest" if whom.source == "rest" else "archive", whom.bounds).run(proven)
-    lake = proven_lake(settings, tools.store, interval, chosen.kinds)
+    lake = proven_lake(settings, open_whole(settings, tools.clock).file, interval, chosen.kinds)
     say(*([json.dumps(_facts(proven, whom, lake))] if settings.json else _lines(proven, whom, lake)))
     return min([_end(proven), _end_of_lake(lake)], key=rank)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from barfeed.cli.market.choice import choice
 from barfeed.cli.settings import Settings
-from barfeed.cli.stores import open_store
+from barfeed.cli.stores import open_whole
 from barfeed.cli.values.addresses import check_address
 from barfeed.cli.wiring import open_rest
 from barfeed.domain.bars import Interval, Series
@@ -57,14 +57,15 @@ class Whom(NamedTuple):
 
 
 @contextmanager
-def kinds_tools(settings: Settings, whom: Whom) -> Iterator[KindsTools]:
+def kinds_tools(settings: Settings, whom: Whom, *, writes: bool) -> Iterator[KindsTools]:
     """The store, the exchange on both its hosts, and the archive; nothing is asked yet."""
     check_address("--archive-url", whom.archive_url)
     clock = SystemClock()
     at_once = whom.at_once or _AT_ONCE
     urls = dict.fromkeys((settings.base_url, settings.spot_url, whom.archive_url))
     with _asking_each(list(urls), clock, at_once) as ask:
-        yield KindsTools(open_store(settings, clock), _asking(settings, clock, whom), ask, clock, at_once, whom.one)
+        kept = open_whole(settings, clock, writes=writes).kinds
+        yield KindsTools(kept, _asking(settings, clock, whom), ask, clock, at_once, whom.one)
 
 
 def _asking_each(urls: Sequence[str], clock: SystemClock, at_once: int) -> AbstractContextManager[AskEach]:

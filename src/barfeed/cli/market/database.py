@@ -9,6 +9,7 @@ from barfeed.cli.stores import needs_postgres
 from barfeed.cli.terminal import say
 from barfeed.domain import grid
 from barfeed.domain.bars import Interval
+from barfeed.domain.kinds.holes import Holes
 from barfeed.machine.clock import SystemClock
 from barfeed.operate.feeders import Condition, conditions
 from barfeed.operate.status import GRACE_MS
@@ -31,6 +32,8 @@ class _Seen(NamedTuple):
     feeders: Sequence[Condition]
     now: "Now"
     everything: bool
+    # What is missing of kinds that the exchange forgets.
+    missing: Sequence[Holes]
 
     def is_behind(self, interval: Interval) -> bool:
         """Whether the newest bar of all closed longer ago than one interval, and then some."""
@@ -39,17 +42,24 @@ class _Seen(NamedTuple):
 
     @property
     def is_well(self) -> bool:
-        is_up_to_date = bool(self.held) and not any(map(self.is_behind, self.held))
-        return is_up_to_date and not (self.everything and any(each.trouble for each in self.feeders))
+        is_whole = bool(self.held) and not any(map(self.is_behind, self.held)) and not self.missing
+        return is_whole and not (self.everything and any(each.trouble for each in self.feeders))
+
+    @property
+    def troubles(self) -> list[str]:
+        """What is missing, with what fills it."""
+        return [f"{each.told(self.now.ms)}; {each.hint}" for each in self.missing]
 
 
 def say_database(address: str, now: "Now", *, everything: bool, json: bool) -> int:
-    """Tell it; 0 where every interval is up to date, 1 where one is behind, or nothing is stored.
+    """Tell it; 0 where every interval is up to date, 1 where one is behind, lacks kinds, or nothing is stored.
 
     With `everything` 1, too, where a host that feeds it is behind or failed.
     """
     with closing(Server(address, SystemClock(), _WAIT_SEC)) as server:
-        seen = _Seen(address, server.held(), conditions(server.feeders(), now.ms), now, everything)
+        held = server.held()
+        missing = [holes for interval in held for holes in server.kinds.holes(interval, now.ms)]
+        seen = _Seen(address, held, conditions(server.feeders(), now.ms), now, everything, missing)
     say(*([json_text.dumps(_facts(seen))] if json else _lines(seen)))
     return int(not seen.is_well)
 
@@ -60,6 +70,7 @@ def _lines(seen: _Seen) -> list[str]:
         + (", behind" if seen.is_behind(interval) else "")
         for interval, held in seen.held.items()
     ]
+    lines += [f"  trouble     {each}" for each in seen.troubles]
     lines += [line for each in seen.feeders for line in _feeder(each)] or ["nobody has fed it yet"]
     return [*lines, f"store {seen.address}", *seen.now.lines, "healthy" if seen.is_well else "not healthy"]
 
@@ -81,6 +92,7 @@ def _facts(seen: _Seen) -> dict[str, object]:
             {"interval": str(interval), "bars": held.bars, "symbols": held.symbols, "newest": grid.text(held.newest_ms)}
             for interval, held in seen.held.items()
         ],
+        **({"troubles": seen.troubles} if seen.missing else {}),
         "feeders": [
             each.feeder._asdict() | {"ago_sec": each.ago_ms / 1000, "trouble": each.trouble, "hint": each.hint}
             for each in seen.feeders

@@ -41,12 +41,3 @@ def meant_database(database: str) -> str:
     if database and is_typed and is_file_typed:
         raise UsageError("--store does not go with --duckdb", hint="leave one of the two out")
     return "" if is_file_typed else database
-
-
-def expect_file(database: str, what: str) -> None:
-    """Return where a file is meant: what the flag `what` is about is kept in one alone. Raises `UsageError`."""
-    if address := meant_database(database):
-        raise UsageError(
-            f"{click.get_current_context().command_path} {what} works on a DuckDB file, not on --store {address}",
-            hint="name the file that is fed with --kinds, --duckdb: a database holds bars alone",
-        )

@@ -9,8 +9,8 @@ from barfeed.domain.errors import StoreEmpty
 from barfeed.domain.kinds.kind import Kind
 from barfeed.domain.market.selection import Selection
 from barfeed.history.export import Target, check_name, check_span, written
-from barfeed.store.duckdb import Store
-from barfeed.store.kinds.tables import KindTable
+from barfeed.store.place import Span
+from barfeed.store.port.whole import WholeHistory
 
 _COUNT = "SELECT count(*), count(DISTINCT symbol), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)) FROM {rows}"
 
@@ -39,7 +39,7 @@ class Exported(NamedTuple):
     last_ms: int
 
 
-def export(store: Store, wanted: Wanted, path: Path) -> Exported:
+def export(store: WholeHistory, wanted: Wanted, path: Path) -> Exported:
     """Write the rows to `path`; a file that is there is replaced in one step.
 
     Columns: symbol, timestamp, known_at, those of the kind, created_at; all times are UTC. Raises as the export of
@@ -47,21 +47,22 @@ def export(store: Store, wanted: Wanted, path: Path) -> Exported:
     """
     check_name(path, plain_decimals=wanted.plain_decimals)
     check_span(wanted.from_ms, wanted.to_ms)
-    store.expect_file()
+    store.expect_there()
     return written(path, lambda target: _copied(store, wanted, target), plain_decimals=wanted.plain_decimals)
 
 
-def _copied(store: Store, wanted: Wanted, target: Target) -> Exported:
+def _copied(store: WholeHistory, wanted: Wanted, target: Target) -> Exported:
     kind, interval = wanted.kind, wanted.interval
-    with store.session(write=False) as connection:
-        table = KindTable(connection, kind, interval)
+    with store.kinds.reading(kind, interval) as table:
         symbols = [each for each in table.symbols() if wanted.selection.includes(each)]
+    span = Span(tuple(symbols), interval, wanted.from_ms, wanted.to_ms)
+    with store.kinds.looking_at(kind, span) as connection:
         rows = _relation(wanted, symbols)
         counted = connection.execute(_COUNT.format(rows=rows)).fetchone() if symbols else None
         if not counted or not counted[0]:
             what = f"row of {kind.name} {interval} of these series{_span(wanted)}"
             raise StoreEmpty(
-                f"{store.path} holds no {what}; nothing was written",
+                f"{store.name} holds no {what}; nothing was written",
                 hint="barfeed run --kinds feeds it, barfeed backfill --kinds fills in its history",
             )
         target.write(connection, rows, ("symbol", "timestamp", "known_at", *kind.names, "created_at"))

@@ -26,9 +26,9 @@ from barfeed.history.kinds.asking import Answer, Asking, Content, First, Rows, T
 from barfeed.history.kinds.jobs import File, Filled, KindsOrder, Page
 from barfeed.history.kinds.report import FillReport
 from barfeed.machine.clock import Clock
-from barfeed.store.duckdb import Store, heard
-from barfeed.store.kinds import tables
+from barfeed.store.duckdb import heard
 from barfeed.store.kinds.tables import Late
+from barfeed.store.port.kinds import KeptKinds
 
 # How long what has come may wait to be stored: a block is worth a transaction.
 KEEP_AFTER_SEC = 5.0
@@ -41,7 +41,7 @@ _UNANSWERED_MAX = 20
 class KindsTools(NamedTuple):
     """What it works with: `at_once` requests are in flight; of `of_one`, a series alone, readers find views."""
 
-    store: Store
+    kept: KeptKinds
     asking: Asking
     ask: AskEach
     clock: Clock
@@ -162,7 +162,7 @@ class KindsBackfill:
         for kind in self._order.kinds:
             own = [each for each in self.report.filled if each.kind is kind and not each.failure]
             wanted = {each.series.symbol: each.wanted for each in own}
-            with tables.reading(self._tools.store, kind, interval) as table:
+            with self._tools.kept.reading(kind, interval) as table:
                 gaps = table.lacking(wanted, jobs.step_ms(kind, interval), jobs.reach_ms(kind, interval))
             found += [(each, gaps[each.series.symbol]) for each in own]
         return found
@@ -242,7 +242,7 @@ class KindsBackfill:
     def _append(self, kind: Kind, came: Mapping[str, Sequence[Judged]]) -> dict[str, int]:
         rows = {symbol: [row for each in judged for row in each.rows] for symbol, judged in came.items()}
         first_ms = min(row.timestamp_ms for told in rows.values() for row in told)
-        with tables.writing(self._tools.store, kind, self._order.interval) as table:
+        with self._tools.kept.writing(kind, self._order.interval) as table:
             was_late = table.was_late(first_ms)
             known = {symbol: self._known(kind, told, was_late.get(symbol, ())) for symbol, told in rows.items()}
             appended = table.append(known)

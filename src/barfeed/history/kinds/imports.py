@@ -16,10 +16,9 @@ from barfeed.domain.sources import Note
 from barfeed.history.kinds.jobs import Filled
 from barfeed.history.kinds.verification import compare
 from barfeed.history.own_files import OwnFile
-from barfeed.store.duckdb import Store
 from barfeed.store.incoming.foreign import SourceUnreadable
 from barfeed.store.incoming.kinds import TableRow, rows_of, tables_of
-from barfeed.store.kinds import tables
+from barfeed.store.port.kinds import KeptKinds
 
 _NOTHING = "nothing of it was stored"
 _SHARES = ("long_share", "short_share")
@@ -29,7 +28,7 @@ _SHARES_WITHIN = 0.001
 class Import(NamedTuple):
     """What is taken of others' tables: as which series, and of which time; `now_ms` is this machine's."""
 
-    store: Store
+    kept: KeptKinds
     series: Series
     from_ms: int | None
     to_ms: int | None
@@ -68,7 +67,7 @@ class Import(NamedTuple):
         if not rows:
             return
         first_ms, last_ms = rows[0].timestamp_ms, rows[-1].timestamp_ms
-        with tables.writing(self.store, filled.kind, self.series.interval) as table:
+        with self.kept.writing(filled.kind, self.series.interval) as table:
             compared = compare(filled.kind, table.between(self.series.symbol, first_ms, last_ms), rows, "table")
             differing = [each for each in compared.findings if each.rule == "mismatch"]
             if 2 * len(differing) >= max(1, compared.rows) and differing:

@@ -22,9 +22,7 @@ from barfeed.history.kinds.answers import Judged
 from barfeed.history.kinds.asking import Answer, Content, Rows, Trouble
 from barfeed.history.kinds.fill import FILES_AT_ONCE, KindsTools
 from barfeed.history.kinds.jobs import Filled, KindsOrder
-from barfeed.store.duckdb import Store
-from barfeed.store.kinds import tables
-from barfeed.store.kinds.tables import KindTable
+from barfeed.store.port.kinds import KeptKinds, KindRows
 
 Against = Literal["rest", "archive"]
 # A source's rows are compared as they come; so many answers share one look into the store.
@@ -57,11 +55,11 @@ class _Told(NamedTuple):
     asked: list[Gap]
 
 
-def by_rules(store: Store, kinds: Sequence[Kind], selection: Selection, interval: Interval) -> list[Proven]:
+def by_rules(kept: KeptKinds, kinds: Sequence[Kind], selection: Selection, interval: Interval) -> list[Proven]:
     """Every stored row by the rules of its kind; `Proven` of each series that has rows."""
     found = []
     for kind in kinds:
-        with tables.reading(store, kind, interval) as table:
+        with kept.reading(kind, interval) as table:
             oldest = table.oldest([symbol for symbol in table.symbols() if selection.includes(symbol)])
             own = [_by_rules(table, kind, Series(symbol, interval), oldest[symbol]) for symbol in sorted(oldest)]
             _note_holes(table, kind, own)
@@ -69,7 +67,7 @@ def by_rules(store: Store, kinds: Sequence[Kind], selection: Selection, interval
     return found
 
 
-def _note_holes(table: KindTable, kind: Kind, own: Sequence[Proven]) -> None:
+def _note_holes(table: KindRows, kind: Kind, own: Sequence[Proven]) -> None:
     """Tell what is missing between a series' rows: who has them is asked of a source, which may have none either."""
     if not own:
         return
@@ -81,7 +79,7 @@ def _note_holes(table: KindTable, kind: Kind, own: Sequence[Proven]) -> None:
             each.notes.append(Note("hole", str(each), f"nothing is stored of {jobs.named(kind, holes)}"))
 
 
-def _by_rules(table: KindTable, kind: Kind, series: Series, first_ms: int) -> Proven:
+def _by_rules(table: KindRows, kind: Kind, series: Series, first_ms: int) -> Proven:
     rows = table.rows({series.symbol: first_ms})[series.symbol]
     last_ms = rows[-1].timestamp_ms
     # What is stored was over then, whatever this machine's clock says.
@@ -178,12 +176,12 @@ class Comparison:
     def _look(self, told: Sequence[_Told]) -> None:
         """Compare what came with what is stored of it."""
         for kind in {each.judged.of.kind.name: each.judged.of.kind for each in told}.values():
-            with tables.reading(self._tools.store, kind, self._interval) as table:
+            with self._tools.kept.reading(kind, self._interval) as table:
                 for each in told:
                     if each.judged.of.kind is kind:
                         self._compare_one(table, each)
 
-    def _compare_one(self, table: KindTable, told: _Told) -> None:
+    def _compare_one(self, table: KindRows, told: _Told) -> None:
         of, proven = told.judged.of, self._proven(told.judged.of)
         proven.notes += told.judged.notes
         held = [

@@ -86,7 +86,8 @@ def _copied(store: WholeHistory, wanted: Wanted, target: Target) -> Exported:
     if not symbols:
         raise no_bar(store, f"market {wanted.interval}", wanted.from_ms, wanted.to_ms, wanted.as_of_ms)
     # Bounded before it is looked at: what is copied of a database goes by way of the disk, too.
-    with bounded(store.beside(), target.unfinished), store.looking_at(_span(wanted, symbols)) as connection:
+    span = _span(wanted, symbols)
+    with bounded(store.beside(), target.unfinished), store.looking_at(span, wanted.kinds) as connection:
         _refuse_misshapen(store, connection, symbols, wanted.interval)
         counted = _counted(connection, wanted, symbols)
         if not counted:

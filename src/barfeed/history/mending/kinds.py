@@ -16,9 +16,8 @@ from barfeed.domain.kinds.holes import remembered_from_ms
 from barfeed.domain.kinds.kind import Kind, Row, Stamp
 from barfeed.exchange.kinds.asking import Hosts, Question, rows
 from barfeed.exchange.steps import AskAll
-from barfeed.store.duckdb import Store
-from barfeed.store.kinds import revisions, tables
 from barfeed.store.kinds.revisions import Change, Why
+from barfeed.store.port.kinds import KeptKinds, KindRows
 
 What = Literal["missing", "mismatch"]
 
@@ -76,8 +75,8 @@ class Span(NamedTuple):
 class KindsRepair:
     """Looks at the rows of kinds, and mends them."""
 
-    def __init__(self, store: Store, hosts: Hosts, ask: AskAll, now_ms: int, wait_sec: float) -> None:
-        self._store = store
+    def __init__(self, kept: KeptKinds, hosts: Hosts, ask: AskAll, now_ms: int, wait_sec: float) -> None:
+        self._kept = kept
         self._hosts = hosts
         self._ask = ask
         self._now_ms = now_ms
@@ -89,7 +88,7 @@ class KindsRepair:
         for kind in kinds:
             for interval, own in groupby(sorted(series, key=_step_ms), key=attrgetter("interval")):
                 of_interval = list(own)
-                with tables.reading(self._store, kind, interval) as table:
+                with self._kept.reading(kind, interval) as table:
                     stored = table.newest([each.symbol for each in of_interval])
                 asked = [each for each in of_interval if each.symbol in stored]
                 part = self._compared(kind, [q for each in asked if (q := self._question(kind, each, span))])
@@ -116,18 +115,18 @@ class KindsRepair:
         ordered = sorted(confirmed, key=lambda each: (each.kind.name, each.series.interval.ms))
         for (kind, interval), own in groupby(ordered, key=lambda each: (each.kind, each.series.interval)):
             mine = list(own)
-            with tables.writing(self._store, kind, interval) as table:
+            with self._kept.writing(kind, interval) as table:
                 missing: dict[str, list[Row]] = {}
                 for each in mine:
                     if each.stored is None:
                         missing.setdefault(each.series.symbol, []).append(self._late(table, each))
                 new = sum(table.append(missing).values()) if missing else 0
-                made = revisions.revise(table.connection, kind, interval, [c for d in mine if (c := d.change)], why)
+                made = table.revise([c for d in mine if (c := d.change)], why)
             filled, revised = filled + new, revised + len(made)
             done += [each for each in mine if each.change is None or each.change in made]
         return Mended(filled, revised, [each for each in found.differences if each not in done])
 
-    def _late(self, table: tables.KindTable, each: Difference) -> Row:
+    def _late(self, table: KindRows, each: Difference) -> Row:
         """The row, known from now on where a pass was without it though it was due."""
         at_ms = each.told.timestamp_ms
         late = table.was_late(at_ms).get(each.series.symbol, ())
@@ -178,7 +177,7 @@ class KindsRepair:
     def _held(self, kind: Kind, questions: Sequence[Question]) -> tuple[dict[str, dict[int, Row]], dict[str, int]]:
         """The stored rows that these questions are about, and with which row each symbol begins."""
         from_ms = {each.series.symbol: each.first_ms for each in questions}
-        with tables.reading(self._store, kind, questions[0].series.interval) as table:
+        with self._kept.reading(kind, questions[0].series.interval) as table:
             held = {symbol: _by_time(stored) for symbol, stored in table.rows(from_ms).items()}
             return held, table.oldest(list(from_ms))
 

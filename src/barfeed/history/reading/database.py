@@ -7,18 +7,23 @@ from threading import Lock
 
 from barfeed.domain import grid
 from barfeed.domain.bars import Interval, Series
-from barfeed.domain.errors import StoreUnusable, UsageError
+from barfeed.domain.errors import StoreUnusable
 from barfeed.domain.kinds.kind import Kind
+from barfeed.domain.kinds.table import KINDS
 from barfeed.domain.verdict import Remedies
 from barfeed.history.reading import questions
 from barfeed.history.reading.rows import CandleRow, CoverageRow, GapRow
 from barfeed.history.reading.source import nothing_of
 from barfeed.history.reading.span import relation
+from barfeed.history.reading.wide import any_of
 from barfeed.machine.clock import SystemClock
 from barfeed.store import revisions
 from barfeed.store.duckdb import Coverage, Session
+from barfeed.store.kinds.wide import wide_table
 from barfeed.store.market import MEMBERSHIP
 from barfeed.store.place import Span
+from barfeed.store.postgres.kinds.mirror import put_kinds
+from barfeed.store.postgres.kinds.tables import is_there
 from barfeed.store.postgres.link.connection import Connection
 from barfeed.store.postgres.server import Server, lag_of
 from barfeed.store.postgres.tables import mirror
@@ -70,15 +75,15 @@ class DatabaseSource:
             raise nothing_of(self, absent, span.interval)
 
     def kinds(self, connection: Session, interval: Interval) -> tuple[Kind, ...]:  # noqa: ARG002 - a file has to be asked
-        """Raises `UsageError`."""
-        raise self._bars_alone()
+        """Those of which there is a table."""
+        found = tuple(kind for kind in KINDS.values() if is_there(self._asked(), kind, interval))
+        return any_of(found, interval, self)
 
-    def wide(self, connection: Session, span: Span, kinds: Sequence[Kind]) -> str:  # noqa: ARG002 - likewise
-        """Raises `UsageError`."""
-        raise self._bars_alone()
-
-    def _bars_alone(self) -> UsageError:
-        return UsageError(f"{self} holds bars alone: other kinds are kept in a DuckDB file", hint="open that file")
+    def wide(self, connection: Session, span: Span, kinds: Sequence[Kind]) -> str:
+        """Raises as `bars`."""
+        bars = self.bars(connection, span)
+        put_kinds(self._asked(), connection, kinds, span)
+        return wide_table(connection, bars, kinds, span).relation
 
     def coverage(self, connection: Session) -> str:
         """Counted there."""

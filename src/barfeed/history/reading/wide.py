@@ -25,7 +25,11 @@ def table_of(connection: Session, span: Span, kinds: Beside, store: object) -> W
 
 def every_kind(connection: Session, interval: Interval, store: object) -> tuple[Kind, ...]:
     """The kinds that are stored; `StoreEmpty` where there is none."""
-    found = stored(connection, interval)
+    return any_of(stored(connection, interval), interval, store)
+
+
+def any_of(found: tuple[Kind, ...], interval: Interval, store: object) -> tuple[Kind, ...]:
+    """The same; `StoreEmpty` where there is none."""
     if not found:
         raise StoreEmpty(
             f"{store} holds no kind of series beside the bars of {interval}",

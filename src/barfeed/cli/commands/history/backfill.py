@@ -15,7 +15,6 @@ from barfeed.cli.terminal import complain, log_to_stderr, say
 from barfeed.cli.values.addresses import check_address
 from barfeed.cli.values.moments import MOMENT
 from barfeed.cli.values.paths import MeantFile, MeantPath
-from barfeed.cli.values.stores import expect_file
 from barfeed.domain import grid
 from barfeed.domain.errors import UsageError
 
@@ -114,7 +113,6 @@ def backfill(**values: Any) -> int:
     settings = Settings(**values)
     log_to_stderr(settings)
     if own["of_kinds"]:
-        expect_file(settings.store, "--kinds")
         # Imported here: bars go by without it.
         from barfeed.cli.kinds.backfill import backfill_kinds  # noqa: PLC0415
 

@@ -12,7 +12,6 @@ from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, remark, say
 from barfeed.cli.values.moments import MOMENT
 from barfeed.cli.values.paths import MeantPath
-from barfeed.cli.values.stores import expect_file
 from barfeed.domain import grid
 from barfeed.domain.errors import StoreEmpty, UsageError
 
@@ -56,8 +55,6 @@ def export(
     """Write bars of the store to FILE, a .csv, .csv.gz or .parquet: whole, or not at all."""
     settings = Settings(**values)
     log_to_stderr(settings)
-    if of_kind or wide:
-        expect_file(settings.store, "--kind" if of_kind else "--wide")
     if of_kind:
         if wide or as_of_ms is not None:
             raise UsageError("--kind is the rows as they are stored: it goes without --wide and --as-of")

@@ -11,7 +11,6 @@ from barfeed.cli.market.choice import choice
 from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, say
 from barfeed.cli.values.moments import MOMENT
-from barfeed.cli.values.stores import expect_file
 from barfeed.domain import grid
 from barfeed.domain.acceptance import values
 from barfeed.domain.errors import StoreEmpty, Unrepaired, UsageError
@@ -85,7 +84,6 @@ def repair(
     _refuse_nobody_to_ask(settings, yes=yes, dry_run=dry_run)
     many = choice(settings)
     if of_kinds:
-        expect_file(settings.store, "--kinds")
         if only or let_pass_ms is not None:
             raise UsageError("--only and --let-pass are about bars: they do not go with --kinds")
         from barfeed.cli.kinds.repair import Asked, repair_kinds  # noqa: PLC0415 - as below

@@ -9,7 +9,6 @@ from barfeed.cli.hints import examples
 from barfeed.cli.market.choice import Choice, choice, each_interval
 from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import log_to_stderr, say
-from barfeed.cli.values.stores import expect_file
 from barfeed.domain import grid
 from barfeed.domain.acceptance import values
 from barfeed.domain.bars import VALUE_COLUMNS, Interval
@@ -48,8 +47,6 @@ def revisions(*, of_kinds: str, **options: Any) -> int:
     """
     settings = Settings(**options)
     log_to_stderr(settings)
-    if of_kinds:
-        expect_file(settings.store, "--kinds")
     if many := choice(settings):
         if of_kinds:
             return each_interval(many, lambda interval: _of_kinds(settings, of_kinds, many.selection, interval))

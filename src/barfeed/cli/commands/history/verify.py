@@ -15,7 +15,6 @@ from barfeed.cli.settings import Settings, options_of
 from barfeed.cli.terminal import complain, log_to_stderr, say
 from barfeed.cli.values.addresses import check_address
 from barfeed.cli.values.moments import MOMENT
-from barfeed.cli.values.stores import expect_file
 from barfeed.domain import grid
 from barfeed.domain.bars import Interval, Series
 from barfeed.domain.errors import BarfeedError, StoreEmpty, UsageError
@@ -100,7 +99,6 @@ def verify(
     log_to_stderr(settings)
     _check_span(against, from_ms, to_ms)
     if of_kinds:
-        expect_file(settings.store, "--kinds")
         from barfeed.cli.kinds.verify import verify_kinds  # noqa: PLC0415
         from barfeed.cli.market.verify import Against  # noqa: PLC0415
 
