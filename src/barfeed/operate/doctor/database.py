@@ -1,7 +1,7 @@
 """What `barfeed doctor --store` looks at: the server, its tables, what this user may do there, and who feeds them."""
 
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from barfeed.domain.market import membership
 from barfeed.machine.clock import Clock
 from barfeed.operate import feeders
 from barfeed.operate.doctor.checks import Check
-from barfeed.operate.doctor.market import Asked, Market, of_stock
+from barfeed.operate.doctor.market import Asked, Market, lacking, of_stock
 from barfeed.operate.market import Stock
 from barfeed.operate.status import Bars
 from barfeed.store.duckdb import Coverage
@@ -171,11 +171,20 @@ def can_be_read(told: Sequence[Check]) -> bool:
 
 def market_of(asked_of: Database, many: Market, asked: Asked) -> list[Check]:
     """The checks of each interval of a market."""
-    found = [
-        of_stock(_stock(asked_of, many, each, asked.now_ms()), asked_of.persist_dir, many, each, asked)
-        for each in many.intervals
-    ]
-    return [check for each in found for check in each]
+    return [check for each in many.intervals for check in _of_interval(asked_of, many, each, asked)]
+
+
+def _of_interval(asked_of: Database, many: Market, interval: Interval, asked: Asked) -> list[Check]:
+    now_ms = asked.now_ms()
+    stock = _stock(asked_of, many, interval, now_ms)
+    told = of_stock(stock, asked_of.persist_dir, many, interval, asked)
+    return [*told, *kinds_of(asked_of, interval, stock.bars.keys(), now_ms)]
+
+
+def kinds_of(asked_of: Database, interval: Interval, symbols: Collection[str], now_ms: int) -> list[Check]:
+    """What is missing of kinds that the exchange forgets."""
+    with closing(Server(asked_of.address, asked_of.clock, 0.0)) as server:
+        return lacking(server.kinds, interval, symbols, now_ms)
 
 
 def _stock(asked_of: Database, many: Market, interval: Interval, now_ms: int) -> Stock:

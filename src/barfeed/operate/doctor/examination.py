@@ -161,7 +161,8 @@ def _of_one(patient: Patient, at: "Database", exchange: "Exchange") -> list[Chec
     from barfeed.operate.doctor import database  # noqa: PLC0415 - as above
 
     bars = database.bars_of(at, patient.series, patient.window_bars)
-    return [_newest(patient, bars, exchange), _window(patient, bars, exchange)]
+    forgotten = database.kinds_of(at, patient.series.interval, {patient.series.symbol}, exchange.now_ms())
+    return [_newest(patient, bars, exchange), _window(patient, bars, exchange), *forgotten]
 
 
 def _market(patient: Patient, many: Market, exchange: "Exchange") -> list[Check]:

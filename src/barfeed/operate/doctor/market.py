@@ -15,8 +15,9 @@ from barfeed.operate import market, status
 from barfeed.operate.doctor.checks import Check, after
 from barfeed.operate.market import Condition, Stock
 from barfeed.store.duckdb import Store
-from barfeed.store.kinds.holes import holes
+from barfeed.store.kinds.kept import FileKinds
 from barfeed.store.own.readers import read_every
+from barfeed.store.port.kinds import KeptKinds
 
 # More take longer to read than a doctor may.
 _READ_WHOLE_MAX = 5_000_000
@@ -73,8 +74,13 @@ def _judged(stock: Stock, root: Path, asked_of: Market, interval: Interval, aske
 
 
 def kinds(store: Store, interval: Interval, symbols: Collection[str], now_ms: int) -> list[Check]:
-    """What is missing of kinds that the exchange forgets, and how long it can still be had."""
-    found = [each.of(symbols) for each in holes(store, interval, now_ms)]
+    """What a file lacks of kinds that the exchange forgets, and how long it can still be had."""
+    return lacking(FileKinds(store), interval, symbols, now_ms)
+
+
+def lacking(kept: KeptKinds, interval: Interval, symbols: Collection[str], now_ms: int) -> list[Check]:
+    """The same of any store."""
+    found = [each.of(symbols) for each in kept.holes(interval, now_ms)]
     return [Check(f"{each.kind.name} {interval}", "bad", each.told(now_ms), each.hint) for each in found if each.holes]
 
 

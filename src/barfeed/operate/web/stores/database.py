@@ -2,12 +2,16 @@
 
 import shlex
 from collections.abc import Hashable, Sequence
+from contextlib import closing
 from threading import Lock
 
+from barfeed.domain.bars import Interval
 from barfeed.domain.errors import StoreUnusable
+from barfeed.domain.kinds.kind import Kind
 from barfeed.history.reading.database import DatabaseSource
 from barfeed.history.reading.reader import Reader
 from barfeed.machine.clock import Clock
+from barfeed.store.postgres.kinds.tables import is_there
 from barfeed.store.postgres.server import Server
 from barfeed.store.postgres.tables.feeders import Feeder, News
 
@@ -18,8 +22,6 @@ _FRESH_SEC = 1.0
 class HeldDatabase:
     """See `Held`. One connection, while somebody listens, tells whether anything changed; each look has its own."""
 
-    has_kinds = False
-
     def __init__(self, address: str, clock: Clock) -> None:
         self.name = address
         self.flags = f" --store {shlex.quote(address)}"
@@ -29,6 +31,11 @@ class HeldDatabase:
         self._turn = Lock()
         self._asked_sec: float | None = None
         self._seen: News | StoreUnusable | None = None
+
+    def keeps(self, kinds: Sequence[Kind], interval: Interval) -> bool:
+        """Where there is none, no bar is sent for it."""
+        with closing(Server(self.name, self._clock, 0.0)) as server, server.session(write=False) as connection:
+            return any(is_there(connection, kind, interval) for kind in kinds)
 
     def stamp(self) -> Hashable:
         """Who feeds it, when they last did, and how many rows were written."""

@@ -1,8 +1,11 @@
 """A DuckDB file behind the page."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from barfeed.domain.bars import Interval
 from barfeed.domain.errors import StoreUnusable
+from barfeed.domain.kinds.kind import Kind
 from barfeed.history.reading.reader import Reader
 from barfeed.history.reading.source import StoreFile
 
@@ -13,12 +16,15 @@ class HeldFile:
     """See `Held`."""
 
     flags = ""
-    has_kinds = True
 
     def __init__(self, path: Path, lock_timeout_sec: float) -> None:
         self.name = path.name
         self._path = path
         self._lock_timeout_sec = lock_timeout_sec
+
+    def keeps(self, kinds: Sequence[Kind], interval: Interval) -> bool:  # noqa: ARG002 - the port's
+        """Who reads it sees."""
+        return True
 
     def stamp(self) -> Stamp:
         """That of the file and of the log beside it."""

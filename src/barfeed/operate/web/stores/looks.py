@@ -5,6 +5,8 @@ from collections.abc import Callable, Hashable, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from barfeed.domain.bars import Interval
+from barfeed.domain.kinds.kind import Kind
 from barfeed.history.reading.reader import Reader
 
 if TYPE_CHECKING:
@@ -29,9 +31,8 @@ class Held(Protocol):
         """What a command is told to mean it."""
         ...
 
-    @property
-    def has_kinds(self) -> bool:
-        """Whether other kinds of series may stand beside the bars."""
+    def keeps(self, kinds: Sequence[Kind], interval: Interval) -> bool:
+        """Whether any of these kinds of series may stand beside its bars."""
         ...
 
     def stamp(self) -> Hashable:

@@ -22,7 +22,7 @@ _Known = tuple[int, list[float | None]]
 def beside(sources: Sources, series: Series, bounds: tuple[int | None, int | None], points: int) -> answers.Beside:
     """Each pane of which anything was known between two moments."""
     _, span, step_ms = steps(sources, series, bounds, points)
-    kinds = [each for each in _PANES if series.interval in each.intervals] if sources.looks.held.has_kinds else []
+    kinds = [each for each in _PANES if series.interval in each.intervals]
     known = _known(sources, series, span, step_ms, kinds) if kinds else []
     made = [_pane(kind.columns[0], span.bars, known, which) for which, kind in enumerate(kinds)]
     panes = [each for each in made if any(value is not None for value in each.values)]
@@ -41,6 +41,8 @@ def _known(sources: Sources, series: Series, span: Gap, step_ms: int, kinds: Seq
     names, columns = [each.name for each in kinds], [each.columns[0].name for each in kinds]
 
     def read(reader: Reader) -> list[_Known]:
+        if not sources.looks.held.keeps(kinds, series.interval):
+            return []
         rows = reader.wide(series.symbol, str(series.interval), start, end, kinds=names, every_ms=step_ms)
         return [
             ((ms(row.timestamp) - span.first_ms) // step_ms, [finite(getattr(row, each)) for each in columns])
