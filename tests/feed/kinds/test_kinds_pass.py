@@ -301,8 +301,8 @@ def test_the_manifest_has_each_kind(tmp_path: Path) -> None:
     told = json.loads(Path(record.manifest_path or "").read_text())
     assert [each["kind"] for each in told["kinds"]][:2] == ["klines", "mark_price"]
     assert told["kinds"][1] == {
-        "kind": "mark_price", "status": "appended", "series": 3, "validated": 0, "appended": 144, "revised": 0, "message": "",
-        "hint": "", "failed": [], "warnings": [],
+        "kind": "mark_price", "status": "appended", "series": 3, "validated": 0, "appended": 144, "revised": 0,
+        "message": "", "hint": "", "failed": [], "warnings": [],
     }  # fmt: skip
     assert told["kinds_again"] == "2026-03-10 14:01"
     assert told["durations_sec"]["kinds"] >= 0
