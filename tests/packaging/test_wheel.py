@@ -100,6 +100,14 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     assert shipped == {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*.py")}
 
 
+def test_the_wheel_holds_the_page_and_what_it_is_made_of(wheel: Path) -> None:
+    archive, page = zipfile.ZipFile(wheel), ROOT / "src" / "barfeed" / "operate" / "web" / "static"
+    files = {str(path.relative_to(ROOT / "src")): path for path in page.rglob("*") if path.is_file()}
+    assert {name for name in archive.namelist() if "/static/" in name} == set(files)
+    for name, path in files.items():
+        assert archive.read(name) == path.read_bytes(), name
+
+
 def test_the_wheel_tells_what_it_is(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     told = message_from_string(archive.read(f"barfeed-{__version__}.dist-info/METADATA").decode())

@@ -1,6 +1,6 @@
 // What the server is asked, and what it answers: see /api/openapi.json.
 
-type Values = (number | null)[];
+export type Values = (number | null)[];
 
 export interface Candles {
   symbol: string;
@@ -149,9 +149,15 @@ export interface Finding {
   [key: string]: unknown;
 }
 
+/** What came of one series of a market's pass. */
+export interface Outcome {
+  symbol: string;
+  findings?: Finding[];
+}
+
 export interface Detail {
   run: Run;
-  manifest: { findings?: Finding[]; durations_sec?: Record<string, number>; [key: string]: unknown };
+  manifest: { findings?: Finding[]; outcomes?: Outcome[]; durations_sec?: Record<string, number>; [key: string]: unknown };
   files: File[];
   manifest_file: string;
   where: string;

@@ -16,20 +16,22 @@ import {
   createSeriesMarkers,
   createTextWatermark,
 } from "lightweight-charts";
-import { type Beside, type Candles, type Market, type Marks, Refused, ask, askMarket } from "./api.js";
+import { type Beside, type Candles, type Market, type Marks, Refused, type Values, ask, askMarket } from "./api.js";
 import { command, el, fill } from "./dom.js";
 import { GapBands } from "./gaps.js";
 import { listen } from "./live.js";
 import { replaceQuery } from "./route.js";
-import { colours, onChange } from "./theme.js";
+import { colours, isStill, onChange } from "./theme.js";
 import { DAY_MS, count, intervalMs, minute, span, stepName } from "./time.js";
 
 const SETTLE_MS = 80;
 const FIRST_STEPS = 300;
+const FIRST_STEP_PX = 3.5;
 const STEP_PX = 2;
 const EDGE = 0.15;
 const LIST_MAX = 50;
 const WORD_PX = 80;
+const NARROW = matchMedia("(max-width: 640px)");
 const PLAIN = { lineWidth: 1, priceLineVisible: false, lastValueVisible: false, crosshairMarkerVisible: false } as const;
 
 interface Shown {
@@ -67,8 +69,10 @@ class ChartView {
   private came: ISeriesApi<"Line"> | null = null;
   private shown: Shown | null = null;
   private asking: AbortController | null = null;
+  private loaded: Promise<void> = Promise.resolve();
   private timer = 0;
   private asked = "";
+  private enumerated = "";
   private pointed = false;
   private readonly ends: (() => void)[] = [];
   private readonly sized = new Promise<void>((resolve) => {
@@ -86,7 +90,8 @@ class ChartView {
     private readonly market: Market,
   ) {
     this.root = el("div", { class: "chartview" }, this.controls(), el("div", { class: "stage" }, this.place, this.legend), attribution(), this.list);
-    this.chart = createChart(this.place, { autoSize: true });
+    // A finger that goes up or down scrolls the page, not the prices.
+    this.chart = createChart(this.place, { autoSize: true, handleScroll: { vertTouchDrag: false } });
     this.bars = this.chart.addSeries(CandlestickSeries, { priceLineVisible: false, lastValueVisible: false });
     this.volume = this.chart.addSeries(HistogramSeries, {
       priceScaleId: "volume",
@@ -94,6 +99,8 @@ class ChartView {
       priceLineVisible: false,
       lastValueVisible: false,
     });
+    // The legend stands above the bars, and takes more of a phone.
+    this.chart.priceScale("right").applyOptions({ scaleMargins: { top: NARROW.matches ? 0.35 : 0.2, bottom: 0.1 } });
     this.chart.priceScale("volume").applyOptions({ scaleMargins: { top: 0.82, bottom: 0 } });
     this.bars.attachPrimitive(this.bands);
     this.markers = createSeriesMarkers(this.bars, []);
@@ -117,13 +124,14 @@ class ChartView {
     const asked = atMs === null ? {} : { first_ms: atMs - (FIRST_STEPS / 2) * stepMs, last_ms: atMs + (FIRST_STEPS / 2) * stepMs };
     const whole = await this.ask(atMs === null ? await this.newest(signal) : asked, FIRST_STEPS * 4, signal);
     this.show(whole);
-    const end = whole.candles.bars.length;
-    const centre = atMs === null ? end - FIRST_STEPS / 2 : (atMs - whole.candles.first_ms) / whole.candles.step_ms;
+    const at = atMs === null ? null : (atMs - whole.candles.first_ms) / whole.candles.step_ms;
     this.pointed = atMs !== null;
-    if (atMs !== null) this.tell(Math.round(centre));
+    if (at !== null) this.tell(Math.round(at));
     // Before it has a size, a chart does not know how much fits into it.
     void this.sized.then(() => {
-      this.chart.timeScale().setVisibleLogicalRange({ from: centre - FIRST_STEPS / 2, to: centre + FIRST_STEPS / 2 + 4 });
+      const [steps, room] = [this.firstSteps(), this.room()];
+      const end = at === null ? whole.candles.bars.length + room : at + steps / 2;
+      this.chart.timeScale().setVisibleLogicalRange({ from: end - steps, to: end });
       this.chart.timeScale().subscribeVisibleLogicalRangeChange(() => this.later());
     });
   }
@@ -141,6 +149,16 @@ class ChartView {
     return { first_ms: lastMs - FIRST_STEPS * 3 * intervalMs(this.interval), last_ms: lastMs };
   }
 
+  /** So many that every bar is seen, at a screen's width or a phone's. */
+  private firstSteps(): number {
+    return Math.min(FIRST_STEPS, Math.round(this.place.clientWidth / FIRST_STEP_PX));
+  }
+
+  /** Steps right of the newest bar, so that a word at it is not cut off. */
+  private room(steps = this.firstSteps()): number {
+    return Math.ceil((steps * WORD_PX) / 2 / Math.max(200, this.place.clientWidth));
+  }
+
   private get series(): { symbol: string; interval: string } {
     return { symbol: this.symbol, interval: this.interval };
   }
@@ -152,7 +170,7 @@ class ChartView {
       ask<Marks>("marks", { ...this.series, first_ms: candles.first_ms, last_ms: lastMs }, signal),
       ask<Beside>("beside", { ...this.series, ...range, points }, signal),
     ]);
-    return { candles, marks, beside };
+    return { candles: withDue(candles, marks), marks, beside };
   }
 
   // ---- what is drawn
@@ -179,8 +197,11 @@ class ChartView {
       }),
     );
     this.precision(candles);
-    this.showMarks(shown, seconds);
+    const step = (ms: number): number => Math.floor((ms - candles.first_ms) / candles.step_ms);
+    this.showPredictions(shown.marks, seconds, step);
     this.showBeside(shown.beside);
+    // Last of all: they keep their places on the axis, which counts the steps of every line.
+    this.showMarks(shown, seconds, step);
     this.describe(shown);
     this.enumerate(shown);
   }
@@ -190,11 +211,10 @@ class ChartView {
     this.bars.applyOptions({ priceFormat: { type: "price", precision: Math.min(digits, 10), minMove: 10 ** -Math.min(digits, 10) } });
   }
 
-  private showMarks({ candles, marks }: Shown, seconds: (step: number) => UTCTimestamp): void {
+  private showMarks({ candles, marks }: Shown, seconds: (step: number) => UTCTimestamp, step: (ms: number) => number): void {
     const { accent, trouble, gap } = colours();
     const grid = { firstMs: candles.first_ms, stepMs: candles.step_ms, intervalMs: intervalMs(this.interval) };
     this.bands.show(marks.gaps, grid, gap);
-    const step = (ms: number): number => Math.floor((ms - candles.first_ms) / candles.step_ms);
     const revised = marks.revisions.map((each): SeriesMarker<Time> => ({
       time: seconds(step(each.at_ms)), position: "aboveBar", shape: "square", color: accent, text: "revised",
     }));
@@ -203,7 +223,6 @@ class ChartView {
     }));
     const wordSec = (WORD_PX / this.chart.timeScale().options().barSpacing) * (candles.step_ms / 1000);
     this.markers.setMarkers([...spoken(revised, wordSec), ...spoken(refused, wordSec)].sort(byTime));
-    this.showPredictions(marks, seconds, step);
   }
 
   private showPredictions(marks: Marks, seconds: (step: number) => UTCTimestamp, step: (ms: number) => number): void {
@@ -257,6 +276,8 @@ class ChartView {
     const made = this.chart.panes()[pane];
     const line = { text, color: colours().muted, fontSize: 12, fontFamily: getComputedStyle(document.body).fontFamily };
     if (made) createTextWatermark(made, { horzAlign: "left", vertAlign: "top", lines: [line] });
+    // Below its name, and no figure half beyond the edge.
+    made?.priceScale("right").applyOptions({ scaleMargins: { top: 0.35, bottom: 0.15 } });
     this.chart.panes().forEach((each, index) => each.setStretchFactor(index ? 1 : 5));
   }
 
@@ -266,7 +287,8 @@ class ChartView {
       layout: { background: { color: surface }, textColor: muted, fontSize: 12, fontFamily: getComputedStyle(document.body).fontFamily, attributionLogo: false, panes: { separatorColor: line } },
       grid: { vertLines: { color: `${line}80` }, horzLines: { color: `${line}80` } },
       crosshair: { mode: 0, vertLine: { color: muted, labelBackgroundColor: text }, horzLine: { color: muted, labelBackgroundColor: text } },
-      rightPriceScale: { borderColor: line },
+      rightPriceScale: { borderColor: line, entireTextOnly: true },
+      kineticScroll: { touch: !isStill(), mouse: false },
       timeScale: { borderColor: line, timeVisible: true, secondsVisible: false, minBarSpacing: 0.3, rightOffset: 4 },
       localization: { timeFormatter: (time: Time) => `${minute(Number(time) * 1000)} UTC` },
     });
@@ -284,6 +306,7 @@ class ChartView {
   }
 
   private async refine(): Promise<void> {
+    this.label();
     const range = this.chart.timeScale().getVisibleLogicalRange();
     if (!this.shown || !range || !this.isLacking(range, this.shown.candles)) return;
     const { candles } = this.shown;
@@ -306,7 +329,12 @@ class ChartView {
     return isCoarse || isFine || isAtBegin || isAtEnd;
   }
 
-  private async load(asked: { first_ms: number; last_ms: number }): Promise<void> {
+  private load(asked: { first_ms: number; last_ms: number }): Promise<void> {
+    this.loaded = this.fetch(asked);
+    return this.loaded;
+  }
+
+  private async fetch(asked: { first_ms: number; last_ms: number }): Promise<void> {
     this.asking?.abort();
     this.asking = new AbortController();
     const points = Math.ceil((3 * Math.max(200, this.place.clientWidth)) / STEP_PX);
@@ -330,6 +358,8 @@ class ChartView {
 
   /** A new bar: who looks at the newest goes on with it. */
   private async follow(): Promise<void> {
+    // What somebody has asked for comes first.
+    await this.loaded;
     const [range, before] = [this.chart.timeScale().getVisibleLogicalRange(), this.shown?.candles];
     if (!range || !before) return;
     const wasNewest = range.to >= before.bars.length - 1;
@@ -343,17 +373,27 @@ class ChartView {
 
   // ---- what is told
 
-  private describe({ candles, marks }: Shown): void {
+  private describe({ candles }: Shown): void {
     const step = candles.bars_of_step > 1 ? `steps of ${stepName(candles.step_ms)}` : `every ${this.interval} bar`;
     this.level.textContent = step;
     this.place.dataset.step = String(candles.step_ms);
+    this.label();
+    if (!this.pointed) this.tell(null);
+  }
+
+  /** What is in sight, for those who do not see it. */
+  private label(): void {
+    if (!this.shown) return;
+    const { candles, marks } = this.shown;
+    const last = candles.bars.length - 1;
+    const range = this.chart.timeScale().getVisibleLogicalRange() ?? { from: 0, to: last };
+    const [from, to] = [Math.ceil(range.from), Math.floor(range.to)].map((step) => at(Math.min(Math.max(step, 0), last), candles)) as [number, number];
     this.place.setAttribute(
       "aria-label",
-      `Chart of ${this.symbol} ${this.interval}, ${step}, ${span(candles.first_ms, at(candles.bars.length - 1, candles))},` +
-        ` ${marks.gaps.length} gaps, ${marks.revisions.length} revised bars, ${marks.refusals.length} refused hours.` +
-        " Arrow keys pan, plus and minus zoom, comma and full stop step through the bars.",
+      `Chart of ${this.symbol} ${this.interval}, ${this.level.textContent}, ${span(from, to)} in sight.` +
+        ` Around it, ${span(candles.first_ms, at(last, candles))}: ${marks.gaps.length} gaps, ${marks.revisions.length} revised bars,` +
+        ` ${marks.refusals.length} refused hours. Arrow keys pan, plus and minus zoom, comma and full stop step through the bars.`,
     );
-    if (!this.pointed) this.tell(null);
   }
 
   private tell(step: number | null): void {
@@ -378,7 +418,7 @@ class ChartView {
       el("p", {}, el("b", {}, this.symbol), ` ${this.interval}  `, el("time", {}, `${minute(firstMs)} UTC`)),
       values[0] == null
         ? el("p", { class: "trouble" }, "no bar is stored")
-        : el("p", { class: "values" }, ...names.flatMap((name, which) => [el("span", {}, name), ` ${values[which] ?? ""}  `])),
+        : el("p", { class: "values" }, ...names.flatMap((name, which) => [el("span", {}, el("span", {}, name), ` ${values[which] ?? ""}`), "  "])),
       values[0] != null && missing > 0 && el("p", { class: "trouble" }, `${missing} of its ${candles.bars_of_step} bars missing`),
       ...this.shown.beside.panes.map(({ name, values: known }) => (known[index] == null ? false : el("p", {}, `${fedName(name)} ${fedValue(name, known[index])}`))),
       ...marked(marks.revisions).slice(0, 3).map(revision),
@@ -389,6 +429,10 @@ class ChartView {
 
   /** The same in words, with what helps: for those who do not see it, and for those who have to act. */
   private enumerate({ marks }: Shown): void {
+    // What somebody has opened there, or is about to copy, stays as long as it is the same.
+    const told = JSON.stringify([marks.gaps, marks.refusals, marks.revisions]);
+    if (told === this.enumerated) return;
+    this.enumerated = told;
     const gaps = marks.gaps.slice(-LIST_MAX).reverse().map((each) =>
       el("li", { class: "gap" }, el("a", { href: this.link(each.first_ms) }, span(each.first_ms, each.last_ms)), ` ${each.bars} missing  `,
         command(`barfeed backfill${this.market.flags} --symbol ${this.symbol} --interval ${this.interval} --from '${minute(each.first_ms)}'`)));
@@ -467,15 +511,16 @@ class ChartView {
     const history = this.shown?.candles.history;
     if (!history) return;
     await this.load({ first_ms: history[0], last_ms: history[1] });
-    if (this.shown) this.chart.timeScale().setVisibleLogicalRange({ from: -1, to: this.shown.candles.bars.length + 1 });
+    const steps = this.shown?.candles.bars.length ?? 0;
+    this.chart.timeScale().setVisibleLogicalRange({ from: -1, to: steps + this.room(steps) });
   }
 
   private async latest(): Promise<void> {
     const history = this.shown?.candles.history;
     if (!history) return;
     await this.load({ first_ms: history[1] - FIRST_STEPS * 3 * intervalMs(this.interval), last_ms: history[1] });
-    const end = this.shown?.candles.bars.length ?? 0;
-    this.chart.timeScale().setVisibleLogicalRange({ from: end - FIRST_STEPS, to: end + 4 });
+    const end = (this.shown?.candles.bars.length ?? 0) + this.room();
+    this.chart.timeScale().setVisibleLogicalRange({ from: end - this.firstSteps(), to: end });
     replaceQuery({ symbol: this.symbol, interval: this.interval });
   }
 
@@ -517,6 +562,15 @@ class ChartView {
 function attribution(): HTMLElement {
   const link = el("a", { href: "https://www.tradingview.com/", rel: "noopener noreferrer", target: "_blank" }, "TradingView, Inc.");
   return el("p", { class: "attribution" }, "TradingView Lightweight Charts™, Copyright (с) 2025 ", link);
+}
+
+/** With a step for the hour that is due next, where a run has refused it: its mark has no bar to stand at. */
+function withDue(candles: Candles, { refusals }: Marks): Candles {
+  const isDue = refusals.some((each) => each.at_ms >= at(candles.bars.length, candles));
+  if (!isDue) return candles;
+  const { open, high, low, close, volume } = candles;
+  const [opens, highs, lows, closes, volumes] = [open, high, low, close, volume].map((column) => [...column, null]) as [Values, Values, Values, Values, Values];
+  return { ...candles, open: opens, high: highs, low: lows, close: closes, volume: volumes, bars: [...candles.bars, 0] };
 }
 
 function fedName(name: string): string {

@@ -1,7 +1,7 @@
 // Who feeds a database: every host's feed, worst first, and for how long each has not been heard of.
 
 import type { Feeder, Now } from "./api.js";
-import { el, hint } from "./dom.js";
+import { el, head, hint, number, table } from "./dom.js";
 import { exchangeMs } from "./live.js";
 import { count, duration, timestamp } from "./time.js";
 
@@ -17,9 +17,8 @@ export interface Feeders {
 export function feeders(): Feeders {
   const lead = el("p", { class: "lead", role: "status" });
   const body = el("tbody", {});
-  const table = el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Every feed" },
-    el("table", {}, el("thead", {}, el("tr", {}, ...HEADS.map((name) => el("th", { scope: "col", class: NUMBERS.includes(name) ? "number" : "" }, name)))), body));
-  const place = el("section", { class: "feeders", "aria-label": "Who feeds" }, el("h2", {}, "Who feeds"), lead, table);
+  const all = table("Every feed", HEADS.map((name) => head(name, NUMBERS.includes(name))), body);
+  const place = el("section", { class: "feeders", "aria-label": "Who feeds" }, el("h2", {}, "Who feeds"), lead, all);
   let told = "";
   let ticking: (() => void)[] = [];
   const tick = (): void => { for (const each of ticking) each(); };
@@ -29,7 +28,7 @@ export function feeders(): Feeders {
     draw: (now) => {
       const found = now.feeders;
       place.hidden = !found && !now.trouble;
-      table.hidden = !found?.length;
+      all.hidden = !found?.length;
       // What somebody has opened stays so, as long as there is nothing new.
       const news = JSON.stringify([now.trouble, found?.map((each) => ({ ...each, lag_ms: 0 }))]);
       if (news === told) return;
@@ -56,8 +55,9 @@ function feeds(many: number): string {
 }
 
 function line(each: Feeder, now: Now): { made: HTMLElement; tick: () => void } {
-  const ago = el("td", { class: "number", title: `${timestamp(each.last_pass_ms)} UTC` });
-  const lag = el("td", { class: "number" });
+  const ago = number("Ago", "");
+  const lag = number("Lag", "");
+  ago.title = `${timestamp(each.last_pass_ms)} UTC`;
   const made = el("tr", {},
     el("td", {}, each.host), el("td", {}, el("span", { class: `status ${each.trouble ? "trouble" : "well"}` }, each.status)), ago, lag,
     el("td", { class: "said" }, ...trouble(each)), el("td", { class: "muted", title: each.feed }, folder(each.feed)), el("td", { class: "muted" }, each.version));

@@ -14,6 +14,8 @@ type Listener = (happening: Happening) => void;
 
 const EVENTS: Happening["what"][] = ["hello", "pulled", "published", "ended", "changed", "stored", "logged"];
 const RETRY_MS = 1000;
+// As the server gives a feed for an hour that has just closed.
+const GRACE_MS = 5 * 60_000;
 
 const listeners = new Set<Listener>();
 let source: EventSource | null = null;
@@ -82,15 +84,23 @@ function tick(): void {
   if (!now) return;
   const atMs = exchangeMs();
   const leftMs = now.interval_ms - (atMs % now.interval_ms);
-  const isWell = now.run !== null && now.run.exit_code === 0;
-  const state = now.run ? (isWell ? "The last run was well" : `The last run: ${now.run.status}`) : "No run yet";
+  const [state, says] = standing(now, atMs);
   if (!place.firstChild) {
     place.append(el("span", { class: "dot", role: "img" }), el("time", {}), el("span", { class: "left" }));
   }
   const [dot, time, left] = place.children as unknown as [HTMLElement, HTMLElement, HTMLElement];
-  dot.className = `dot ${now.run ? (isWell ? "well" : "trouble") : ""}`;
-  dot.setAttribute("aria-label", state);
-  dot.title = state;
+  dot.className = `dot ${state}`;
+  dot.setAttribute("aria-label", says);
+  dot.title = says;
   time.textContent = `${timestamp(atMs).slice(11)} UTC`;
   left.textContent = `closes in ${duration(leftMs)}`;
+}
+
+/** How the feed of this host is: a run that does not come is trouble, too. */
+function standing({ run, interval_ms: intervalMs, feeders }: Now, atMs: number): ["well" | "trouble" | "", string] {
+  if (!run) return ["", feeders ? "No run of this host" : "No run yet"];
+  if (run.exit_code) return ["trouble", `The last run: ${run.status}`];
+  const agoMs = atMs - run.at_ms;
+  if (agoMs > intervalMs + GRACE_MS) return ["trouble", `The last run was well, and ${duration(agoMs)} ago`];
+  return ["well", "The last run was well"];
 }

@@ -45,7 +45,10 @@ async function show(): Promise<void> {
   if (signal.aborted) return;
   // Who hears a page goes by its headings; who sees it, by the tab that is marked.
   const title = made.querySelector("h1") ? false : el("h1", { class: "unseen" }, `${view} ${query.get("symbol") ?? ""}`);
+  // Where the focus was is no more: it goes on from where the view begins.
+  const isLost = main.contains(document.activeElement);
   fill(main, title, made);
+  if (isLost) main.focus({ preventScroll: true });
   main.removeAttribute("aria-busy");
   document.title = `barfeed: ${query.get("symbol") ?? view}`;
 }
@@ -54,11 +57,22 @@ function nowhere(): Promise<HTMLElement> {
   return Promise.resolve(empty("There is no such view.", el("a", { href: "#/chart" }, "To the chart")));
 }
 
+/** The same links throughout: who goes by keys stays on the one that was taken. */
 function navigation(view: string): void {
-  const current = view === "run" ? "runs" : view;
-  byId("nav").replaceChildren(...TABS.map(([name, label]) => el("a", { href: `#/${name}`, "aria-current": name === current ? "page" : undefined }, label)));
+  const nav = byId("nav");
+  if (!nav.firstChild) nav.append(...TABS.map(([name, label]) => el("a", { href: `#/${name}` }, label)));
+  const current = TABS.findIndex(([name]) => name === (view === "run" ? "runs" : view));
+  [...nav.children].forEach((link, which) => {
+    if (which === current) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  });
 }
 
+// An address with a hash of its own would be another view.
+document.querySelector(".skip")?.addEventListener("click", (event) => {
+  event.preventDefault();
+  byId("main").focus();
+});
 addEventListener("hashchange", () => void show());
 // What could not be had is asked for anew once something happens there, first of all that it is back.
 listen(() => {

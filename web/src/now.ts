@@ -35,9 +35,7 @@ export async function nowView(_: URLSearchParams, signal: AbortSignal): Promise<
     who.tick();
   };
   const draw = (): void => {
-    skew.textContent = now.skew_sec === null
-      ? "No run has asked the exchange for its time yet: this is the machine's clock."
-      : `By the exchange; the machine's clock was ${Math.abs(now.skew_sec).toFixed(3)} s ${now.skew_sec < 0 ? "behind" : "ahead"} at the newest run.`;
+    skew.textContent = clockSaid(now.skew_sec);
     last.replaceChildren(...newest(now));
     log.textContent = now.log;
     log.hidden = !now.log;
@@ -66,6 +64,14 @@ export async function nowView(_: URLSearchParams, signal: AbortSignal): Promise<
   return el("div", { class: "nowview" },
     el("div", { class: "pair" }, el("div", {}, el("p", { class: "muted" }, "Exchange"), clock), el("div", {}, el("p", { class: "muted" }, "Next close in"), left)),
     hour, skew, last, who.place, el("section", {}, el("h2", {}, "As it happens"), happened), log);
+}
+
+function clockSaid(skewSec: number | null): string {
+  if (skewSec === null) return "No run has asked the exchange for its time yet: this is the machine's clock.";
+  const off = Math.abs(skewSec);
+  const by = off < 60 ? `${off.toFixed(3)} s` : duration(1000 * off);
+  const how = off < 0.0005 ? "right to the millisecond" : `${by} ${skewSec < 0 ? "behind" : "ahead"}`;
+  return `By the exchange; the machine's clock was ${how} at the newest run.`;
 }
 
 function newest({ run, feeders: others, trouble }: Now): Node[] {

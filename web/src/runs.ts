@@ -1,29 +1,41 @@
 // The runs: what each was for, how it ended, and what it left, each file with its sha256 checked on demand.
 
-import { type Check, type Detail, type File, type Finding, type Run, type RunList, address, ask } from "./api.js";
-import { el, empty, hint } from "./dom.js";
+import { type Check, type Detail, type File, type Finding, type Outcome, type Run, type RunList, address, ask } from "./api.js";
+import { el, empty, head, hint, named, number, table } from "./dom.js";
 import { listen } from "./live.js";
 import { DAY_MS, bytes, count, day, minute } from "./time.js";
 
 const PAGE = 100;
+const FINDINGS_MAX = 200;
+const HEADS = ["Hour", "Series", "Status", "Pulled", "Proven", "Appended", "Seconds", "Message"];
 
 export async function runsView(query: URLSearchParams, signal: AbortSignal): Promise<HTMLElement> {
   const dayMs = query.get("day");
   const asked = { day_ms: dayMs, symbol: query.get("symbol"), interval: query.get("interval"), count: PAGE };
   const list = await ask<RunList>("runs", asked, signal);
   const body = el("tbody", {});
-  const fill = (runs: Run[]): void => body.append(...runs.map(line));
-  fill(list.runs);
-  const root = el("div", { class: "runsview" }, heading(query), list.runs.length ? table(body) : nothing(dayMs));
-  if (dayMs === null) root.append(more(list.runs, body, fill));
+  const [all, none] = [table("Runs", HEADS.map(runHead), body), nothing(dayMs)];
+  const known = new Set<string>();
+  // What stands there stays: somebody may read it, or have gone back to older ones.
+  const add = (runs: Run[], place: (...rows: HTMLElement[]) => void): void => {
+    const unknown = runs.filter((run) => !known.has(nameOf(run)));
+    for (const run of unknown) known.add(nameOf(run));
+    place(...unknown.map(line));
+    all.hidden = !known.size;
+    none.hidden = known.size > 0;
+  };
+  const older = (runs: Run[]): void => add(runs, (...rows) => body.append(...rows));
+  older(list.runs);
   const stop = listen(({ what }) => {
-    if (what !== "ended") return;
-    void ask<RunList>("runs", asked).then(({ runs }) => {
-      if (dayMs === null && body.isConnected) body.replaceChildren(...runs.map(line));
-    });
+    if (what !== "ended" && what !== "hello") return;
+    void ask<RunList>("runs", asked).then(({ runs }) => add(runs, (...rows) => body.prepend(...rows)), () => undefined);
   });
   signal.addEventListener("abort", stop);
-  return root;
+  return el("div", { class: "runsview" }, heading(query), all, none, dayMs === null && more(list.runs, body, older));
+}
+
+function nameOf({ folder, run }: Run): string {
+  return `${folder} ${run}`;
 }
 
 function heading(query: URLSearchParams): HTMLElement {
@@ -45,42 +57,36 @@ function nothing(dayMs: string | null): HTMLElement {
   return empty("No run has left its files here yet.", hint("start one: barfeed run --catch-up"));
 }
 
-function table(body: HTMLElement): HTMLElement {
-  const heads = ["Hour", "Series", "Status", "Pulled", "Proven", "Appended", "Seconds", "Message"];
-  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Runs" },
-    el("table", {}, el("thead", {}, headRow(heads)), body));
-}
-
 function line(run: Run): HTMLElement {
   const to = `#/run?${new URLSearchParams({ folder: run.folder, run: run.run }).toString()}`;
   const cells = [
     el("td", {}, el("a", { href: to }, run.target_ms === null ? "unknown" : minute(run.target_ms))),
     el("td", {}, `${run.series} ${run.interval}`),
     el("td", {}, status(run)),
-    ...[run.pulled, run.validated, run.appended].map((each) => el("td", { class: "number" }, count(each))),
-    el("td", { class: "number" }, run.total_sec.toFixed(2)),
+    number("Pulled", count(run.pulled)),
+    number("Proven", count(run.validated)),
+    number("Appended", count(run.appended)),
+    number("Seconds", run.total_sec.toFixed(2)),
     el("td", { class: "said" }, run.message || run.warnings[0] || ""),
   ];
   return el("tr", { class: run.exit_code ? "trouble" : "" }, ...cells);
 }
 
-const NUMBERS = ["Pulled", "Proven", "Appended", "Seconds", "Rows", "Size"];
-
-function headRow(heads: string[]): HTMLElement {
-  return el("tr", {}, ...heads.map((each) => el("th", { scope: "col", class: NUMBERS.includes(each) ? "number" : "" }, each)));
+function runHead(name: string): HTMLElement {
+  return head(name, ["Pulled", "Proven", "Appended", "Seconds", "Rows", "Size"].includes(name));
 }
 
 export function status(run: Run): HTMLElement {
   return el("span", { class: `status ${run.exit_code ? "trouble" : "well"}` }, run.status);
 }
 
-function more(first: Run[], body: HTMLElement, fill: (runs: Run[]) => void): HTMLElement | string {
-  if (first.length < PAGE) return "";
+function more(first: Run[], body: HTMLElement, older: (runs: Run[]) => void): HTMLElement | false {
+  if (first.length < PAGE) return false;
   let beforeMs = first.at(-1)?.at_ms ?? 0;
   const button = el("button", { type: "button" }, "Older");
   button.addEventListener("click", () => {
     void ask<RunList>("runs", { before_ms: beforeMs, count: PAGE }).then(({ runs }) => {
-      fill(runs);
+      older(runs);
       beforeMs = runs.at(-1)?.at_ms ?? beforeMs;
       if (runs.length < PAGE) button.remove();
       else (body.lastElementChild?.querySelector("a") as HTMLElement | null)?.scrollIntoView({ block: "nearest" });
@@ -102,7 +108,7 @@ export async function runView(query: URLSearchParams, signal: AbortSignal): Prom
     hint(run.hint),
     ...run.warnings.map((each) => el("p", { class: "muted" }, each)),
     files(detail, folder),
-    findings(manifest.findings ?? []),
+    findings([...(manifest.findings ?? []), ...(manifest.outcomes ?? []).flatMap(ofSeries)]),
     troubles(run),
     durations(manifest.durations_sec ?? {}),
     el("details", {}, el("summary", {}, "The whole manifest"), el("pre", { tabindex: 0 }, JSON.stringify(manifest, null, 2))));
@@ -114,15 +120,14 @@ function files(detail: Detail, folder: string): HTMLElement {
     const verdict = el("td", {}, check(file, folder, detail.run.run));
     return el("tr", {},
       el("td", {}, file.bytes === null ? file.name : download(folder, detail.run.run, file.name)),
-      el("td", { class: "number" }, count(file.rows)),
-      el("td", { class: "number" }, file.bytes === null ? "gone" : bytes(file.bytes)),
+      number("Rows", count(file.rows)),
+      number("Size", file.bytes === null ? "gone" : bytes(file.bytes)),
       el("td", { class: "hash", title: file.sha256 }, file.sha256.slice(0, 16)),
       verdict);
   });
   rows.push(el("tr", {}, el("td", {}, download(folder, detail.run.run, detail.manifest_file)), el("td", {}), el("td", {}), el("td", {}), el("td", {})));
-  const heads = ["File", "Rows", "Size", "sha256", "Check"];
-  return el("section", {}, el("h2", {}, "What it left"), el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Files" }, el("table", {},
-    el("thead", {}, headRow(heads)), el("tbody", {}, ...rows))));
+  const heads = ["File", "Rows", "Size", "sha256", "Check"].map(runHead);
+  return el("section", {}, el("h2", {}, "What it left"), table("Files", heads, el("tbody", {}, ...rows)));
 }
 
 function download(folder: string, run: string, file: string): HTMLElement {
@@ -144,10 +149,18 @@ function check(file: File, folder: string, run: string): HTMLElement {
 
 function findings(found: Finding[]): HTMLElement | false {
   if (!found.length) return false;
-  const heads = [...new Set(found.flatMap((each) => Object.keys(each)))];
-  return el("section", {}, el("h2", {}, `Findings (${count(found.length)})`), el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Findings" }, el("table", {},
-    el("thead", {}, el("tr", {}, ...heads.map((each) => el("th", { scope: "col" }, each.replaceAll("_", " "))))),
-    el("tbody", {}, ...found.slice(0, 200).map((each) => el("tr", {}, ...heads.map((head) => el("td", {}, shown(each[head])))))))));
+  const names = [...new Set(found.flatMap((each) => Object.keys(each)))];
+  const rows = found.slice(0, FINDINGS_MAX).map((each) => el("tr", {}, ...names.map((name) => named(words(name), shown(each[name])))));
+  const many = `${count(found.length)}${found.length > FINDINGS_MAX ? `, the first ${FINDINGS_MAX} here` : ""}`;
+  return el("section", {}, el("h2", {}, `Findings (${many})`), table("Findings", names.map((name) => head(words(name))), el("tbody", {}, ...rows)));
+}
+
+function ofSeries({ symbol, findings: found }: Outcome): Finding[] {
+  return (found ?? []).map((each) => ({ symbol, ...each }));
+}
+
+function words(name: string): string {
+  return name.replaceAll("_", " ");
 }
 
 function shown(value: unknown): string {
@@ -163,6 +176,6 @@ function troubles(run: Run): HTMLElement | false {
 function durations(sec: Record<string, number>): HTMLElement | false {
   const parts = Object.entries(sec);
   if (!parts.length) return false;
-  return el("p", { class: "muted" }, parts.map(([name, value]) => `${name} ${value.toFixed(3)} s`).join("  "));
+  return el("p", { class: "muted" }, parts.map(([name, value]) => `${name} ${value.toFixed(3)} s`).join(", "));
 }
 

@@ -26,9 +26,18 @@ export function colours(): Colours {
   };
 }
 
-/** Called whenever the reader changes between light and dark; until the returned function is called. */
+const DARK = matchMedia("(prefers-color-scheme: dark)");
+const STILL = matchMedia("(prefers-reduced-motion: reduce)");
+
+/** Whether the reader wants nothing to move by itself. */
+export function isStill(): boolean {
+  return STILL.matches;
+}
+
+/** Called whenever the reader wants it otherwise, light or dark, still or not; until the returned function is called. */
 export function onChange(changed: () => void): () => void {
-  const media = matchMedia("(prefers-color-scheme: dark)");
-  media.addEventListener("change", changed);
-  return () => media.removeEventListener("change", changed);
+  for (const media of [DARK, STILL]) media.addEventListener("change", changed);
+  return () => {
+    for (const media of [DARK, STILL]) media.removeEventListener("change", changed);
+  };
 }

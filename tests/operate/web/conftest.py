@@ -5,9 +5,11 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from operate.web.browser import browser
 from operate.web.serving import Page
 from page_world import HOURS, NOW_MS, PageWorld
 from world import hours
@@ -33,6 +35,13 @@ def shown(past: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page
     """Such a page for all tests that only look."""
     with served(past, tmp_path_factory.mktemp("shown") / "its") as one:
         yield one
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Any]:
+    """A browser for all tests of a file."""
+    with browser() as made:
+        yield made
 
 
 @contextmanager

@@ -1,3 +1,4 @@
+import hashlib
 import re
 from pathlib import Path
 
@@ -65,4 +66,6 @@ def test_what_is_vendored_has_its_version_its_licence_and_its_sum() -> None:
     stem = module.removesuffix(".mjs")
     assert re.fullmatch(r"lightweight-charts-\d+\.\d+\.\d+", stem)
     assert names == {module, f"{module}.sha256", f"{stem}.LICENSE", f"{stem}.NOTICE"}
+    told = (STATIC / "vendor" / f"{module}.sha256").read_text("utf-8")
+    assert told == f"{hashlib.sha256((STATIC / 'vendor' / module).read_bytes()).hexdigest()}  {module}\n"
     assert f"./vendor/{module}" in (STATIC / "app.js").read_text("utf-8")

@@ -2,9 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import pytest
 from barfeed.domain.bars import HOUR_MS, Interval
 from barfeed.store import market
 from barfeed.store.duckdb import Store
-from operate.web.browser import Tab, browser
+from operate.web.browser import LOOKS, Tab, tab
 from operate.web.serving import Page, held
 from page_world import GAPS, NOW_MS, PageWorld
 from waiting import until
@@ -22,35 +20,14 @@ from world import hours, made_up_bars, ms
 pytestmark = pytest.mark.long
 
 VIEWS = ("chart", "calendar", "runs", "market", "now")
-LOOKS: dict[str, dict[str, Any]] = {
-    "light": {"color_scheme": "light"},
-    "dark": {"color_scheme": "dark"},
-    "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True},
-}
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Any]:
-    with browser() as made:
-        yield made
-
-
-@contextmanager
-def tab(chrome: Any, page: Page, **how: Any) -> Iterator[Tab]:
-    """A tab that has nothing to complain of at its end."""
-    made = Tab(chrome, page.url, **how)
-    try:
-        yield made
-    finally:
-        made.page.close()
-    assert made.complaints == []
 
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_every_view_stands_and_is_for_everyone(chrome: Any, page: Page, look: str) -> None:
-    run = page.ask("runs", count=1)["runs"][0]
+    told = {run["status"]: run for run in page.ask("runs")["runs"]}
+    runs = (told["appended"], told["mismatch"], told["bar_late"])
     with tab(chrome, page, **LOOKS[look]) as at:
-        for view in (*VIEWS, f"run?folder={run['folder']}&run={run['run']}"):
+        for view in (*VIEWS, *(f"run?folder={run['folder']}&run={run['run']}" for run in runs)):
             at.go(view)
             assert at.violations() == [], view
             assert len(at.type_sizes()) <= 2, view
@@ -62,10 +39,12 @@ def test_every_view_stands_and_is_for_everyone(chrome: Any, page: Page, look: st
 def test_every_gap_of_six_years_is_seen(chrome: Any, page: Page) -> None:
     with tab(chrome, page) as at:
         at.go("chart?symbol=BTCUSDT")
-        assert at.gap_columns() == 0
+        assert at.gaps() == []
         at.page.click("text=All")
         at.page.wait_for_selector(".chart[data-step='604800000'], .chart[data-step='2419200000']")
-        until(lambda: at.gap_columns() == len(GAPS))
+        until(lambda: len(at.gaps()) == len(GAPS))
+        # What was refused is marked however far away, and nothing else has that colour.
+        until(lambda: at.is_drawn("--trouble"))
         assert f"Gaps ({len(GAPS)})" in at.text(".events")
 
 
@@ -73,10 +52,15 @@ def test_a_gap_is_as_wide_as_its_hours(chrome: Any, page: Page) -> None:
     first_ms, bars = GAPS[-1]
     with tab(chrome, page) as at:
         at.go(f"chart?symbol=BTCUSDT&at={first_ms}")
-        until(lambda: at.gap_columns() == 1)
+        until(lambda: at.gaps() == [pytest.approx(bars / _hours(at), rel=0.1)])
         assert "no bar is stored" in at.text(".legend")
         assert f"{bars} missing" in at.text(".events")
         assert "barfeed backfill --symbol BTCUSDT --interval 1h" in at.text(".events")
+
+
+def _hours(at: Tab) -> int:
+    first_ms, last_ms = at.in_sight()
+    return (last_ms - first_ms) // HOUR_MS + 1
 
 
 def test_a_revision_is_found_with_both_versions(chrome: Any, page: Page) -> None:
@@ -130,6 +114,25 @@ def test_funding_and_open_interest_have_panes_where_they_are_fed(chrome: Any, pa
         at.page.wait_for_selector(".chart[data-panes='']")
 
 
+def test_what_is_wrong_is_not_beyond_the_edge_of_a_phone(chrome: Any, page: Page) -> None:
+    with tab(chrome, page, **LOOKS["phone"]) as at:
+        for view, trouble in (("market", "does not show"), ("runs", "1 of 5 stored bars differ")):
+            at.go(view)
+            box = at.page.locator(".said").get_by_text(trouble).first.bounding_box()
+            assert box["x"] >= 0, view
+            assert box["x"] + box["width"] <= LOOKS["phone"]["viewport"]["width"], view
+
+
+def test_an_hour_that_is_refused_right_now_has_its_reason_where_it_is_due(chrome: Any, page: Page) -> None:
+    (late,) = (row for row in page.ask("market")["rows"] if row["symbol"] == "SOLUSDT")
+    with tab(chrome, page) as at:
+        at.go("chart?symbol=SOLUSDT")
+        due = time.strftime("%Y-%m-%d %H:%M", time.gmtime((late["last_ms"] + HOUR_MS) / 1000))
+        assert at.text(".legend time") == f"{due} UTC"
+        assert "no bar is stored" in at.text(".legend")
+        assert f"bar_late: SOLUSDT 1h: the exchange does not show {due}" in at.text(".legend")
+
+
 def test_the_market_is_found_in_and_sorted(chrome: Any, page: Page) -> None:
     with tab(chrome, page) as at:
         at.go("market")
@@ -166,43 +169,6 @@ def test_a_market_of_540_is_all_there_for_whoever_scrolls_or_looks_for_it(chrome
 
         until(all_seen)
         assert rows.last.inner_text().startswith("S539USDT")
-
-
-def test_the_chart_is_worked_by_keys_alone(chrome: Any, page: Page) -> None:
-    with tab(chrome, page) as at:
-        at.go("chart?symbol=BTCUSDT")
-        at.page.focus(".chart")
-        newest = at.text(".legend time")
-        at.page.keyboard.press(",")
-        assert at.text(".legend time") < newest
-        at.page.keyboard.press(".")
-        assert at.text(".legend time") == newest
-        for _ in range(12):
-            at.page.keyboard.press("-")
-        at.page.wait_for_selector(".chart:not([data-step='3600000'])")
-        at.page.keyboard.press("End")
-        at.page.wait_for_selector(".chart[data-step='3600000']")
-
-
-def test_the_chart_is_worked_by_hand_and_tells_each_bar_to_its_last_digit(chrome: Any, page: Page) -> None:
-    with tab(chrome, page) as at:
-        at.go("chart?symbol=BTCUSDT")
-        assert "TradingView" in at.text(".attribution")
-        newest = at.text(".legend time")
-        at.page.mouse.move(600, 300)
-        until(lambda: at.text(".legend time") < newest)
-        pointed = at.text(".legend time")
-        asked = {"symbol": "BTCUSDT", "first_ms": _ms(pointed), "last_ms": _ms(pointed)}
-        bar = page.ask("candles", **asked)
-        told = [json.dumps(bar[name][0]).removesuffix(".0") for name in ("open", "high", "low", "close", "volume")]
-        assert at.text(".values").split()[1::2] == told
-        at.drag(500, 800)
-        at.page.mouse.move(599, 300)
-        until(lambda: at.text(".legend time") < pointed)
-
-
-def _ms(time: str) -> int:
-    return round(datetime.fromisoformat(time.replace(" UTC", "+00:00")).timestamp() * 1000)
 
 
 def test_an_hour_is_seen_on_every_page_that_is_open(chrome: Any, page: Page) -> None:

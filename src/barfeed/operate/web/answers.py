@@ -73,7 +73,7 @@ class Revision(msgspec.Struct):
 
 
 class Refusal(msgspec.Struct):
-    """An hour that a run had no bar of; `is_stored` tells whether it came later."""
+    """An hour that a run had no bar of, and why."""
 
     at_ms: int
     status: str

@@ -171,6 +171,7 @@ class _Outcome(msgspec.Struct):
     validated: int
     appended: int
     published: bool
+    findings: list[Any] = []
 
 
 class _Exchange(msgspec.Struct):
@@ -198,11 +199,7 @@ def summary(folder: str, run: str, told: dict[str, Any]) -> Run:
     """A manifest in few words; `msgspec.ValidationError` where it is none."""
     whole = msgspec.convert(told, _Manifest)
     outcomes = whole.outcomes
-    counts = whole.counts or {
-        "pulled": sum(each.pulled for each in outcomes),
-        "validated": sum(each.validated for each in outcomes),
-        "appended": sum(each.appended for each in outcomes),
-    }
+    counts = _counts(whole)
     files = tuple(each for each in (*whole.files.values(), whole.windows) if each)
     return Run(
         folder=folder,
@@ -221,12 +218,20 @@ def summary(folder: str, run: str, told: dict[str, Any]) -> Run:
         published=sum(each.published for each in outcomes) if outcomes else int("for_inference" in _names(whole.files)),
         total_sec=whole.durations_sec.get("total", 0.0),
         is_market="symbols" in whole.series,
-        findings=len(whole.findings),
+        findings=len(whole.findings) + sum(len(each.findings) for each in outcomes),
         warnings=tuple(whole.warnings),
         files=files,
         skew_sec=whole.exchange.skew_sec if whole.exchange else None,
         troubles=tuple(Trouble(each.symbol, each.status, each.message, each.hint) for each in _failed(outcomes)),
     )
+
+
+def _counts(whole: _Manifest) -> dict[str, int]:
+    """Bars, of a market's pass those of all its series: its own counts are of series."""
+    if not whole.outcomes:
+        return whole.counts
+    names = ("pulled", "validated", "appended")
+    return {name: sum(getattr(each, name) for each in whole.outcomes) for name in names}
 
 
 def _failed(outcomes: Sequence[_Outcome]) -> list[_Outcome]:
