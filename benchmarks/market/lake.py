@@ -51,7 +51,8 @@ def _catch_up(lake: Path, store: Path, ground: Ground) -> None:
 
 
 def _expect_equal(lake: Path, stores: dict[str, Path], ground: Ground) -> None:
-    (in_lake,) = duckdb.execute("SELECT count(*) FROM read_parquet(?)", [f"{lake}/**/*.parquet"]).fetchall()[0]
+    bars = f"{lake}/kind=ohlcv/**/*.parquet"
+    (in_lake,) = duckdb.execute("SELECT count(*) FROM read_parquet(?)", [bars]).fetchall()[0]
     held = {in_lake, *map(ground.rows_in, stores.values())}
     if len(held) > 1:
         raise RuntimeError(f"not everybody stored the same: {sorted(held)}")

@@ -43,7 +43,9 @@ def stored(world: World) -> int:
 
 
 def in_lake(path: Path) -> int:
-    return int(duckdb.execute("SELECT count(*) FROM read_parquet(?)", [f"{path}/**/*.parquet"]).fetchall()[0][0])
+    return int(
+        duckdb.execute("SELECT count(*) FROM read_parquet(?)", [f"{path}/kind=ohlcv/**/*.parquet"]).fetchall()[0][0]
+    )
 
 
 @pytest.fixture

@@ -92,12 +92,12 @@ COPY (
 EXCHANGE_GAPS = "exchange_gaps"
 # A gap that begins here has nothing before it: what follows it is a symbol's first bar.
 BEGINNING_MS = 0
-_GAP_TYPES = {
+GAP_TYPES = {
     "symbol": "VARCHAR", "interval": "VARCHAR", "first": "TIMESTAMP", "last": "TIMESTAMP", "seen_at": "TIMESTAMP",
 }  # fmt: skip
-GAP_NAMES = tuple(_GAP_TYPES)
+GAP_NAMES = tuple(GAP_TYPES)
 _CREATE_GAPS = f"""
-CREATE TABLE store.main.{EXCHANGE_GAPS} ({", ".join(f"{name} {type_}" for name, type_ in _GAP_TYPES.items())})
+CREATE TABLE store.main.{EXCHANGE_GAPS} ({", ".join(f"{name} {type_}" for name, type_ in GAP_TYPES.items())})
 """
 _GAPS = f"""
 SELECT symbol, epoch_ms(first), epoch_ms(last) FROM store.main.{EXCHANGE_GAPS}
@@ -108,7 +108,7 @@ SELECT symbol, epoch_ms(max(last)) FROM store.main.{EXCHANGE_GAPS}
 WHERE interval = ? AND first = make_timestamp_ms(?) GROUP BY symbol
 """
 _NOTE_GAPS = f"""
-INSERT INTO store.main.{EXCHANGE_GAPS} ({", ".join(_GAP_TYPES)})
+INSERT INTO store.main.{EXCHANGE_GAPS} ({", ".join(GAP_TYPES)})
 SELECT unnest(?::VARCHAR[]), ?, make_timestamp_ms(unnest(?::BIGINT[])), make_timestamp_ms(unnest(?::BIGINT[])),
        make_timestamp_ms(?)
 """
@@ -125,7 +125,7 @@ SELECT constraint_column_names FROM duckdb_constraints()
 WHERE database_name = 'store' AND schema_name = 'main' AND table_name = ? AND constraint_type = 'PRIMARY KEY'
 """
 
-_MEMBERSHIP_TYPES = {
+MEMBERSHIP_TYPES = {
     "symbol": "VARCHAR",
     "status": "VARCHAR",
     "contract_type": "VARCHAR",
@@ -135,16 +135,16 @@ _MEMBERSHIP_TYPES = {
     "tick": "DOUBLE",
     "seen_at": "TIMESTAMP",
 }
-MEMBERSHIP_NAMES = tuple(_MEMBERSHIP_TYPES)
+MEMBERSHIP_NAMES = tuple(MEMBERSHIP_TYPES)
 _CREATE_MEMBERSHIP = f"""
-CREATE TABLE store.main.{MEMBERSHIP} ({", ".join(f"{name} {type_}" for name, type_ in _MEMBERSHIP_TYPES.items())})
+CREATE TABLE store.main.{MEMBERSHIP} ({", ".join(f"{name} {type_}" for name, type_ in MEMBERSHIP_TYPES.items())})
 """
 _SEEN = f"""
 SELECT symbol, status, contract_type, epoch_ms(onboard), epoch_ms(delivery), quote, tick, epoch_ms(seen_at)
 FROM store.main.{MEMBERSHIP} ORDER BY seen_at, rowid
 """
 _NOTE = f"""
-INSERT INTO store.main.{MEMBERSHIP} ({", ".join(_MEMBERSHIP_TYPES)})
+INSERT INTO store.main.{MEMBERSHIP} ({", ".join(MEMBERSHIP_TYPES)})
 SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[]),
        make_timestamp_ms(unnest(?::BIGINT[])), make_timestamp_ms(unnest(?::BIGINT[])), unnest(?::DOUBLE[]),
        make_timestamp_ms(?)
@@ -275,7 +275,7 @@ class MarketTable:
 
     def has_membership(self) -> bool:
         """Whether any listing was noted. Raises `StoreUnusable` likewise."""
-        return self._has(MEMBERSHIP, _MEMBERSHIP_TYPES)
+        return self._has(MEMBERSHIP, MEMBERSHIP_TYPES)
 
     def note_membership(self, changed: Sequence[Listing], seen_at_ms: int) -> None:
         """Note listings that are another than they were."""
@@ -286,13 +286,13 @@ class MarketTable:
 
     def make_membership(self) -> None:
         """The table of listings, where there is none yet."""
-        if not self._has(MEMBERSHIP, _MEMBERSHIP_TYPES):
+        if not self._has(MEMBERSHIP, MEMBERSHIP_TYPES):
             self.connection.execute(_CREATE_MEMBERSHIP)
             self._known[MEMBERSHIP] = True
 
     def exchange_gaps(self, symbols: Sequence[str]) -> dict[str, list[Gap]]:
         """Where the exchange itself was seen to have none of a symbol's bars. Raises `StoreUnusable` likewise."""
-        if not symbols or not self._has(EXCHANGE_GAPS, _GAP_TYPES):
+        if not symbols or not self._has(EXCHANGE_GAPS, GAP_TYPES):
             return {}
         rows = self.connection.execute(_GAPS, [str(self._interval), list(symbols)]).fetchall()
         step_ms = self._interval.ms
@@ -303,7 +303,7 @@ class MarketTable:
 
     def first_bars(self) -> dict[str, int]:
         """The first bar of all, of each symbol of which the exchange was seen to have none before it."""
-        if not self._has(EXCHANGE_GAPS, _GAP_TYPES):
+        if not self._has(EXCHANGE_GAPS, GAP_TYPES):
             return {}
         rows = self.connection.execute(_BEGINNINGS, [str(self._interval), BEGINNING_MS]).fetchall()
         return {symbol: last_ms + self._interval.ms for symbol, last_ms in rows}
@@ -319,7 +319,7 @@ class MarketTable:
 
     def has_gaps(self) -> bool:
         """Whether any gap of the exchange's own was noted. Raises `StoreUnusable` likewise."""
-        return self._has(EXCHANGE_GAPS, _GAP_TYPES)
+        return self._has(EXCHANGE_GAPS, GAP_TYPES)
 
     def make_gaps(self) -> None:
         """The table of them, where there is none yet."""

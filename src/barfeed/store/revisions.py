@@ -18,7 +18,7 @@ from barfeed.store.place import place_of, rows_of_all
 
 TABLE = "ohlcv_revisions"
 
-_TYPES = {
+TYPES = {
     "series": "VARCHAR",
     "timestamp": "TIMESTAMP",
     **{f"{side}_{name}": "DOUBLE" for side in ("old", "new") for name in VALUE_COLUMNS},
@@ -29,12 +29,12 @@ _TYPES = {
 }
 _DEFAULTS = {"accepted_at": " DEFAULT CURRENT_TIMESTAMP"}
 # As they stand in the table.
-COLUMN_NAMES = tuple(_TYPES)
+COLUMN_NAMES = tuple(TYPES)
 # What a bar that was let pass has, too.
-_BROUGHT = frozenset(name for name in _TYPES if not name.startswith("old_"))
+_BROUGHT = frozenset(name for name in TYPES if not name.startswith("old_"))
 _CREATE = f"""
 CREATE TABLE IF NOT EXISTS store.main.{TABLE} (
-  {", ".join(f"{name} {type_}{_DEFAULTS.get(name, '')}" for name, type_ in _TYPES.items())}
+  {", ".join(f"{name} {type_}{_DEFAULTS.get(name, '')}" for name, type_ in TYPES.items())}
 )
 """
 # A table that was copied may have lost its default, and with it the moment.
@@ -86,7 +86,7 @@ SELECT bar.symbol, bar.timestamp, {
 }, bar.created_at IS NOT NULL AS is_known
 FROM {{bars}} AS bar LEFT JOIN (
   SELECT *, row_number() OVER (PARTITION BY series, timestamp ORDER BY {_ACCEPTED_AT}) AS nth
-  FROM store.main.{TABLE}
+  FROM {{audit}}
   WHERE ends_with(series, ' {{interval}}') AND {_ACCEPTED_AT} >= {{end}} AND NOT starts_with(run, '{WAIVER} ')
 ) AS later ON later.series = bar.symbol || ' {{interval}}' AND later.timestamp = bar.timestamp AND later.nth = 1
 """  # noqa: S608 - of our own names only
@@ -217,7 +217,7 @@ def make_table(connection: Session) -> None:
 
 def is_there(connection: Session) -> bool:
     """Whether any bar was ever changed; `StoreUnusable` where the audit table's name is another table's."""
-    seen = audit.look(connection, TABLE, _TYPES, _BROUGHT)
+    seen = audit.look(connection, TABLE, TYPES, _BROUGHT)
     if seen and seen.wrong:
         said = f"table {TABLE} is not the one that barfeed keeps the revisions in: {seen.wrong}"
         raise StoreUnusable(said, hint=seen.remedy)
@@ -231,13 +231,19 @@ def as_of_query(connection: Session, symbols: Sequence[str], interval: Interval,
     it is not counts as having been there since it closed; none that had not closed is among them. Raises
     `StoreUnusable`.
     """
-    bars, end = rows_of_all(connection, symbols, interval), f"make_timestamp_ms({int(moment_ms) + 1})"
+    audit = f"store.main.{TABLE}" if is_there(connection) else None
+    return as_of_rows(rows_of_all(connection, symbols, interval), audit, interval, moment_ms)
+
+
+def as_of_rows(bars: str, audit: str | None, interval: Interval, moment_ms: int) -> str:
+    """The same of any relations: bars with their symbol and `created_at`, and the audit table, where there is one."""
+    end = f"make_timestamp_ms({int(moment_ms) + 1})"
     was_there = f"WHERE bar.timestamp < make_timestamp_ms({int(moment_ms) + 1 - interval.ms})"
     was_there += f" AND coalesce(bar.created_at < {end}, true)"
-    if not is_there(connection):
+    if audit is None:
         columns = ", ".join(f"bar.{name}" for name in ("symbol", *COLUMNS))
         return f"SELECT {columns}, bar.created_at IS NOT NULL AS is_known FROM {bars} AS bar {was_there}"  # noqa: S608 - see above
-    return _AS_OF.format(bars=bars, interval=interval, end=end) + was_there
+    return _AS_OF.format(bars=bars, audit=audit, interval=interval, end=end) + was_there
 
 
 def _lists(changes: Sequence[Change]) -> list[list[Any]]:

@@ -18,6 +18,7 @@ from barfeed.store.lake.files import Files
 from barfeed.store.lake.proof import Proven, prove
 from barfeed.store.lake.table import Table
 from store.lake.lakes import END_MS, TABLE, StoreAndLake
+from store.lake.noting import note_others, revise
 from world import hours
 
 pytest.importorskip("obstore", reason="extra `s3`")
@@ -157,6 +158,28 @@ def test_kinds_stand_there_as_bars_do(both: StoreAndLake) -> None:
     ours, theirs = (barfeed.open(each).wide("BTCUSDT").to_polars() for each in (both.address, both.store.path))
     assert ours.equals(theirs)
     assert "funding_rate" in ours.columns
+
+
+def test_what_was_noted_stands_there_and_is_read_as_of_any_moment(
+    both: StoreAndLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both.sql("UPDATE ohlcv_1h SET created_at = timestamp + INTERVAL 1 HOUR")
+    revise(both, "ETHUSDT", 20)
+    note_others(both)
+    both.export()
+    assert proven(both) == Proven(files=3 + 5, rows=186 + 5, findings=[])
+    reads, stored = Reads(both, monkeypatch), barfeed.open(both.store.path)
+    asked = {"start": "2026-03-09", "end": "2026-03-09 20:00", "as_of": "2026-03-12"}
+    for _ in range(2):
+        assert list(reads.feed.bars("ETHUSDT", **asked)) == list(stored.bars("ETHUSDT", **asked))
+    [day, changes] = reads.dates()
+    assert (day, changes[:6]) == ("2026-03-09", "month=")
+    revise(both, "ETHUSDT", 20)
+    both.export()
+    assert list(reads.feed.bars("ETHUSDT", **asked)) == list(stored.bars("ETHUSDT", **asked))
+    assert reads.dates() == [day, changes]
+    assert list(reads.feed.revisions()) == list(stored.revisions())
+    assert list(reads.feed.symbols()) == list(stored.symbols())
 
 
 def test_what_a_reader_of_a_bucket_can_meet_is_told(both: StoreAndLake) -> None:

@@ -22,6 +22,7 @@ from barfeed.store.lake.exporter import Exported
 from barfeed.store.lake.lake import Lake
 from barfeed.store.lake.proof import Proven, prove
 from barfeed.store.lake.table import Table
+from store.lake import noting
 from store.lake.lakes import END_MS, StoreAndLake
 from world import SteppingClock, hours, ms
 
@@ -143,7 +144,9 @@ def test_a_revision_writes_its_day_again_once(filled: StoreAndLake, kind: Kind) 
         change = Change("ETHUSDT", old, new)
         assert revise(rows.connection, kind, ONE_HOUR, [change], Why(at_ms, "the exchange", "repair 1")) == [change]
     assert filled.export() == Exported(written=1, rows=360)
-    assert written_since(filled, before) == [f"{table.folder}/date=2026-03-09/rows.parquet"]
+    day, changes = written_since(filled, before)
+    assert day == f"{table.folder}/date=2026-03-09/rows.parquet"
+    assert changes.startswith("table=kinds_revisions/month=")
     assert filled.export() == Exported(rows=360)
     expect_as_stored(filled)
 
@@ -255,6 +258,7 @@ def test_killed_before_any_file_has_its_name_the_next_pass_heals_it(tmp_path: Pa
     for nth in count(1):
         both.append_kind(INTEREST, 1, END_MS + hours(nth))
         both.grow(nth)
+        noting.revise(both, "BTCUSDT", nth)
         arguments = [str(both.store.path), both.address, str(nth)]
         done = subprocess.run([sys.executable, "-c", _KILLED, *arguments], capture_output=True, text=True, check=False)
         if not done.returncode:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.long
 READER = """
 import sys
 import duckdb
-glob = sys.argv[1] + "/**/*.parquet"
+glob = sys.argv[1] + "/kind=ohlcv/**/*.parquet"
 for _ in sys.stdin:
     try:
         {look}

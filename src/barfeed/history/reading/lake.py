@@ -2,14 +2,14 @@
 
 # ruff: noqa: S608 - tables and columns are of our own names, a symbol is letters, digits and '_'
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
 from barfeed.domain.bars import Interval, Series
-from barfeed.domain.errors import StoreUnusable, UsageError
+from barfeed.domain.errors import LakeUnusable, StoreUnusable, UsageError
 from barfeed.domain.kinds.kind import Kind
 from barfeed.domain.kinds.table import KINDS
 from barfeed.domain.verdict import Remedies
@@ -18,11 +18,15 @@ from barfeed.history.reading.questions import Stock
 from barfeed.history.reading.source import nothing_of
 from barfeed.history.reading.span import SYMBOL_COLUMNS, days_of, within
 from barfeed.machine.clock import SystemClock
+from barfeed.store import revisions
 from barfeed.store.duckdb import Session, Store
+from barfeed.store.kinds import revisions as kind_revisions
 from barfeed.store.kinds.wide import beside, joined, no_rows
-from barfeed.store.lake.table import BARS, Table
+from barfeed.store.lake.files import saved
+from barfeed.store.lake.folder import Folder
+from barfeed.store.lake.table import BARS, KIND_REVISIONS, LISTINGS, REVISIONS, Noted, Table
 from barfeed.store.place import Span
-from barfeed.store.troubles.file import reading_lake
+from barfeed.store.troubles.file import PROVE_LAKE_HINT, reading_lake
 
 _TABLES = f"kind={BARS}"
 
@@ -36,6 +40,10 @@ class Days(Protocol):
 
     def folder(self, table: Table, span: Span | None = None) -> Path | None:
         """The folder with the days of a table, of a span at least; None where the lake has no such table."""
+        ...
+
+    def noted(self, table: Noted) -> Mapping[Path, str] | None:
+        """The files of an append-only table, each with its sha256; None where the lake does not tell all of it."""
         ...
 
 
@@ -62,14 +70,23 @@ class FolderDays:
         folder = self._folder / table.folder
         return folder if any(folder.glob("*/*.parquet")) else None
 
+    def noted(self, table: Noted) -> Mapping[Path, str] | None:
+        """See `Days`: by the manifest."""
+        folder = self._folder / table.folder
+        told = saved(Folder(folder), table)
+        if told is None or told.due:
+            return None
+        return {folder / table.file_name(month): file.sha256 for month, file in told.files.items()}
+
 
 class LakeSource:
-    """What `barfeed run --lake` writes. It has each bar as it is now: what was changed, only the store can tell."""
+    """What `barfeed run --lake` writes, as far as it has been written."""
 
     def __init__(self, days: Days) -> None:
         self._days = days
         self._memory = Store(Path(str(days)), SystemClock(), 0)
         self._turn = Lock()
+        self._seen: list[tuple[Noted, Mapping[Path, str]]] = []
 
     def __str__(self) -> str:
         return str(self._days)
@@ -80,21 +97,31 @@ class LakeSource:
         with self._turn, reading_lake(str(self)):
             connection = self._memory.beside()
             connection.execute("RESET threads")
+            self._seen = []
             yield connection
+            self._expect_as_seen()
+
+    def _expect_as_seen(self) -> None:
+        """Return where nothing was noted meanwhile: a bar may have been read that was changed since."""
+        for table, seen in self._seen:
+            if self._days.noted(table) != seen:
+                raise LakeUnusable(f"{self} was written while it was read", is_torn=True, hint="ask again")
 
     def bars(self, connection: Session, span: Span) -> str:
-        """Raises `UsageError` where bars are wanted as of a moment."""
-        if span.as_of_ms is not None:
-            raise self._only_now("the bars as of a moment")
+        """Raises `UsageError`, too, where the lake does not tell what they were at the moment that is meant."""
         days = self._relation(Table(span.interval), span)
         if self._absent(connection, days, span):
             # A symbol may have its bars in other days.
             days = self._relation(Table(span.interval))
             if absent := self._absent(connection, days, span):
                 raise nothing_of(self, absent, span.interval)
-        named = ", ".join(f"'{each}'" for each in span.symbols)
-        columns = f"{', '.join(SYMBOL_COLUMNS)}, true AS is_known"
-        return f"(SELECT {columns} FROM {days} WHERE symbol IN ({named}) AND {within(span)}{_dated(span)})"
+        columns, named = ", ".join(SYMBOL_COLUMNS), ", ".join(f"'{each}'" for each in span.symbols)
+        held = f"(SELECT {columns}, created_at FROM {days} WHERE symbol IN ({named}) AND {within(span)}{_dated(span)})"
+        if span.as_of_ms is None:
+            return f"(SELECT {columns}, true AS is_known FROM {held})"
+        # What was changed is looked at behind the bars: a change is in the lake before the bar is.
+        audit = self._noted(REVISIONS, "the bars as of a moment")
+        return f"({revisions.as_of_rows(held, audit, span.interval, span.as_of_ms)})"
 
     def candles(self, connection: Session, span: Span, step_ms: int) -> str:
         """Raises as `bars`."""
@@ -124,12 +151,12 @@ class LakeSource:
         return [Stock(interval, relation) for interval, relation in found if relation]
 
     def revisions(self, connection: Session) -> str | None:  # noqa: ARG002 - likewise
-        """Raises `UsageError`."""
-        raise self._only_now("what was changed")
+        """Raises `UsageError` where the lake does not tell it yet."""
+        return self._noted(REVISIONS, "what was changed")
 
     def membership(self, connection: Session) -> str | None:  # noqa: ARG002 - likewise
-        """Raises `UsageError`."""
-        raise self._only_now("what was listed")
+        """Raises `UsageError` likewise."""
+        return self._noted(LISTINGS, "what was listed")
 
     def remedies(self, series: Series) -> Remedies:
         """Those of the store that it is made of."""
@@ -146,7 +173,12 @@ class LakeSource:
     def _beside(self, connection: Session, kind: Kind, span: Span) -> str:
         # Of every day: the newest row that was known may be as old as the kind.
         rows = self._relation(Table(span.interval, kind))
-        return beside(connection, rows, span) if rows else no_rows(kind)
+        if rows is None:
+            return no_rows(kind)
+        if span.as_of_ms is not None:
+            audit = self._noted(KIND_REVISIONS, f"{kind.name} as of a moment")
+            rows = kind_revisions.as_of_rows(rows, audit, kind, span.interval, span.as_of_ms)
+        return beside(connection, rows, span)
 
     def _relation(self, table: Table, span: Span | None = None) -> str | None:
         folder = self._days.folder(table, span)
@@ -155,8 +187,21 @@ class LakeSource:
         quoted = str(folder / "*" / "*.parquet").replace("'", "''")
         return f"read_parquet('{quoted}', hive_partitioning = true)"
 
-    def _only_now(self, what: str) -> UsageError:
-        return UsageError(f"{self} is a lake, which does not tell {what}", hint="open the store that it is made of")
+    def _noted(self, table: Noted, what: str) -> str | None:
+        """All of an append-only table as a relation; None where nothing is in it."""
+        files = self._days.noted(table)
+        if files is None:
+            raise UsageError(
+                f"{self} is a lake, which does not tell {what}: it is of an older barfeed, or was not finished",
+                hint="the next pass with --lake writes it; until then, open the store that it is made of",
+            )
+        if gone := [each for each in files if not each.is_file()]:
+            name = "/".join((table.folder, *gone[0].parts[-2:]))
+            said = f"{self} cannot be read as a lake: {name} is not there"
+            raise LakeUnusable(said, is_torn=True, hint=PROVE_LAKE_HINT)
+        self._seen.append((table, files))
+        quoted = ", ".join(f"""'{str(each).replace("'", "''")}'""" for each in files)
+        return f"read_parquet([{quoted}], hive_partitioning = false)" if files else None
 
 
 def _dated(span: Span) -> str:

@@ -1,4 +1,4 @@
-"""A lake in a bucket, read from copies of its days: each is fetched once, and again where it was replaced."""
+"""A lake in a bucket, read from copies of its files: each is fetched once, and again where it was replaced."""
 
 import shutil
 import weakref
@@ -9,11 +9,10 @@ from tempfile import mkdtemp
 
 from barfeed.history.reading.span import days_of
 from barfeed.machine.clock import SystemClock
-from barfeed.store.lake import manifest as manifests
-from barfeed.store.lake.files import Files
+from barfeed.store.lake.files import Files, saved
 from barfeed.store.lake.lake import Lake
 from barfeed.store.lake.manifest import File
-from barfeed.store.lake.table import Table
+from barfeed.store.lake.table import AnyTable, Noted, Table
 from barfeed.store.place import Span
 
 # A bucket answers each request late, and many at once.
@@ -45,33 +44,41 @@ class Mirror:
         self._fetch(table, _wanted(told, span))
         return copies if any(copies.glob("*/*.parquet")) else None
 
+    def noted(self, table: Noted) -> Mapping[Path, str] | None:
+        """See `Days`: by the bucket's manifest, likewise."""
+        told = saved(self._lake.files(table), table)
+        if told is None or told.due:
+            return None
+        self._forget(table, told.files)
+        self._fetch(table, told.files)
+        return {self._copy(table, month): file.sha256 for month, file in told.files.items()}
+
     def _told(self, table: Table) -> Mapping[str, File]:
         """Each day's file, as the bucket's manifest has it."""
-        files = self._lake.files(table)
-        content = files.read(manifests.NAME)
-        return manifests.decoded(content, f"{files.address}/{manifests.NAME}", table).files if content else {}
+        told = saved(self._lake.files(table), table)
+        return told.files if told else {}
 
-    def _copy(self, table: Table, date: str) -> Path:
-        return self._copies / table.folder / table.file_name(date)
+    def _copy(self, table: AnyTable, part: str) -> Path:
+        return self._copies / table.folder / table.file_name(part)
 
-    def _forget(self, table: Table, told: Mapping[str, File]) -> None:
-        """Take away the copies of days that the lake has no more."""
-        there = {self._copy(table, date) for date in told}
+    def _forget(self, table: AnyTable, told: Mapping[str, File]) -> None:
+        """Take away the copies of what the lake has no more."""
+        there = {self._copy(table, part) for part in told}
         folder = self._copies / table.folder
         for copy in [copy for copy in self._held if copy.is_relative_to(folder) and copy not in there]:
             copy.unlink()
             del self._held[copy]
 
-    def _fetch(self, table: Table, told: Mapping[str, File]) -> None:
-        due = [date for date, file in told.items() if self._held.get(self._copy(table, date)) != file.sha256]
+    def _fetch(self, table: AnyTable, told: Mapping[str, File]) -> None:
+        due = [part for part, file in told.items() if self._held.get(self._copy(table, part)) != file.sha256]
         if not due:
             return
         files = self._lake.files(table)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            copied = pool.map(lambda date: _copied(files, table.file_name(date), self._copy(table, date)), due)
-            for date, is_there in zip(due, copied, strict=True):
+            copied = pool.map(lambda part: _copied(files, table.file_name(part), self._copy(table, part)), due)
+            for part, is_there in zip(due, copied, strict=True):
                 if is_there:
-                    self._held[self._copy(table, date)] = told[date].sha256
+                    self._held[self._copy(table, part)] = told[part].sha256
 
 
 def _wanted(told: Mapping[str, File], span: Span | None) -> dict[str, File]:

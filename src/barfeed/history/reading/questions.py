@@ -44,7 +44,7 @@ _VERSIONS = ", ".join(f"{side}_{name}" for side in ("old", "new") for name in VA
 _REVISIONS = f"""
 SELECT split_part(series, ' ', 1) AS symbol, split_part(series, ' ', 2) AS interval, timestamp, {_VERSIONS},
        seen_at, coalesce(accepted_at, seen_at) AS accepted_at, reason, run
-FROM {{table}} ORDER BY coalesce(accepted_at, seen_at), timestamp
+FROM {{table}} ORDER BY coalesce(accepted_at, seen_at), timestamp, series
 """
 _LISTED = """
 SELECT DISTINCT ON (symbol) symbol, status, contract_type, quote, onboard, delivery, tick, seen_at

@@ -11,15 +11,15 @@ from barfeed.domain.kinds.kind import Kind, Row
 from barfeed.store.duckdb import Session
 
 TABLE = "kinds_revisions"
-_TYPES = {
+TYPES = {
     "kind": "VARCHAR", "interval": "VARCHAR", "symbol": "VARCHAR", "timestamp": "TIMESTAMP", "name": "VARCHAR",
     "old": "DOUBLE", "new": "DOUBLE", "seen_at": "TIMESTAMP", "accepted_at": "TIMESTAMP", "reason": "VARCHAR",
     "run": "VARCHAR",
 }  # fmt: skip
-COLUMN_NAMES = tuple(_TYPES)
+COLUMN_NAMES = tuple(TYPES)
 _CREATE = f"""
 CREATE TABLE IF NOT EXISTS store.main.{TABLE} (
-  {", ".join(f"{name} {type_}" for name, type_ in _TYPES.items())}
+  {", ".join(f"{name} {type_}" for name, type_ in TYPES.items())}
 )
 """
 _COLUMNS = """
@@ -27,7 +27,7 @@ SELECT column_name, data_type FROM duckdb_columns()
 WHERE database_name = 'store' AND schema_name = 'main' AND table_name = ?
 """
 _AUDIT = f"""
-INSERT INTO store.main.{TABLE} ({", ".join(_TYPES)})
+INSERT INTO store.main.{TABLE} ({", ".join(TYPES)})
 VALUES (?, ?, ?, make_timestamp_ms(?), ?, ?, ?, make_timestamp_ms(?), CURRENT_TIMESTAMP, ?, ?)
 """
 _LIST = f"""
@@ -40,13 +40,13 @@ WHERE kind = ? AND {{is_meant}} GROUP BY timestamp::DATE
 """
 
 # The oldest revision after the moment is the one that knows what a value was at the moment.
-_AS_OF = f"""
-(SELECT stored.* REPLACE ({{values}})
- FROM {{table}} AS stored LEFT JOIN (
-   SELECT symbol, timestamp, {{olds}} FROM store.main.{TABLE}
-   WHERE kind = '{{kind}}' AND {{is_meant}} AND accepted_at >= {{end}} GROUP BY symbol, timestamp
+_AS_OF = """
+(SELECT stored.* REPLACE ({values})
+ FROM {rows} AS stored LEFT JOIN (
+   SELECT symbol, timestamp, {olds} FROM {audit}
+   WHERE kind = '{kind}' AND {is_meant} AND accepted_at >= {end} GROUP BY symbol, timestamp
  ) AS later ON later.symbol = stored.symbol AND later.timestamp = stored.timestamp
- WHERE coalesce(stored.created_at < {{end}}, true))
+ WHERE coalesce(stored.created_at < {end}, true))
 """
 
 
@@ -134,13 +134,20 @@ def as_of(connection: Session, kind: Kind, interval: Interval, moment_ms: int) -
 
     Raises `StoreUnusable` for another's table of the name of revisions.
     """
-    table, end = f"store.main.{kind.table(interval)}", f"make_timestamp_ms({moment_ms + 1})"
-    if not _expect(connection):
-        return f"(FROM {table} WHERE coalesce(created_at < {end}, true))"
+    audit = f"store.main.{TABLE}" if _expect(connection) else None
+    return as_of_rows(f"store.main.{kind.table(interval)}", audit, kind, interval, moment_ms)
+
+
+def as_of_rows(rows: str, audit: str | None, kind: Kind, interval: Interval, moment_ms: int) -> str:
+    """The same of any relations: rows of a kind, and the table of revisions, where there is one."""
+    end = f"make_timestamp_ms({moment_ms + 1})"
+    if audit is None:
+        return f"(FROM {rows} WHERE coalesce(created_at < {end}, true))"
     return _AS_OF.format(
         values=", ".join(f"coalesce(later.{name}, stored.{name}) AS {name}" for name in kind.names),
         olds=", ".join(f"arg_min(old, accepted_at) FILTER (name = '{name}') AS {name}" for name in kind.names),
-        table=table,
+        rows=rows,
+        audit=audit,
         kind=kind.name,
         is_meant=_is_meant(kind, interval),
         end=end,
@@ -161,7 +168,7 @@ def _is_meant(kind: Kind, interval: Interval) -> str:
 def _expect(connection: Session) -> bool:
     """Whether the table is there."""
     found = dict(connection.execute(_COLUMNS, [TABLE]).fetchall())
-    if found and found != _TYPES:
+    if found and found != TYPES:
         said = ", ".join(f"{name} {type_}" for name, type_ in found.items())
         raise StoreUnusable(f"table {TABLE} has another shape: {said}", hint=f"rename that table; {TABLE} is barfeed's")
     return bool(found)

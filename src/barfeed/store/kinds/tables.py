@@ -23,7 +23,7 @@ from barfeed.store.kinds.revisions import Change, Why
 
 LATE = "kinds_late"
 _FRAME = {"symbol": "VARCHAR", "timestamp": "TIMESTAMP", "known_at": "TIMESTAMP"}
-_LATE_TYPES = {
+LATE_TYPES = {
     "kind": "VARCHAR", "interval": "VARCHAR", "symbol": "VARCHAR", "since": "TIMESTAMP", "until": "TIMESTAMP",
     "seen_at": "TIMESTAMP",
 }  # fmt: skip
@@ -90,7 +90,7 @@ FROM (SELECT ?::VARCHAR[] AS symbol, ?::BIGINT[] AS timestamp_ms, ?::BIGINT[] AS
 ON CONFLICT (symbol, timestamp) DO NOTHING RETURNING symbol
 """
 _NOTE_LATE = f"""
-INSERT INTO store.main.{LATE} ({", ".join(_LATE_TYPES)})
+INSERT INTO store.main.{LATE} ({", ".join(LATE_TYPES)})
 SELECT ?, ?, unnest(?::VARCHAR[]), make_timestamp_ms(unnest(?::BIGINT[])), make_timestamp_ms(unnest(?::BIGINT[])),
        make_timestamp_ms(?)
 """
@@ -148,7 +148,7 @@ class KindTable:
         if self.exists:
             self._expect(self._name, found[self._name], types(kind), ["symbol", "timestamp"])
         if self._has_late:
-            self._expect(LATE, found[LATE], _LATE_TYPES, [])
+            self._expect(LATE, found[LATE], LATE_TYPES, [])
 
     def newest(self, symbols: Sequence[str], from_ms: int = 0) -> dict[str, int]:
         """The newest `timestamp` of each of these symbols that has a row from `from_ms` on."""
@@ -218,7 +218,7 @@ class KindTable:
         if not late:
             return
         if not self._has_late:
-            columns = ", ".join(f"{name} {type_}" for name, type_ in _LATE_TYPES.items())
+            columns = ", ".join(f"{name} {type_}" for name, type_ in LATE_TYPES.items())
             self.connection.execute(f"CREATE TABLE store.main.{LATE} ({columns})")
             self._has_late = True
         symbols, since, until = (list(column) for column in zip(*late, strict=True))

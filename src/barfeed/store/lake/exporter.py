@@ -1,8 +1,8 @@
-"""After a pass: the lake made what the store is. One exporter at a time; each day is written whole, and idempotent."""
+"""After a pass: the lake made what the store is. One exporter at a time; each part is written whole, and idempotent."""
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +14,12 @@ from barfeed.domain.errors import LakeUnusable, StoreUnusable
 from barfeed.machine.clock import Clock
 from barfeed.store.duckdb import Store
 from barfeed.store.lake import manifest as manifests
-from barfeed.store.lake.contents import Contents, Survey
-from barfeed.store.lake.files import Files
-from barfeed.store.lake.manifest import File, Manifest, date_of
+from barfeed.store.lake.contents.noted import changes, contents_of
+from barfeed.store.lake.contents.rows import Survey
+from barfeed.store.lake.files import Files, saved
+from barfeed.store.lake.manifest import File
 from barfeed.store.lake.plan import Plan, planned
-from barfeed.store.lake.table import Table, partition
+from barfeed.store.lake.table import AnyTable
 
 # A first export of years must not keep the next hour waiting: what is left is the next pass's.
 _PART_OF_AN_INTERVAL = 4
@@ -58,33 +59,39 @@ def until(clock: Clock, interval: Interval) -> Until:
     return Until(clock, clock.steady_sec() + min(_LONGEST_SEC, interval.ms / 1000 / _PART_OF_AN_INTERVAL))
 
 
-def export(store: Store, files: Files, table: Table, until: Until) -> Exported:
-    """Write every day of which the store has another version than the lake, newest first.
+# Called with how many changes the table's audit tells, before rows that may have been changed stand in the lake.
+Cover = Callable[[int], None]
 
-    A day is a file that is replaced in one step, so who reads meanwhile sees every row once. Killed anywhere, the next
+
+def export(store: Store, files: Files, table: AnyTable, until: Until, cover: Cover) -> Exported:
+    """Write every part of which the store has another version than the lake, newest first.
+
+    A part is a file that is replaced in one step, so who reads meanwhile sees every row once. Killed anywhere, the next
     call goes on. Raises `LakeUnusable`, and `StoreUnusable` where the store cannot be read.
     """
     with files.exporting() as is_ours:
         if not is_ours:
             _log.info("%s: another process is writing the lake", files.address)
             return Exported(is_busy=True)
-        return _Export(store, files, table, until).run()
+        return _Export(store, files, table, until, cover).run()
 
 
 class _Export:
     """One export: what it works with, and the manifest that grows as it goes."""
 
-    def __init__(self, store: Store, files: Files, table: Table, until: Until) -> None:
+    def __init__(self, store: Store, files: Files, table: AnyTable, until: Until, cover: Cover) -> None:
         self._store = store
         self._files = files
         self._table = table
         self._until = until
+        self._cover = cover
         self._manifest = manifests.empty(table)
 
     def run(self) -> Exported:
-        folders, before = self._files.folders(), self._saved(self._files)
+        folders, before = self._files.folders(), saved(self._files, self._table)
         self._manifest = before or self._manifest
-        survey, plan = self._looked_through(folders)
+        survey, plan, changed = self._looked_through(folders)
+        self._cover(changed)
         self._manifest = replace(self._manifest, marks=survey.marks, due=list(plan.write))
         if before is None:
             # A file without a manifest would be taken for somebody else's.
@@ -95,26 +102,22 @@ class _Export:
             written = self._carry_out(plan)
         return Exported(written, len(self._manifest.due), self._manifest.rows)
 
-    def _saved(self, files: Files) -> Manifest | None:
-        content = files.read(manifests.NAME)
-        if content is None:
-            return None
-        return manifests.decoded(content, f"{files.address}/{manifests.NAME}", self._table)
-
-    def _looked_through(self, folders: set[str]) -> tuple[Survey, Plan]:
+    def _looked_through(self, folders: set[str]) -> tuple[Survey, Plan, int]:
         manifest = self._manifest
-        lost = [day for day in manifest.files if partition(day) not in folders]
+        lost = [day for day in manifest.files if self._table.partition(day) not in folders]
         with self._store.looking() as connection:
-            contents = Contents(connection, self._table)
+            contents = contents_of(connection, self._table)
             survey = contents.survey(manifest, self._files.address)
             days = survey.days.union(manifest.due, lost)
             stamps = contents.stamps(days, survey.revisions)
+            changed = changes(connection, self._table)
         self._refuse_others(folders, {*manifest.files, *stamps})
-        return survey, planned(manifest, days, stamps, lost)
+        return survey, planned(manifest, days, stamps, lost), changed
 
     def _refuse_others(self, folders: set[str], days: set[str]) -> None:
         """Return where nothing stands in the lake but its own days: a glob would read that, too."""
-        others = sorted(name for name in folders if not name.startswith(_ASIDE) and date_of(name) not in days)
+        of = self._table.part_of
+        others = sorted(name for name in folders if not name.startswith(_ASIDE) and of(name) not in days)
         if not others:
             return
         where = self._files.address
@@ -145,13 +148,15 @@ class _Export:
         with self._files.placing(self._table.file_name(day)) as path:
             # Let go of before the file is moved or sent: nobody waits for that.
             with self._store.looking() as connection:
-                contents = Contents(connection, self._table)
+                contents = contents_of(connection, self._table)
                 stamp = contents.stamp(day)
                 if stamp is None:
                     gone = f"its {self._table.rows} of {day} were taken out meanwhile"
                     raise StoreUnusable(f"{self._store.path}: {gone}", hint="run it again")
                 contents.write(day, path)
                 first, last = contents.span(day)
+                changed = changes(connection, self._table)
+            self._cover(changed)
             return File(
                 stamp.rows, first, last, path.stat().st_size, sha256_of(path), stamp.created_at, stamp.revisions
             )

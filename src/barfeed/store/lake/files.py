@@ -4,6 +4,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from barfeed.store.lake import manifest as manifests
+from barfeed.store.lake.manifest import Manifest
+from barfeed.store.lake.table import AnyTable
+
 
 class Files(Protocol):
     """The files of one table of a lake, by their names below it. Everything raises `LakeUnusable`, and nothing else."""
@@ -35,3 +39,9 @@ class Files(Protocol):
 
     def remove(self, name: str) -> None:
         """Take a file away."""
+
+
+def saved(files: Files, table: AnyTable) -> Manifest | None:
+    """What a lake says of a table; None where it says nothing."""
+    content = files.read(manifests.NAME)
+    return manifests.decoded(content, f"{files.address}/{manifests.NAME}", table) if content is not None else None

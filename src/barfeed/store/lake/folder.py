@@ -8,7 +8,7 @@ from pathlib import Path
 from barfeed.domain.errors import LakeUnusable
 from barfeed.machine.atomic import Unflushed, sweep, whole_file
 from barfeed.machine.locks import locked
-from barfeed.store.lake.contents import DISK_HINT
+from barfeed.store.lake.contents.parquet import DISK_HINT
 
 _LOCK = ".lock"
 _A_FILE = "a file stands where a folder of the lake should: point --lake elsewhere, or move that file away"

@@ -1,17 +1,20 @@
 """A lake by its address: a folder, or `s3://bucket/prefix`."""
 
+import math
+from functools import partial
 from pathlib import Path
 
 from barfeed.domain.bars import Interval
-from barfeed.domain.errors import UsageError
+from barfeed.domain.errors import LakeUnusable, UsageError
 from barfeed.machine.clock import Clock
 from barfeed.store.duckdb import Store
 from barfeed.store.lake.address import is_bucket
-from barfeed.store.lake.contents import stored
-from barfeed.store.lake.exporter import Exported, export, until
+from barfeed.store.lake.contents.noted import noted
+from barfeed.store.lake.contents.rows import stored
+from barfeed.store.lake.exporter import Exported, Until, export, until
 from barfeed.store.lake.files import Files
 from barfeed.store.lake.folder import Folder
-from barfeed.store.lake.table import Table
+from barfeed.store.lake.table import AnyTable, Noted
 
 
 class Lake:
@@ -27,14 +30,20 @@ class Lake:
     def export(self, store: Store, interval: Interval) -> Exported:
         """Make the lake's tables of an interval what the store is: bars first, then each kind that is stored.
 
-        Stops at the first that fails. Raises `LakeUnusable` and `StoreUnusable`.
+        What was noted beside them is brought up to it, too, and not counted. Stops at the first that fails. Raises
+        `LakeUnusable` and `StoreUnusable`.
         """
-        end = until(self._clock, interval)
-        done = [export(store, self.files(table), table, end) for table in stored(store, interval)]
+        end, notes = until(self._clock, interval), _Notes(self, store, self._clock)
+        done = [
+            export(store, self.files(table), table, end, partial(notes.cover, table.audit))
+            for table in stored(store, interval)
+        ]
+        if not any(each.is_busy for each in done):
+            notes.cover_all()
         written, left, rows = (sum(each[place] for each in done) for place in range(3))
         return Exported(written, left, rows, any(each.is_busy for each in done))
 
-    def files(self, table: Table) -> Files:
+    def files(self, table: AnyTable) -> Files:
         """Those of a table."""
         if not is_bucket(self.address):
             return Folder(Path(self.address) / table.folder)
@@ -42,6 +51,40 @@ class Lake:
 
         bucket, _, prefix = self.address.removeprefix("s3://").strip("/").partition("/")
         return Bucket(bucket, f"{prefix}/{table.folder}".lstrip("/"), self._clock)
+
+
+class _Notes:
+    """The append-only tables of a lake, in one pass: each is written once, and again where it has grown meanwhile.
+
+    A change stands in the lake before the row that it changed: what a row was before can be told at any moment.
+    """
+
+    def __init__(self, lake: Lake, store: Store, clock: Clock) -> None:
+        self._lake = lake
+        self._store = store
+        # However long it takes: they are small, and half of one would tell something else.
+        self._until = Until(clock, math.inf)
+        self._meant = {each.name: each for each in noted(store)}
+        self._rows: dict[str, int] = {}
+
+    def cover(self, name: str, rows: int) -> None:
+        """Return once the lake has so many rows of one of them. Raises as `Lake.export`."""
+        if name in self._meant and self._rows.get(name, -1) < rows:
+            self._rows[name] = self._written(self._meant[name])
+
+    def cover_all(self) -> None:
+        """Return once the lake has each as it was in this pass."""
+        for name in self._meant:
+            self.cover(name, 0)
+
+    def _written(self, table: Noted) -> int:
+        files = self._lake.files(table)
+        done = export(self._store, files, table, self._until, lambda _: None)
+        if done.is_busy:
+            raise LakeUnusable(
+                f"{files.address} is being written by another process", hint="the next pass writes what is missing"
+            )
+        return done.rows
 
 
 def _require_obstore() -> None:

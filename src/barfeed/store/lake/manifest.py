@@ -1,26 +1,23 @@
 """What a lake says of itself: `_manifest.json`, from which the next pass sees what is to be written. Pure.
 
-A lake's table is `kind=ohlcv/interval=1h/`; below it stands one file a UTC day, `date=2026-11-26/bars.parquet`.
+A lake's table is `kind=ohlcv/interval=1h/`; below it stands one file a part, a UTC day of bars:
+`date=2026-11-26/bars.parquet`.
 """
-
-import re
 
 import msgspec
 
 from barfeed import __version__
 from barfeed.domain.errors import LakeUnusable
-from barfeed.store.lake.table import Table
+from barfeed.store.lake.table import AnyTable
 
 NAME = "_manifest.json"
 # Raised when a key changes its meaning, when a column of the files does.
 MANIFEST_VERSION = 1
 SCHEMA_VERSION = 1
 
-DATE = re.compile(r"\d{4}-\d\d-\d\d")
-
 
 class Stamp(msgspec.Struct, frozen=True):
-    """What tells one version of a day from the next: it is written again where the store's is another.
+    """What tells one version of a part from the next: it is written again where the store's is another.
 
     `created_at` is the newest of its rows, NULL where none has any; `revisions` how often one of them was changed.
     """
@@ -31,7 +28,7 @@ class Stamp(msgspec.Struct, frozen=True):
 
 
 class File(msgspec.Struct, frozen=True):
-    """A day's file: its bytes, the first and the last timestamp in it, and of which version of the day it is."""
+    """A part's file: its bytes, the first and the last timestamp in it, and of which version of the part it is."""
 
     rows: int
     first: str
@@ -44,12 +41,12 @@ class File(msgspec.Struct, frozen=True):
 
     @property
     def stamp(self) -> Stamp:
-        """Of which version of the day it is."""
+        """Of which version of the part it is."""
         return Stamp(self.rows, self.created_at, self.revisions)
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """How far a table of the store was written: its rows, and the newest of them by DuckDB's own number."""
+    """How far a table of the store was written: its rows, and the newest of them, with DuckDB's own number of it."""
 
     rows: int
     rowid: int
@@ -59,7 +56,7 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """A lake's table: its files by day, up to where the store was looked through, and the days that are still due."""
+    """A lake's table: its files by part, up to where the store was looked through, and the parts that are still due."""
 
     kind: str
     interval: str
@@ -80,25 +77,19 @@ class Manifest(msgspec.Struct, frozen=True):
         return sum(file.rows for file in self.files.values())
 
 
-def empty(table: Table) -> Manifest:
+def empty(table: AnyTable) -> Manifest:
     """That of a table of which nothing is written yet."""
     return Manifest(table.kind_name, table.interval_name, columns=table.columns)
 
 
-def date_of(folder: str) -> str | None:
-    """The day whose folder has this name; None for any other folder."""
-    date = folder.removeprefix("date=")
-    return date if date != folder and DATE.fullmatch(date) else None
-
-
-def encoded(manifest: Manifest, table: Table) -> bytes:
+def encoded(manifest: Manifest, table: AnyTable) -> bytes:
     """The manifest as JSON, a line a file: people look at it, too. Each stands under its path."""
     told = msgspec.to_builtins(manifest)
-    told["files"] = {table.file_name(date): told["files"][date] for date in sorted(manifest.files)}
+    told["files"] = {table.file_name(part): told["files"][part] for part in sorted(manifest.files)}
     return msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n"
 
 
-def decoded(content: bytes, where: str, table: Table) -> Manifest:
+def decoded(content: bytes, where: str, table: AnyTable) -> Manifest:
     """The manifest of a lake's table; `LakeUnusable`, with `where` it stands, for what is none of this table's."""
     try:
         told = msgspec.json.decode(content, type=_Written)
@@ -115,8 +106,8 @@ def decoded(content: bytes, where: str, table: Table) -> Manifest:
             f"{where} is of kind {told.kind!r}, interval {told.interval!r}, expected {wanted[0]!r}, {wanted[1]!r}",
             hint="the folder was moved or copied: put it back, or point --lake at an empty one",
         )
-    files = {_date(name, where, table): file for name, file in told.files.items()}
-    due = [day for day in told.due if DATE.fullmatch(day)]
+    files = {_part(name, where, table): file for name, file in told.files.items()}
+    due = [part for part in told.due if table.part_of(table.partition(part))]
     return Manifest(*wanted, files, told.marks, due, table.columns)
 
 
@@ -132,11 +123,11 @@ class _Written(msgspec.Struct):
     barfeed: str = ""
 
 
-def _date(name: str, where: str, table: Table) -> str:
-    date = date_of(name.partition("/")[0])
-    if date is None or name != table.file_name(date):
+def _part(name: str, where: str, table: AnyTable) -> str:
+    part = table.part_of(name.partition("/")[0])
+    if part is None or name != table.file_name(part):
         raise LakeUnusable(f"{where} names a file that is none of a lake's: {name[:80]!r}", hint=_anew(where))
-    return date
+    return part
 
 
 def _begins(content: bytes) -> str:

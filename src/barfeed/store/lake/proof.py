@@ -11,19 +11,20 @@ from barfeed.domain.kinds.table import KINDS
 from barfeed.domain.rules import Finding
 from barfeed.store.duckdb import Store
 from barfeed.store.lake import manifest as manifests
-from barfeed.store.lake.contents import Contents, stored
+from barfeed.store.lake.contents.noted import contents_of, noted
+from barfeed.store.lake.contents.rows import stored
 from barfeed.store.lake.exporter import sha256_of
 from barfeed.store.lake.files import Files
 from barfeed.store.lake.lake import Lake
 from barfeed.store.lake.manifest import File, Manifest
-from barfeed.store.lake.table import Table
+from barfeed.store.lake.table import BARS, AnyTable, Noted, Table
 
 # Whoever writes the lake meanwhile has finished by then.
 _LOOKS = 3
 _DIFFERENT = """
 WITH stored AS (SELECT {columns} FROM {stored}), lake AS (SELECT {columns} FROM read_parquet('{path}')),
 differs AS ((FROM stored EXCEPT ALL FROM lake) UNION (FROM lake EXCEPT ALL FROM stored))
-SELECT count(DISTINCT (symbol, timestamp)), min((timestamp, symbol))[1]::VARCHAR, min((timestamp, symbol))[2]
+SELECT count(DISTINCT ({whose}, {time})), min(({time}, {whose}))[1]::VARCHAR, min(({time}, {whose}))[2]
 FROM differs
 """
 
@@ -39,31 +40,37 @@ class Proven(NamedTuple):
 def prove(store: Store, lake: Lake, interval: Interval, of: Collection[Kind] = ()) -> Proven:
     """Compare the lake's tables of an interval, or those `of` some kinds, with the store; it is let go of between days.
 
+    What was noted beside them is of every interval.
+
     Raises `LakeUnusable` where there is no lake, `StoreUnusable` where the store cannot be read.
     """
-    meant = [each for each in _tables(store, lake, interval) if not of or each.kind in of]
+    meant = [each for each in _tables(store, lake, interval) if not of or each.is_of(of)]
     proven = [_proven(store, lake.files(table), table) for table in meant]
     findings = [finding for each in proven for finding in each.findings]
     return Proven(sum(each.files for each in proven), sum(each.rows for each in proven), findings)
 
 
-def _tables(store: Store, lake: Lake, interval: Interval) -> list[Table]:
+def _tables(store: Store, lake: Lake, interval: Interval) -> list[AnyTable]:
     """Those of the store, and those of the lake: what the one has lost must not go unseen in the other."""
     there = stored(store, interval)
     kinds = (Table(interval, kind) for kind in KINDS.values() if interval in kind.intervals)
-    return there + [each for each in kinds if each not in there and lake.files(each).read(manifests.NAME) is not None]
+    lost = [each for each in kinds if each not in there and lake.files(each).read(manifests.NAME) is not None]
+    return [*there, *lost, *noted(store)]
 
 
-def _proven(store: Store, files: Files, table: Table) -> Proven:
+def _proven(store: Store, files: Files, table: AnyTable) -> Proven:
     for _ in range(_LOOKS):
         content = files.read(manifests.NAME)
+        if content is None and isinstance(table, Noted):
+            # Of an older barfeed's lake: whatever the store has of it is missing there.
+            content = manifests.encoded(manifests.empty(table), table)
         if content is None:
             raise LakeUnusable(
                 f"{files.address} is no lake: it holds no {manifests.NAME}",
                 hint="the next pass makes it: barfeed run --lake; or point --lake at the lake",
             )
         manifest = manifests.decoded(content, f"{files.address}/{manifests.NAME}", table)
-        whose = f"{table.folder}: " if table.kind else ""
+        whose = f"{table.folder}: " if table.kind_name != BARS else ""
         findings = [Finding("lake", None, whose + each) for each in _Proof(store, files, table, manifest).found()]
         if not findings or files.read(manifests.NAME) == content:
             break
@@ -73,7 +80,7 @@ def _proven(store: Store, files: Files, table: Table) -> Proven:
 class _Proof:
     """One look at all of a lake's table."""
 
-    def __init__(self, store: Store, files: Files, table: Table, manifest: Manifest) -> None:
+    def __init__(self, store: Store, files: Files, table: AnyTable, manifest: Manifest) -> None:
         self._store = store
         self._files = files
         self._table = table
@@ -93,22 +100,23 @@ class _Proof:
 
     def _days(self) -> set[str]:
         with self._store.looking() as connection:
-            return Contents(connection, self._table).days()
+            return contents_of(connection, self._table).days()
 
     def _said_of(self, day: str, file: File, path: Path) -> str:
         name = self._table.file_name(day)
         if (path.stat().st_size, sha256_of(path)) != (file.bytes, file.sha256):
             return f"{name} is another file than the manifest tells of: cut, or changed"
-        rows, timestamp, symbol = self._different(day, path)
+        rows, time, whose = self._different(day, path)
         if not rows:
             return ""
-        return f"{name}: {rows} {self._table.rows} differ from the store's; first: {symbol} {timestamp}"
+        return f"{name}: {rows} {self._table.rows} differ from the store's; first: {whose} {time}"
 
     def _different(self, day: str, path: Path) -> tuple[int, str, str]:
         """How many rows are others, and the first of them."""
         columns, quoted = ", ".join(self._table.types), str(path).replace("'", "''")
+        key_of, time_of = self._table.key
         with self._store.looking() as connection:
-            stored_rows = Contents(connection, self._table).relation(day)
-            different = _DIFFERENT.format(columns=columns, stored=stored_rows, path=quoted)
-            rows, timestamp, symbol = connection.execute(different).fetchall()[0]
-        return rows, timestamp, symbol
+            held = contents_of(connection, self._table).relation(day)
+            different = _DIFFERENT.format(columns=columns, stored=held, path=quoted, whose=key_of, time=time_of)
+            rows, time, whose = connection.execute(different).fetchall()[0]
+        return rows, time, whose

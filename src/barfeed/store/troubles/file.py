@@ -143,8 +143,10 @@ def _older(writer: "re.Match[str] | None") -> str:
     return f"bring it over: EXPORT DATABASE with that DuckDB ({install}), IMPORT DATABASE into a new file with this one"
 
 
-# A day's file below the lake, wherever the lake, or a copy of it, stands.
-_DAY_FILE = re.compile(r"""kind=\w+/[^'"]+\.parquet""")
+PROVE_LAKE_HINT = "prove it against the store, which tells the file: barfeed verify --lake"
+
+# A file of the lake, wherever the lake, or a copy of it, stands.
+_LAKE_FILE = re.compile(r"""(?:kind|table)=\w+/[^'"]+\.parquet""")
 
 
 @contextmanager
@@ -158,14 +160,14 @@ def reading_lake(address: str) -> Iterator[None]:
         raise LakeUnusable(
             f"{address} cannot be read as a lake: {_of_lake(problem)}",
             is_torn=True,
-            hint="prove it against the store, which tells the file: barfeed verify --lake",
+            hint=PROVE_LAKE_HINT,
         ) from problem
 
 
 def _of_lake(problem: duckdb.Error) -> str:
     if reason := refusal(problem):
         return reason
-    if named := _DAY_FILE.search(str(problem)):
+    if named := _LAKE_FILE.search(str(problem)):
         return f"{named[0]} is cut, or no Parquet file"
     return f"DuckDB failed ({type(problem).__name__})"
 

@@ -1,36 +1,26 @@
-"""What the store holds of a table of the lake: which days changed since a mark, and a day as Parquet."""
+"""What the store holds of bars or of a kind: which days changed since a mark, and a day as Parquet."""
 
-# ruff: noqa: S608 - tables and days are of our own making, paths are quoted
+# ruff: noqa: S608 - tables and days are of our own making
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import duckdb
-
 from barfeed.domain.bars import Interval
 from barfeed.domain.errors import LakeUnusable, StoreUnusable
 from barfeed.domain.kinds.kind import Kind
 from barfeed.domain.kinds.table import KINDS
 from barfeed.store import place, revisions
-from barfeed.store.duckdb import Session, Store, heard
+from barfeed.store.duckdb import Session, Store
 from barfeed.store.kinds import revisions as kind_revisions
 from barfeed.store.kinds.tables import KindTable
-from barfeed.store.lake.manifest import DATE, SCHEMA_VERSION, Manifest, Mark, Stamp
+from barfeed.store.lake.contents import parquet
+from barfeed.store.lake.manifest import Manifest, Mark, Stamp
 from barfeed.store.lake.table import Table
 from barfeed.store.market import MarketTable
 from barfeed.store.own import shape
-from barfeed.store.troubles.file import refusal
 
-# Parquet's first version of pages is what old engines read, too.
-_COPY = f"""
-COPY (SELECT {{columns}} FROM {{rows}} ORDER BY timestamp, symbol) TO '{{path}}' (
-  FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v1, ROW_GROUP_SIZE 122880, USE_TMP_FILE false, KV_METADATA {{{{
-    barfeed: '{{says}}, schema version {SCHEMA_VERSION}; {{times}} are UTC, without a zone'
-  }}}}
-)
-"""
 _THERE = """
 SELECT table_name FROM duckdb_tables()
 WHERE database_name = 'store' AND schema_name = 'main' AND table_name IN (SELECT unnest(?::VARCHAR[]))
@@ -113,26 +103,8 @@ class Contents:
         return str(first), str(last)
 
     def write(self, day: str, path: Path) -> None:
-        """Write a day to a Parquet file, sorted by time, then symbol. Raises `LakeUnusable` for what its disk says."""
-        try:
-            with heard():
-                self._connection.execute(self._copying(day, path))
-        except duckdb.Error as problem:
-            # What the disk of the lake says must not be told of the store.
-            if reason := refusal(problem):
-                raise LakeUnusable(f"{path.parent} cannot be written: {reason}", hint=DISK_HINT) from problem
-            raise
-
-    def _copying(self, day: str, path: Path) -> str:
-        kind, types = self._table.kind, self._table.types
-        times = [name for name, type_ in types.items() if type_ == "TIMESTAMP"]
-        return _COPY.format(
-            columns=", ".join(types),
-            rows=self._rows(day, day),
-            path=str(path).replace("'", "''"),
-            says=f"{kind.name}: {kind.says}".replace("'", "''") if kind else "closed bars",
-            times=" and ".join((", ".join(times[:-1]), times[-1])),
-        )
+        """Write a day to a Parquet file. Raises `LakeUnusable` for what its disk says."""
+        parquet.write(self._connection, self._table, self._rows(day, day), path)
 
     def relation(self, day: str) -> str:
         """The rows of a day, with the lake's columns, as SQL takes them."""
@@ -155,7 +127,7 @@ class Contents:
     def _days(self, rows: str) -> set[str]:
         found = self._connection.execute(_DAYS.format(rows=rows)).fetchall()
         # A user's own table may hold a timestamp that is no moment; what reads it as a series refuses it.
-        return {day for (day,) in found if day and DATE.fullmatch(day)}
+        return {day for (day,) in found if day and self._table.part_of(self._table.partition(day))}
 
     def _mark(self, table: str) -> Mark | None:
         source = self._sources[table]
@@ -189,7 +161,7 @@ class Contents:
         found = self._connection.execute(_AT.format(rows=self._rows()), at).fetchall() if self._sources else []
         if found == [(mark.created_at,)]:
             return
-        bar, hint = f"{mark.symbol} {mark.timestamp}", _other_hint(lake)
+        bar, hint = f"{mark.symbol} {mark.timestamp}", other_hint(lake)
         if not found:
             raise LakeUnusable(
                 f"{lake} is ahead of the store, or another store's: it has {bar}, the store has not", hint=hint
@@ -209,10 +181,8 @@ class Contents:
         return {}
 
 
-DISK_HINT = "see to the disk that it is on; the next pass writes what is missing"
-
-
-def _other_hint(lake: str) -> str:
+def other_hint(lake: str) -> str:
+    """What helps where a lake is ahead of the store, or another's."""
     return (
         "give each store a lake of its own: --lake; if this store takes the place of the one that the lake was written"
         f" from, take {lake} away: the next pass writes it anew"

@@ -1,0 +1,1 @@
+"""What the store holds of each of a lake's tables: which parts of it changed, and a part as Parquet."""
