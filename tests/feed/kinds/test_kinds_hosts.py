@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import psycopg
 import pytest
 
@@ -15,11 +16,16 @@ from barfeed.domain.bars import HOUR_MS, MINUTE_MS
 from barfeed.domain.kinds.kind import Row
 from barfeed.domain.kinds.table import KINDS
 from barfeed.machine.clock import SystemClock
+from barfeed.replay.clocks import HandClock
+from barfeed.replay.exchange import ReplayExchange
+from barfeed.replay.server import ReplayServer
+from barfeed.replay.tapes.generator import generate
 from barfeed.store.postgres.server import Server, migrate
 from feed.kinds.kinds_hosts import FED, features, host, late, rows, rows_of_file
 from feed.kinds.kinds_world import LATER_MS, NOW_MS, ONE_HOUR, SYMBOLS, TARGET_MS, KindsWorld
 from feed.kinds.test_kinds_pass import LATE, left, pass_on
 from pg_server import PostgresServer, looked_at, new_market, own_server, user_of
+from process import BARFEED, Machine
 from waiting import LONGEST_SEC, until
 
 pytestmark = pytest.mark.long
@@ -271,3 +277,67 @@ def test_one_writes_a_kind_at_a_time_and_the_next_sees_what_it_wrote(address: st
             until(lambda: looking.execute(waiting).fetchall() == [(1,)])
             table.append({"BTCUSDT": [row]})
         assert seen.result(LONGEST_SEC) == {"BTCUSDT": [row]}
+
+
+class Feeding(Machine):
+    """A host whose feed of one series has kinds beside its bars, in a database."""
+
+    address = ""
+
+    def command(self, *flags: str) -> list[str]:
+        where = ("--store", self.address, "--persist-dir", str(self.folder / "feed"))
+        kinds = ("--kinds", "klines,premium_index,open_interest", "--spot-url", self.url)
+        return [
+            str(BARFEED),
+            "run",
+            *where,
+            "--max-skew-sec",
+            "1e10",
+            "--catch-up",
+            "--buffer-hours",
+            "0",
+            *kinds,
+            *flags,
+        ]
+
+
+@pytest.fixture
+def feeding(address: str, tmp_path: Path) -> Iterator[Feeding]:
+    """Seven minutes after a close, when all that is due is there."""
+    clock = HandClock(TARGET_MS + HOUR_MS + 7 * MINUTE_MS)
+    exchange = ReplayExchange([generate("BTCUSDT", "1h", TARGET_MS - 40 * 24 * HOUR_MS, 60 * 24, seed=5)], clock.now_ms)
+    with ReplayServer(exchange, streams=exchange) as server:
+        machine = Feeding(tmp_path, exchange, clock, server.url)
+        machine.address = address
+        yield machine
+
+
+def test_a_process_that_is_killed_while_it_appends_leaves_nothing_of_the_kind_and_the_next_has_it_all(
+    feeding: Feeding, address: str
+) -> None:
+    assert feeding.feed().code == 0
+    feeding.clock.advance(HOUR_MS)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    owner = address.replace("barfeed_feeder@", "postgres@")
+    row = "('BTCUSDT', '2026-03-10 14:00', '2026-03-10 15:00', 1, 1, 1, 1)"
+    with psycopg.connect(owner) as other, looked_at(owner) as looking:
+        # It comes to the same key, and waits there for the one who has it.
+        other.execute(f"INSERT INTO barfeed.premium_index_1h VALUES {row}")
+        killed = feeding.start()
+        until(lambda: looking.execute(waiting).fetchall() == [(1,)])
+        killed.send_signal(signal.SIGKILL)
+        killed.communicate(timeout=LONGEST_SEC)
+        other.rollback()
+        until(lambda: looking.execute(waiting).fetchall() == [(0,)])
+    newest = {name: rows(address, KINDS[name])[-1][1] for name in ("klines", "premium_index", "open_interest")}
+    assert newest == {"klines": TARGET_MS + HOUR_MS, "premium_index": TARGET_MS, "open_interest": TARGET_MS}
+    feeding.clock.advance(HOUR_MS)
+    done = feeding.feed()
+    assert (done.code, done.err) == (0, "")
+    assert " kinds=3 rows_of_kinds=5 features=" in done.out
+    for name in newest:
+        opens_ms = [at_ms for _, at_ms, *_ in rows(address, KINDS[name])]
+        assert opens_ms == list(range(opens_ms[0], TARGET_MS + 2 * HOUR_MS + 1, HOUR_MS)), name
+    table = feeding.artifacts / "latest_features_input.parquet"
+    [told] = duckdb.execute("SELECT * FROM read_parquet(?) ORDER BY timestamp DESC LIMIT 1", [str(table)]).fetchall()
+    assert None not in told
