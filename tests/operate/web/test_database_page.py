@@ -9,12 +9,18 @@ from typing import Any
 import pytest
 
 from barfeed.cli.commands.history.copy import copy
+from barfeed.domain.bars import Interval
+from barfeed.domain.kinds.kind import Row
+from barfeed.domain.kinds.table import KINDS
 from barfeed.machine.clock import SystemClock
 from barfeed.operate.web.manifests import Manifests
 from barfeed.operate.web.stores.database import HeldDatabase
 from barfeed.operate.web.stores.file import HeldFile
 from barfeed.operate.web.stores.looks import Held, Looks
 from barfeed.operate.web.views.sources import Sources
+from barfeed.store.duckdb import Store
+from barfeed.store.kinds.kept import FileKinds
+from barfeed.store.port.kinds import KeptKinds
 from barfeed.store.postgres.server import Server
 from barfeed.store.postgres.tables.feeders import Feeder
 from commands import call, execute
@@ -28,6 +34,7 @@ from world import SteppingClock, hours
 
 pytestmark = pytest.mark.long
 
+ONE_HOUR = Interval.ONE_HOUR
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy" / "postgres"
 NOW_MS = LAST_MS + hours(1) + 30_000
 # Whatever the page marks: bars that are missing, and one that was changed.
@@ -64,11 +71,21 @@ def note(address: str, *feeders: Feeder) -> None:
             server.note_feeder(each)
 
 
+def feed_kinds(kept: KeptKinds) -> None:
+    """Two kinds that have a pane, of one symbol: one a bar; of funding every eighth."""
+    for name, every in (("funding", 8), ("open_interest", 1)):
+        kind, opens_ms = KINDS[name], range(LAST_MS - hours(200), LAST_MS, hours(every))
+        rows = [Row(at_ms, kind.known_at_ms(at_ms, ONE_HOUR), (at_ms / 7, 0.5)) for at_ms in opens_ms]
+        with kept.writing(kind, ONE_HOUR) as table:
+            table.append({"BTCUSDT": rows})
+
+
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = make_market(tmp_path_factory.mktemp("file") / "market.duckdb")
     list_symbols(path, "2026-03-01", ("BTCUSDT", "TRADING"), ("ADAUSDT", "SETTLING"))
     execute(path, ODD)
+    feed_kinds(FileKinds(Store(path, SystemClock(), 5.0)))
     return path
 
 
@@ -77,6 +94,8 @@ def address(file: Path) -> str:
     """A database with the same rows, by its owner's rights."""
     made = new_market()
     assert call(copy, file, made).code == 0
+    with closing(Server(made, SystemClock(), 0.0)) as server:
+        feed_kinds(server.kinds)
     with looked_at(made) as connection:
         connection.execute((DEPLOY / "reader.sql").read_text())
         connection.execute("DROP ROLE IF EXISTS page_reader")
@@ -105,6 +124,8 @@ def test_it_shows_what_a_file_with_the_same_rows_shows(page: Page, file: Path, a
                 assert page.ask(view, symbol=symbol) == of_file.ask(view, symbol=symbol), view
         assert page.ask("candles", symbol="BTCUSDT", points=100) == of_file.ask("candles", symbol="BTCUSDT", points=100)
         ours, theirs = page.ask("market"), of_file.ask("market")
+    assert [pane["name"] for pane in page.ask("beside", symbol="BTCUSDT")["panes"]] == ["funding_rate", "open_interest"]
+    assert page.ask("beside", symbol="BTCUSDC")["panes"] == []
     assert ours["rows"] == theirs["rows"]
     assert ours["store"].endswith(address.partition("@")[2])
     assert ours["store_bytes"] > 100_000

@@ -187,6 +187,30 @@ def test_an_older_schema_is_told_with_the_command_that_mends_it(
 
 
 @pytest.mark.long
+def test_tables_of_before_kinds_are_migrated_with_all_that_is_in_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = shared_server()
+    address = server.address(server.new_database())
+    with monkeypatch.context() as before:
+        before.setattr(schema, "VERSION", 1)
+        before.setattr(schema, "_STEPS", schema._STEPS[:1])
+        migrate(address, SystemClock(), 0.0)
+        write(address, tmp_path)
+    assert "is of an older barfeed: version 1, expected 2" in str(trouble(address, tmp_path))
+    assert migrate(address, SystemClock(), 0.0) == (1, 2)
+    with opened(address, tmp_path) as store, store.reading_market(H1) as table:
+        assert table.newest(0) == {"BTCUSDT": LAST_MS}
+    with looked_at(address) as connection:
+        # A table a kind comes with its first row, by whoever may feed, and for no kind that there is not.
+        made = "SELECT count(*) FROM pg_tables WHERE tablename ~ '^(klines|funding|open_interest)'"
+        assert connection.execute(made).fetchall() == [(0,)]
+        for kind, period in (("prices", "1h"), ("klines", "7h"), ("klines'; --", "1h")):
+            with pytest.raises(psycopg.errors.RaiseException, match="there is no kind"):
+                connection.execute("SELECT barfeed.make_kind(%s, %s)", [kind, period])
+
+
+@pytest.mark.long
 def test_a_bar_that_opens_at_no_moment(address: str, tmp_path: Path) -> None:
     write(address, tmp_path)
     with looked_at(address) as connection:
