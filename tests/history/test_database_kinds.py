@@ -206,8 +206,12 @@ def empty_of_kinds(fed: Pair) -> barfeed.Reader:
 
 
 def test_status_and_doctor_tell_what_is_missing_while_it_can_be_had(pair: Pair) -> None:
-    spoil(pair)
     words = ("--persist-dir", pair.world.feed.folder)
+    stores = (["--duckdb", pair.world.duckdb, "--symbols", "all"], ["--store", pair.address])
+    told = [pair.machine.call([str(BARFEED), "status", *map(str, (*each, *words))]).out for each in stores]
+    of_file, of_database = ([line for line in each.splitlines() if line.startswith("  kinds ")] for each in told)
+    assert (len(of_file), of_database) == (1, of_file)
+    spoil(pair)
     ran = pair.machine.call([str(BARFEED), "status", "--store", pair.address, *map(str, words)])
     said = "open_interest 1h: 2 rows missing of 2 series (1000PEPEUSDT, BTCUSDT), the first 2026-03-10 11:00"
     assert (ran.code, f"  trouble     {said}" in ran.out, "not healthy" in ran.out) == (1, True, True), ran.out

@@ -10,6 +10,7 @@ from barfeed.domain.kinds.table import KINDS
 from barfeed.operate.status import GRACE_MS
 from barfeed.store.duckdb import Store
 from barfeed.store.kinds.tables import KindTable
+from barfeed.store.port.kinds import KeptKinds
 
 
 class Fed(NamedTuple):
@@ -51,3 +52,17 @@ def look(store: Store, interval: Interval, symbols: Collection[str]) -> Beside:
             if newest_ms:
                 fed.append(Fed(kind, interval, newest_ms))
     return Beside(tuple(fed), tuple(unusable.values()))
+
+
+def kept(kinds: KeptKinds, interval: Interval, symbols: Collection[str]) -> Beside:
+    """The same of a database, whose tables are all barfeed's. Raises `StoreUnusable`."""
+    ours = [each for each in KINDS.values() if interval in each.intervals]
+    found = kinds.newest(ours, interval, sorted(symbols), 0)
+    fed: list[Fed] = []
+    for kind in ours:
+        newest_ms = found[kind.name]
+        if isinstance(newest_ms, StoreUnusable):
+            raise newest_ms
+        if newest_ms:
+            fed.append(Fed(kind, interval, newest_ms))
+    return Beside(tuple(fed))
