@@ -1,10 +1,12 @@
 """A reader may stay as long as it likes: the model gets its hour all the same, and nothing is lost."""
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +129,73 @@ def test_where_nothing_was_ever_given_nothing_stands_in(world: World) -> None:
     with held(world.duckdb, to="write"):
         record = world.run(catch_up=True)
     assert (record.status, record.exit_code, record.inference) == ("store_unusable", 4, None)
+
+
+NO_WINDOWS = {
+    "nothing": lambda _: b"",
+    "its header alone": lambda whole: whole.splitlines(keepends=True)[0],
+    "cut in the middle of a row": lambda whole: whole[: len(whole) // 2],
+    "cut in its last number": lambda whole: whole[:-2],
+    "a table of another": lambda _: b"symbol;price\nBTCUSDT;1,5\n",
+    "no text": lambda _: bytes(range(256)) * 40,
+}
+
+
+@pytest.mark.parametrize("made", NO_WINDOWS.values(), ids=NO_WINDOWS)
+def test_a_last_window_that_is_cut_or_anothers_stands_in_for_nothing(
+    world: World, made: Callable[[bytes], bytes]
+) -> None:
+    latest = world.feed.folder / "latest_for_inference.csv"
+    broken = made(latest.read_bytes())
+    latest.write_bytes(broken)
+    with held(world.duckdb, to="write") as holder:
+        record = world.run(catch_up=True)
+    assert (record.status, record.exit_code, record.inference) == ("store_unusable", 4, None)
+    assert record.failure
+    said = f"(PID {holder}), and {latest}, which would stand in for it, is cut or none of barfeed's"
+    assert record.failure.message.endswith(said)
+    assert "wait longer with --lock-timeout-sec" in record.failure.hint
+    assert latest.read_bytes() == broken
+    again = world.run(catch_up=True)
+    assert (again.appended, latest.read_bytes()) == (1, window(world, again))
+
+
+def test_a_pipe_in_its_place_keeps_no_feed_waiting(world: World) -> None:
+    latest = world.feed.folder / "latest_for_inference.csv"
+    latest.unlink()
+    os.mkfifo(latest)
+    with held(world.duckdb, to="write"):
+        assert world.run(catch_up=True).status == "store_unusable"
+
+
+def test_a_last_window_that_is_behind_the_store_is_caught_up_from_the_exchange(tmp_path: Path) -> None:
+    world, free = fed(tmp_path / "held"), fed(tmp_path / "free")
+    latest = world.feed.folder / "latest_for_inference.csv"
+    old = latest.read_bytes()
+    for hour in (1, 2, 3, 4):
+        at(world, hour).run(catch_up=True), at(free, hour).run(catch_up=True)
+    latest.write_bytes(old)
+    with held(world.duckdb, to="write"):
+        record, beside = at(world, 5).run(catch_up=True), at(free, 5).run(catch_up=True)
+        assert (record.status, record.exit_code, record.pending) == ("pending", 0, 5)
+        assert window(world, record) == window(free, beside)
+    assert world.run(catch_up=True).appended == 1
+    assert world.bars() == free.bars()
+
+
+def test_what_a_shorter_last_window_lacks_the_store_is_waited_for(world: World) -> None:
+    world.run(catch_up=True, window_bars=100)
+    at(world, 2)
+    with held(world.duckdb, to="write"):
+        record = world.run(catch_up=True)
+        assert (record.status, record.exit_code, record.inference) == ("store_unusable", 4, None)
+        assert record.failure
+        assert "is held by" in record.failure.message
+        both = world.run(catch_up=True, inference_source="db,api")
+        assert (both.status, manifest(both)["inference_from"]) == ("store_unusable", "api")
+        assert window(world, both).count(b"\n") == 727
+    again = world.run(catch_up=True)
+    assert (again.status, window(world, again)) == ("appended", window(world, both))
 
 
 @pytest.mark.parametrize("how", [{"catch_up": False}, {"catch_up": True, "inference_source": "api"}], ids=str)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from barfeed.artifacts.writing import Run, has_published
 from barfeed.domain import acceptance, grid, rules, verdict
@@ -19,6 +19,7 @@ from barfeed.domain.errors import (
     StoreUnusable,
     Unrepaired,
     ValidationFailed,
+    WindowGap,
 )
 from barfeed.domain.rules import NOTHING_KNOWN, Asked, Known
 from barfeed.domain.verdict import Held
@@ -27,7 +28,7 @@ from barfeed.feed import cycle_log
 from barfeed.feed.asking.confirmation import Confirmed, confirm
 from barfeed.feed.asking.settling import Settling
 from barfeed.feed.hour import Hour, Overtaken, but_once_more
-from barfeed.feed.order import Feed, Order
+from barfeed.feed.order import Feed, Order, Plan
 from barfeed.feed.record import Record, failure_of, pending_text
 
 if TYPE_CHECKING:
@@ -36,21 +37,6 @@ if TYPE_CHECKING:
     from barfeed.store.port.history import SeriesBars
 
 _log = logging.getLogger(__name__)
-
-
-class _Plan(NamedTuple):
-    """What a cycle asks the exchange for, and how much of the answer's end it compares with the store."""
-
-    asked: Asked
-    judged_bars: int
-
-    def judged_from_ms(self, pull: Pull) -> int:
-        """The open_time of the first bar that is compared, whether the exchange shows it or not."""
-        return verdict.judged_from(self.asked._replace(bars=self.judged_bars), self.judged(pull))
-
-    def judged(self, pull: Pull) -> Sequence[Bar]:
-        """What of the answer is compared with the store."""
-        return pull.bars[-self.judged_bars :]
 
 
 def run_cycle(feed: Feed, order: Order, talk: Conversation) -> Record:
@@ -81,6 +67,8 @@ class _Cycle:
         self._record = Record(order.series, order.dataset, order.inference_source, order.dry_run, feed.clock)
         self._hour = Hour(feed, order, talk, self._settling, self._record)
         self._pulled: Pull | None = None
+        # Why the store itself is not asked any more, and something stands in for it.
+        self._away: StoreUnusable | None = None
 
     def live(self) -> Record:
         with cycle_log.of_cycle(self._record):
@@ -149,7 +137,7 @@ class _Cycle:
         if self._order.inference_source == "api":
             # The pull alone vouches for this CSV: the model gets it though the store be in trouble.
             self._publish_pulled(run, plan.asked, pull)
-        with self._pulled_instead(run, plan.asked, pull):
+        with self._pulled_instead(run, plan.asked, pull), self._by_its_cause():
             stored = self._keep_or_accept(plan, pull)
             self._tell_flat(stored, pull)
             window = self._usable(plan.asked, stored)
@@ -171,6 +159,16 @@ class _Cycle:
                 self._fall_back(run, asked, pull, trouble)
             raise
 
+    @contextmanager
+    def _by_its_cause(self) -> Iterator[None]:
+        """What a window lacks that stands in for the store, the store may well have: why that is away is told."""
+        try:
+            yield
+        except WindowGap:
+            if self._away is None:
+                raise
+            raise self._away from None
+
     def _fall_back(self, run: Run, asked: Asked, pull: Pull, trouble: BarfeedError) -> None:
         try:
             self._publish_pulled(run, asked, pull)
@@ -182,7 +180,7 @@ class _Cycle:
             self._record.warnings.append(text)
             _log.warning("%s: %s", asked.series, text)
 
-    def _plan(self) -> _Plan:
+    def _plan(self) -> Plan:
         # Looked at once more: the hour may have turned since, and the target is of this very moment.
         order, now_ms = self._order, self._settling.wait_ms()
         self._record.now_ms, self._record.target_ms = now_ms, grid.last_closed(now_ms, self._step_ms)
@@ -192,7 +190,7 @@ class _Cycle:
             target_ms = self._record.target_ms
             bars = verdict.bars_to_pull(target_ms, newest_ms, order.n_recent, order.window_bars, self._step_ms)
         pulled_bars = max(bars, order.window_bars) if "api" in order.inference_source else bars
-        return _Plan(Asked(order.series, pulled_bars, now_ms), bars)
+        return Plan(Asked(order.series, pulled_bars, now_ms), bars)
 
     def _newest_stored(self) -> int | None:
         # With the API as the source, a store in trouble is told after the CSV is out, not before.
@@ -220,13 +218,13 @@ class _Cycle:
         with self._record.step("evidence"):
             self._record.pull = run.save_pull(pull.bars)
 
-    def _known(self, plan: _Plan, pull: Pull) -> Known:
+    def _known(self, plan: Plan, pull: Pull) -> Known:
         """What is odd in the pull and no news; looked up only where something is."""
         if rules.is_odd(pull, self._step_ms):
             return self._inquiry().known(pull, plan.judged(pull))
         return NOTHING_KNOWN
 
-    def _keep_or_accept(self, plan: _Plan, pull: Pull) -> list[Bar]:
+    def _keep_or_accept(self, plan: Plan, pull: Pull) -> list[Bar]:
         seen_at_ms = self._feed.clock.utc_ms()
         try:
             return self._keep(plan, pull)
@@ -256,7 +254,7 @@ class _Cycle:
             if second != first:
                 raise acceptance.not_accepted(mismatch, "asked again, the exchange said something else")
 
-    def _keep(self, plan: _Plan, pull: Pull, changes: Sequence[Change] = (), seen_at_ms: int = 0) -> list[Bar]:
+    def _keep(self, plan: Plan, pull: Pull, changes: Sequence[Change] = (), seen_at_ms: int = 0) -> list[Bar]:
         with self._record.step("store"):
             try:
                 # Whether a COMMIT that broke was made after all, no reading tells: what is inserted again is compared.
@@ -267,7 +265,7 @@ class _Cycle:
                     raise
                 return self._give_way(plan, pull, trouble)
 
-    def _append(self, plan: _Plan, pull: Pull, changes: Sequence[Change], seen_at_ms: int) -> list[Bar]:
+    def _append(self, plan: Plan, pull: Pull, changes: Sequence[Change], seen_at_ms: int) -> list[Bar]:
         with self._open_store(changes, seen_at_ms) as table:
             append = self._judge(table, plan, pull, changes)
             if self._order.dry_run:
@@ -286,7 +284,7 @@ class _Cycle:
         self._record.grow(append)
         return window
 
-    def _give_way(self, plan: _Plan, pull: Pull, held: StoreUnusable) -> list[Bar]:
+    def _give_way(self, plan: Plan, pull: Pull, held: StoreUnusable) -> list[Bar]:
         """The window as if the bars were appended, which the next cycle that gets the file does; `held` says by whom.
 
         Judged by the store itself, which can be read beside whoever reads it, or by what the model was last given.
@@ -326,11 +324,11 @@ class _Cycle:
 
     def _stand_in(self, away: StoreUnusable) -> None:
         """Go on with what the model was last given, where the store cannot be asked; a held file's has to be proven."""
-        if away.is_away and not self._record.away:
+        if away.is_away and not self._away:
             if away.is_held and self._order.inference_source == "api":
                 raise away
             self._feed = self._feed._replace(store=self._feed.store.stand_in(self._feed.folder, away))
-            self._record.away = failure_of(away)
+            self._away, self._record.away = away, failure_of(away)
 
     def _as_if(self, table: "SeriesBars", append: Sequence[Bar], asked: Asked) -> list[Bar]:
         start_ms = self._start_ms(asked)
@@ -359,7 +357,7 @@ class _Cycle:
             return self._reading()
         return self._feed.store.appending(self._order.series, create=self._order.catch_up)
 
-    def _judge(self, table: "SeriesBars", plan: _Plan, pull: Pull, changes: Sequence[Change]) -> Sequence[Bar]:
+    def _judge(self, table: "SeriesBars", plan: Plan, pull: Pull, changes: Sequence[Change]) -> Sequence[Bar]:
         order, coverage = self._order, table.coverage()
         self._record.coverage = coverage
         self._hour.refuse_overtaken(plan.asked.target_ms, coverage.last_ms)

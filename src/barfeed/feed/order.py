@@ -1,10 +1,13 @@
 """What a cycle is asked to do, and what it works with."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from barfeed.domain import verdict
 from barfeed.domain.acceptance import Terms
-from barfeed.domain.bars import Series
+from barfeed.domain.bars import Bar, Pull, Series
+from barfeed.domain.rules import Asked
 from barfeed.domain.verdict import Remedies
 from barfeed.machine.clock import Clock
 
@@ -56,3 +59,18 @@ class Feed(NamedTuple):
     clock: Clock
     lake: "Lake | None" = None
     kinds: "Kinds | None" = None
+
+
+class Plan(NamedTuple):
+    """What a cycle asks the exchange for, and how much of the answer's end it compares with the store."""
+
+    asked: Asked
+    judged_bars: int
+
+    def judged_from_ms(self, pull: Pull) -> int:
+        """The open_time of the first bar that is compared, whether the exchange shows it or not."""
+        return verdict.judged_from(self.asked._replace(bars=self.judged_bars), self.judged(pull))
+
+    def judged(self, pull: Pull) -> Sequence[Bar]:
+        """What of the answer is compared with the store."""
+        return pull.bars[-self.judged_bars :]

@@ -162,3 +162,48 @@ def test_a_watch_that_asks_for_a_late_series_again_gives_all_windows_once_more(m
         assert sorted(market.windows()) == sorted(SYMBOLS)
     lived(market, 2)
     assert {len(bars) for bars in market.stored().values()} == {50}
+
+
+NO_WINDOWS = {
+    "nothing": "",
+    "no row": "SELECT * FROM read_parquet('{whole}') LIMIT 0",
+    "a table of another": "SELECT 'BTCUSDT' AS symbol, 1.5 AS price",
+    "words for numbers": "SELECT * REPLACE ('much' AS volume) FROM read_parquet('{whole}')",
+}
+
+
+@pytest.mark.parametrize("made", [*NO_WINDOWS.values(), "cut"], ids=[*NO_WINDOWS, "cut"])
+def test_last_windows_that_are_cut_or_anothers_stand_in_for_nothing(market: MarketWorld, made: str) -> None:
+    latest = market.feed.folder / "latest_for_inference.parquet"
+    content = latest.read_bytes()
+    if made.startswith("SELECT"):
+        duckdb.execute(f"COPY ({made.format(whole=latest)}) TO '{latest}.made' (FORMAT parquet)")
+        content = Path(f"{latest}.made").read_bytes()
+    else:
+        content = content[: len(content) // 2 * (made == "cut")]
+    latest.write_bytes(content)
+    with held(market.duckdb, to="write") as holder:
+        record = lived(market, 1)
+    assert (record.status, record.exit_code, record.inference) == ("store_unusable", 4, None)
+    assert record.failure
+    said = f"(PID {holder}), and {latest}, which would stand in for it, is cut or none of barfeed's"
+    assert record.failure.message.endswith(said)
+    again = lived(market, 2)
+    assert [each.appended for each in again.outcomes.values()] == [2] * 5
+    assert sorted(market.windows()) == sorted(SYMBOLS)
+
+
+def test_last_windows_that_are_behind_the_store_are_caught_up_from_the_exchange(tmp_path: Path, template: Path) -> None:
+    market, free = fed(tmp_path / "held", template), fed(tmp_path / "free", template)
+    latest = market.feed.folder / "latest_for_inference.parquet"
+    old = latest.read_bytes()
+    for hour in (1, 2):
+        lived(market, hour), lived(free, hour)
+    latest.write_bytes(old)
+    with held(market.duckdb, to="write"):
+        record = lived(market, 3)
+        lived(free, 3)
+        assert (record.status, [each.pending for each in record.outcomes.values()]) == ("pending", [3] * 5)
+        assert market.windows() == free.windows()
+    assert [each.appended for each in lived(market, 3).outcomes.values()] == [1] * 5
+    assert market.stored() == free.stored()

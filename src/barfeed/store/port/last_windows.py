@@ -4,13 +4,17 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import duckdb
+
 from barfeed.domain.acceptance import Change
-from barfeed.domain.bars import Bar, Interval, Series
+from barfeed.domain.bars import VALUE_COLUMNS, Bar, Interval, Series
 from barfeed.domain.errors import StoreUnusable
-from barfeed.store.duckdb import Session, Table
+from barfeed.machine.atomic import open_regular
+from barfeed.store.duckdb import Session, Table, heard, in_memory
 from barfeed.store.market import MarketTable
 from barfeed.store.place import NO_BARS, Place, SymbolBars, as_if_stored
 from barfeed.store.revisions import Why
@@ -19,7 +23,15 @@ if TYPE_CHECKING:
     from barfeed.store.port.kinds import KeptKinds
 
 _OF_MARKET, _OF_SERIES = "latest_for_inference.parquet", "latest_for_inference.csv"
-_READ_CSV = "read_csv('{path}', header = true, auto_detect = false, columns = {{'timestamp': 'TIMESTAMP', {values}}})"
+_READ_PARQUET = f"""
+SELECT symbol, timestamp::TIMESTAMP AS timestamp, {", ".join(f"{name}::DOUBLE AS {name}" for name in VALUE_COLUMNS)}
+FROM read_parquet('{{path}}')
+"""  # noqa: S608 - of our own names only
+_READ_CSV = f"""
+FROM read_csv('{{path}}', header = true, auto_detect = false,
+              columns = {{{{'timestamp': 'TIMESTAMP', {", ".join(f"'{name}': 'DOUBLE'" for name in VALUE_COLUMNS)}}}}})
+"""
+_COPY = "memory.main.last_windows"
 
 
 class LastWindows:
@@ -50,9 +62,7 @@ class LastWindows:
     @contextmanager
     def reading(self, series: Series) -> Iterator[Table]:
         """One series, as it was last given."""
-        values = ", ".join(f"'{name}': 'DOUBLE'" for name in ("open", "high", "low", "close", "volume"))
-        relation = _READ_CSV.format(path=self._path(_OF_SERIES), values=values)
-        yield Table(self._beside, series, exists=True, place=Place(relation))
+        yield Table(self._of_series, series, exists=True, place=Place(_COPY))
 
     @contextmanager
     def appending(self, series: Series, *, create: bool) -> Iterator[Table]:
@@ -80,12 +90,12 @@ class LastWindows:
     @contextmanager
     def reading_market(self, interval: Interval, pending: SymbolBars = NO_BARS) -> Iterator[MarketTable]:
         """A market, as it was last given, and what is `pending`."""
-        table = MarketTable(self._beside, interval, is_new=True)
-        table.relation, table.exists = f"read_parquet('{self._path(_OF_MARKET)}')", True
+        table = MarketTable(self._of_market, interval, is_new=True)
+        table.relation, table.exists = _COPY, True
         if not pending:
             yield table
             return
-        with as_if_stored(self._beside, table.relation, pending) as table.relation:
+        with as_if_stored(table.connection, _COPY, pending) as table.relation:
             yield table
 
     @contextmanager
@@ -94,9 +104,40 @@ class LastWindows:
         raise self._away
         yield
 
-    def _path(self, name: str) -> str:
-        """As SQL has it."""
+    @cached_property
+    def _of_series(self) -> Session:
+        return self._copied(_OF_SERIES, _READ_CSV)
+
+    @cached_property
+    def _of_market(self) -> Session:
+        return self._copied(_OF_MARKET, _READ_PARQUET)
+
+    def _copied(self, name: str, read: str) -> Session:
+        """A DuckDB that has the rows of that file as they are now: another feed may replace it between two looks."""
         path = self._folder / name
-        if not path.exists():
-            raise self._away
-        return str(path.absolute()).replace("'", "''")
+        try:
+            _expect_whole(path)
+            connection = in_memory()
+            with heard():
+                quoted = str(path.absolute()).replace("'", "''")
+                connection.execute(f"CREATE TABLE {_COPY} AS {read.format(path=quoted)}")
+                has_rows = connection.execute(f"FROM {_COPY} LIMIT 1").fetchone() is not None
+        except FileNotFoundError:
+            raise self._away from None
+        except (duckdb.Error, OSError, UnicodeError) as problem:
+            raise self._unfit(path) from problem
+        if not has_rows:
+            raise self._unfit(path)
+        return connection
+
+    def _unfit(self, path: Path) -> StoreUnusable:
+        said = f"{self._away}, and {path}, which would stand in for it, is cut or none of barfeed's"
+        return StoreUnusable(said, hint=self._away.hint, is_held=self._away.is_held, is_away=True)
+
+
+def _expect_whole(path: Path) -> None:
+    """Return for a file whose last row is whole; `OSError` where there is none to look at."""
+    with open_regular(path) as file:
+        is_cut = path.suffix == ".csv" and not file.read().endswith(b"\n")
+    if is_cut:
+        raise OSError(f"{path} ends in the middle of a row")
