@@ -1,13 +1,17 @@
 """Any of stdin, stdout and stderr closed: each command does and ends as with `/dev/null` there."""
 
+import logging
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from barfeed.cli.main import COMMANDS
+from barfeed.operate.logs import ToStream
 from proof.proof_world import (
     TAPE,
     Exchange,
@@ -106,3 +110,14 @@ def test_what_is_opened_next_does_not_get_the_number_of_a_closed_stream(closed: 
     done = subprocess.run(["sh", "-c", shell], capture_output=True, check=False)
     assert done.returncode > 2
     assert (tmp_path / "store").read_bytes() == b""
+
+
+def test_a_line_of_the_log_that_cannot_be_written_leaves_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def log(stream: TextIO, message: str) -> str:
+        ToStream(stream).handle(logging.LogRecord("barfeed", logging.WARNING, "", 0, message, ("one",), None))
+        return capsys.readouterr().err
+
+    # What is left of it cannot be written when it is closed either.
+    with suppress(OSError), Path("/dev/full").open("w", encoding="utf-8") as full:
+        lost, of_a_bug = log(full, "%s bar"), log(full, "%d bar")
+    assert (lost, "--- Logging error ---" in of_a_bug) == ("", True)

@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
 from barfeed.feed import cycle_log
 
@@ -27,12 +27,21 @@ class _Lines(logging.Formatter):
         return "\n".join(map(printable, super().formatException(ei).split("\n")))
 
 
+class ToStream(logging.StreamHandler[TextIO]):
+    """Writes the log; a line that cannot be written, as on a full disk, is lost without a traceback in its place."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """Say nothing of the disk: there is nowhere to. What is a bug is told."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def log_to_stderr(*, debug: bool, as_json: bool) -> None:
     """Send barfeed's own log to stderr; everything with `debug`.
 
     What libraries log stays out: it can hold the addresses of channels, with their tokens.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = ToStream(sys.stderr)
     handler.addFilter(logging.Filter("barfeed"))
     handler.setFormatter(JsonLines() if as_json else _Lines("%(levelname)s %(message)s"))
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
