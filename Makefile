@@ -135,11 +135,13 @@ kills: .venv/installed-dev ## 500 SIGKILLs at random moments of every command, a
 	@$(BIN)/python tests/proof/kills.py --write
 	@$(BIN)/python tests/proof/kills.py --database --kills 100 --write
 
-kills-syscalls: .venv/installed-dev ## a kill, and every error, at each system call of the feed that touches the disk, some of a database's; an hour, needs strace
+kills-syscalls: .venv/installed-dev ## a kill, and every error, at each system call of the feed that touches the disk, some of a database's, and beside who holds the file; hours, needs strace
 	@$(BIN)/python tests/proof/kills.py --syscalls kill --write
 	@$(BIN)/python tests/proof/kills.py --syscalls fail --write
 	@$(BIN)/python tests/proof/kills.py --database --syscalls kill --every 4 --write
 	@$(BIN)/python tests/proof/kills.py --database --syscalls fail --every 12 --write
+	@$(BIN)/python tests/proof/kills.py --held --syscalls kill --write
+	@$(BIN)/python tests/proof/kills.py --held --syscalls fail --every 4 --write
 
 wheel: .venv/installed-dev ## dist/: the wheel and the sdist
 	@$(BIN)/python -m build

@@ -88,7 +88,7 @@ class Ground:
         self.duckdb = self._world.duckdb
         self.folder = self._world.feed.folder
         self._revised: list[Fault] = []
-        # Whether nobody hears where the database was.
+        # Whether nobody hears where the database was, or another process has the file and will not let go.
         self.is_away = False
 
     def _made(self, folder: Path, now_ms: int) -> World:
@@ -167,7 +167,7 @@ class Ground:
         """The store, as a new process has it."""
         # Another process that holds the store does so in real time.
         if not self.database:
-            yield Embedded(self.duckdb, SystemClock(), LOCK_TIMEOUT_SEC)
+            yield Embedded(self.duckdb, SystemClock(), 0.0 if self.is_away else LOCK_TIMEOUT_SEC)
             return
         wait_sec = 0.0 if self.is_away else LOCK_TIMEOUT_SEC
         address = self.database.rpartition("=")[0] + "=1" if self.is_away else self.database

@@ -1,7 +1,8 @@
 """Kill -9 at random moments and at every system call that touches the disk: `make kills`, `make kills-syscalls`.
 
-`python tests/proof/kills.py [--database] [--kills 500] [--seed 7] [--syscalls kill|fail] [--every 1] [--write]`;
-`--database` attacks the commands whose store is one, `--write` keeps the figures in docs/proof.md.
+`python tests/proof/kills.py [--database|--held] [--kills 500] [--seed 7] [--syscalls kill|fail] [--every 1] [--write]`;
+`--database` attacks the commands whose store is one, `--held` those beside another process that has the file (only with
+`--syscalls`); `--write` keeps the figures in docs/proof.md.
 Each kill is judged by `scenes`: at once, after the command has gone on, and once what it left over is old.
 """
 
@@ -33,6 +34,7 @@ from proof.database_scenes import (
     PassOfDatabase,
     RepairOfDatabase,
 )
+from proof.held_scenes import HELD_SCENES
 from proof.market_scenes import MARKET_SCENES, OTHERS, FirstPass, LakePass, Pass
 from proof.proof_world import exchange
 from proof.scenes import SCENES, FirstStart, Prune, Repair, Scene, Watch
@@ -245,6 +247,8 @@ def _told(found: Iterable[Struck]) -> list[Struck]:
 
 
 def _attacked(asked: argparse.Namespace) -> Sequence[type[Scene]]:
+    if asked.held:
+        return HELD_SCENES
     if asked.database:
         return DATABASE_SYSCALL_SCENES if asked.syscalls else DATABASE_SCENES
     return SYSCALL_SCENES if asked.syscalls else (*SCENES, *MARKET_SCENES)
@@ -257,12 +261,16 @@ def main() -> None:
     flags.add_argument("--seed", type=int, default=7)
     flags.add_argument("--every", type=int, default=1, help="with --syscalls: only every so many-th call")
     flags.add_argument("--syscalls", choices=["kill", "fail"], help="not at random: at each call that touches the disk")
-    flags.add_argument("--database", action="store_true", help="the commands whose store is a database, alone")
+    whose = flags.add_mutually_exclusive_group()
+    whose.add_argument("--database", action="store_true", help="the commands whose store is a database, alone")
+    whose.add_argument("--held", action="store_true", help="the feed beside another that has its file, alone")
     flags.add_argument("--write", action="store_true")
     asked = flags.parse_args()
     if asked.syscalls and not syscalls.works():
         sys.exit("strace cannot trace and tamper on this machine")
-    where = ", a database" if asked.database else ""
+    if asked.held and not asked.syscalls:
+        flags.error("--held goes with --syscalls")
+    where = ", a database" if asked.database else ", a held file" if asked.held else ""
     reports = {}
     with arena(_attacked(asked)) as (scenes, disk):
         if asked.syscalls:

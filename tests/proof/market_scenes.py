@@ -68,7 +68,7 @@ class Pass(Scene):
         assert all(len(held.get(each, ())) >= len(bars) for each, bars in self._had.items()), "a symbol is lost"
         if " appended=5 " in said and "failed=" not in said:
             assert {max(bars) for bars in held.values()} == {self._target_ms}, "what was told as appended is not there"
-        self._check_windows(root, held)
+        self.check_windows(root, held)
         for path in _named(self.folder(root), "_api_pull.parquet"):
             assert all(taped()[symbol][at] == bar for symbol, bars in read(path).items() for at, bar in bars.items())
         for path in _named(self.folder(root), "_run.json"):
@@ -76,12 +76,28 @@ class Pass(Scene):
 
     def check_result(self, root: Path) -> None:
         """As though nothing had happened: every bar of every symbol, and each window is the target's."""
-        first_ms = TARGET_MS - hours(WINDOW_BARS + 1) if self._had else self._target_ms - hours(WINDOW_BARS - 1)
-        whole = {symbol: _span(symbol, first_ms, self._target_ms) for symbol in SMALL_MARKET}
-        assert stored(root) == whole
-        begins_ms = self._target_ms - hours(WINDOW_BARS - 1)
-        latest = {symbol: _span(symbol, begins_ms, self._target_ms) for symbol in SMALL_MARKET}
+        self.check_stored(root)
+        self.check_given(root)
+
+    def check_stored(self, root: Path) -> None:
+        """Every bar of every symbol."""
+        first_ms = min((min(bars) for bars in self._had.values()), default=self._begins_ms)
+        assert stored(root) == {symbol: _span(symbol, first_ms, self._target_ms) for symbol in SMALL_MARKET}
+
+    def check_given(self, root: Path) -> None:
+        """Each window is the target's."""
+        latest = {symbol: _span(symbol, self._begins_ms, self._target_ms) for symbol in SMALL_MARKET}
         assert read(self.folder(root) / "latest_for_inference.parquet") == latest
+
+    def check_windows(self, root: Path, held: Held) -> None:
+        """Each window is whole, is the exchange's, and ends with what is stored."""
+        path = self.folder(root) / "latest_for_inference.parquet"
+        if not path.exists():
+            return
+        for symbol, bars in read(path).items():
+            end_ms = max(bars)
+            assert bars == _span(symbol, end_ms - hours(WINDOW_BARS - 1), end_ms), symbol
+            assert end_ms in held[symbol], f"{symbol}: published, but its target is not stored"
 
     def phase(self, root: Path) -> str:
         folder = self.folder(root)
@@ -106,23 +122,13 @@ class Pass(Scene):
         return "1 run begun" if leftovers(root, self.slug) else "0 nothing on the disk"
 
     @property
-    def _target_ms(self) -> int:
-        now_ms = self.world.clock.now_ms()
-        return now_ms - now_ms % hours(1) - hours(1)
+    def _begins_ms(self) -> int:
+        return self._target_ms - hours(WINDOW_BARS - 1)
 
     def _check_symbol(self, symbol: str, bars: dict[int, Bar]) -> None:
         assert bars.keys() >= self._had.get(symbol, {}).keys(), f"{symbol}: a stored bar is lost"
         assert all(taped()[symbol][at] == bar for at, bar in bars.items()), f"{symbol}: a bar is not the exchange's"
         assert max(bars) <= self._target_ms, f"{symbol}: a forming bar is stored"
-
-    def _check_windows(self, root: Path, held: Held) -> None:
-        path = self.folder(root) / "latest_for_inference.parquet"
-        if not path.exists():
-            return
-        for symbol, bars in read(path).items():
-            end_ms = max(bars)
-            assert bars == _span(symbol, end_ms - hours(WINDOW_BARS - 1), end_ms), symbol
-            assert end_ms in held[symbol], f"{symbol}: published, but its target is not stored"
 
 
 class FirstPass(Pass):

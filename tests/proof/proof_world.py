@@ -110,11 +110,14 @@ def barfeed_words(*words: str) -> list[str]:
     return [sys.executable, "-m", "barfeed", *words]
 
 
-def make_disk(world: Exchange, root: Path, words: Sequence[str] = ()) -> Path:
-    """A disk with a store of 727 bars and the files of two runs of the feed, or of `words`, that is one hour behind."""
+def make_disk(world: Exchange, root: Path, words: Sequence[str] = (), lived: Sequence[int] = (2, 1)) -> Path:
+    """A disk with a store of 727 bars and the files of two runs of the feed, or of `words`, that is one hour behind.
+
+    Or that `lived` so many hours before.
+    """
     for folder in ("tmp", "store"):
         (root / folder).mkdir(parents=True)
-    for before in (2, 1):
+    for before in lived:
         world.clock.set(TARGET_MS + hours(1 - before) + 30_000)
         done = world.run(root, *(words or feed_words("--catch-up")))
         assert done.code == 0, done.err

@@ -73,6 +73,10 @@ class Scene:
         """The command."""
         return feed_words()
 
+    def run(self, root: Path, *tracing: str) -> Ran:
+        """The command to its end, as `tracing` starts it."""
+        return self.world.run(root, *tracing, *self.words(root))
+
     def hour(self) -> list[str]:
         """What runs every hour."""
         return feed_words()
@@ -129,11 +133,18 @@ class Scene:
 
     def check_result(self, root: Path) -> None:
         """Everything is as though nothing had happened: the same bars, and the newest CSV is the target's."""
+        self.check_stored(root)
+        self.check_given(root)
+
+    def check_stored(self, root: Path) -> None:
+        """Every bar from the first to the target's."""
         held = stored(root)
-        target_ms = self.world.clock.now_ms() // hours(1) * hours(1) - hours(1)
-        first_ms = min(self._held, default=target_ms - hours(WINDOW - 1))
-        assert sorted(held) == list(range(first_ms, target_ms + 1, hours(1)))
-        assert read_csv(root / "feed" / SLUG / "latest_for_inference.csv") == window(target_ms)
+        first_ms = min(self._held, default=self._target_ms - hours(WINDOW - 1))
+        assert sorted(held) == list(range(first_ms, self._target_ms + 1, hours(1)))
+
+    def check_given(self, root: Path) -> None:
+        """The newest CSV is the target's."""
+        assert read_csv(root / "feed" / SLUG / "latest_for_inference.csv") == window(self._target_ms)
 
     def check_log(self, root: Path) -> None:
         """A log beside the store is folded into it by the next hour, where the command had nothing left to write."""
@@ -177,6 +188,10 @@ class Scene:
         if any(name.endswith("_api_pull.csv") for name in new):
             return "2 evidence saved"
         return "1 run begun" if leftovers(root, self.slug) else "0 nothing on the disk"
+
+    @property
+    def _target_ms(self) -> int:
+        return self.world.clock.now_ms() // hours(1) * hours(1) - hours(1)
 
 
 WINDOW = proof_world.WINDOW_BARS

@@ -82,7 +82,7 @@ def errors(scene: Scene) -> Mapping[str, Sequence[str]]:
 def points(scene: Scene, root: Path, calls: Sequence[str]) -> list[Point]:
     """The calls that a whole run of the command makes to its disk, or its store elsewhere."""
     log = _log_of(root)
-    done = scene.world.run(root, *_traced(log, calls), *scene.words(root))
+    done = scene.run(root, *_traced(log, calls))
     assert done.code == 0, done.err
     return list(dict.fromkeys(_parsed(log, scene, root, set(calls))))
 
@@ -106,7 +106,7 @@ def _tampered(scene: Scene, root: Path, point: Point, how: str) -> Ran:
     inject = f"inject={point.call}:{how}:when={point.number}"
     # Which socket is the server's, is told where it connects.
     calls = {point.call, "connect"} if scene.server else {point.call}
-    return scene.world.run(root, *_traced(_log_of(root), sorted(calls)), "-e", inject, *scene.words(root))
+    return scene.run(root, *_traced(_log_of(root), sorted(calls)), "-e", inject)
 
 
 def _log_of(root: Path) -> Path:

@@ -17,6 +17,7 @@ from barfeed.artifacts.retention import Keep, prune
 from barfeed.artifacts.writing import run_files
 from barfeed.exchange.archive import _Cache
 from barfeed.machine.atomic import new_file, whole_file
+from holding import held
 from lgbm_inference import files
 from process import Ran
 from proof.proof_world import (
@@ -356,6 +357,27 @@ def test_a_disk_that_fills_up_leaves_no_half_file(room: str, world: Exchange, di
         assert_whole(disk)
         ballast.unlink()
         world.set_minute(1)
+        assert_good_hour(world, disk)
+    world.set_minute(0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("to", ["read", "write"])
+@pytest.mark.parametrize("room", ROOM)
+def test_a_disk_that_fills_up_beside_who_has_the_store_leaves_no_half_file(
+    room: str, to: str, world: Exchange, disk: Path
+) -> None:
+    words = feed_words("--catch-up")
+    with mounted(disk / "feed", "size=2m"):
+        ballast = fill(disk / "feed", ROOM[room])
+        with held(store_file(disk), to=to):
+            assert_refused(run(world, disk, words), "No space left on device", SLUG)
+            assert_whole(disk)
+            ballast.unlink()
+            world.set_minute(1)
+            ran = run(world, disk, words)
+            assert (ran.code, " pending=1 " in ran.out) == (0, True), ran
+            assert read_csv(disk / LATEST) == window(TARGET_MS)
         assert_good_hour(world, disk)
     world.set_minute(0)
 

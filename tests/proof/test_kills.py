@@ -13,6 +13,7 @@ from proof.database_scenes import (
     PassOfDatabase,
     RepairOfDatabase,
 )
+from proof.held_scenes import BesideReader, BesideWriter, PassBesideReader, PassBesideWriter
 from proof.kills import Struck, arena, random_kills, syscall_failures, syscall_kills, table
 from proof.market_scenes import MARKET_SCENES, FirstPass, LakePass, Pass
 from proof.scenes import SCENES, BackfillCsv, FirstStart, Inference, Repair, Scene
@@ -77,6 +78,10 @@ def test_an_inference_killed_at_random_moments_predicts_once() -> None:
         (RepairOfDatabase, 20),
         (PassOfDatabase, 47),
         (FirstPassOfDatabase, 61),
+        (BesideReader, 29),
+        (BesideWriter, 31),
+        (PassBesideReader, 61),
+        (PassBesideWriter, 53),
     ],
 )
 def test_a_kill_at_a_system_call_loses_nothing(scene: type[Scene], every: int) -> None:
@@ -86,7 +91,10 @@ def test_a_kill_at_a_system_call_loses_nothing(scene: type[Scene], every: int) -
 
 @pytest.mark.long
 @traced
-@pytest.mark.parametrize(("scene", "every"), [(Scene, 40), (LakePass, 150), (Feed, 80)])
+@pytest.mark.parametrize(
+    ("scene", "every"),
+    [(Scene, 40), (LakePass, 150), (Feed, 80), (BesideReader, 90), (BesideWriter, 90), (PassBesideWriter, 170)],
+)
 def test_a_system_call_that_fails_is_told_and_does_no_harm(scene: type[Scene], every: int) -> None:
     with arena([scene]) as (scenes, disk):
         assert count(syscall_failures(scenes, disk, every=every)) >= 2

@@ -20,6 +20,7 @@ from barfeed.store import revisions
 from barfeed.store.market import MarketTable, Window
 from barfeed.store.postgres.tables import revisions as database_revisions
 from barfeed.store.postgres.tables.market import MarketTable as DatabaseMarketTable
+from holding import held
 from pg_server import drop, new_market
 from proof.ground import (
     ERA_MS,
@@ -142,6 +143,19 @@ class Life(RuleBasedStateMachine):
         self._call("feed", storm, **flags)
         self.ground.is_away = False
 
+    @precondition(lambda life: not life.has_database)
+    @rule(storm=weather, flags=flags, to=st.sampled_from(["read", "write"]), at=st.integers(0, QUESTIONS))
+    def feed_while_another_has_the_store(self, storm: Any, flags: Any, to: str, at: int) -> None:
+        if at:
+            self.ground.interlope(at * self.questions // QUESTIONS, 0)
+        begin_ms = self.ground.clock.now_ms
+        self.ground.is_away = True
+        with held(self.ground.duckdb, to=to):
+            ended = self._ended("feed", storm, **flags)
+        self._judged(begin_ms, ended)
+        self.ground.is_away = False
+        self.ground.fair()
+
     @rule(
         command=st.sampled_from(["feed", "feed", "repair", "backfill", "prune"]),
         die_at=st.integers(1, 130),
@@ -224,14 +238,16 @@ class Life(RuleBasedStateMachine):
 
     def _call(self, command: str, storm: Any, **said: Any) -> Ended:
         begin_ms = self.ground.clock.now_ms
-        toml = "\n".join(self._fault(*each) for each in storm)
-        ended = self.ground.call(command, toml, **said)
+        ended = self._ended(command, storm, **said)
         self._judged(begin_ms, ended, discards=bool(said.get("discard")))
         return ended
 
+    def _ended(self, command: str, storm: Any, **said: Any) -> Ended:
+        return self.ground.call(command, "\n".join(self._fault(*each) for each in storm), **said)
+
     def _judged(self, begin_ms: int, ended: Ended, *, discards: bool = False) -> None:
         assert ended.exit_code == EXIT_CODES.get(ended.status, ended.exit_code), ended
-        # Who takes the exchange's word over a database's has to reach it.
+        # Who takes the exchange's word over a store's has to reach it.
         assert ended.exit_code in {0, 1, 3, 5} | ({4} if self.ground.is_away else set()), ended
         if ended.record:
             check_evidence(ended.record)
