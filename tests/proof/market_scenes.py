@@ -182,7 +182,7 @@ def stored(root: Path) -> Held:
 
 def in_lake(root: Path) -> Held:
     """Every bar that a glob finds; each is there once, by one reader of all files."""
-    return read(root / "lake" / "**" / "*.parquet")
+    return read(root / "lake" / "kind=ohlcv" / "**" / "*.parquet")
 
 
 def read(path: Path) -> Held:
