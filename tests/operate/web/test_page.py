@@ -1,5 +1,6 @@
 """The page in a real browser, by the paths that a person goes."""
 
+import itertools
 import json
 import threading
 import time
@@ -36,6 +37,16 @@ def test_every_view_stands_and_is_for_everyone(chrome: Any, page: Page, look: st
             assert width[0] <= width[1], view
 
 
+@pytest.mark.parametrize("look", LOOKS)
+def test_what_can_be_asked_is_a_page_for_everyone_too(chrome: Any, page: Page, look: str) -> None:
+    with tab(chrome, page, **LOOKS[look]) as at:
+        at.page.goto(f"{page.url}/api/")
+        assert "/api/candles" in at.text()
+        assert at.violations() == []
+        width = at.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert width[0] <= width[1]
+
+
 def test_every_gap_of_six_years_is_seen(chrome: Any, page: Page) -> None:
     with tab(chrome, page) as at:
         at.go("chart?symbol=BTCUSDT")
@@ -69,6 +80,16 @@ def test_a_revision_is_found_with_both_versions(chrome: Any, page: Page) -> None
         at.page.click(".events a:text('2024-02-10 18:00')")
         at.settled().until_text("revised: volume", ".legend")
         assert "→ 1234.567" in at.text(".legend")
+        at.page.mouse.move(300, 300)
+        until(lambda: "revised" not in at.text(".legend"))
+        # By hand, too, which comes by it in the middle.
+        places = itertools.cycle(range(580, 620))
+
+        def is_hovered() -> bool:
+            at.page.mouse.move(next(places), 300)
+            return "→ 1234.567" in at.text(".legend")
+
+        until(is_hovered)
 
 
 def test_a_refused_hour_is_found_with_its_reason_and_evidence(chrome: Any, page: Page) -> None:

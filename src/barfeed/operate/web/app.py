@@ -176,11 +176,12 @@ async def _index(_: Request) -> Response:
     rows = map(_row, api.VIEWS)
     body = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>barfeed: /api/</title>'
-        '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/static/app.css"></head>'
-        '<body><main class="plain"><h1>What can be asked</h1><p>JSON, the same that the page shows; moments are ms'
-        ' since 1970-01-01 UTC. <a href="/api/openapi.json">openapi.json</a> has every field.</p>'
-        f"<table><thead><tr><th>address</th><th>answer</th><th>query</th></tr></thead><tbody>{''.join(rows)}</tbody>"
-        "</table></main></body></html>"
+        '<meta name="viewport" content="width=device-width"><link rel="icon" href="/static/icon.svg">'
+        '<link rel="stylesheet" href="/static/app.css"></head><body><main class="plain"><h1>What can be asked</h1>'
+        "<p>JSON, the same that the page shows; moments are ms since 1970-01-01 UTC."
+        ' <a href="/api/openapi.json">openapi.json</a> has every field.</p>'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Every address"><table><thead><tr><th>address</th>'
+        f"<th>answer</th><th>query</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div></main></body></html>"
     )
     return Response(body, media_type="text/html; charset=utf-8")
 
