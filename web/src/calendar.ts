@@ -60,7 +60,7 @@ function controls(market: Market, symbol: string, interval: string, years: numbe
 function summary(days: Day[]): HTMLElement {
   const of = (state: Day["state"]): number => days.filter((each) => each.state === state).length;
   const parts = MEANINGS.map(([state]) => [state, of(state)] as const).filter(([, many]) => many > 0);
-  return el("p", { class: "lead" }, `${count(days.length)} days: `, parts.map(([state, many]) => `${count(many)} ${state}`).join(", "));
+  return el("p", { class: "lead" }, `${count(days.length)} days: `, parts.map(([state, many]) => `${count(many)} ${state === "gap" ? "with a gap" : state}`).join(", "));
 }
 
 function grid(calendar: Calendar, year: number): HTMLElement {

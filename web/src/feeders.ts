@@ -58,7 +58,7 @@ function line(each: Feeder, now: Now): { made: HTMLElement; tick: () => void } {
   const ago = number("Ago", "");
   const lag = number("Lag", "");
   ago.title = `${timestamp(each.last_pass_ms)} UTC`;
-  const made = el("tr", {},
+  const made = el("tr", { class: each.trouble ? "trouble" : "" },
     el("td", {}, each.host), el("td", {}, el("span", { class: `status ${each.trouble ? "trouble" : "well"}` }, each.status)), ago, lag,
     el("td", { class: "said" }, ...trouble(each)), el("td", { class: "muted", title: each.feed }, folder(each.feed)), el("td", { class: "muted" }, each.version));
   const tick = (): void => {
