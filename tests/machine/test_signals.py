@@ -34,6 +34,7 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def strike_soon(number: int) -> None:
+    """To be called last before the work that is to be struck: on a busy machine it may strike before that begins."""
     threading.Timer(0.3, lambda: os.kill(os.getpid(), number)).start()
 
 
@@ -44,9 +45,10 @@ def store_of_one_bar(folder: Path) -> Store:
     return store
 
 
-def work_long(store: Store) -> None:
+def work_long(store: Store, number: int) -> None:
     with store.session(write=True) as connection, transaction(connection):
         store.table(connection, BTCUSDT_1H).append([Bar(ms(2024, 2, 10, 14), 1.0, 1.0, 1.0, 1.0, 1.0)])
+        strike_soon(number)
         connection.execute(LONG)
 
 
@@ -54,9 +56,8 @@ def work_long(store: Store) -> None:
 def test_a_signal_while_duckdb_works_is_the_stop_that_it_asks_for_and_rolls_back(tmp_path: Path, number: int) -> None:
     store = store_of_one_bar(tmp_path)
     signals.stop_on_signals()
-    strike_soon(number)
     with pytest.raises(signals.Stopped) as stopped:
-        work_long(store)
+        work_long(store, number)
     assert stopped.value.exit_code == 128 + number
     with store.reading(BTCUSDT_1H) as table:
         assert table.coverage().rows == 1
@@ -65,9 +66,8 @@ def test_a_signal_while_duckdb_works_is_the_stop_that_it_asks_for_and_rolls_back
 def test_ctrl_c_while_duckdb_works_is_ctrl_c_for_a_command_that_minds_no_signals(tmp_path: Path) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     store = store_of_one_bar(tmp_path)
-    strike_soon(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        work_long(store)
+        work_long(store, signal.SIGINT)
 
 
 def test_ctrl_c_while_a_backfill_stages_keeps_what_had_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,9 +92,13 @@ def test_a_signal_while_the_file_is_opened_does_not_make_it_unusable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = store_of_one_bar(tmp_path)
-    monkeypatch.setattr("barfeed.store.duckdb._attach_statement", lambda *_: LONG)
+
+    def statement(*_: object) -> str:
+        strike_soon(signal.SIGTERM)
+        return LONG
+
+    monkeypatch.setattr("barfeed.store.duckdb._attach_statement", statement)
     signals.stop_on_signals()
-    strike_soon(signal.SIGTERM)
     with pytest.raises(signals.Stopped), store.reading(BTCUSDT_1H):
         pass
 
