@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import barfeed
 from market_world import MarketMachine, market_machine, small_market
-from pg_server import looked_at, shared_server
+from pg_server import looked_at, new_market, shared_server, user_of
 from process import BARFEED, Ran
 from world import hours, ms
 
@@ -59,16 +60,25 @@ def test_what_is_no_address_is_wrong_usage(machine: MarketMachine, address: str)
     assert (ran.code, "is not an address like postgresql://" in ran.err) == (2, True)
 
 
-@pytest.mark.parametrize(
-    ("flags", "said"),
-    [
-        (["--lake", "lake"], "--lake does not go with --store"),
-        (["--duckdb", "x.duckdb"], "--store does not go with --duckdb"),
-    ],
-)
-def test_what_does_not_go_with_a_database(machine: MarketMachine, flags: list[str], said: str) -> None:
-    ran = fed(machine, "--store", "postgresql://db/market", *flags)
-    assert (ran.code, said in ran.err) == (2, True)
+def test_a_file_does_not_go_with_a_database(machine: MarketMachine) -> None:
+    ran = fed(machine, "--store", "postgresql://db/market", "--duckdb", "x.duckdb")
+    assert (ran.code, "--store does not go with --duckdb" in ran.err) == (2, True)
+
+
+@pytest.mark.long
+def test_a_pass_over_a_database_keeps_its_lake_and_it_is_proven(machine: MarketMachine) -> None:
+    address, lake = new_market(), machine.folder / "lake"
+    ran = fed(machine, "--catch-up", "--store", address, "--lake", str(lake))
+    assert (ran.code, ran.err) == (0, "")
+    assert len(barfeed.open(lake).coverage()) == 5
+    assert list(barfeed.open(lake).symbols()) == list(barfeed.open(address).symbols())
+    proves = [str(BARFEED), "verify", "--symbols", "all", "--lake", str(lake)]
+    proven = machine.call(proves, BARFEED_STORE=user_of(address, "barfeed_reader"))
+    assert (proven.code, "lake_rows=245" in proven.out) == (0, True)
+    [day, *_] = sorted(lake.glob("kind=ohlcv/interval=1h/*/*.parquet"))
+    day.write_bytes(day.read_bytes()[:-100])
+    found = machine.call(proves, BARFEED_STORE=address)
+    assert (found.code, "is another file than the manifest tells of: cut, or changed" in found.out) == (1, True)
 
 
 def test_a_file_that_is_typed_is_meant_whatever_the_environment_names(machine: MarketMachine, tmp_path: Path) -> None:

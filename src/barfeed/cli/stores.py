@@ -33,7 +33,6 @@ def open_whole(settings: Settings, clock: Clock, *, writes: bool = False) -> "Wh
     address = meant_database(settings.store)
     if not address:
         return open_store(settings, clock)
-    _refuse_beside(settings)
     with needs_postgres():
         # Imported here: most stores are a file.
         from barfeed.store.postgres.whole import WholeServer  # noqa: PLC0415
@@ -50,7 +49,6 @@ def open_store(settings: Settings, clock: Clock) -> Embedded:
 
 def open_database(settings: Settings, address: str, clock: Clock) -> "Server":
     """The database at an address, to write to; nothing is asked or opened yet."""
-    _refuse_beside(settings)
     with needs_postgres():
         # Imported here: most feeds have a file.
         from barfeed.store.postgres.server import Server  # noqa: PLC0415
@@ -77,11 +75,3 @@ def open_lake(settings: Settings, clock: Clock) -> "Lake | None":
     from barfeed.store.lake.lake import Lake  # noqa: PLC0415
 
     return Lake(settings.lake, clock)
-
-
-def _refuse_beside(settings: Settings) -> None:
-    """Return where nothing is wanted beside a database that only a file has."""
-    if settings.lake:
-        raise UsageError(
-            "--lake does not go with --store: it is made of a DuckDB file", hint="leave one of the two out"
-        )

@@ -16,7 +16,6 @@ from barfeed.feed.record import LakeLeft, Lived, failure_of
 if TYPE_CHECKING:
     # Only for the types: one series goes by without it.
     from barfeed.feed.market.order import MarketOrder
-    from barfeed.store.duckdb import Store
     from barfeed.store.lake.lake import Lake
 
 _Done = TypeVar("_Done")
@@ -110,20 +109,20 @@ class Hour:
 
     def _export(self, run: Run) -> None:
         """The lake made what the store is, last of all: the model has its window, and no trouble here is the hour's."""
-        lake, file = self._feed.lake, self._feed.store.file
+        lake = self._feed.lake
         # What could not be had for the bars is not waited for once more.
-        if lake is None or file is None or self._order.dry_run or self._record.away:
+        if lake is None or self._order.dry_run or self._record.away:
             return
         with self._record.step("lake"):
-            self._record.lake = left = self._exported(lake, file)
+            self._record.lake = left = self._exported(lake)
         if left.failure:
             self._record.warnings.append(f"the lake was not written: {left.failure.message}")
             _log.warning("the lake was not written: %s; %s", left.failure.message, left.failure.hint)
         self._save_manifest_again(run)
 
-    def _exported(self, lake: "Lake", store: "Store") -> LakeLeft:
+    def _exported(self, lake: "Lake") -> LakeLeft:
         try:
-            return LakeLeft(lake.address, *lake.export(store, self._settling.interval))
+            return LakeLeft(lake.address, *lake.export(self._feed.store.origin, self._settling.interval))
         except BarfeedError as trouble:
             _log.debug("the lake failed", exc_info=True)
             return LakeLeft(lake.address, failure=failure_of(trouble))

@@ -224,6 +224,13 @@ def is_there(connection: Session) -> bool:
     return seen is not None
 
 
+def counted(connection: Session) -> int:
+    """How many revisions there are, of all series. Raises `StoreUnusable`."""
+    if not is_there(connection):
+        return 0
+    return int(connection.execute(f"SELECT count(*) FROM store.main.{TABLE}").fetchall()[0][0])  # noqa: S608 - see above
+
+
 def as_of_query(connection: Session, symbols: Sequence[str], interval: Interval, moment_ms: int) -> str:
     """The SELECT of these symbols' bars as they stood at the end of millisecond `moment_ms`, in no order.
 

@@ -40,7 +40,7 @@ def _verify(settings: Settings, chosen: Meant, interval: Interval, whom: Against
         raise StoreEmpty(f"no row of {names(chosen.kinds)} at {interval} is stored", hint=f"fill them: {fill}")
     if whom.source:
         Comparison(tools, interval, "rest" if whom.source == "rest" else "archive", whom.bounds).run(proven)
-    lake = proven_lake(settings, open_whole(settings, tools.clock).file, interval, chosen.kinds)
+    lake = proven_lake(settings, open_whole(settings, tools.clock), interval, chosen.kinds)
     say(*([json.dumps(_facts(proven, whom, lake))] if settings.json else _lines(proven, whom, lake)))
     return min([_end(proven), _end_of_lake(lake)], key=rank)
 

@@ -132,7 +132,7 @@ def verify_market(settings: Settings, many: Choice, against: Against) -> int:
         market = _proven(settings, store, many.selection, interval)
         if against.source:
             _compare(settings, store, market, against)
-        market.lake = proven_lake(settings, store.file, interval)
+        market.lake = proven_lake(settings, store, interval)
         say(*([json.dumps(_facts(market))] if settings.json else _lines(market)))
         _complain(market)
         return market.exit_code

@@ -121,6 +121,15 @@ def listed(connection: Session, interval: Interval) -> list[Revision]:
     return [Revision(*row) for row in connection.execute(_LIST, [str(interval)]).fetchall()]
 
 
+def counted(connection: Session) -> int:
+    """How many there are, of all kinds. Raises as `listed`."""
+    return (
+        int(connection.execute(f"SELECT count(*) FROM store.main.{TABLE}").fetchall()[0][0])
+        if _expect(connection)
+        else 0
+    )
+
+
 def by_day(connection: Session, kind: Kind, interval: Interval) -> dict[str, int]:
     """How many values of a kind were changed, by the UTC day of their rows. Raises as `listed`."""
     if not _expect(connection):

@@ -12,9 +12,8 @@ from msgspec.structs import replace
 from barfeed.domain.bars import Interval
 from barfeed.domain.errors import LakeUnusable, StoreUnusable
 from barfeed.machine.clock import Clock
-from barfeed.store.duckdb import Store
 from barfeed.store.lake import manifest as manifests
-from barfeed.store.lake.contents.noted import changes, contents_of
+from barfeed.store.lake.contents.origin import Origin
 from barfeed.store.lake.contents.rows import Survey
 from barfeed.store.lake.files import Files, saved
 from barfeed.store.lake.manifest import File
@@ -63,7 +62,7 @@ def until(clock: Clock, interval: Interval) -> Until:
 Cover = Callable[[int], None]
 
 
-def export(store: Store, files: Files, table: AnyTable, until: Until, cover: Cover) -> Exported:
+def export(origin: Origin, files: Files, table: AnyTable, until: Until, cover: Cover) -> Exported:
     """Write every part of which the store has another version than the lake, newest first.
 
     A part is a file that is replaced in one step, so who reads meanwhile sees every row once. Killed anywhere, the next
@@ -73,14 +72,14 @@ def export(store: Store, files: Files, table: AnyTable, until: Until, cover: Cov
         if not is_ours:
             _log.info("%s: another process is writing the lake", files.address)
             return Exported(is_busy=True)
-        return _Export(store, files, table, until, cover).run()
+        return _Export(origin, files, table, until, cover).run()
 
 
 class _Export:
     """One export: what it works with, and the manifest that grows as it goes."""
 
-    def __init__(self, store: Store, files: Files, table: AnyTable, until: Until, cover: Cover) -> None:
-        self._store = store
+    def __init__(self, origin: Origin, files: Files, table: AnyTable, until: Until, cover: Cover) -> None:
+        self._origin = origin
         self._files = files
         self._table = table
         self._until = until
@@ -105,12 +104,11 @@ class _Export:
     def _looked_through(self, folders: set[str]) -> tuple[Survey, Plan, int]:
         manifest = self._manifest
         lost = [day for day in manifest.files if self._table.partition(day) not in folders]
-        with self._store.looking() as connection:
-            contents = contents_of(connection, self._table)
+        with self._origin.whole(self._table) as contents:
             survey = contents.survey(manifest, self._files.address)
             days = survey.days.union(manifest.due, lost)
             stamps = contents.stamps(days, survey.revisions)
-            changed = changes(connection, self._table)
+            changed = contents.changes()
         self._refuse_others(folders, {*manifest.files, *stamps})
         return survey, planned(manifest, days, stamps, lost), changed
 
@@ -147,15 +145,14 @@ class _Export:
     def _written(self, day: str) -> File:
         with self._files.placing(self._table.file_name(day)) as path:
             # Let go of before the file is moved or sent: nobody waits for that.
-            with self._store.looking() as connection:
-                contents = contents_of(connection, self._table)
+            with self._origin.part(self._table, day) as contents:
                 stamp = contents.stamp(day)
                 if stamp is None:
                     gone = f"its {self._table.rows} of {day} were taken out meanwhile"
-                    raise StoreUnusable(f"{self._store.path}: {gone}", hint="run it again")
+                    raise StoreUnusable(f"{self._origin.name}: {gone}", hint="run it again")
                 contents.write(day, path)
                 first, last = contents.span(day)
-                changed = changes(connection, self._table)
+                changed = contents.changes()
             self._cover(changed)
             return File(
                 stamp.rows, first, last, path.stat().st_size, sha256_of(path), stamp.created_at, stamp.revisions

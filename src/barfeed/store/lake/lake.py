@@ -9,8 +9,7 @@ from barfeed.domain.errors import LakeUnusable, UsageError
 from barfeed.machine.clock import Clock
 from barfeed.store.duckdb import Store
 from barfeed.store.lake.address import is_bucket
-from barfeed.store.lake.contents.noted import noted
-from barfeed.store.lake.contents.rows import stored
+from barfeed.store.lake.contents.origin import OfFile, Origin
 from barfeed.store.lake.exporter import Exported, Until, export, until
 from barfeed.store.lake.files import Files
 from barfeed.store.lake.folder import Folder
@@ -27,16 +26,17 @@ class Lake:
         if is_bucket(address):
             _require_obstore()
 
-    def export(self, store: Store, interval: Interval) -> Exported:
+    def export(self, store: Store | Origin, interval: Interval) -> Exported:
         """Make the lake's tables of an interval what the store is: bars first, then each kind that is stored.
 
         What was noted beside them is brought up to it, too, and not counted. Stops at the first that fails. Raises
         `LakeUnusable` and `StoreUnusable`.
         """
-        end, notes = until(self._clock, interval), _Notes(self, store, self._clock)
+        origin = origin_of(store)
+        end, notes = until(self._clock, interval), _Notes(self, origin, self._clock)
         done = [
-            export(store, self.files(table), table, end, partial(notes.cover, table.audit))
-            for table in stored(store, interval)
+            export(origin, self.files(table), table, end, partial(notes.cover, table.audit))
+            for table in origin.tables(interval)
         ]
         if not any(each.is_busy for each in done):
             notes.cover_all()
@@ -53,18 +53,23 @@ class Lake:
         return Bucket(bucket, f"{prefix}/{table.folder}".lstrip("/"), self._clock)
 
 
+def origin_of(store: Store | Origin) -> Origin:
+    """What a lake is made of: of a file, the file."""
+    return OfFile(store) if isinstance(store, Store) else store
+
+
 class _Notes:
     """The append-only tables of a lake, in one pass: each is written once, and again where it has grown meanwhile.
 
     A change stands in the lake before the row that it changed: what a row was before can be told at any moment.
     """
 
-    def __init__(self, lake: Lake, store: Store, clock: Clock) -> None:
+    def __init__(self, lake: Lake, origin: Origin, clock: Clock) -> None:
         self._lake = lake
-        self._store = store
+        self._origin = origin
         # However long it takes: they are small, and half of one would tell something else.
         self._until = Until(clock, math.inf)
-        self._meant = {each.name: each for each in noted(store)}
+        self._meant = {each.name: each for each in origin.noted()}
         self._rows: dict[str, int] = {}
 
     def cover(self, name: str, rows: int) -> None:
@@ -79,7 +84,7 @@ class _Notes:
 
     def _written(self, table: Noted) -> int:
         files = self._lake.files(table)
-        done = export(self._store, files, table, self._until, lambda _: None)
+        done = export(self._origin, files, table, self._until, lambda _: None)
         if done.is_busy:
             raise LakeUnusable(
                 f"{files.address} is being written by another process", hint="the next pass writes what is missing"

@@ -11,11 +11,10 @@ from barfeed.domain.kinds.table import KINDS
 from barfeed.domain.rules import Finding
 from barfeed.store.duckdb import Store
 from barfeed.store.lake import manifest as manifests
-from barfeed.store.lake.contents.noted import contents_of, noted
-from barfeed.store.lake.contents.rows import stored
+from barfeed.store.lake.contents.origin import Origin
 from barfeed.store.lake.exporter import sha256_of
 from barfeed.store.lake.files import Files
-from barfeed.store.lake.lake import Lake
+from barfeed.store.lake.lake import Lake, origin_of
 from barfeed.store.lake.manifest import File, Manifest
 from barfeed.store.lake.table import BARS, AnyTable, Noted, Table
 
@@ -37,28 +36,29 @@ class Proven(NamedTuple):
     findings: list[Finding]
 
 
-def prove(store: Store, lake: Lake, interval: Interval, of: Collection[Kind] = ()) -> Proven:
+def prove(store: Store | Origin, lake: Lake, interval: Interval, of: Collection[Kind] = ()) -> Proven:
     """Compare the lake's tables of an interval, or those `of` some kinds, with the store; it is let go of between days.
 
     What was noted beside them is of every interval.
 
     Raises `LakeUnusable` where there is no lake, `StoreUnusable` where the store cannot be read.
     """
-    meant = [each for each in _tables(store, lake, interval) if not of or each.is_of(of)]
-    proven = [_proven(store, lake.files(table), table) for table in meant]
+    origin = origin_of(store)
+    meant = [each for each in _tables(origin, lake, interval) if not of or each.is_of(of)]
+    proven = [_proven(origin, lake.files(table), table) for table in meant]
     findings = [finding for each in proven for finding in each.findings]
     return Proven(sum(each.files for each in proven), sum(each.rows for each in proven), findings)
 
 
-def _tables(store: Store, lake: Lake, interval: Interval) -> list[AnyTable]:
+def _tables(origin: Origin, lake: Lake, interval: Interval) -> list[AnyTable]:
     """Those of the store, and those of the lake: what the one has lost must not go unseen in the other."""
-    there = stored(store, interval)
+    there = origin.tables(interval)
     kinds = (Table(interval, kind) for kind in KINDS.values() if interval in kind.intervals)
     lost = [each for each in kinds if each not in there and lake.files(each).read(manifests.NAME) is not None]
-    return [*there, *lost, *noted(store)]
+    return [*there, *lost, *origin.noted()]
 
 
-def _proven(store: Store, files: Files, table: AnyTable) -> Proven:
+def _proven(origin: Origin, files: Files, table: AnyTable) -> Proven:
     for _ in range(_LOOKS):
         content = files.read(manifests.NAME)
         if content is None and isinstance(table, Noted):
@@ -71,7 +71,7 @@ def _proven(store: Store, files: Files, table: AnyTable) -> Proven:
             )
         manifest = manifests.decoded(content, f"{files.address}/{manifests.NAME}", table)
         whose = f"{table.folder}: " if table.kind_name != BARS else ""
-        findings = [Finding("lake", None, whose + each) for each in _Proof(store, files, table, manifest).found()]
+        findings = [Finding("lake", None, whose + each) for each in _Proof(origin, files, table, manifest).found()]
         if not findings or files.read(manifests.NAME) == content:
             break
     return Proven(len(manifest.files), manifest.rows, findings)
@@ -80,8 +80,8 @@ def _proven(store: Store, files: Files, table: AnyTable) -> Proven:
 class _Proof:
     """One look at all of a lake's table."""
 
-    def __init__(self, store: Store, files: Files, table: AnyTable, manifest: Manifest) -> None:
-        self._store = store
+    def __init__(self, origin: Origin, files: Files, table: AnyTable, manifest: Manifest) -> None:
+        self._origin = origin
         self._files = files
         self._table = table
         self._manifest = manifest
@@ -99,8 +99,8 @@ class _Proof:
                     yield said
 
     def _days(self) -> set[str]:
-        with self._store.looking() as connection:
-            return contents_of(connection, self._table).days()
+        with self._origin.whole(self._table) as contents:
+            return contents.days()
 
     def _said_of(self, day: str, file: File, path: Path) -> str:
         name = self._table.file_name(day)
@@ -115,8 +115,8 @@ class _Proof:
         """How many rows are others, and the first of them."""
         columns, quoted = ", ".join(self._table.types), str(path).replace("'", "''")
         key_of, time_of = self._table.key
-        with self._store.looking() as connection:
-            held = contents_of(connection, self._table).relation(day)
-            different = _DIFFERENT.format(columns=columns, stored=held, path=quoted, whose=key_of, time=time_of)
-            rows, time, whose = connection.execute(different).fetchall()[0]
+        with self._origin.part(self._table, day) as held:
+            relation = held.relation(day)
+            different = _DIFFERENT.format(columns=columns, stored=relation, path=quoted, whose=key_of, time=time_of)
+            rows, time, whose = held.connection.execute(different).fetchall()[0]
         return rows, time, whose

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     # Only for the types: an hour of one series goes by without them.
     from barfeed.domain.kinds.kind import Kind
     from barfeed.store.kinds.kept import FileKinds
+    from barfeed.store.lake.contents.origin import OfFile
     from barfeed.store.market import MarketTable
     from barfeed.store.port.last_windows import LastWindows
     from barfeed.store.revisions import Revision, Why
@@ -36,6 +37,13 @@ class Embedded(Store):
     def file(self) -> Store:
         """Itself."""
         return self
+
+    @property
+    def origin(self) -> "OfFile":
+        """What a lake is made of."""
+        from barfeed.store.lake.contents.origin import OfFile  # noqa: PLC0415
+
+        return OfFile(self)
 
     @property
     def kinds(self) -> "FileKinds":

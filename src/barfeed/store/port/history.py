@@ -20,7 +20,8 @@ from barfeed.store.place import NO_BARS, SymbolBars
 from barfeed.store.revisions import Why
 
 if TYPE_CHECKING:
-    # Only for the types: most hours have bars alone.
+    # Only for the types: most hours have bars alone, and no lake.
+    from barfeed.store.lake.contents.origin import Origin
     from barfeed.store.port.kinds import KeptKinds
 
 
@@ -135,6 +136,11 @@ class History(Protocol):
     @property
     def file(self) -> Store | None:
         """The DuckDB file that it is, None where it is none."""
+        ...
+
+    @property
+    def origin(self) -> "Origin":
+        """What a lake is made of."""
         ...
 
     @property

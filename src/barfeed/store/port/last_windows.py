@@ -20,6 +20,7 @@ from barfeed.store.place import NO_BARS, Place, SymbolBars, as_if_stored
 from barfeed.store.revisions import Why
 
 if TYPE_CHECKING:
+    from barfeed.store.lake.contents.origin import Origin
     from barfeed.store.port.kinds import KeptKinds
 
 _OF_MARKET, _OF_SERIES = "latest_for_inference.parquet", "latest_for_inference.csv"
@@ -45,6 +46,11 @@ class LastWindows:
         self._folder = folder
         self._beside = beside
         self._away = away
+
+    @property
+    def origin(self) -> "Origin":
+        """Not now."""
+        raise self._away
 
     @property
     def kinds(self) -> "KeptKinds":

@@ -21,6 +21,7 @@ from barfeed.store.postgres.tables.words import ms_of
 from barfeed.store.revisions import Why, overtaken
 
 if TYPE_CHECKING:
+    from barfeed.store.lake.contents.database import OfDatabase
     from barfeed.store.postgres.kinds.kept import ServerKinds
 
 # Who listens hears of each pass that appended something, when it can be read: LISTEN barfeed.
@@ -83,6 +84,14 @@ class Server(Sessions):
         if self._fence:
             self._fence.expect(fence.asked(connection))
         schema.expect(connection, self.name)
+
+    @property
+    def origin(self) -> "OfDatabase":
+        """What a lake is made of."""
+        # Imported here: most feeds have none.
+        from barfeed.store.lake.contents.database import OfDatabase  # noqa: PLC0415
+
+        return OfDatabase(self)
 
     @property
     def kinds(self) -> "ServerKinds":

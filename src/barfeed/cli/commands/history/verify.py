@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from barfeed.exchange.market import HistoryOf
     from barfeed.exchange.paging import RestHistory
     from barfeed.history.verification import Compared, Comparison, Difference, Held, Proven
-    from barfeed.store.duckdb import Store
     from barfeed.store.lake.proof import Proven as ProvenLake
     from barfeed.store.port.whole import WholeHistory
 
@@ -115,7 +114,7 @@ def verify(
 
         with told_by_its_life(settings, sister("backfill")):
             compare(store, report, _whom(settings, against, archive_url), (from_ms, to_ms))
-    report.lake = proven_lake(settings, store.file, series.interval)
+    report.lake = proven_lake(settings, store, series.interval)
     say(*([json.dumps(_facts(report))] if settings.json else _lines(report)))
     found = report.all_findings
     if found:
@@ -151,7 +150,7 @@ def _prove(settings: Settings, store: "WholeHistory", series: Series) -> Report:
 
 
 def proven_lake(
-    settings: Settings, file: "Store | None", interval: Interval, of: "Sequence[Kind]" = ()
+    settings: Settings, store: "WholeHistory", interval: Interval, of: "Sequence[Kind]" = ()
 ) -> "ProvenLake | None":
     """What there is to say of the lake's tables of an interval, or those `of` kinds; None where no lake is meant."""
     from barfeed.cli.stores import open_lake  # noqa: PLC0415
@@ -160,11 +159,9 @@ def proven_lake(
     lake = open_lake(settings, SystemClock())
     if lake is None:
         return None
-    # A database is refused beside a lake.
-    assert file
     from barfeed.store.lake.proof import prove  # noqa: PLC0415 - most have none
 
-    return prove(file, lake, interval, of)
+    return prove(store.origin, lake, interval, of)
 
 
 def lake_counts(lake: "ProvenLake | None") -> dict[str, int]:

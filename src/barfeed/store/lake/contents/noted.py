@@ -7,10 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from barfeed.domain.errors import LakeUnusable
 from barfeed.store.duckdb import Session, Store
 from barfeed.store.lake.contents import parquet
-from barfeed.store.lake.contents.rows import Contents, Survey, other_hint
+from barfeed.store.lake.contents.rows import Contents, Survey, refuse_other
 from barfeed.store.lake.manifest import Manifest, Mark, Stamp
 from barfeed.store.lake.table import NOTED, AnyTable, Noted, Table
 
@@ -36,7 +35,7 @@ class NotedContents:
     """Every row of such a table while the store is open, none where it has no such table; see `Contents`."""
 
     def __init__(self, connection: Session, table: Noted) -> None:
-        self._connection = connection
+        self.connection = connection
         self._table = table
         self._exists = _is_there(table, _found(connection, [table]))
 
@@ -69,7 +68,7 @@ class NotedContents:
 
     def write(self, day: str, path: Path) -> None:
         """Write a month to a Parquet file. Raises `LakeUnusable` for what its disk says."""
-        parquet.write(self._connection, self._table, self.relation(day), path)
+        parquet.write(self.connection, self._table, self.relation(day), path)
 
     def relation(self, day: str = "") -> str:
         """The rows of a month, or all, with the lake's columns, as SQL takes them."""
@@ -87,30 +86,25 @@ class NotedContents:
         """How many rows there are."""
         return int(self._asked(_COUNT)[0][0])
 
+    def changes(self) -> int:
+        """None: nothing of it is ever changed."""
+        return 0
+
     def _expect(self, mark: Mark, lake: str) -> None:
         """Return where the marked row is in the store."""
-        if self._asked(_HAS, values=[mark.symbol, mark.timestamp, mark.created_at or ""]) != [(0,)]:
-            return
-        row = f"{self._table.name} of {mark.symbol} {mark.timestamp}"
-        raise LakeUnusable(
-            f"{lake} is ahead of the store, or another store's: it has {row}, the store has not", hint=other_hint(lake)
-        )
+        there = self._asked(_HAS, values=[mark.symbol, mark.timestamp, mark.created_at or ""]) != [(0,)]
+        refuse_other(mark, [(mark.created_at,)] if there else [], lake)
 
     def _asked(self, query: str, day: str = "", values: Sequence[str] = ()) -> list[tuple[Any, ...]]:
         whose, time = self._table.key
         when, rows = self._table.when, self.relation(day)
         asked = query.format(whose=whose, time=time, when=when, month=_MONTH.format(when=when), rows=rows)
-        return self._connection.execute(asked, list(values)).fetchall()
+        return self.connection.execute(asked, list(values)).fetchall()
 
 
 def contents_of(connection: Session, table: AnyTable) -> Contents | NotedContents:
     """What the store holds of a table. Raises `StoreUnusable` where the market's or the kind's table is another's."""
     return Contents(connection, table) if isinstance(table, Table) else NotedContents(connection, table)
-
-
-def changes(connection: Session, table: AnyTable) -> int:
-    """How many changes the audit of a table tells; of what is only appended to there is none."""
-    return NotedContents(connection, NOTED[table.audit]).count() if isinstance(table, Table) else 0
 
 
 def noted(store: Store) -> list[Noted]:

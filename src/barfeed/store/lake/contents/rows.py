@@ -2,7 +2,7 @@
 
 # ruff: noqa: S608 - tables and days are of our own making
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -62,7 +62,7 @@ class Contents:
 
     def __init__(self, connection: Session, table: Table) -> None:
         """Raises `StoreUnusable` where the market's or the kind's table is another's."""
-        self._connection = connection
+        self.connection = connection
         self._table = table
         self._sources = dict(_sources(connection, table))
 
@@ -90,7 +90,7 @@ class Contents:
         wanted = set(days)
         if not wanted or not self._sources:
             return {}
-        rows = self._connection.execute(_STAMPS.format(rows=self._rows(min(wanted), max(wanted)))).fetchall()
+        rows = self.connection.execute(_STAMPS.format(rows=self._rows(min(wanted), max(wanted)))).fetchall()
         return {day: Stamp(bars, newest, revised.get(day, 0)) for day, bars, newest in rows if day in wanted}
 
     def stamp(self, day: str) -> Stamp | None:
@@ -99,12 +99,18 @@ class Contents:
 
     def span(self, day: str) -> tuple[str, str]:
         """The first and the last timestamp of a day."""
-        first, last = self._connection.execute(_SPAN.format(rows=self._rows(day, day))).fetchall()[0]
+        first, last = self.connection.execute(_SPAN.format(rows=self._rows(day, day))).fetchall()[0]
         return str(first), str(last)
 
     def write(self, day: str, path: Path) -> None:
         """Write a day to a Parquet file. Raises `LakeUnusable` for what its disk says."""
-        parquet.write(self._connection, self._table, self._rows(day, day), path)
+        parquet.write(self.connection, self._table, self._rows(day, day), path)
+
+    def changes(self) -> int:
+        """How often anything was changed in all that has its audit; none where the audit's name is another table's."""
+        with suppress(StoreUnusable):
+            return kind_revisions.counted(self.connection) if self._table.kind else revisions.counted(self.connection)
+        return 0
 
     def relation(self, day: str) -> str:
         """The rows of a day, with the lake's columns, as SQL takes them."""
@@ -125,7 +131,7 @@ class Contents:
         return f"SELECT {nulls} WHERE false"
 
     def _days(self, rows: str) -> set[str]:
-        found = self._connection.execute(_DAYS.format(rows=rows)).fetchall()
+        found = self.connection.execute(_DAYS.format(rows=rows)).fetchall()
         # A user's own table may hold a timestamp that is no moment; what reads it as a series refuses it.
         return {day for (day,) in found if day and self._table.part_of(self._table.partition(day))}
 
@@ -133,7 +139,7 @@ class Contents:
         source = self._sources[table]
         rows = self._count(source, "true")
         # No row is numbered lower than how many there are; so the last one is found without a look at all of them.
-        found = self._connection.execute(f"SELECT max(rowid) FROM {source.table} WHERE rowid >= {rows - 1}").fetchall()[
+        found = self.connection.execute(f"SELECT max(rowid) FROM {source.table} WHERE rowid >= {rows - 1}").fetchall()[
             0
         ][0]
         if not rows or found is None:
@@ -150,35 +156,40 @@ class Contents:
 
     def _rows_at(self, source: _Source, rowid: int) -> list[tuple[str, str, str | None]]:
         every = source._replace(condition="true")
-        return self._connection.execute(_ROW.format(rows=f"({every.rows(f'rowid = {rowid}')})")).fetchall()
+        return self.connection.execute(_ROW.format(rows=f"({every.rows(f'rowid = {rowid}')})")).fetchall()
 
     def _count(self, source: _Source, where: str) -> int:
-        return int(self._connection.execute(f"SELECT count(*) FROM {source.table} WHERE {where}").fetchall()[0][0])
+        return int(self.connection.execute(f"SELECT count(*) FROM {source.table} WHERE {where}").fetchall()[0][0])
 
     def _refuse_other(self, mark: Mark, lake: str) -> None:
         """Return where the marked bar is in the store, appended when it was: the table was only written anew."""
         at = [mark.symbol, mark.timestamp]
-        found = self._connection.execute(_AT.format(rows=self._rows()), at).fetchall() if self._sources else []
-        if found == [(mark.created_at,)]:
-            return
-        bar, hint = f"{mark.symbol} {mark.timestamp}", other_hint(lake)
-        if not found:
-            raise LakeUnusable(
-                f"{lake} is ahead of the store, or another store's: it has {bar}, the store has not", hint=hint
-            )
-        raise LakeUnusable(
-            f"{lake} is another store's: {bar} was stored at {mark.created_at} there, here at {found[0][0]}", hint=hint
-        )
+        found = self.connection.execute(_AT.format(rows=self._rows()), at).fetchall() if self._sources else []
+        refuse_other(mark, found, lake)
 
     def _revisions(self) -> dict[str, int]:
         """How often a row of each day was changed; nothing where the audit table's name is another table's."""
         interval, kind = self._table.interval, self._table.kind
         with suppress(StoreUnusable):
             if kind:
-                return kind_revisions.by_day(self._connection, kind, interval)
-            if revisions.is_there(self._connection):
-                return dict(self._connection.execute(_REVISED, [str(interval)]).fetchall())
+                return kind_revisions.by_day(self.connection, kind, interval)
+            if revisions.is_there(self.connection):
+                return dict(self.connection.execute(_REVISED, [str(interval)]).fetchall())
         return {}
+
+
+def refuse_other(mark: Mark, found: Sequence[tuple[str | None]], lake: str) -> None:
+    """Return where what was found in the marked row's place was stored when it was. Raises `LakeUnusable`."""
+    if found == [(mark.created_at,)]:
+        return
+    bar, hint = f"{mark.symbol} {mark.timestamp}", other_hint(lake)
+    if not found:
+        raise LakeUnusable(
+            f"{lake} is ahead of the store, or another store's: it has {bar}, the store has not", hint=hint
+        )
+    raise LakeUnusable(
+        f"{lake} is another store's: {bar} was stored at {mark.created_at} there, here at {found[0][0]}", hint=hint
+    )
 
 
 def other_hint(lake: str) -> str:
