@@ -22,7 +22,7 @@ import { GapBands } from "./gaps.js";
 import { listen } from "./live.js";
 import { replaceQuery } from "./route.js";
 import { colours, isStill, onChange } from "./theme.js";
-import { DAY_MS, count, intervalMs, minute, span, stepName } from "./time.js";
+import { count, intervalMs, minute, span, stepName } from "./time.js";
 
 const SETTLE_MS = 80;
 const FIRST_STEPS = 300;
@@ -33,6 +33,8 @@ const LIST_MAX = 50;
 const WORD_PX = 80;
 const NARROW = matchMedia("(max-width: 640px)");
 const PLAIN = { lineWidth: 1, priceLineVisible: false, lastValueVisible: false, crosshairMarkerVisible: false } as const;
+
+type Asked = Record<"first_ms" | "last_ms", number>;
 
 interface Shown {
   candles: Candles;
@@ -329,15 +331,14 @@ class ChartView {
     return isCoarse || isFine || isAtBegin || isAtEnd;
   }
 
-  private load(asked: { first_ms: number; last_ms: number }): Promise<void> {
-    this.loaded = this.fetch(asked);
+  private load(asked: Asked, points = Math.ceil((3 * Math.max(200, this.place.clientWidth)) / STEP_PX)): Promise<void> {
+    this.loaded = this.fetch(asked, points);
     return this.loaded;
   }
 
-  private async fetch(asked: { first_ms: number; last_ms: number }): Promise<void> {
+  private async fetch(asked: Asked, points: number): Promise<void> {
     this.asking?.abort();
     this.asking = new AbortController();
-    const points = Math.ceil((3 * Math.max(200, this.place.clientWidth)) / STEP_PX);
     try {
       const shown = await this.ask(asked, points, this.asking.signal);
       this.replace(shown);
@@ -363,8 +364,9 @@ class ChartView {
     const [range, before] = [this.chart.timeScale().getVisibleLogicalRange(), this.shown?.candles];
     if (!range || !before) return;
     const wasNewest = range.to >= before.bars.length - 1;
-    const firstMs = at(0, before);
-    await this.load({ first_ms: firstMs, last_ms: wasNewest ? Date.now() + 400 * DAY_MS : at(before.bars.length - 1, before) });
+    // In the same steps: as many as are asked for.
+    const steps = before.bars.length + (wasNewest ? FIRST_STEPS : 0);
+    await this.load({ first_ms: at(0, before), last_ms: at(steps - 1, before) }, steps);
     const grown = (this.shown?.candles.bars.length ?? 0) - before.bars.length;
     if (wasNewest && grown > 0 && this.shown?.candles.step_ms === before.step_ms) {
       this.chart.timeScale().setVisibleLogicalRange({ from: range.from + grown, to: range.to + grown });

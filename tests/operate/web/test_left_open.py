@@ -41,6 +41,7 @@ def test_an_hour_is_asked_for_once_it_is_told_by_a_page_that_is_not_loaded_anew(
         line = Line(at)
         at.go("chart?symbol=BTCUSDT")
         at.page.evaluate("window.isTheSame = true")
+        at.page.evaluate(_NOTE_STEPS)
         assert page.world.live_hour() == "appended"
         at.until_text("2024-02-10 23:00", ".legend")
         assert at.page.evaluate("window.isTheSame")
@@ -49,6 +50,15 @@ def test_an_hour_is_asked_for_once_it_is_told_by_a_page_that_is_not_loaded_anew(
         told = line.told()
         assert 0 < len(asked) <= len(told)
         assert all(each > news for each, news in zip(asked, told, strict=False))
+        # Who looks at hours goes on to look at hours.
+        assert set(at.page.evaluate("window.steps")) == {"3600000"}
+
+
+_NOTE_STEPS = """() => {
+  const chart = document.querySelector('.chart');
+  window.steps = [chart.dataset.step];
+  new MutationObserver(() => steps.push(chart.dataset.step)).observe(chart, {attributeFilter: ['data-step']});
+}"""
 
 
 def test_the_clock_is_the_exchange_s_and_the_next_close_is_counted_down(chrome: Any, page: Page) -> None:
