@@ -19,6 +19,7 @@ from barfeed.store.port.embedded import Embedded
 from barfeed.store.port.history import History
 from barfeed.store.port.kinds import KeptKinds
 from barfeed.store.postgres.server import Server
+from barfeed.store.troubles import disk
 from pg_server import new_market, user_of
 from world import made_up_bars, ms
 
@@ -201,7 +202,8 @@ def test_the_windows_have_beside_them_what_was_known(kept: Kept, tmp_path: Path)
         table.append({"BTCUSDT": BTC})
     begins_ms = {"BTCUSDT": T0_MS, "ETHUSDT": T0_MS + HOUR_MS}
     path = tmp_path / "wide.parquet"
-    with kept.other().wide_windows([KLINES, FUNDING, INTEREST], H1, begins_ms, T0_MS + 3 * HOUR_MS) as wide:
+    kinds, end_ms = [KLINES, FUNDING, INTEREST], T0_MS + 3 * HOUR_MS
+    with kept.other().wide_windows(kinds, H1, begins_ms, end_ms, tmp_path) as wide:
         assert wide.write(path, ("symbol", "timestamp")) == 7
         assert wide.end_of(path) == T0_MS + 3 * HOUR_MS
         assert [row[0] for row in wide.rows("ETHUSDT")] == [T0_MS + hour * HOUR_MS for hour in (1, 2, 3)]
@@ -217,3 +219,25 @@ def test_the_windows_have_beside_them_what_was_known(kept: Kept, tmp_path: Path)
         ("BTCUSDT", T0_MS + 3 * HOUR_MS, None, 0.5, 3.1, 0.0),
         *[("ETHUSDT", T0_MS + hour * HOUR_MS, None, 0.0001, None, None) for hour in (1, 2, 3)],
     ]
+
+
+@pytest.mark.long
+def test_windows_that_are_larger_than_memory_go_by_way_of_the_disk(
+    kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "_MEMORY", "40MB")
+    symbols = [f"S{number}USDT" for number in range(40)]
+    bars, opens_ms = made_up_bars(T0_MS, 2000, "BTCUSDT"), range(T0_MS - 1999 * HOUR_MS, T0_MS + 1, HOUR_MS)
+    rows = [Row(at_ms, at_ms + HOUR_MS, (at_ms / 7, at_ms / 3)) for at_ms in opens_ms]
+    with kept.store.writing_market(H1) as market:
+        market.append(dict.fromkeys(symbols, bars))
+    with kept.kinds.writing(INTEREST, H1) as table:
+        table.append(dict.fromkeys(symbols, rows))
+    path, aside = tmp_path / "wide.parquet", tmp_path / "aside"
+    aside.mkdir()
+    begins_ms = dict.fromkeys(symbols, opens_ms[0])
+    with kept.other().wide_windows([INTEREST], H1, begins_ms, T0_MS, aside) as wide:
+        assert wide.write(path, ("symbol", "timestamp")) == 40 * 2000
+        assert [row[6] for row in wide.rows("S7USDT")] == [row.values[0] for row in rows]
+        assert list(aside.iterdir())
+    assert not list(aside.iterdir())

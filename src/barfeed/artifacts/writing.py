@@ -103,6 +103,11 @@ class Run:
         self.plain_decimals = plain_decimals
         self._working = folder / _WORKING_FOLDER
 
+    @property
+    def aside(self) -> Path:
+        """A folder for what is worked with until the run ends."""
+        return self._working / self.name
+
     def save_pull(self, bars: Sequence[Bar]) -> Written:
         """The evidence: what the exchange said, before anything is decided."""
         return self._save_csv("api_pull.csv", bars)
@@ -196,7 +201,7 @@ class Run:
     def _save_made(self, name: str, make: Make) -> Written:
         path = self.folder / name
         with _translated(path):
-            unfinished = self._working / self.name / name
+            unfinished = self.aside / name
             rows = make(unfinished)
             with unfinished.open("rb+") as file:
                 flush(file.fileno())
@@ -213,7 +218,7 @@ class Run:
     def _save(self, name: str, content: bytes) -> Path:
         path = self.folder / name
         with _translated(path):
-            unfinished = self._working / self.name / name
+            unfinished = self.aside / name
             with unfinished.open("wb") as file:
                 file.write(content)
                 file.flush()

@@ -43,8 +43,9 @@ def publish(kinds: Kinds, run: Run, windows: Windows, record: Lived, left: Kinds
     # Where another process has the store, what is due of the kinds is not there yet.
     if windows.begins_ms.keys() <= windows.before or any(each.is_pending for each in left.kinds):
         return
+    opened = kinds.wide_windows(windows.interval, windows.begins_ms, windows.target_ms, run.aside)
     try:
-        with record.step("publish"), kinds.wide_windows(windows.interval, windows.begins_ms, windows.target_ms) as wide:
+        with record.step("publish"), opened as wide:
             _publish(run, windows, wide, left)
     except (StoreUnusable, WindowGap, ArtifactsUnusable) as trouble:
         # The windows themselves are out.

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from barfeed.domain import grid
@@ -108,10 +109,10 @@ class Kinds:
         return [(each.told(now_ms), each.hint) for each in found if each.holes]
 
     def wide_windows(
-        self, interval: Interval, begins_ms: Mapping[str, int], end_ms: int
+        self, interval: Interval, begins_ms: Mapping[str, int], end_ms: int, aside: Path
     ) -> AbstractContextManager[WideWindows]:
         """What is stored of these windows with what was known of every kind beside each bar."""
-        return self._kept.wide_windows(self.order.kinds, interval, begins_ms, end_ms)
+        return self._kept.wide_windows(self.order.kinds, interval, begins_ms, end_ms, aside)
 
     def _again_ms(self, moment: Moment, close_ms: int) -> int | None:
         later = [close_ms + kind.published_ms for kind in self.order.kinds]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from barfeed.domain.bars import Interval
 from barfeed.domain.errors import StoreUnusable
@@ -55,10 +56,10 @@ class FileKinds:
         return self._store.session(write=False)
 
     def wide_windows(
-        self, kinds: Sequence[Kind], interval: Interval, begins_ms: Mapping[str, int], end_ms: int
+        self, kinds: Sequence[Kind], interval: Interval, begins_ms: Mapping[str, int], end_ms: int, aside: Path
     ) -> AbstractContextManager[WideWindows]:
         """By a DuckDB of its own."""
-        return wide_windows(self._store, kinds, interval, begins_ms, end_ms)
+        return wide_windows(self._store, kinds, interval, begins_ms, end_ms, aside=aside)
 
     def revisions(self, interval: Interval) -> list[Revision]:
         """Raises `StoreUnusable`, too, where there is no file."""

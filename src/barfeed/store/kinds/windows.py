@@ -42,8 +42,7 @@ class WideWindows:
         """Write them to a Parquet file, sorted by `key` and led by it; how many rows. Raises `OSError`."""
         quoted = str(path).replace("'", "''")
         query = f"SELECT {', '.join((*key, *self._table.values))} FROM {self._table.relation} ORDER BY {', '.join(key)}"
-        with disk.bounded(self._connection, path):
-            return disk.copied(self._connection, f"COPY ({query}) TO '{quoted}' (FORMAT parquet, COMPRESSION snappy)")
+        return disk.copied(self._connection, f"COPY ({query}) TO '{quoted}' (FORMAT parquet, COMPRESSION snappy)")
 
     def rows(self, symbol: str) -> list[tuple[Any, ...]]:
         """One symbol's, ascending: `timestamp` in ms since 1970-01-01 UTC, then its values."""
@@ -58,8 +57,11 @@ class WideWindows:
 
 @contextmanager
 def wide_windows(
-    store: Store, kinds: Sequence[Kind], interval: Interval, begins_ms: Mapping[str, int], end_ms: int
+    store: Store, kinds: Sequence[Kind], interval: Interval, begins_ms: Mapping[str, int], end_ms: int, *, aside: Path
 ) -> Iterator[WideWindows]:
-    """Those of a store, by a DuckDB of its own: what bounds its memory bounds nobody else's."""
-    with store.another().session(write=False) as connection:
+    """Those of a store, by a DuckDB of its own: what bounds its memory bounds nobody else's.
+
+    What it has no room for is put `aside`, a folder.
+    """
+    with store.another().session(write=False) as connection, disk.bounded(connection, aside / "features"):
         yield WideWindows(connection, kinds, interval, begins_ms, end_ms)

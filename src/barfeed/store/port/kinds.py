@@ -5,6 +5,7 @@ Times are ms since 1970-01-01 UTC. Everything raises `StoreUnusable`, and nothin
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol
 
 from barfeed.domain.bars import Interval
@@ -106,9 +107,12 @@ class KeptKinds(Protocol):
         ...
 
     def wide_windows(
-        self, kinds: Sequence[Kind], interval: Interval, begins_ms: Mapping[str, int], end_ms: int
+        self, kinds: Sequence[Kind], interval: Interval, begins_ms: Mapping[str, int], end_ms: int, aside: Path
     ) -> AbstractContextManager[WideWindows]:
-        """The bars of these windows with what was known of every kind beside each."""
+        """The bars of these windows with what was known of every kind beside each.
+
+        `aside` is a folder for what takes more memory than it may.
+        """
         ...
 
     def revisions(self, interval: Interval) -> list[Revision]:

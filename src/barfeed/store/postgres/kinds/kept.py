@@ -4,6 +4,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from barfeed.domain.bars import Interval
@@ -22,6 +23,7 @@ from barfeed.store.postgres.link.connection import Connection
 from barfeed.store.postgres.tables import mirror
 from barfeed.store.postgres.tables.schema import SCHEMA
 from barfeed.store.postgres.tables.words import MS, ms_of
+from barfeed.store.troubles import disk
 
 if TYPE_CHECKING:
     from barfeed.store.postgres.server import Server
@@ -95,11 +97,13 @@ class ServerKinds:
 
     @contextmanager
     def wide_windows(
-        self, kinds: Sequence[Kind], interval: Interval, begins_ms: Mapping[str, int], end_ms: int
+        self, kinds: Sequence[Kind], interval: Interval, begins_ms: Mapping[str, int], end_ms: int, aside: Path
     ) -> Iterator[WideWindows]:
         """Of a copy in the memory of a DuckDB of its own, as of one moment."""
         span = Span(tuple(begins_ms), interval, min(begins_ms.values()), end_ms + interval.ms)
-        with closing(in_memory()) as own, mirror.copy_of(self._server.name, own) as memory:
+        name = self._server.name
+        # Bounded before anything is copied: a table that is in memory goes by way of the disk, too.
+        with closing(in_memory()) as own, disk.bounded(own, aside / "features"), mirror.copy_of(name, own) as memory:
             with self._server.session(write=False) as connection:
                 mirror.put_span(connection, memory, span)
                 put_kinds(connection, memory, kinds, span)
