@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from barfeed.artifacts.writing import Run, Written, table_bytes
 from barfeed.domain.bars import Interval
 from barfeed.domain.errors import ArtifactsUnusable, StoreUnusable, WindowGap
+from barfeed.feed.hour import but_once_more
 from barfeed.feed.kinds.gathering import Kinds
 from barfeed.feed.kinds.left import Features, KindsLeft
 from barfeed.feed.record import Lived, failure_of
@@ -43,14 +45,18 @@ def publish(kinds: Kinds, run: Run, windows: Windows, record: Lived, left: Kinds
     # Where another process has the store, what is due of the kinds is not there yet.
     if windows.begins_ms.keys() <= windows.before or any(each.is_pending for each in left.kinds):
         return
-    opened = kinds.wide_windows(windows.interval, windows.begins_ms, windows.target_ms, run.aside)
     try:
-        with record.step("publish"), opened as wide:
-            _publish(run, windows, wide, left)
+        with record.step("publish"):
+            but_once_more(partial(_look_and_publish, kinds, run, windows, left))
     except (StoreUnusable, WindowGap, ArtifactsUnusable) as trouble:
         # The windows themselves are out.
         _log.debug("the wide table failed", exc_info=True)
         left.failure = failure_of(trouble)
+
+
+def _look_and_publish(kinds: Kinds, run: Run, windows: Windows, left: KindsLeft) -> None:
+    with kinds.wide_windows(windows.interval, windows.begins_ms, windows.target_ms, run.aside) as wide:
+        _publish(run, windows, wide, left)
 
 
 def _publish(run: Run, windows: Windows, wide: WideWindows, left: KindsLeft) -> None:

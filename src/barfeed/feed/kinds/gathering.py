@@ -79,9 +79,7 @@ class Kinds:
         left = KindsLeft()
         talks = {Host.FUTURES: moment.talk, Host.SPOT: spot_talk(self._spot, moment.talk)}
         asking = _Asking(moment, Hosts(talks, self._limits, moment.until_ms), pulled)
-        recent_ms = moment.talk.now_ms - self.order.reach.window * moment.interval.ms
-        symbols = [each.symbol for each in subjects]
-        stored = self._kept.newest(self.order.kinds, moment.interval, symbols, recent_ms)
+        stored = self._stored(moment, subjects)
         # What can be had at the close first; the others' limits may take minutes.
         for kind in sorted(self.order.kinds, key=lambda each: not each.limit.is_weight):
             if any(each.is_pending for each in left.kinds):
@@ -96,6 +94,15 @@ class Kinds:
             left.again_ms = self._again_ms(moment, close_ms)
             left.holes = self._holes(moment, subjects) if close_ms % _DAY_MS == 0 else None
         return left
+
+    def _stored(self, moment: Moment, subjects: Sequence[Subject]) -> dict[str, Stored]:
+        recent_ms = moment.talk.now_ms - self.order.reach.window * moment.interval.ms
+        symbols = [each.symbol for each in subjects]
+        look = partial(self._kept.newest, self.order.kinds, moment.interval, symbols, recent_ms)
+        stored = look()
+        # A database that was lost in the middle may be back.
+        is_lost = any(isinstance(each, StoreUnusable) and each.is_away for each in stored.values())
+        return look() if is_lost else stored
 
     def _holes(self, moment: Moment, subjects: Sequence[Subject]) -> list[tuple[str, str]] | None:
         """What is missing of kinds that the exchange forgets: looked for once a day."""
