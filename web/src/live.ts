@@ -65,10 +65,16 @@ async function heard(what: Happening["what"], data: string): Promise<void> {
   for (const listener of listeners) listener({ ...said, what });
 }
 
+/** What was told of now, and with it the exchange's clock, is known to every view. */
+export function know(told: Now): Now {
+  now = told;
+  offsetMs = told.now_ms - Date.now();
+  return told;
+}
+
 async function refresh(): Promise<void> {
   try {
-    now = await ask<Now>("now");
-    offsetMs = now.now_ms - Date.now();
+    know(await ask<Now>("now"));
   } catch (problem) {
     if (problem instanceof Refused) notice(problem.message);
   }

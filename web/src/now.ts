@@ -3,7 +3,7 @@
 import { type Now, ask } from "./api.js";
 import { el, empty, hint } from "./dom.js";
 import { feeders } from "./feeders.js";
-import { type Happening, exchangeMs, listen } from "./live.js";
+import { type Happening, exchangeMs, know, listen } from "./live.js";
 import { status } from "./runs.js";
 import { duration, minute, timestamp } from "./time.js";
 
@@ -18,7 +18,7 @@ const SAYS: Partial<Record<Happening["what"], string>> = {
 };
 
 export async function nowView(_: URLSearchParams, signal: AbortSignal): Promise<HTMLElement> {
-  let now = await ask<Now>("now", {}, signal);
+  let now = know(await ask<Now>("now", {}, signal));
   const clock = el("time", { class: "big" });
   const left = el("span", { class: "big accent" });
   const hour = el("progress", { max: 1, "aria-label": "How much of the hour is over" });
@@ -42,7 +42,7 @@ export async function nowView(_: URLSearchParams, signal: AbortSignal): Promise<
     who.draw(now);
   };
   const anew = (): Promise<void> => ask<Now>("now").then((fresh) => {
-    now = fresh;
+    now = know(fresh);
     draw();
   });
   const stop = listen((happening) => {
