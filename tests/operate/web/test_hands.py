@@ -62,9 +62,12 @@ def test_the_chart_is_worked_by_hand_and_tells_each_bar_to_its_last_digit(chrome
         bar = shown.ask("candles", **asked)
         told = [json.dumps(bar[name][0]).removesuffix(".0") for name in ("open", "high", "low", "close", "volume")]
         assert at.text(".values").split()[1::2] == told
+        _, last_ms = at.in_sight()
         at.drag(500, 800)
         at.page.mouse.move(599, 300)
         until(lambda: at.text(".legend time") < pointed)
+        # What is in sight is told a little later than it is seen.
+        until(lambda: at.in_sight()[1] < last_ms)
         seen = _hours(at)
         at.page.mouse.wheel(0, -300)
         until(lambda: _hours(at) < seen - 20)
