@@ -21,7 +21,7 @@ from barfeed.store.postgres.kinds.making import LATE
 from barfeed.store.postgres.link.connection import Connection
 from barfeed.store.postgres.tables.lacking import portions
 from barfeed.store.postgres.tables.schema import SCHEMA
-from barfeed.store.postgres.tables.words import MS, ms_of
+from barfeed.store.postgres.tables.words import MS, SYMBOLS, ms_of
 
 _IS_THERE = "SELECT to_regclass(%s) IS NOT NULL"
 _MAKE = f"SELECT {SCHEMA}.make_kind(%s, %s)"
@@ -33,16 +33,6 @@ CROSS JOIN LATERAL (
   WHERE held.symbol = asked.symbol AND held.timestamp >= {MS.format("%s::bigint")}
 ) AS own
 WHERE own.reached IS NOT NULL
-"""
-# Each is found in the key behind the one before, however many rows there are.
-_SYMBOLS = """
-WITH RECURSIVE found AS (
-  (SELECT min(symbol) AS symbol FROM {table})
-  UNION ALL
-  SELECT (SELECT min(next.symbol) FROM {table} AS next WHERE next.symbol > found.symbol)
-  FROM found WHERE found.symbol IS NOT NULL
-)
-SELECT symbol FROM found WHERE symbol IS NOT NULL ORDER BY symbol
 """
 _TOLD = f"{ms_of('held.timestamp')}, {ms_of('held.known_at')}, {{names}}"
 _HELD = f"""
@@ -115,7 +105,7 @@ class KindTable:
 
     def symbols(self) -> list[str]:
         """See `KindRows`."""
-        return [symbol for (symbol,) in self._query(_SYMBOLS, [])]
+        return [symbol for (symbol,) in self._query(f"{SYMBOLS} ORDER BY symbol", [])]
 
     def oldest(self, symbols: Sequence[str]) -> dict[str, int]:
         """See `KindRows`."""

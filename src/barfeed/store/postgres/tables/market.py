@@ -21,7 +21,7 @@ from barfeed.store.place import Span, market_table
 from barfeed.store.postgres.link.connection import Connection
 from barfeed.store.postgres.tables import revisions, windows
 from barfeed.store.postgres.tables.schema import SCHEMA
-from barfeed.store.postgres.tables.words import MS, NO_END_MS, VALUES, ms_of
+from barfeed.store.postgres.tables.words import MS, NO_END_MS, SYMBOLS, VALUES, ms_of
 from barfeed.store.revisions import Why
 
 _ASKED = "unnest(%s::text[], %s::bigint[]) AS asked(symbol, begins_ms)"
@@ -65,16 +65,6 @@ _COVERAGE_OF_EACH = f"{_COVERAGE.replace('SELECT ', 'SELECT symbol, ', 1)} WHERE
 _SINCE = f"timestamp >= {MS.format('%s::bigint')}"
 # All the bars of so many are counted within what the server allows, minutes of years too.
 _SOME, _SYMBOLS_AT_ONCE = "symbol = ANY(%s::text[])", 30
-# Each is found in the key behind the one before, however many bars there are.
-_SYMBOLS = """
-WITH RECURSIVE found AS (
-  (SELECT min(symbol) AS symbol FROM {table})
-  UNION ALL
-  SELECT (SELECT min(next.symbol) FROM {table} AS next WHERE next.symbol > found.symbol)
-  FROM found WHERE found.symbol IS NOT NULL
-)
-SELECT symbol FROM found WHERE symbol IS NOT NULL
-"""
 # A value that is none has no say, as in DuckDB.
 _CANDLES = f"""
 SELECT {{origin_ms}} + step * {{step_ms}}, (array_agg(open ORDER BY timestamp) FILTER (WHERE open IS NOT NULL))[1],
@@ -138,7 +128,7 @@ class MarketTable:
 
     def symbols(self) -> set[str]:
         """Every symbol that has a bar."""
-        return {symbol for (symbol,) in self._query(_SYMBOLS, [])}
+        return {symbol for (symbol,) in self._query(SYMBOLS, [])}
 
     def coverage(self, from_ms: int | None = None) -> dict[str, Coverage]:
         """How many bars each symbol has, of all or of those at `from_ms` and later, the first and the last."""

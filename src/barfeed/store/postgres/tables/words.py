@@ -1,6 +1,6 @@
-"""What several statements say: moments as ms since 1970-01-01 UTC, in both directions, and the five values of a bar.
+"""What several statements say: moments as ms since 1970-01-01 UTC, both ways, a bar's values, whose rows are there.
 
-Neither depends on the session's time zone: the columns have none, and are UTC.
+No moment depends on the session's time zone: the columns have none, and are UTC.
 """
 
 from barfeed.domain.bars import VALUE_COLUMNS
@@ -11,6 +11,16 @@ NO_END_MS = 4_102_444_800_000
 MS = "(timestamp 'epoch' + {} * interval '1 millisecond')"
 # A NULL would not be a float: as NaN it is one that the rules refuse.
 VALUES = ", ".join(f"coalesce(bar.{name}, 'NaN')" for name in VALUE_COLUMNS)
+# Each is found in the key behind the one before, however many rows there are.
+SYMBOLS = """
+WITH RECURSIVE found AS (
+  (SELECT min(symbol) AS symbol FROM {table})
+  UNION ALL
+  SELECT (SELECT min(next.symbol) FROM {table} AS next WHERE next.symbol > found.symbol)
+  FROM found WHERE found.symbol IS NOT NULL
+)
+SELECT symbol FROM found WHERE symbol IS NOT NULL
+"""
 
 
 def ms_of(timestamp: str) -> str:
