@@ -229,6 +229,37 @@ def test_who_was_in_no_window_when_the_database_went_is_in_none_until_it_is_back
     assert ([each.appended for each in record.outcomes.values()], len(market.windows())) == ([3] * 4, 4)
 
 
+class Leaving(Server):
+    """The server is gone once it has appended."""
+
+    def __init__(self, running: PostgresServer, *args: Any) -> None:
+        super().__init__(*args)
+        self._running = running
+
+    @contextmanager
+    def writing_market(self, interval: Any) -> Iterator[Any]:
+        with super().writing_market(interval) as table:
+            yield table
+        self._running.stop(signal.SIGKILL)
+
+
+def test_what_was_appended_is_in_the_windows_of_a_pass_that_the_database_leaves_then(
+    mortal: PostgresServer, tmp_path: Path
+) -> None:
+    address = mortal.address(mortal.new_database())
+    migrate(address, SystemClock(), 0.0)
+    with host(tmp_path / "a", address) as market:
+        lived(market, 0)
+        with closing(Leaving(mortal, address, SystemClock(), 0.0, tmp_path / "servers.json")) as store:
+            market.feed = market.feed._replace(store=store)
+            record = lived(market, 1)
+    mortal.start()
+    assert (record.status, record.exit_code) == ("appended", 0)
+    assert {bars[-1].open_time_ms for bars in market.windows().values()} == {TARGET_MS + hours(1)}
+    assert {len(bars) for bars in market.windows().values()} == {48}
+    assert {len(bars) for bars in stored(address).values()} == {49}
+
+
 class Dying(Server):
     """One COMMIT is made, and the answer does not come."""
 

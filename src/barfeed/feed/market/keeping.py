@@ -44,11 +44,13 @@ class Keeping:
         self._contested: list[Contested] = []
         # Why the store itself is not asked any more, and something stands in for it.
         self.away: StoreUnusable | None = None
-        # What this pass has appended, or the next one will.
-        self._new: dict[str, Sequence[Bar]] = {}
+        # From which open_time (ms) on this pass has appended bars of a symbol: a first start's are too many to keep.
+        self._appended_ms: dict[str, int] = {}
+        self._pulled: Pulls | None = None
 
     def keep(self, listed: Mapping[str, Listing], answers: Answers, accepted: Sequence[Member], pulled: Pulls) -> None:
         """Compare every series, append what is good of each, note what is listed; or leave that to the next pass."""
+        self._pulled = pulled
         with self._record.step("store"):
             try:
                 # Whether a COMMIT that broke was made after all, no reading tells: what is inserted again is compared.
@@ -85,11 +87,11 @@ class Keeping:
         if held.is_away:
             self._stand_in(held)
         new: dict[str, Sequence[Bar]] = {}
-        self._new = {}
+        self._appended_ms = {}
         with self.reading() as table:
             for block in members.blocks(accepted):
                 new |= self._judge(table, pulls_of_block(block, pulled))
-        self._record.pending = self._new = {symbol: bars for symbol, bars in new.items() if bars}
+        self._record.pending = {symbol: bars for symbol, bars in new.items() if bars}
         for symbol, bars in self._record.pending.items():
             self._record.outcomes[symbol].pending = len(bars)
         # Another time: nothing can be changed now.
@@ -119,7 +121,7 @@ class Keeping:
         """All of it in one transaction."""
         appended: dict[str, int] = {}
         self._contested.clear()
-        self._new = {}
+        self._appended_ms = {}
         with self._writing() as table:
             for block in members.blocks(accepted):
                 appended |= self._insert(table, self._judge(table, pulls_of_block(block, pulled)))
@@ -140,7 +142,7 @@ class Keeping:
             return {symbol: len(bars) for symbol, bars in new.items()}
         appended = table.append(new)
         self._compare(table, {symbol: bars for symbol, bars in new.items() if appended[symbol] < len(bars)})
-        self._new |= new
+        self._appended_ms |= {symbol: bars[0].open_time_ms for symbol, bars in new.items() if bars}
         return appended
 
     def _compare(self, table: MarketBars, second: Mapping[str, Sequence[Bar]]) -> None:
@@ -217,7 +219,17 @@ class Keeping:
                 raise
 
     def _opened(self) -> AbstractContextManager[MarketBars]:
-        return self._store.reading_market(self._order.interval, self._new if self.away else self._record.pending)
+        return self._store.reading_market(self._order.interval, self._record.pending or self._appended())
+
+    def _appended(self) -> dict[str, Sequence[Bar]]:
+        """What this pass has appended, where the store itself can no longer show it."""
+        if not (self.away and self._pulled):
+            return {}
+        since_ms, pulls_of = self._appended_ms, self._pulled.of(list(self._appended_ms))
+        return {
+            symbol: [bar for bar in pull.bars if bar.open_time_ms >= since_ms[symbol]]
+            for symbol, pull in pulls_of.items()
+        }
 
     def _writing(self) -> AbstractContextManager[MarketBars]:
         return self.reading() if self._order.dry_run else self._store.writing_market(self._order.interval)
