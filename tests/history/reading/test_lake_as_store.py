@@ -1,7 +1,7 @@
 """A store and its lake, asked the same: every answer is the same, as of any moment, whatever was changed since."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -30,10 +30,13 @@ UPDATE ohlcv_revisions SET accepted_at = TIMESTAMP '2026-03-10 14:00' + INTERVAL
 UPDATE kinds_revisions SET accepted_at = TIMESTAMP '2026-03-10 14:30' + INTERVAL (rowid * 37) HOUR;
 """
 _MOMENTS = """
-SELECT DISTINCT strftime(moment - to_milliseconds(less), '%Y-%m-%d %H:%M:%S.%f') FROM (
-  SELECT accepted_at AS moment FROM ohlcv_revisions UNION SELECT accepted_at FROM kinds_revisions
-  UNION SELECT seen_at FROM symbols UNION SELECT TIMESTAMP '2026-03-09 00:00' UNION SELECT TIMESTAMP '2026-03-10 04:00'
-), (VALUES (0), (1)) AS apart(less) ORDER BY ALL
+SELECT DISTINCT strftime(moment - to_milliseconds(less), '%Y-%m-%d %H:%M:%S.%f')
+FROM ({}), (VALUES (0), (1)) AS apart(less) ORDER BY ALL
+"""
+_LISTED = "SELECT seen_at AS moment FROM symbols"
+_CHANGED = f"""
+SELECT accepted_at AS moment FROM ohlcv_revisions UNION SELECT accepted_at FROM kinds_revisions
+UNION {_LISTED} UNION SELECT TIMESTAMP '2026-03-09 00:00' UNION SELECT TIMESTAMP '2026-03-10 04:00'
 """
 
 
@@ -77,13 +80,14 @@ def expect_same(both: StoreAndLake, ask: Question) -> polars.DataFrame:
     return stored
 
 
-def moments(both: StoreAndLake) -> list[str]:
-    return [moment for (moment,) in both.sql(_MOMENTS)]
+def moments(both: StoreAndLake, when: str = _CHANGED) -> list[str]:
+    """Each moment that something was changed at, and the one just before it."""
+    return [moment for (moment,) in both.sql(_MOMENTS.format(when))]
 
 
-def changed(both: StoreAndLake, ask: Callable[[str], Question]) -> int:
-    """From how many of all the moments to the next the answer is another; the lake's is the store's at each."""
-    seen = [expect_same(both, ask(at)) for at in moments(both)]
+def changes(both: StoreAndLake, ask: Callable[[str], Question], at: Sequence[str]) -> int:
+    """From how many of these moments to the next the answer is another; the lake's is the store's at each."""
+    seen = [expect_same(both, ask(moment)) for moment in at]
     return sum(not one.equals(other) for one, other in pairwise(seen))
 
 
@@ -105,19 +109,29 @@ def test_every_question_has_the_same_answer(both: StoreAndLake, ask: Question) -
     assert len(expect_same(both, ask)) > 0
 
 
-def test_the_bars_as_of_any_moment_are_the_same(both: StoreAndLake) -> None:
-    assert changed(both, lambda at: lambda feed: feed.bars(["ADAUSDT", *SYMBOLS], as_of=at)) > 20
-    bounds = {"start": "2026-03-09", "end": "2026-03-09 12:00", "as_of": moments(both)[9]}
+def every_bar(as_of: str) -> Question:
+    return lambda feed: feed.bars(["ADAUSDT", *SYMBOLS], as_of=as_of)
+
+
+def test_the_bars_as_of_a_moment_are_the_same(both: StoreAndLake) -> None:
+    at = moments(both)
+    assert changes(both, every_bar, at[1::12]) == len(at[1::12]) - 1 > 3
+    bounds = {"start": "2026-03-09", "end": "2026-03-09 12:00", "as_of": at[9]}
     assert len(expect_same(both, lambda feed: feed.bars("BTCUSDT", **bounds))) == 12
 
 
 @pytest.mark.long
+def test_so_are_they_as_of_every_moment(both: StoreAndLake) -> None:
+    assert changes(both, every_bar, moments(both)) > 20
+
+
+@pytest.mark.long
 def test_so_is_the_wide_table(both: StoreAndLake) -> None:
-    assert changed(both, lambda at: lambda feed: feed.wide(list(SYMBOLS), as_of=at)) > 40
+    assert changes(both, lambda at: lambda feed: feed.wide(list(SYMBOLS), as_of=at), moments(both)) > 40
 
 
 def test_so_are_the_listings(both: StoreAndLake) -> None:
-    assert changed(both, lambda at: lambda feed: feed.symbols(at)) == 2
+    assert changes(both, lambda at: lambda feed: feed.symbols(at), moments(both, _LISTED)) == 2
 
 
 def test_a_lake_that_does_not_tell_them_yet_says_so_until_the_next_pass(both: StoreAndLake) -> None:
