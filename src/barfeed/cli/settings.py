@@ -26,7 +26,7 @@ STREAM_URL = "wss://fstream.binance.com/market"
 SPOT_URL = "https://api.binance.com"
 
 # What stands before :// is told in messages, what follows is not.
-_CHANNEL = re.compile(r"[a-z][a-z0-9]{1,19}://\S+", re.IGNORECASE)
+_CHANNEL = re.compile(r"[A-Za-z][A-Za-z0-9]{1,19}://\S+")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
