@@ -7,9 +7,11 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS := $(shell expr 1 + `getconf _NPROCESSORS_ONLN`)
 # So many long tests of each file, a case of each, and which.
 SAMPLED = --sample $(or $(SAMPLE),8) --sample-seed "$(or $(SEED),1)"
+# The parts of `make proof`: one after another here, each on a machine of its own at night.
+PROOF := attacks faults kills hours others
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint types unit docs site long proof model soak twenty month page pictures engines recipes kills kills-syscalls fuzz mutants sabotage audit peers bench wheel image clean
+.PHONY: help demo run test lint types unit docs site long proof $(PROOF:%=proof-%) model soak twenty month page pictures engines recipes kills kills-syscalls fuzz mutants sabotage audit peers bench wheel image clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
@@ -85,13 +87,24 @@ site: .venv/installed-dev ## the documentation as a site, site/index.html; a lin
 long: .venv/installed-dev ## whole scenarios and CI's sample of each attack: some minutes (SAMPLE=0 for all, SEED=...)
 	@$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'long and not proof' $(SAMPLED)
 
-proof: .venv/installed-dev ## every attack, whole, with the reports in docs/proof.md written anew: hours, nightly
+proof: ## every attack, whole, with the reports in docs/proof.md written anew: hours, nightly (PROOF=kills: a part of it)
+	@for part in $(PROOF); do $(MAKE) proof-$$part || exit; done
+
+proof-attacks: .venv/installed-dev
 	@$(BIN)/pytest -n auto --dist worksteal -m 'long or proof'
+
+proof-faults:
 	@$(MAKE) sabotage
 	@$(MAKE) mutants GROUP="decisions acceptance cycle"
+
+proof-kills:
 	@$(MAKE) kills kills-syscalls
+
+proof-hours:
 	@$(MAKE) soak twenty ARGS=--write
 	@$(MAKE) twenty ARGS='--market --write'
+
+proof-others:
 	@$(MAKE) engines recipes
 
 fuzz: .venv/installed-dev ## a hostile exchange for as long as you like (FUZZ=examples)

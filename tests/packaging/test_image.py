@@ -58,6 +58,13 @@ def test_what_the_dockerfile_copies_is_there_and_not_ignored() -> None:
             assert any(fnmatch(source, each) for each in let_in), source
 
 
+def test_every_part_of_the_proof_has_its_machine_at_night() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    parts = re.findall(r"^proof-([a-z]+):", makefile, re.MULTILINE)
+    assert re.findall(r"^PROOF := (.+)$", makefile, re.MULTILINE) == [" ".join(parts)]
+    assert CI["jobs"]["proof"]["strategy"]["matrix"]["part"] == parts
+
+
 @contextmanager
 def answering(status: int) -> Iterator[int]:
     class Health(BaseHTTPRequestHandler):
