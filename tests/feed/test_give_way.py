@@ -15,6 +15,7 @@ import pytest
 import fork_server
 from barfeed.domain.bars import Bar
 from barfeed.feed.record import Record
+from barfeed.operate.alerts.hearing import heard
 from barfeed.replay.tapes.tape import Tape
 from holding import held
 from process import Machine, lived_machine
@@ -49,6 +50,11 @@ def window(world: World, record: Record) -> bytes:
 def manifest(record: Record) -> dict[str, Any]:
     told: dict[str, Any] = json.loads(Path(record.manifest_path or "").read_text())
     return told
+
+
+def troubles(world: World, record: Record) -> dict[str, str]:
+    """What people are told is not well, by its matter."""
+    return {each.matter: each.status for each in heard(record, world.rest.conversation(1.0), 5.0) if each.status}
 
 
 @pytest.fixture
@@ -129,6 +135,15 @@ def test_where_nothing_was_ever_given_nothing_stands_in(world: World) -> None:
     with held(world.duckdb, to="write"):
         record = world.run(catch_up=True)
     assert (record.status, record.exit_code, record.inference) == ("store_unusable", 4, None)
+    # One trouble, told once.
+    assert troubles(world, record) == {"cycle": "store_unusable"}
+
+
+def test_the_store_is_a_trouble_of_its_own_where_another_ended_the_hour_or_none(world: World) -> None:
+    with held(world.duckdb, to="write"):
+        assert troubles(world, world.run(catch_up=True)) == {"store": "store_unusable"}
+        revised = world.run('[[fault]]\nkind = "revise"\nbar = 2024-02-10T12:00:00\nvolume = 1.5', catch_up=True)
+    assert troubles(world, revised) == {"cycle": "mismatch", "store": "store_unusable"}
 
 
 NO_WINDOWS = {

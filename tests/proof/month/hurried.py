@@ -6,11 +6,14 @@ line that breaks within minutes, would grow until no hour is heard at all.
 
 from barfeed.cli.commands.feed.run import run
 from barfeed.cli.main import main
-from barfeed.exchange.stream.follower import Stream
+from barfeed.exchange.stream.follower import Follower, Patience
 
-SILENT_AFTER_SEC = 15.0
+SHORT: Patience = {"silent_after_sec": 15.0, "good_after_sec": 0.0}
 
-(Stream.__init__.__kwdefaults__ or {}).update(silent_after_sec=SILENT_AFTER_SEC, good_after_sec=0.0)
+_usual = Follower.__init__.__kwdefaults__ or {}
+# Given to nobody, the month would be lived with the usual patience, and end at its first silence.
+assert _usual.keys() >= SHORT.keys(), _usual
+_usual.update(SHORT)
 
 if __name__ == "__main__":
     main(run)

@@ -17,7 +17,7 @@ _BUG_HINT = "run it again with --debug and report what it prints"
 def heard(record: Lived, talk: Conversation, max_skew_sec: float) -> list[Heard]:
     """What it says of itself as a whole, of its lake, and of the clock where the exchange told its own."""
     matters = [_ended("cycle", record.fed, record.failure, record.target or "")]
-    if record.away or record.is_of_use:
+    if record.is_of_use or (record.away and not _is_the_failure(record.away, record.failure)):
         # The models have their windows all the same. What failed may not have come to its store.
         matters.append(_ended("store", record.fed, record.away, record.target or ""))
     if talk.time:
@@ -30,6 +30,11 @@ def heard(record: Lived, talk: Conversation, max_skew_sec: float) -> list[Heard]
     if record.lake:
         matters.append(_ended("lake", record.fed, record.lake.failure))
     return matters + _of_kinds(record)
+
+
+def _is_the_failure(away: Failure, failure: Failure | None) -> bool:
+    """Whether nothing could stand in for the store, so that its trouble is told already, as what ended the cycle."""
+    return failure is not None and failure.status == away.status
 
 
 def _of_kinds(record: Lived) -> list[Heard]:
