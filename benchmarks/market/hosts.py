@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from barfeed.history.copying.copy import copy
-from barfeed.history.copying.sides import DatabaseSide, FileSide
+from barfeed.history.copying.database_side import DatabaseSide
+from barfeed.history.copying.file_side import FileSide
 from barfeed.machine.clock import SystemClock
 from barfeed.store.duckdb import Store
 from barfeed.store.postgres.server import Server, migrate

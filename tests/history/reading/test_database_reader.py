@@ -1,5 +1,6 @@
 """A database read from Python is what a file with the same rows is; and copied there and back, each is the other."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,16 @@ import barfeed
 import pg_server
 from barfeed import Reader
 from barfeed.cli.commands.history.copy import copy
+from barfeed.domain.bars import Interval
 from barfeed.domain.errors import StoreEmpty, StoreUnusable, UsageError
+from barfeed.domain.kinds.kind import Row
+from barfeed.domain.kinds.table import KINDS
+from barfeed.machine.clock import SystemClock
+from barfeed.store.duckdb import Store
+from barfeed.store.kinds import revisions as kind_revisions
+from barfeed.store.kinds.tables import Late, writing
 from commands import Ended, call
-from market_store import BARS, CREATE_REVISIONS, list_symbols, make_market
+from market_store import BARS, CREATE_REVISIONS, LAST_MS, list_symbols, make_market
 from pg_server import looked_at, new_market, shared_server
 from world import hours
 
@@ -34,6 +42,39 @@ CREATE TABLE ohlcv_solusdt_4h AS SELECT '2026-03-08'::TIMESTAMP AS timestamp, 1.
 """
 
 
+# Of the kinds as well: a moment beside the grid, a count, what the source does not tell.
+FED = {
+    "funding": [
+        Row(LAST_MS - hours(8 * n) + n % 3, LAST_MS - hours(8 * n) + 40_000, (1e-4 / n, None)) for n in range(1, 90)
+    ],
+    "klines": [Row(LAST_MS - hours(n), LAST_MS, (1.5 * n, n * 2**40, 0.1, 1 / n)) for n in range(1, 800)],
+    "open_interest": [Row(LAST_MS - hours(n), LAST_MS - hours(n - 1), (n / 7, None)) for n in range(1, 40)],
+}
+ODD_KINDS = """
+UPDATE klines_1h SET trades = NULL, taker_buy_volume = '-0.0'::DOUBLE
+WHERE symbol = 'ETHUSDT' AND timestamp < '2026-03-01';
+UPDATE klines_1h SET quote_volume = 'NaN' WHERE symbol = 'ETHUSDT' AND timestamp >= '2026-03-09';
+UPDATE funding SET created_at = NULL WHERE symbol = 'BTCUSDT';
+"""
+
+
+# Of each content by its months, and of each of five tables beside them.
+PROVEN = 13
+
+
+def feed_kinds(path: Path) -> None:
+    """Rows of three kinds, one of which was changed, and one late."""
+    store, why = Store(path, SystemClock(), 5.0), kind_revisions.Why(LAST_MS, "because", "a run")
+    for name, rows in FED.items():
+        with writing(store, KINDS[name], Interval.ONE_HOUR) as table:
+            table.append({"ETHUSDT": rows, "币安人生USDT": rows[::5], "BTCUSDT": rows[3:]})
+            table.note_late([Late("BTCUSDT", LAST_MS - hours(2), LAST_MS)], LAST_MS)
+            old = rows[-1]
+            table.revise([kind_revisions.Change("BTCUSDT", old, old._replace(values=(2.5, *old.values[1:])))], why)
+    with duckdb.connect(path) as connection:
+        connection.execute(ODD_KINDS)
+
+
 def copied(*words: str) -> Ended:
     return call(copy, *words)
 
@@ -45,6 +86,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     list_symbols(path, "2026-03-05", ("BTCUSDT", "SETTLING"))
     with duckdb.connect(path) as connection:
         connection.execute(ODD)
+    feed_kinds(path)
     return path
 
 
@@ -129,29 +171,64 @@ def rows_of(path: Path, query: str) -> str:
         return repr(connection.execute(query).fetchall())
 
 
+def held(path: Path) -> int:
+    """How many rows there are in all of its tables."""
+    with duckdb.connect(path, read_only=True) as connection:
+        tables = [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
+        return sum(connection.execute(f'SELECT count(*) FROM "{each}"').fetchall()[0][0] for each in tables)
+
+
 def test_copied_there_and_back_every_row_is_what_it_was(file: Path, address: str, tmp_path: Path) -> None:
     back = tmp_path / "back.duckdb"
     ended = copied(address, str(back))
-    assert (ended.code, ended.out.splitlines()[-1]) == (0, "rows=4002 copied=4002 proven=6")
+    rows = held(file)
+    assert (ended.code, ended.out.splitlines()[-1]) == (0, f"rows={rows} copied={rows} proven={PROVEN}")
     for query in (
         "SELECT * FROM ohlcv_1h ORDER BY symbol, timestamp", "SELECT * FROM ohlcv_revisions",
-        "SELECT * FROM symbols ORDER BY seen_at, symbol",
+        "SELECT * FROM symbols ORDER BY seen_at, symbol", "SELECT * FROM funding ORDER BY symbol, timestamp",
+        "SELECT * FROM klines_1h ORDER BY symbol, timestamp",
+        "SELECT * FROM open_interest_1h ORDER BY symbol, timestamp",
+        "SELECT * FROM kinds_revisions ORDER BY ALL", "SELECT * FROM kinds_late ORDER BY ALL",
     ):  # fmt: skip
         assert rows_of(back, query) == rows_of(file, query)
     assert rows_of(back, "SELECT * EXCLUDE (symbol) FROM ohlcv_4h") == rows_of(file, "SELECT * FROM ohlcv_solusdt_4h")
     again = copied(address, str(back))
-    assert again.out.splitlines()[-1] == "rows=4002 copied=0 proven=6"
+    assert again.out.splitlines()[-1] == f"rows={rows} copied=0 proven={PROVEN}"
     assert "ohlcv_1h 2026-02: 3" not in again.err
+
+
+def test_what_is_copied_of_kinds_is_fed_and_read_as_it_was(file: Path, address: str) -> None:
+    for as_of in (None, "2026-03-05"):
+        ours, theirs = (
+            barfeed.open(each).wide(["ETHUSDT", "BTCUSDT"], kinds=list(FED), start="2026-02-20", as_of=as_of)
+            for each in (address, file)
+        )
+        assert told(list(ours)) == told(list(theirs)) != "[]"
+
+
+def test_a_table_of_ones_own_by_the_name_of_a_kind_is_left_where_it_is(file: Path, tmp_path: Path) -> None:
+    mine, back = tmp_path / "mine.duckdb", tmp_path / "back.duckdb"
+    shutil.copy(file, mine)
+    with duckdb.connect(mine) as connection:
+        connection.execute("DROP TABLE funding; CREATE TABLE funding (who VARCHAR, how_much DOUBLE)")
+    ended = copied(str(mine), str(back))
+    assert ended.code == 0
+    with duckdb.connect(back, read_only=True) as connection:
+        names = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    assert ("funding" in names, "klines_1h" in names) == (False, True)
 
 
 def test_a_copy_goes_on_where_it_was_and_tells_each_month(file: Path, address: str) -> None:
     half = pg_server.copied(address)
     with looked_at(half) as connection:
         connection.execute("DELETE FROM barfeed.ohlcv_1h WHERE timestamp >= '2026-03-01' AND symbol > 'B'")
-    lines = copied(str(file), half).out.splitlines()
-    assert [": ".join(line.split(", ")[:2]) for line in lines[:2]] == [
-        "ohlcv_1h 2026-02: 2850 rows: there already", "ohlcv_1h 2026-03: 1147 rows: copied"
+        connection.execute("DELETE FROM barfeed.klines_1h WHERE timestamp >= '2026-03-01' AND symbol > 'B'")
+        connection.execute("DELETE FROM barfeed.kinds_late")
+    lines = [": ".join(line.split(", ")[:2]) for line in copied(str(file), half).out.splitlines()]
+    assert [line for line in lines if "0 rows" not in line and line.endswith("copied")] == [
+        "ohlcv_1h 2026-03: 1147 rows: copied", "klines_1h 2026-03: 501 rows: copied", "kinds_late: 3 rows: copied"
     ]  # fmt: skip
+    assert lines[0] == "ohlcv_1h 2026-02: 2850 rows: there already"
 
 
 def test_a_target_that_holds_something_else_is_refused(file: Path, address: str) -> None:
@@ -160,6 +237,11 @@ def test_a_target_that_holds_something_else_is_refused(file: Path, address: str)
         connection.execute("UPDATE barfeed.ohlcv_1h SET volume = 0.0 WHERE volume = -0.0 AND symbol = 'ADAUSDT'")
     ended = copied(str(file), other)
     assert (ended.code, f"{other} holds something else than {file}: ohlcv_1h in 2026-03" in ended.err) == (1, True)
+    known = pg_server.copied(address)
+    with looked_at(known) as connection:
+        connection.execute("UPDATE barfeed.funding SET known_at = known_at + interval '1 ms' WHERE symbol = 'ETHUSDT'")
+    ended = copied(str(file), known)
+    assert (ended.code, f"{known} holds something else than {file}: funding in 2026-02" in ended.err) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from barfeed.domain import grid
 from barfeed.domain.bars import HOUR_MS, Interval
 from barfeed.domain.errors import StoreEmpty, Unrepaired
 from barfeed.history.copying.chunk import Chunk
+from barfeed.history.copying.content import Content
 from barfeed.history.copying.sides import TABLES, Side
 
 _DAY_MS = 24 * HOUR_MS
@@ -27,7 +28,7 @@ class Copied(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What is read at once, `[from_ms, to_ms)`, of a month: all of it, or a day where bars are many."""
+    """What is read at once, `[from_ms, to_ms)`, of a month: all of it, or a day where rows are many."""
 
     month: str
     from_ms: int
@@ -39,27 +40,27 @@ def copy(source: Side, target: Side, tell: Callable[[Copied], None]) -> None:
 
     Raises `StoreEmpty`, `StoreUnusable`, and `Unrepaired` where the target holds something else.
     """
-    spans = {each: span for each in Interval if (span := source.span(each))}
-    if not spans:
+    extents = source.extents()
+    if not extents:
         raise StoreEmpty(f"{source.name} holds no bar of a market or a series; nothing was copied")
-    for interval, span in spans.items():
-        for month, parts in itertools.groupby(_parts(interval, *span), lambda part: part.month):
-            tell(_month(source, target, interval, month, parts))
+    for content, first_ms, last_ms in extents:
+        for month, parts in itertools.groupby(_parts(content.interval, first_ms, last_ms), lambda part: part.month):
+            tell(_month(source, target, content, month, parts))
     for table in TABLES:
         tell(_table(source, target, table))
 
 
-def _month(source: Side, target: Side, interval: Interval, month: str, parts: Iterator[Part]) -> Copied:
-    copied = Copied(f"ohlcv_{interval}", month, 0, is_new=False, sha256="")
+def _month(source: Side, target: Side, content: Content, month: str, parts: Iterator[Part]) -> Copied:
+    copied = Copied(content.table, month, 0, is_new=False, sha256="")
     summing = hashlib.sha256()
     for part in parts:
-        span = (interval, part.from_ms, part.to_ms)
-        wanted = source.bars(*span)
-        if _sum(target.bars(*span)) != _sum(wanted):
-            target.put_bars(interval, wanted)
+        span = (content, part.from_ms, part.to_ms)
+        wanted = source.chunk(*span)
+        if _sum(target.chunk(*span)) != _sum(wanted):
+            target.put_chunk(content, wanted)
             copied = copied._replace(is_new=True)
             # Read again: what was written is proven by what is there.
-            if _sum(target.bars(*span)) != _sum(wanted):
+            if _sum(target.chunk(*span)) != _sum(wanted):
                 raise _other(source, target, f"{copied.table} in {month}")
         wanted.add_to(summing)
         copied = copied._replace(rows=copied.rows + wanted.rows)
@@ -78,9 +79,9 @@ def _table(source: Side, target: Side, table: str) -> Copied:
     return Copied(table, "", len(wanted), is_new, hashlib.sha256(repr(wanted).encode()).hexdigest())
 
 
-def _sum(bars: Chunk) -> str:
+def _sum(rows: Chunk) -> str:
     summing = hashlib.sha256()
-    bars.add_to(summing)
+    rows.add_to(summing)
     return summing.hexdigest()
 
 
@@ -92,7 +93,7 @@ def _other(source: Side, target: Side, what: str) -> Unrepaired:
 
 
 def _parts(interval: Interval, first_ms: int, last_ms: int) -> Iterator[Part]:
-    """From the day, or the month, of the first bar to that of the last."""
+    """From the day, or the month, of the first row to that of the last."""
     at_ms = grid.floor(first_ms, _DAY_MS)
     while at_ms <= last_ms:
         end_ms = _next_month(at_ms) if interval.ms >= HOUR_MS else at_ms + _DAY_MS

@@ -116,7 +116,7 @@ def revise(connection: Session, kind: Kind, interval: Interval, changes: Sequenc
 
 def listed(connection: Session, interval: Interval) -> list[Revision]:
     """Every change at this interval, oldest first. Raises `StoreUnusable` for another's table of that name."""
-    if not _expect(connection):
+    if not is_there(connection):
         return []
     return [Revision(*row) for row in connection.execute(_LIST, [str(interval)]).fetchall()]
 
@@ -125,14 +125,14 @@ def counted(connection: Session) -> int:
     """How many there are, of all kinds. Raises as `listed`."""
     return (
         int(connection.execute(f"SELECT count(*) FROM store.main.{TABLE}").fetchall()[0][0])
-        if _expect(connection)
+        if is_there(connection)
         else 0
     )
 
 
 def by_day(connection: Session, kind: Kind, interval: Interval) -> dict[str, int]:
     """How many values of a kind were changed, by the UTC day of their rows. Raises as `listed`."""
-    if not _expect(connection):
+    if not is_there(connection):
         return {}
     statement = _BY_DAY.format(is_meant=_is_meant(kind, interval))
     return dict(connection.execute(statement, [kind.name]).fetchall())
@@ -143,7 +143,7 @@ def as_of(connection: Session, kind: Kind, interval: Interval, moment_ms: int) -
 
     Raises `StoreUnusable` for another's table of the name of revisions.
     """
-    audit = f"store.main.{TABLE}" if _expect(connection) else None
+    audit = f"store.main.{TABLE}" if is_there(connection) else None
     return as_of_rows(f"store.main.{kind.table(interval)}", audit, kind, interval, moment_ms)
 
 
@@ -165,7 +165,7 @@ def as_of_rows(rows: str, audit: str | None, kind: Kind, interval: Interval, mom
 
 def make_table(connection: Session) -> None:
     """Make it where there is none. Raises `StoreUnusable` for another's table of that name."""
-    _expect(connection)
+    is_there(connection)
     connection.execute(_CREATE)
 
 
@@ -174,8 +174,8 @@ def _is_meant(kind: Kind, interval: Interval) -> str:
     return f"interval = '{interval}'" if kind.length else "true"
 
 
-def _expect(connection: Session) -> bool:
-    """Whether the table is there."""
+def is_there(connection: Session) -> bool:
+    """Whether any row was ever changed. Raises `StoreUnusable` for another's table of that name."""
     found = dict(connection.execute(_COLUMNS, [TABLE]).fetchall())
     if found and found != TYPES:
         said = ", ".join(f"{name} {type_}" for name, type_ in found.items())

@@ -132,6 +132,17 @@ def types(kind: Kind) -> dict[str, str]:
     return _FRAME | {each.name: each.type for each in kind.columns} | {"created_at": "TIMESTAMP"}
 
 
+def has_late(connection: Session) -> bool:
+    """Whether a pass ever ended without a row that was due."""
+    return bool(connection.execute(_COLUMNS, [LATE, LATE]).fetchall())
+
+
+def make_late(connection: Session) -> None:
+    """The table of what came late, where there is none yet."""
+    columns = ", ".join(f"{name} {type_}" for name, type_ in LATE_TYPES.items())
+    connection.execute(f"CREATE TABLE IF NOT EXISTS store.main.{LATE} ({columns})")
+
+
 class KindTable:
     """The rows of one kind of every symbol at one interval while the store is open."""
 
@@ -218,8 +229,7 @@ class KindTable:
         if not late:
             return
         if not self._has_late:
-            columns = ", ".join(f"{name} {type_}" for name, type_ in LATE_TYPES.items())
-            self.connection.execute(f"CREATE TABLE store.main.{LATE} ({columns})")
+            make_late(self.connection)
             self._has_late = True
         symbols, since, until = (list(column) for column in zip(*late, strict=True))
         self.connection.execute(_NOTE_LATE, [self.kind.name, str(self._interval), symbols, since, until, seen_at_ms])

@@ -39,7 +39,7 @@ Exit codes:
 @click.argument("target", type=MeantStore(), metavar="TO")
 @options_of("lock_timeout_sec", "debug", json="Print each month, and the summary, as a line of JSON.")
 def copy(source: str, target: str, json: bool, **values: Any) -> None:
-    """Copy all bars, created_at, revisions and listings from one store into another, a DuckDB file or a database.
+    """Copy all bars, kinds, revisions and listings from one store into another, a DuckDB file or a database.
 
     Month by month: each is read again where it was copied to, and proven equal by its sum. What is there already is
     not copied again, so a copy that was interrupted goes on where it was.
@@ -70,7 +70,8 @@ def copy(source: str, target: str, json: bool, **values: Any) -> None:
 
 
 def _side(store: str, settings: Settings, opened: ExitStack) -> "Side":
-    from barfeed.history.copying.sides import DatabaseSide, FileSide  # noqa: PLC0415 - as above
+    from barfeed.history.copying.database_side import DatabaseSide  # noqa: PLC0415 - as above
+    from barfeed.history.copying.file_side import FileSide  # noqa: PLC0415 - as above
     from barfeed.machine.clock import SystemClock  # noqa: PLC0415 - as above
     from barfeed.store.duckdb import Store  # noqa: PLC0415 - as above
     from barfeed.store.postgres.link.address import is_address  # noqa: PLC0415 - as above

@@ -5,7 +5,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from barfeed.domain.bars import HOUR_MS
-from barfeed.domain.kinds.kind import Column, Kind, Stamp
+from barfeed.domain.kinds.kind import Kind, Stamp
 from barfeed.store.duckdb import Session
 from barfeed.store.kinds import revisions
 from barfeed.store.kinds.tables import KindTable
@@ -14,7 +14,6 @@ from barfeed.store.postgres.kinds.making import REVISIONS
 from barfeed.store.postgres.kinds.tables import is_there, relation
 from barfeed.store.postgres.link.connection import Connection
 from barfeed.store.postgres.tables import columns
-from barfeed.store.postgres.tables.columns import EPOCH_US, TIMES, Sent
 from barfeed.store.postgres.tables.mirror import insert
 from barfeed.store.postgres.tables.schema import SCHEMA
 from barfeed.store.postgres.tables.words import MS, NO_END_MS, ms_of
@@ -35,12 +34,6 @@ LEFT JOIN LATERAL (
   ORDER BY timestamp DESC LIMIT 1
 ) AS known ON true
 WHERE own.first IS NOT NULL
-"""
-_FILL = """
-INSERT INTO {table} (symbol, timestamp, known_at, {names}, created_at)
-SELECT symbol, {timestamp}, make_timestamp(known_at + {epoch_us}), {values}, {created_at}
-FROM copied AS bar JOIN (SELECT unnest(?::VARCHAR[]) AS symbol, unnest(?::INTEGER[]) AS place) AS asked
-  ON asked.place = bar.place
 """
 _REVISIONS = f"SELECT {', '.join(revisions.COLUMN_NAMES)} FROM {SCHEMA}.{REVISIONS} ORDER BY id"
 
@@ -107,23 +100,9 @@ def _parts(ends: Mapping[str, tuple[int, int]], kind: Kind, span: Span) -> Itera
 def _put(
     database: Connection, memory: Session, table: KindTable, span: Span, part: Mapping[str, tuple[int, int]]
 ) -> None:
-    kind = table.kind
-    counts = [each.name for each in kind.columns if each.is_count]
-    memory.register("copied", columns.rows(database, relation(kind, span.interval), part, _sent(kind)))
+    sent = columns.of_kind(table.kind)
+    memory.register("copied", columns.rows(database, relation(table.kind, span.interval), part, sent))
     try:
-        filled = _FILL.format(
-            table=table.relation, names=", ".join(kind.names), epoch_us=EPOCH_US,
-            timestamp=columns.TIMESTAMP, values=columns.values(kind.names, counts), created_at=columns.CREATED_AT,
-        )  # fmt: skip
-        memory.execute(filled, [list(part), list(range(len(part)))])
+        memory.execute(columns.inserting(table.relation, sent), [list(part), list(range(len(part)))])
     finally:
         memory.unregister("copied")
-
-
-def _sent(kind: Kind) -> Sent:
-    known_at = {"known_at": ("timestamp_send(bar.known_at)", ">i8"), "nulls": columns.nulls(kind.names)}
-    return TIMES | known_at | {each.name: _value(each) for each in kind.columns}
-
-
-def _value(column: Column) -> tuple[str, str]:
-    return columns.count(column.name) if column.is_count else columns.double(column.name)

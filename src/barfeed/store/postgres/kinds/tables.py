@@ -34,6 +34,7 @@ CROSS JOIN LATERAL (
 ) AS own
 WHERE own.reached IS NOT NULL
 """
+_SPAN = f"SELECT {ms_of('min(timestamp)')}, {ms_of('max(timestamp)')} FROM {{table}}"
 _TOLD = f"{ms_of('held.timestamp')}, {ms_of('held.known_at')}, {{names}}"
 _HELD = f"""
 SELECT asked.symbol, own.* FROM unnest(%s::text[], %s::bigint[]) AS asked(symbol, begins_ms)
@@ -107,6 +108,11 @@ class KindTable:
         """See `KindRows`."""
         return [symbol for (symbol,) in self._query(f"{SYMBOLS} ORDER BY symbol", [])]
 
+    def span(self) -> tuple[int, int] | None:
+        """The `timestamp` of the first row and of the last; None where there is none."""
+        [(first_ms, last_ms)] = self._query(_SPAN, []) or [(None, None)]
+        return None if first_ms is None else (first_ms, last_ms)
+
     def oldest(self, symbols: Sequence[str]) -> dict[str, int]:
         """See `KindRows`."""
         return dict(self._query(_END, [list(symbols), 0], which="min")) if symbols else {}
@@ -138,7 +144,7 @@ class KindTable:
             (symbol, row.timestamp_ms, row.known_at_ms, *row.values) for symbol, each in rows.items() for row in each
         ]
         if flat:
-            self._make()
+            self.make()
             for (symbol,) in self._query(_INSERT, [list(column) for column in zip(*flat, strict=True)]):
                 appended[symbol] += 1
         return appended
@@ -162,7 +168,8 @@ class KindTable:
     def make_views(self, symbols: Collection[str]) -> None:
         """None: here one series stands among all the others, as its bars do."""
 
-    def _make(self) -> None:
+    def make(self) -> None:
+        """Make the table where there is none."""
         if not self.exists:
             self._connection.execute(_MAKE, [self._kind.name, str(self._interval)])
             self.exists = True

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from barfeed.domain.bars import VALUE_COLUMNS
+from barfeed.domain.kinds.kind import Column, Kind
 from barfeed.store.postgres.link.connection import Connection
 from barfeed.store.postgres.tables.words import MS
 
@@ -40,11 +41,29 @@ def count(name: str) -> tuple[str, str]:
     return f"int8send(coalesce(bar.{name}, 0))", ">i8"
 
 
-TIMES: dict[str, tuple[str, str]] = {
+_TIMES: dict[str, tuple[str, str]] = {
     "timestamp": ("timestamp_send(bar.timestamp)", ">i8"),
     "created_at": ("timestamp_send(coalesce(bar.created_at, 'infinity'))", ">i8"),
 }
-_BARS = TIMES | {"nulls": nulls(VALUE_COLUMNS)} | {name: double(name) for name in VALUE_COLUMNS}
+_KNOWN_AT = {"known_at": ("timestamp_send(bar.known_at)", ">i8")}
+MOMENTS = frozenset((*_TIMES, *_KNOWN_AT))
+BARS: Sent = _TIMES | {"nulls": nulls(VALUE_COLUMNS)} | {name: double(name) for name in VALUE_COLUMNS}
+
+
+def of_kind(kind: Kind) -> Sent:
+    """How it sends the rows of a kind."""
+    return _TIMES | _KNOWN_AT | {"nulls": nulls(kind.names)} | {each.name: _value(each) for each in kind.columns}
+
+
+def _value(column: Column) -> tuple[str, str]:
+    return count(column.name) if column.is_count else double(column.name)
+
+
+def value_names(sent: Sent) -> list[str]:
+    """The columns that are no moments, each with its bit in `nulls`."""
+    return [name for name in sent if name != "nulls" and name not in MOMENTS]
+
+
 # All columns of a symbol are put together in one pass, and so in one order.
 _ROWS = f"""
 SELECT asked.place, count(*), {{sent}}
@@ -69,9 +88,27 @@ CREATED_AT = f"CASE WHEN created_at < {NEVER_US} THEN make_timestamp(created_at 
 TIMESTAMP = f"make_timestamp(timestamp + {EPOCH_US}) AS timestamp"
 
 
-def none() -> Columns:
-    """The columns of no bar."""
-    return {"place": np.empty(0, "i4"), **{name: np.empty(0, kind[1:]) for name, (_, kind) in _BARS.items()}}
+# In DuckDB, from columns that are registered as `copied`; it asks for the symbols, and for their places.
+_INSERT = """
+INSERT INTO {table} ({symbol}{names}) SELECT {symbol}{again}
+FROM copied AS bar JOIN (SELECT unnest(?::VARCHAR[]) AS symbol, unnest(?::INTEGER[]) AS place) AS asked
+  ON asked.place = bar.place
+"""
+
+
+def inserting(table: str, sent: Sent, *, has_symbol: bool = True) -> str:
+    """The statement that makes rows of columns, in DuckDB, into a table of many symbols, or of one."""
+    told = value_names(sent)
+    known = [f"make_timestamp({name} + {EPOCH_US}) AS {name}" for name in _KNOWN_AT if name in sent]
+    again = [TIMESTAMP, *known, values(told, [name for name in told if sent[name][1] == ">i8"]), CREATED_AT]
+    names = ["timestamp", *(name for name in _KNOWN_AT if name in sent), *told, "created_at"]
+    symbol = "symbol, " if has_symbol else ""
+    return _INSERT.format(table=table, symbol=symbol, names=", ".join(names), again=", ".join(again))
+
+
+def none(sent: Sent) -> Columns:
+    """The columns of no row."""
+    return {"place": np.empty(0, "i4"), **{name: np.empty(0, kind[1:]) for name, (_, kind) in sent.items()}}
 
 
 def bars(connection: Connection, table: str, spans: Mapping[str, tuple[int, int]]) -> Columns:
@@ -80,7 +117,7 @@ def bars(connection: Connection, table: str, spans: Mapping[str, tuple[int, int]
     Columns: `place` in `spans`; `timestamp` and `created_at`, in us since 2000-01-01 UTC, `NEVER_US` for none;
     `nulls`, a bit for each value that is NULL, which then is NaN; and the values.
     """
-    return rows(connection, table, spans, _BARS)
+    return rows(connection, table, spans, BARS)
 
 
 def rows(connection: Connection, table: str, spans: Mapping[str, tuple[int, int]], sent: Sent) -> Columns:

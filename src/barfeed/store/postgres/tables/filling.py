@@ -1,54 +1,54 @@
-"""Bars by the thousand into a database: columns become one binary COPY, as NumPy puts them together."""
-
-# ruff: noqa: S608 - tables and columns are of our own names only
+"""Rows by the thousand into a database: columns become one binary COPY, as NumPy puts them together."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS
 from barfeed.store.postgres.link.connection import Connection
+from barfeed.store.postgres.tables.columns import BARS, MOMENTS, Sent, value_names
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END = b"\xff\xff"
-_KINDS = {
-    "place": ">i4",
-    "timestamp": ">i8",
-    "created_at": ">i8",
-    "nulls": ">i4",
-    **dict.fromkeys(VALUE_COLUMNS, ">f8"),
-}
-_STAGE = f"""
-CREATE TEMP TABLE copied (
-  place integer, timestamp timestamp, created_at timestamp, nulls integer,
-  {", ".join(f"{name} double precision" for name in VALUE_COLUMNS)}
-) ON COMMIT DROP
-"""
+_STAGE = "CREATE TEMP TABLE copied ({columns}) ON COMMIT DROP"
 _COPY = "COPY copied FROM STDIN (FORMAT binary)"
-_INSERT = f"""
-INSERT INTO {{table}} (symbol, {", ".join(COLUMNS)}, created_at)
-SELECT asked.symbol, bar.timestamp,
-       {", ".join(f"CASE WHEN bar.nulls & {2**nth} = 0 THEN bar.{name} END" for nth, name in enumerate(VALUE_COLUMNS))},
-       CASE WHEN bar.created_at < 'infinity' THEN bar.created_at END
+_INSERT = """
+INSERT INTO {table} (symbol, {names})
+SELECT asked.symbol, {values}
 FROM copied AS bar JOIN unnest(%s::text[], %s::integer[]) AS asked(symbol, place) ON asked.place = bar.place
 ORDER BY asked.symbol COLLATE "C", bar.timestamp
 ON CONFLICT (symbol, timestamp) DO NOTHING
 """
+_PLACE = {"place": ">i4"}
+_TYPES = {">i4": "integer", ">i8": "bigint", ">f8": "double precision"}
 
 
-def fill(connection: Connection, table: str, symbols: Sequence[str], columns: Mapping[str, Any]) -> None:
-    """Insert bars whose key is not there yet, in the caller's transaction; `columns` are those of `columns.bars`."""
-    connection.execute(_STAGE)
+def fill(
+    connection: Connection, table: str, symbols: Sequence[str], columns: Mapping[str, Any], sent: Sent = BARS
+) -> None:
+    """Insert rows whose key is not there yet, in the caller's transaction; `columns` are those of `columns.rows`."""
+    kinds = _PLACE | {name: kind for name, (_, kind) in sent.items()}
+    staged = ", ".join(f"{name} {'timestamp' if name in MOMENTS else _TYPES[kind]}" for name, kind in kinds.items())
+    connection.execute(_STAGE.format(columns=staged))
     with connection.cursor().copy(_COPY) as answer:
-        answer.write(_HEADER + _rows(columns).tobytes() + _END)
-    connection.execute(_INSERT.format(table=table), [list(symbols), list(range(len(symbols)))])
+        answer.write(_HEADER + _rows(columns, kinds).tobytes() + _END)
+    values = {name: _value(name, sent) for name in sent if name != "nulls"}
+    statement = _INSERT.format(table=table, names=", ".join(values), values=", ".join(values.values()))
+    connection.execute(statement, [list(symbols), list(range(len(symbols)))])
 
 
-def _rows(columns: Mapping[str, Any]) -> "np.ndarray[tuple[int], np.dtype[Any]]":
-    fields = [(part, kind) for name, own in _KINDS.items() for part, kind in ((f"{name}_bytes", ">i4"), (name, own))]
+def _value(name: str, sent: Sent) -> str:
+    if name == "created_at":
+        return f"CASE WHEN bar.{name} < 'infinity' THEN bar.{name} END"
+    if name in MOMENTS:
+        return f"bar.{name}"
+    return f"CASE WHEN bar.nulls & {2 ** value_names(sent).index(name)} = 0 THEN bar.{name} END"
+
+
+def _rows(columns: Mapping[str, Any], kinds: Mapping[str, str]) -> "np.ndarray[tuple[int], np.dtype[Any]]":
+    fields = [(part, kind) for name, own in kinds.items() for part, kind in ((f"{name}_bytes", ">i4"), (name, own))]
     rows = np.empty(len(columns["place"]), np.dtype([("fields", ">i2"), *fields]))
-    rows["fields"] = len(_KINDS)
-    for name, kind in _KINDS.items():
+    rows["fields"] = len(kinds)
+    for name, kind in kinds.items():
         rows[f"{name}_bytes"], rows[name] = np.dtype(kind).itemsize, columns[name]
     return rows

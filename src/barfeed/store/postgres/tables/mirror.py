@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from barfeed.domain import sources
-from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Interval, Series
+from barfeed.domain.bars import VALUE_COLUMNS, Interval, Series
 from barfeed.domain.errors import StoreUnusable
 from barfeed.domain.grid import Gap
 from barfeed.store import revisions
@@ -21,12 +21,6 @@ from barfeed.store.postgres.tables import columns
 from barfeed.store.postgres.tables.schema import SCHEMA
 from barfeed.store.postgres.tables.words import MS, NO_END_MS, ms_of
 
-_FILL = f"""
-INSERT INTO {{table}} ({{symbol}}{", ".join(COLUMNS)}, created_at)
-SELECT {{symbol}}{columns.TIMESTAMP}, {columns.VALUES}, {columns.CREATED_AT}
-FROM copied AS bar JOIN (SELECT unnest(?::VARCHAR[]) AS symbol, unnest(?::INTEGER[]) AS place) AS asked
-  ON asked.place = bar.place
-"""
 # What one statement takes: well within what the server allows, and no more than is to be in memory twice.
 _BARS_AT_ONCE = 500_000
 _ROWS_AT_ONCE = 50_000
@@ -108,7 +102,7 @@ class _Copy(NamedTuple):
 
     def filling(self) -> str:
         """The statement that puts copied bars into it."""
-        return _FILL.format(table=self.relation, symbol="" if self.alone else "symbol, ")
+        return columns.inserting(self.relation, columns.BARS, has_symbol=not self.alone)
 
 
 def _made(memory: Session, alone: str, interval: Interval) -> _Copy:
