@@ -2,6 +2,7 @@
 
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -76,3 +77,9 @@ def test_a_sample_is_the_same_each_time_and_no_more_than_eight() -> None:
     assert mutants.sample(found, "a") == mutants.sample(found, "a") != mutants.sample(found, "b")
     assert len(mutants.sample(found, "a")) == 8
     assert len(mutants.sample(found[:3], "a")) == 3
+
+
+def test_an_hour_that_many_tests_share_is_lived_by_each_of_them_beside_a_mutant(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text('@pytest.fixture(scope="module")\ndef normal() -> None: ...\n')
+    mutants.live_alone(tmp_path)
+    assert (tmp_path / "test_it.py").read_text() == "@pytest.fixture\ndef normal() -> None: ...\n"
