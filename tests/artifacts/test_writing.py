@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -426,3 +427,18 @@ def test_a_lock_that_another_process_keeps_is_not_waited_for_for_ever(
     with run_files(tmp_path, RUN_TIME) as run:
         publish(run, BARS)
     assert (tmp_path / LATEST_NAME).read_text() == CONTENT
+
+
+def test_earlier_runs_are_known_and_a_folder_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / LATEST_NAME).write_text("")
+    (tmp_path / "20240210_140030Z_for_inference.csv").write_text("")
+    assert not writing.has_published(tmp_path, but="20240210_140030Z")
+    assert writing.has_published(tmp_path, but="20240210_150030Z")
+    most, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # No file more may be opened.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, highest))
+    try:
+        with pytest.raises(ArtifactsUnusable, match=f"^{tmp_path} cannot be read: Too many open files$"):
+            writing.has_published(tmp_path, but="20240210_150030Z")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, highest))

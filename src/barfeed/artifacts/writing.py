@@ -5,6 +5,7 @@ folder's entry flushed too. What a killed process left in its working folder is 
 """
 
 import csv
+import fnmatch
 import hashlib
 import io
 import re
@@ -249,8 +250,11 @@ def keep_for(folder: Path, series: str) -> None:
 
 
 def has_published(folder: Path, but: str) -> bool:
-    """Whether a run that is not named `but` has left an inference CSV of its own in the folder."""
-    published = (path.name for path in folder.glob("*_for_inference*.csv"))
+    """Whether a run that is not named `but` has left an inference CSV of its own in the folder; `ArtifactsUnusable`."""
+    try:
+        published = fnmatch.filter((path.name for path in folder.iterdir()), "*_for_inference*.csv")
+    except OSError as problem:
+        raise ArtifactsUnusable(f"{folder} cannot be read: {problem.strerror}") from problem
     return any(name != LATEST_NAME and not name.startswith(f"{but}_") for name in published)
 
 
