@@ -43,11 +43,6 @@ class DatabaseSide:
                 KindTable(connection, content.kind, content.interval).make()
             fill(connection, f"{SCHEMA}.{content.table}", rows.symbols, rows.columns, rows.sent)
 
-    def _symbols(self, connection: Connection, content: Content) -> list[str]:
-        if content.kind:
-            return sorted(KindTable(connection, content.kind, content.interval).symbols())
-        return sorted(self._server.market(connection, content.interval).symbols())
-
     def rows(self, table: str) -> Rows:
         """See `Side`."""
         names, order = TABLES[table]
@@ -61,6 +56,11 @@ class DatabaseSide:
         marks = ", ".join("%s" for _ in names)
         with self._server.session(write=True) as connection:
             _insert_all(connection, f"INSERT INTO {SCHEMA}.{table} ({', '.join(names)}) VALUES ({marks})", rows)
+
+    def _symbols(self, connection: Connection, content: Content) -> list[str]:
+        if content.kind:
+            return sorted(KindTable(connection, content.kind, content.interval).symbols())
+        return sorted(self._server.market(connection, content.interval).symbols())
 
 
 def _span(connection: Connection, content: Content) -> tuple[int, int] | None:

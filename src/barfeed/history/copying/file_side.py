@@ -71,14 +71,14 @@ class FileSide:
         """See `Side`."""
         names, order = TABLES[table]
         with self._looking() as connection:
-            if connection is None or not _is_noted(connection, table):
+            if connection is None or not _noted(connection, table).is_there():
                 return []
             return connection.execute(f"SELECT {', '.join(names)} FROM store.main.{table} ORDER BY {order}").fetchall()
 
     def put_rows(self, table: str, rows: Rows) -> None:
         """See `Side`."""
         with self._store.session(write=True) as connection, transaction(connection):
-            _make_noted(connection, table)
+            _noted(connection, table).make()
             mirror.insert(connection, table, TABLES[table][0], rows)
 
     @contextmanager
@@ -142,31 +142,25 @@ def _ours(relation: str, sent: columns.Sent) -> str:
     further = f"epoch_us(known_at) - {columns.EPOCH_US} AS known_at, " if "known_at" in sent else ""
     return _OURS.format(
         rows=relation, epoch_us=columns.EPOCH_US, never_us=columns.NEVER_US, further=further, values=", ".join(values),
-        nulls=" + ".join(f"({name} IS NULL)::INTEGER * {2**nth}" for nth, name in enumerate(names)),
+        nulls=columns.null_bits(names),
     )  # fmt: skip
 
 
-def _is_noted(connection: Session, table: str) -> bool:
-    """Whether a file has one of `TABLES`."""
-    bars = market.MarketTable(connection, Interval.ONE_HOUR)
-    is_there: dict[str, Callable[[], bool]] = {
-        revisions.TABLE: partial(revisions.is_there, connection),
-        kind_revisions.TABLE: partial(kind_revisions.is_there, connection),
-        kinds.LATE: partial(kinds.has_late, connection),
-        market.MEMBERSHIP: bars.has_membership,
-        market.EXCHANGE_GAPS: bars.has_gaps,
-    }
-    return is_there[table]()
+class _Noted(NamedTuple):
+    """One of `TABLES` in a file: whether it is there, and what makes it where it is not."""
+
+    is_there: Callable[[], bool]
+    make: Callable[[], None]
 
 
-def _make_noted(connection: Session, table: str) -> None:
-    """One of `TABLES` in a file, where there is none yet."""
+def _noted(connection: Session, table: str) -> _Noted:
     bars = market.MarketTable(connection, Interval.ONE_HOUR)
-    make: dict[str, Callable[[], None]] = {
-        revisions.TABLE: partial(revisions.make_table, connection),
-        kind_revisions.TABLE: partial(kind_revisions.make_table, connection),
-        kinds.LATE: partial(kinds.make_late, connection),
-        market.MEMBERSHIP: bars.make_membership,
-        market.EXCHANGE_GAPS: bars.make_gaps,
-    }
-    make[table]()
+    return {
+        revisions.TABLE: _Noted(partial(revisions.is_there, connection), partial(revisions.make_table, connection)),
+        kind_revisions.TABLE: _Noted(
+            partial(kind_revisions.is_there, connection), partial(kind_revisions.make_table, connection)
+        ),
+        kinds.LATE: _Noted(partial(kinds.has_late, connection), partial(kinds.make_late, connection)),
+        market.MEMBERSHIP: _Noted(bars.has_membership, bars.make_membership),
+        market.EXCHANGE_GAPS: _Noted(bars.has_gaps, bars.make_gaps),
+    }[table]

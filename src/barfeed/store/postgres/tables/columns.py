@@ -25,10 +25,14 @@ NEVER_US = 2**63 - 1
 Sent = Mapping[str, tuple[str, str]]
 
 
+def null_bits(names: Sequence[str]) -> str:
+    """Which of these are NULL in a row `bar`, a bit for each, as any SQL says it."""
+    return " + ".join(f"(bar.{name} IS NULL)::integer * {2**nth}" for nth, name in enumerate(names))
+
+
 def nulls(names: Sequence[str]) -> tuple[str, str]:
-    """How it sends which of these are NULL, a bit for each."""
-    bits = " + ".join(f"(bar.{name} IS NULL)::integer * {2**nth}" for nth, name in enumerate(names))
-    return f"int4send({bits})", ">i4"
+    """How it sends which of these are NULL."""
+    return f"int4send({null_bits(names)})", ">i4"
 
 
 def double(name: str) -> tuple[str, str]:
@@ -46,7 +50,13 @@ _TIMES: dict[str, tuple[str, str]] = {
     "created_at": ("timestamp_send(coalesce(bar.created_at, 'infinity'))", ">i8"),
 }
 _KNOWN_AT = {"known_at": ("timestamp_send(bar.known_at)", ">i8")}
-MOMENTS = frozenset((*_TIMES, *_KNOWN_AT))
+# What each moment is again, in DuckDB.
+TIMESTAMP = f"make_timestamp(timestamp + {EPOCH_US}) AS timestamp"
+MOMENTS = {
+    "timestamp": TIMESTAMP,
+    "created_at": f"CASE WHEN created_at < {NEVER_US} THEN make_timestamp(created_at + {EPOCH_US}) END AS created_at",
+    "known_at": f"make_timestamp(known_at + {EPOCH_US}) AS known_at",
+}
 BARS: Sent = _TIMES | {"nulls": nulls(VALUE_COLUMNS)} | {name: double(name) for name in VALUE_COLUMNS}
 
 
@@ -84,10 +94,6 @@ def values(names: Sequence[str], counts: Collection[str] = ()) -> str:
 
 
 VALUES = values(VALUE_COLUMNS)
-CREATED_AT = f"CASE WHEN created_at < {NEVER_US} THEN make_timestamp(created_at + {EPOCH_US}) END AS created_at"
-TIMESTAMP = f"make_timestamp(timestamp + {EPOCH_US}) AS timestamp"
-
-
 # In DuckDB, from columns that are registered as `copied`; it asks for the symbols, and for their places.
 _INSERT = """
 INSERT INTO {table} ({symbol}{names}) SELECT {symbol}{again}
@@ -98,12 +104,10 @@ FROM copied AS bar JOIN (SELECT unnest(?::VARCHAR[]) AS symbol, unnest(?::INTEGE
 
 def inserting(table: str, sent: Sent, *, has_symbol: bool = True) -> str:
     """The statement that makes rows of columns, in DuckDB, into a table of many symbols, or of one."""
-    told = value_names(sent)
-    known = [f"make_timestamp({name} + {EPOCH_US}) AS {name}" for name in _KNOWN_AT if name in sent]
-    again = [TIMESTAMP, *known, values(told, [name for name in told if sent[name][1] == ">i8"]), CREATED_AT]
-    names = ["timestamp", *(name for name in _KNOWN_AT if name in sent), *told, "created_at"]
+    told, moments = value_names(sent), [name for name in sent if name in MOMENTS]
+    again = [*map(MOMENTS.__getitem__, moments), values(told, [name for name in told if sent[name][1] == ">i8"])]
     symbol = "symbol, " if has_symbol else ""
-    return _INSERT.format(table=table, symbol=symbol, names=", ".join(names), again=", ".join(again))
+    return _INSERT.format(table=table, symbol=symbol, names=", ".join([*moments, *told]), again=", ".join(again))
 
 
 def none(sent: Sent) -> Columns:

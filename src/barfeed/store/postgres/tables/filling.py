@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from barfeed.store.postgres.link.connection import Connection
-from barfeed.store.postgres.tables.columns import BARS, MOMENTS, Sent, value_names
+from barfeed.store.postgres.tables.columns import MOMENTS, Sent, value_names
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END = b"\xff\xff"
@@ -23,26 +23,24 @@ _PLACE = {"place": ">i4"}
 _TYPES = {">i4": "integer", ">i8": "bigint", ">f8": "double precision"}
 
 
-def fill(
-    connection: Connection, table: str, symbols: Sequence[str], columns: Mapping[str, Any], sent: Sent = BARS
-) -> None:
+def fill(connection: Connection, table: str, symbols: Sequence[str], columns: Mapping[str, Any], sent: Sent) -> None:
     """Insert rows whose key is not there yet, in the caller's transaction; `columns` are those of `columns.rows`."""
     kinds = _PLACE | {name: kind for name, (_, kind) in sent.items()}
     staged = ", ".join(f"{name} {'timestamp' if name in MOMENTS else _TYPES[kind]}" for name, kind in kinds.items())
     connection.execute(_STAGE.format(columns=staged))
     with connection.cursor().copy(_COPY) as answer:
         answer.write(_HEADER + _rows(columns, kinds).tobytes() + _END)
-    values = {name: _value(name, sent) for name in sent if name != "nulls"}
+    values = _values(sent)
     statement = _INSERT.format(table=table, names=", ".join(values), values=", ".join(values.values()))
     connection.execute(statement, [list(symbols), list(range(len(symbols)))])
 
 
-def _value(name: str, sent: Sent) -> str:
-    if name == "created_at":
-        return f"CASE WHEN bar.{name} < 'infinity' THEN bar.{name} END"
-    if name in MOMENTS:
-        return f"bar.{name}"
-    return f"CASE WHEN bar.nulls & {2 ** value_names(sent).index(name)} = 0 THEN bar.{name} END"
+def _values(sent: Sent) -> dict[str, str]:
+    """What each column is again, NULL where it was."""
+    moments = {name: f"bar.{name}" for name in sent if name in MOMENTS}
+    never = {"created_at": "CASE WHEN bar.created_at < 'infinity' THEN bar.created_at END"}
+    told = enumerate(value_names(sent))
+    return moments | never | {name: f"CASE WHEN bar.nulls & {2**nth} = 0 THEN bar.{name} END" for nth, name in told}
 
 
 def _rows(columns: Mapping[str, Any], kinds: Mapping[str, str]) -> "np.ndarray[tuple[int], np.dtype[Any]]":
