@@ -18,6 +18,7 @@ from barfeed.exchange.rest import Rest
 from barfeed.feed.cycle import run_cycle
 from barfeed.feed.order import Feed, Order
 from barfeed.feed.record import Lived, Record
+from barfeed.operate.alerts.hearing import heard
 from barfeed.replay.exchange import ReplayExchange, Request
 from barfeed.replay.faults.script import parse_faults
 from barfeed.replay.messages import Drip, Hang, Reply
@@ -122,6 +123,12 @@ class World:
         self.exchange.faults = parse_faults(fault, "the test")
         order = self.order._replace(**changes)
         return run_cycle(self.feed, order, self.rest.conversation(max_wait_sec))
+
+    def matters(self, record: Lived) -> dict[str, str]:
+        """What people are told of a cycle or a pass: how each matter is, empty where it is well."""
+        talk = self.rest.conversation(1.0)
+        talk.ask_time()
+        return {each.matter: each.status for each in heard(record, talk, self.order.max_skew_sec)}
 
     def begin(self) -> Lived:
         """The hour that starts the store."""

@@ -15,7 +15,6 @@ import pytest
 import fork_server
 from barfeed.domain.bars import Bar
 from barfeed.feed.record import Record
-from barfeed.operate.alerts.hearing import heard
 from barfeed.replay.tapes.tape import Tape
 from holding import held
 from process import Machine, lived_machine
@@ -54,7 +53,7 @@ def manifest(record: Record) -> dict[str, Any]:
 
 def troubles(world: World, record: Record) -> dict[str, str]:
     """What people are told is not well, by its matter."""
-    return {each.matter: each.status for each in heard(record, world.rest.conversation(1.0), 5.0) if each.status}
+    return {matter: status for matter, status in world.matters(record).items() if status}
 
 
 @pytest.fixture

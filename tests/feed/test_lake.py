@@ -7,9 +7,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from barfeed.feed.record import Record
 from barfeed.machine.clock import SystemClock
-from barfeed.operate.alerts.hearing import heard
 from barfeed.store.lake.lake import Lake
 from market_world import MarketWorld, small_market
 from storage import opened
@@ -101,15 +99,9 @@ def test_it_is_told_by_an_alert_of_its_own_while_the_hour_is_well(started: World
     with_lake(started, lake)
     lake.write_text("a file in its place")
     expected = {"cycle": "", "store": "", "clock": "", "market": "", "lake": "lake_unusable"}
-    assert matters(started, started.run()) == expected
+    assert started.matters(started.run()) == expected
     lake.unlink()
-    assert matters(started, started.run())["lake"] == ""
-
-
-def matters(world: World, record: Record) -> dict[str, str]:
-    talk = world.rest.conversation(1.0)
-    talk.ask_time()
-    return {each.matter: each.status for each in heard(record, talk, 5.0)}
+    assert started.matters(started.run())["lake"] == ""
 
 
 def test_a_bug_in_it_is_told_and_fails_no_hour(

@@ -41,7 +41,7 @@ def left(record: MarketRecord) -> dict[str, str]:
 
 def assert_heard(world: KindsWorld, record: MarketRecord, told: dict[str, str | None]) -> None:
     """People hear of these matters that their status is this; None where they hear nothing of one."""
-    matters = {each.matter: each.status for each in heard(record, world.rest.conversation(1.0), 5.0)}
+    matters = world.matters(record)
     assert {matter: matters.get(matter) for matter in told} == told
 
 
