@@ -104,6 +104,10 @@ def _server() -> socket.socket:
     return requests
 
 
+# What one of two closes would be the other's: a fork of whoever asks starts its own.
+os.register_at_fork(after_in_child=_server.cache_clear)
+
+
 def _serve(requests: socket.socket) -> None:
     """Come back in the process of a command, and in no other; end with whoever asks."""
     while True:
@@ -148,7 +152,9 @@ def _tell(child: int, out: int, err: int, answering: int) -> None:
     with socket.socket(fileno=answering) as answers:
         answers.send(str(child).encode())
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        answers.send(str(code).encode())
+        # Who has killed the command for its time limit waits for no answer.
+        with suppress(BrokenPipeError):
+            answers.send(str(code).encode())
     os._exit(0)
 
 

@@ -2,6 +2,7 @@
 
 import atexit
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,3 +48,7 @@ def _holder() -> "subprocess.Popen[str]":
     holder = subprocess.Popen([sys.executable, "-c", _HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     atexit.register(holder.communicate)
     return holder
+
+
+# Two on one pipe would read each other's answers: a fork, as mutmut makes for each mutant, starts its own.
+os.register_at_fork(after_in_child=_holder.cache_clear)
