@@ -185,6 +185,13 @@ def test_where_there_is_no_file_there_is_nothing_and_none_is_made(store: Store) 
     assert not store.path.exists()
 
 
+def test_what_waits_for_a_file_that_is_not_there_yet_is_seen_all_the_same(store: Store) -> None:
+    with market.reading(store, Interval.ONE_HOUR, {"BTCUSDT": BTC}) as table:
+        assert table.bars({"BTCUSDT": 0}) == {"BTCUSDT": list(BTC)}
+        assert table.windows(0, END_MS) == {"BTCUSDT": Window(10, is_sound=True)}
+    assert not store.path.exists()
+
+
 VALUES = "open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume DOUBLE"
 
 

@@ -232,9 +232,7 @@ class Store:
     def _make(self) -> None:
         """A new file under its name; killed before it is whole, there is none that later calls would stumble over."""
         with new_file(self.path) as unfinished:
-            connection = self._memory()
-            connection.execute(_attach_statement(unfinished, NEW_FILE))
-            self._detach(connection)
+            self._detach(self._attach(unfinished, NEW_FILE))
 
     def table(self, connection: duckdb.DuckDBPyConnection, series: Series) -> Table:
         """The series' table in a session; `StoreUnusable` where it has another shape."""
@@ -268,14 +266,14 @@ class Store:
     @contextmanager
     def _attached(self, options: str) -> Iterator[duckdb.DuckDBPyConnection]:
         with _translated(self.path):
-            connection = self._attach(options)
+            connection = self._attach(self.path, options)
             try:
                 yield connection
             finally:
                 self._detach(connection)
 
-    def _attach(self, options: str) -> duckdb.DuckDBPyConnection:
-        statement = _attach_statement(self.path, options)
+    def _attach(self, path: Path, options: str) -> duckdb.DuckDBPyConnection:
+        statement = _attach_statement(path, options)
         connection = self._memory()
         end_sec = self._clock.steady_sec() + self._lock_timeout_sec
         pause_sec = _FIRST_LOCK_PAUSE_SEC

@@ -7,7 +7,7 @@ listing was another than before. Everything takes a connection of `Store.session
 # ruff: noqa: S608 - tables and columns are of our own names only
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import groupby
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -157,11 +157,9 @@ _LISTING_FIELDS = ("symbol", "status", "contract_type", "quote", "onboard_ms", "
 @contextmanager
 def reading(store: Store, interval: Interval, pending: SymbolBars = NO_BARS) -> Iterator["MarketTable"]:
     """The table, read-only, as if what is `pending` were stored: the file stays as it is, and a missing one missing."""
-    if not store.exists():
-        yield MarketTable(store.beside(), interval, is_new=True)
-        return
-    with store.session(write=False) as connection:
-        table = MarketTable(connection, interval)
+    is_new = not store.exists()
+    with nullcontext(store.beside()) if is_new else store.session(write=False) as connection:
+        table = MarketTable(connection, interval, is_new=is_new)
         if not pending:
             yield table
             return
