@@ -146,7 +146,7 @@ def _refuse_bad_end(scene: Scene, disk: Path, ran: Ran, how: str) -> None:
         assert ran.code in {0, 4}, f"exit {ran.code}"
         assert "Traceback" not in ran.err
         if ran.code == 0:
-            # A feed tells of what waits for a file that it could not lock, a prune of what it had to leave: no failures.
+            # A feed tells of what waits for a file, a prune of what it had to leave: these are no failures.
             if " pending=" in ran.out:
                 scene.check_given(disk)
             elif "left: " not in ran.out:
