@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -21,6 +22,7 @@ from barfeed.feed.record import Record
 from barfeed.operate.logs import JsonLines
 from barfeed.replay.exchange import ReplayExchange
 from barfeed.replay.tapes.tape import Tape
+from barfeed.store.duckdb import Table
 from world import BTCUSDT_1H, World, hours, made_up_bars, ms
 
 TARGET = "2024-02-10 13:00"
@@ -340,6 +342,16 @@ def test_a_gap_in_the_older_window_keeps_the_target_and_publishes_nothing(starte
     ]
 
 
+def test_a_store_that_begins_within_the_window_is_told_with_the_command_that_fetches_what_is_before(
+    started: World,
+) -> None:
+    started.execute("DELETE FROM ohlcv_btcusdt_1h WHERE timestamp < '2024-01-20'")
+    record = started.run()
+    assert record.failure is not None
+    assert (record.status, record.appended) == ("window_gap", 1)
+    assert record.failure.hint.endswith("barfeed backfill --from '2024-01-11 08:00'")
+
+
 def test_a_null_or_nan_in_the_window_publishes_nothing(started: World) -> None:
     started.execute("UPDATE ohlcv_btcusdt_1h SET high = NULL WHERE timestamp = '2024-01-20 05:00'")
     assert started.run().status == "window_gap"
@@ -441,17 +453,18 @@ HARMS = [
 
 @pytest.mark.parametrize(("harm", "status", "exit_code"), HARMS)
 def test_with_both_as_source_the_exchanges_window_stands_in_for_a_store_in_trouble(
-    started: World, harm: str, status: str, exit_code: int
+    started: World, harm: str, status: str, exit_code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     started.execute(harm)
     plain = started.run()
     assert (plain.status, plain.exit_code, plain.inference) == (status, exit_code, None)
+    assert caplog.messages == []
     record = started.run(inference_source="db,api")
     told = manifest(record)
     assert (record.status, record.exit_code) == (status, exit_code)
     assert (told["inference_source"], told["inference_from"], told["status"]) == ("db,api", "api", status)
     warning = f"the inference CSV is of the exchange's bars alone, not of the store's: {status}"
-    assert told["warnings"] == [warning]
+    assert (told["warnings"], caplog.messages) == ([warning], [f"BTCUSDT 1h: {warning}"])
     rows = csv_rows(started, told["files"]["for_inference"]["file"])
     taped = [bar for bar in sorted(started.taped().values()) if bar.open_time_ms <= TARGET_MS][-726:]
     assert [float(row["close"]) for row in rows] == [bar.close for bar in taped]
@@ -484,10 +497,46 @@ def test_with_both_as_source_a_dry_run_publishes_nothing(started: World) -> None
     assert (record.exit_code, record.inference, record.warnings) == (1, None, [])
 
 
-def test_with_both_as_source_the_first_trouble_is_told_where_neither_has_a_window(started: World) -> None:
+def test_with_both_as_source_the_first_trouble_is_told_where_neither_has_a_window(
+    started: World, caplog: pytest.LogCaptureFixture
+) -> None:
     started.execute(HARMS[0][0])
     record = started.run(inference_source="db,api", window_bars=2000)
     assert (record.status, record.inference) == ("mismatch", None)
+    (other,) = caplog.messages
+    assert other.startswith("BTCUSDT 1h: the inference window is not whole: ")
+
+
+@pytest.mark.parametrize("other", [0.0, 1.0])
+def test_what_another_feeder_appended_meanwhile_is_compared(
+    started: World, monkeypatch: pytest.MonkeyPatch, other: float
+) -> None:
+    append = Table.append
+
+    def second(table: Table, bars: Sequence[Bar]) -> int:
+        append(table, [bar._replace(close=bar.close + other) for bar in bars])
+        return append(table, bars)
+
+    monkeypatch.setattr(Table, "append", second)
+    record = started.run()
+    if not other:
+        assert (record.status, record.appended, record.inference is not None) == ("up_to_date", 0, True)
+        return
+    assert (record.status, record.inference) == ("mismatch", None)
+    assert record.failure
+    assert record.failure.message.startswith(f"BTCUSDT 1h: another feeder stored {TARGET} meanwhile with other values")
+    assert record.failure.hint.endswith("barfeed repair")
+
+
+def test_a_second_start_of_a_history_is_told(started: World, caplog: pytest.LogCaptureFixture) -> None:
+    # A disk that is not mounted, a variable with a slip of the pen.
+    started.duckdb.rename(started.duckdb.with_name("elsewhere.duckdb"))
+    record = started.run(catch_up=True)
+    warning = (
+        f"a new history is started in {started.duckdb}, though {started.feed.folder} holds earlier runs of the series"
+    )
+    assert (record.exit_code, record.warnings) == (0, [warning])
+    assert f"{warning}; if the old one is elsewhere, point --duckdb there" in caplog.messages
 
 
 def test_with_the_api_as_source_an_older_gap_in_the_store_is_told_all_the_same(started: World) -> None:

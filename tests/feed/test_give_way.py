@@ -78,10 +78,13 @@ def test_a_store_that_is_read_for_thirty_hours_loses_none_and_each_window_is_the
     assert world.bars() == free.bars()
 
 
-def test_it_is_told_in_the_warnings_the_line_and_the_manifest(world: World) -> None:
+def test_it_is_told_in_the_warnings_the_log_the_line_and_the_manifest(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     with held(world.duckdb) as holder:
         record = world.run(catch_up=True)
     (warning,) = record.warnings
+    assert caplog.messages == [f"BTCUSDT 1h: {warning}"]
     assert f"{world.duckdb} is held by " in warning
     assert f"(PID {holder}): 1 bar is in the window and not stored yet" in warning
     assert " appended=0 pending=1 target=2024-02-10 13:00 " in record.line()
@@ -103,8 +106,16 @@ def test_without_catch_up_the_hour_is_refused_with_what_helps(world: World) -> N
         record = world.run()
     assert (record.status, record.exit_code, record.inference) == ("store_unusable", 4, None)
     assert record.failure
+    assert record.failure.message.startswith(f"{world.duckdb} is held by ")
     assert "wait longer with --lock-timeout-sec; or let the model have its window meanwhile" in record.failure.hint
     assert record.failure.hint.endswith(CATCH_UP_COMMAND)
+
+
+def test_of_a_dry_run_beside_a_writer_what_helps_is_said_once(world: World) -> None:
+    with held(world.duckdb, to="write"):
+        record = world.run(dry_run=True)
+    assert record.failure
+    assert record.failure.hint.count("or let the model have its window meanwhile") == 1
 
 
 def test_who_holds_it_to_write_lets_nobody_read_and_the_last_window_stands_in(tmp_path: Path) -> None:

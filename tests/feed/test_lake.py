@@ -1,12 +1,14 @@
 """The lake behind an hour: brought up to the store each time, and no trouble with it is the hour's."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
+from barfeed.domain.errors import LakeUnusable
 from barfeed.machine.clock import SystemClock
 from barfeed.store.lake.lake import Lake
 from market_world import MarketWorld, small_market
@@ -79,15 +81,25 @@ def test_each_pass_over_a_market_is_in_the_lake(tmp_path: Path, lake: Path) -> N
     assert in_lake(lake) == sum(map(len, world.stored().values())) == manifest(record)["lake"]["rows"]
 
 
-def test_a_lake_that_fails_fails_no_hour_and_the_next_one_catches_up(started: World, lake: Path) -> None:
+def test_a_lake_that_fails_fails_no_hour_and_the_next_one_catches_up(
+    started: World, lake: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with_lake(started, lake)
     lake.write_text("a file in its place")
-    record = started.run()
+    with caplog.at_level(logging.DEBUG, "barfeed.feed.hour"):
+        record = started.run()
     assert (record.status, record.exit_code) == ("appended", 0)
     assert record.inference
     assert record.lake
-    assert record.lake.status == "lake_unusable"
-    assert record.warnings == [f"the lake was not written: {record.lake.failure.message}"]  # type: ignore[union-attr] # it failed
+    assert (record.lake.address, record.lake.status) == (str(lake), "lake_unusable")
+    assert record.lake.failure
+    warning = f"the lake was not written: {record.lake.failure.message}"
+    assert record.warnings == [warning]
+    why, told = [each for each in caplog.records if each.name == "barfeed.feed.hour"]
+    assert told.getMessage() == f"{warning}; {record.lake.failure.hint}"
+    assert why.getMessage() == "the lake failed"
+    assert why.exc_info
+    assert why.exc_info[0] is LakeUnusable
     assert manifest(record)["lake"]["message"].endswith("cannot be used: Not a directory")
     lake.unlink()
     started.clock.go_to(started.clock.now_ms + hours(1))
@@ -115,7 +127,10 @@ def test_a_bug_in_it_is_told_and_fails_no_hour(
     monkeypatch.setattr(Lake, "export", broken)
     record = started.run()
     assert (record.status, record.exit_code) == ("appended", 0)
-    assert "this is a bug in barfeed; report it" in caplog.text
+    assert "this is a bug in barfeed; report it" in caplog.messages
+    assert record.lake
+    assert record.lake.failure
+    assert (record.lake.address, record.lake.failure.message) == (str(lake), "ZeroDivisionError: ")
 
 
 def test_a_dry_run_leaves_it_alone(started: World, lake: Path) -> None:

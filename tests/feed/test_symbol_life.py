@@ -73,6 +73,12 @@ def test_flat_bars_after_the_end_are_named_once_they_cease(lived: World) -> None
     )
 
 
+def test_flat_bars_are_warned_of_in_the_log(lived: World, caplog: pytest.LogCaptureFixture) -> None:
+    record = at(lived, 17, SETTLED_AND_FLAT, catch_up=True)
+    assert record.flat_text
+    assert caplog.messages == [f"BTCUSDT 1h: {record.flat_text}"]
+
+
 def test_the_last_bar_itself_may_be_late(lived: World) -> None:
     late = fault("late", "sec = 3599", "rows = 2")
     status, code, _, hint = said(at(lived, 15, SETTLED + late))

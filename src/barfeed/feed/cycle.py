@@ -306,7 +306,7 @@ class _Cycle:
         """Return where the next cycle appends what this one cannot; without, it would have to be told of it."""
         if not self._order.catch_up:
             told = f"{trouble.hint}; or let the model have its window meanwhile: {self._order.remedies.catch_up}"
-            raise StoreUnusable(str(trouble), hint=told, is_held=True) from trouble
+            raise StoreUnusable(str(trouble), hint=told) from trouble
 
     @contextmanager
     def _reading(self) -> Iterator["SeriesBars"]:

@@ -52,6 +52,9 @@ def test_readers_find_each_kind_under_the_series_own_name(tmp_path: Path) -> Non
     record = world.run()
     assert (record.status, record.exit_code) == ("appended", 0)
     assert " kinds=4 rows_of_kinds=" in record.line()
+    assert "kinds" in record.durations_sec
+    # What came with the bars is not asked for once more.
+    assert world.exchange.requests["/fapi/v1/klines"] == 1
     assert world.query("SELECT count(*), max(timestamp) FROM premium_index_btcusdt_1h")[0][0] == 48
     assert world.query("SELECT epoch_ms(max(timestamp)) FROM open_interest_btcusdt_1h") == [(TARGET_MS - HOUR_MS,)]
     assert world.query("SELECT count(*) FROM klines_btcusdt_1h JOIN ohlcv_btcusdt_1h USING (timestamp)") == [(48,)]

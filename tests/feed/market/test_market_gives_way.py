@@ -135,7 +135,10 @@ def test_beside_a_writer_the_last_windows_stand_in(tmp_path: Path, template: Pat
             assert (record.status, record.exit_code, "is held by" in record.warnings[0]) == ("pending", 0, True)
             assert lived(free, hour).exit_code == 0
             assert market.windows() == free.windows()
-        assert lived(market, 4, catch_up=False).status == "store_unusable"
+        for refused in (lived(market, 4, catch_up=False), lived(market, 4, catch_up=False, dry_run=True)):
+            assert refused.status == "store_unusable"
+            assert refused.failure
+            assert refused.failure.hint.count("or let the models have their windows meanwhile") == 1
     assert lived(market, 4).exit_code == lived(free, 4).exit_code == 0
     assert market.stored() == free.stored()
 

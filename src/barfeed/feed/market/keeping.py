@@ -106,7 +106,7 @@ class Keeping:
             told = (
                 f"{trouble.hint}; or let the models have their windows meanwhile: {self._order.remedies('').catch_up}"
             )
-            raise StoreUnusable(str(trouble), hint=told, is_held=True) from trouble
+            raise StoreUnusable(str(trouble), hint=told) from trouble
 
     def _stand_in(self, away: StoreUnusable) -> None:
         """Go on with what the models were last given, where the store itself cannot be asked."""
