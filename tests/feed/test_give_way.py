@@ -78,9 +78,7 @@ def test_a_store_that_is_read_for_thirty_hours_loses_none_and_each_window_is_the
     assert world.bars() == free.bars()
 
 
-def test_it_is_told_in_the_warnings_the_log_the_line_and_the_manifest(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_it_is_told_in_the_warnings_the_line_and_the_manifest(world: World, caplog: pytest.LogCaptureFixture) -> None:
     with held(world.duckdb) as holder:
         record = world.run(catch_up=True)
     (warning,) = record.warnings

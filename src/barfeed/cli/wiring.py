@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from barfeed.artifacts.writing import slug
+from barfeed.cli.hints import sister
 from barfeed.cli.settings import Settings
 from barfeed.cli.stores import open_history, open_lake, open_whole
 from barfeed.domain import grid
@@ -28,6 +29,7 @@ from barfeed.feed.record import Lived, Record
 from barfeed.machine.clock import Bell, Clock, SystemClock
 
 if TYPE_CHECKING:
+    from barfeed.domain.kinds.kind import Kind
     from barfeed.exchange.stream.follower import Stream
     from barfeed.exchange.stream.market import MarketStream
     from barfeed.feed.kinds.gathering import Kinds
@@ -218,12 +220,17 @@ def open_kinds(
         dry_run=settings.dry_run,
         views_of=tuple(views_of),
         accept=terms(settings),
+        repaired_by=_repaired_by,
     )
     spot, limits = Rest(settings.spot_url, open_transport(settings.spot_url, clock), clock), Limits(clock)
     return {
         interval: Kinds(order._replace(reach=Reach(settings.n_recent, bars)), store.kinds, spot, limits)
         for interval, bars in window_bars.items()
     }
+
+
+def _repaired_by(series: Series, kind: "Kind") -> str:
+    return sister("repair", "--symbol", series.symbol, "--interval", str(series.interval), "--kinds", kind.name)
 
 
 def open_rest(settings: Settings, clock: Clock) -> Rest:

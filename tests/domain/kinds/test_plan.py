@@ -94,6 +94,7 @@ def test_what_the_exchange_contradicts_is_told_with_both_values() -> None:
         new_rows(INTEREST, SERIES, [row(0, 1.0, 2.5), row(2, 1.0, 1.0)], [row(0, 1.0, 2.0), row(1, 3.0, 4.0)])
     [found] = raised.value.findings
     assert (found.stored, found.exchange) == ({"open_interest_value": 2.0}, {"open_interest_value": 2.5})
+    assert raised.value.hint.endswith(": barfeed repair --symbol BTCUSDT --interval 1h --kinds open_interest")
 
 
 @given(

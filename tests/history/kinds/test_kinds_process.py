@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -153,6 +154,21 @@ def live_killed_fills(market: Machine, steps: int) -> int:
         assert done.code == 0, done
         assert held(store) == all_rows
     return middle
+
+
+def test_the_command_that_an_hour_names_for_a_contradicted_kind_mends_it(market: Machine) -> None:
+    flags = ["--kinds", "open_interest", "--spot-url", market.url, "--catch-up", "--buffer-hours", "0"]
+    assert market.feed(*flags).code == 0
+    newest = "(SELECT max(timestamp) FROM open_interest_1h)"
+    with opened(market.duckdb) as connection:
+        connection.execute(f"UPDATE open_interest_1h SET open_interest = 1 WHERE timestamp = {newest}")
+    market.clock.advance(HOUR_MS)
+    refused = market.feed(*flags)
+    assert refused.code == 1
+    command = refused.err.rpartition("take the exchange's if it is right: ")[2].strip()
+    assert command.endswith(f"--duckdb {market.duckdb} --symbol BTCUSDT --interval 1h --kinds open_interest")
+    assert market.call([str(BARFEED), *shlex.split(command)[1:], "--yes"]).code == 0
+    assert market.feed(*flags).code == 0
 
 
 @pytest.mark.long

@@ -1,6 +1,6 @@
 """What to ask of a kind for each symbol, and what comes of the answer beside what is stored. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from barfeed.domain import grid
@@ -70,7 +70,18 @@ def _span_of_moments(
     return (first_ms, last_ms) if first_ms <= last_ms else None
 
 
-def new_rows(kind: Kind, series: Series, told: Sequence[Row], stored: Sequence[Row]) -> list[Row]:
+def repair(series: Series, kind: Kind) -> str:
+    """The command that shows both versions of a series' rows, and takes the exchange's after a yes."""
+    return f"barfeed repair --symbol {series.symbol} --interval {series.interval} --kinds {kind.name}"
+
+
+def new_rows(
+    kind: Kind,
+    series: Series,
+    told: Sequence[Row],
+    stored: Sequence[Row],
+    repaired_by: Callable[[Series, Kind], str] = repair,
+) -> list[Row]:
     """The rows that are not stored yet; `Mismatch` where the exchange contradicts one that is.
 
     What either does not tell is no contradiction: the archive has fewer columns than REST.
@@ -81,7 +92,7 @@ def new_rows(kind: Kind, series: Series, told: Sequence[Row], stored: Sequence[R
         raise Mismatch(
             f"{series} {kind.name}: {len(findings)} of {len(held)} stored rows differ from the exchange;"
             f" first: {findings[0]}",
-            hint=f"see both versions, and take the exchange's if it is right: barfeed repair --kinds {kind.name}",
+            hint=f"see both versions, and take the exchange's if it is right: {repaired_by(series, kind)}",
             findings=findings,
         )
     return [row for row in told if row.timestamp_ms not in held]

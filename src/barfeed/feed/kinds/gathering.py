@@ -317,7 +317,7 @@ class _OneKind:
         for each, answer in good.items():
             stored = with_changes(held.get(each.symbol, []), self._taken.get(each.symbol, ()))
             try:
-                fresh = plan.new_rows(self._kind, each.subject.series, answer, stored)
+                fresh = plan.new_rows(self._kind, each.subject.series, answer, stored, self._order.repaired_by)
             except Mismatch as trouble:
                 self._contest(each, (answer, stored, trouble), some)
                 continue

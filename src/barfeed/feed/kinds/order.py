@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from barfeed.artifacts.writing import Make, Written
 from barfeed.domain.acceptance import Terms
-from barfeed.domain.bars import Interval, Pull
+from barfeed.domain.bars import Interval, Pull, Series
 from barfeed.domain.kinds.kind import Kind
-from barfeed.domain.kinds.plan import Reach
+from barfeed.domain.kinds.plan import Reach, repair
 from barfeed.exchange.rest import Conversation
 from barfeed.exchange.steps import AskAll
 
@@ -21,7 +21,7 @@ class KindsOrder(NamedTuple):
     """Which kinds a feed has beside its bars, how far back it asks, and how long for one series of one kind.
 
     `views_of`: of which symbols readers find a view. `accept`: on which terms the exchange's word is taken over the
-    store's, None where never.
+    store's, None where never. `repaired_by`: the command that mends a kind of a series, as it would be typed here.
     """
 
     kinds: tuple[Kind, ...]
@@ -30,6 +30,7 @@ class KindsOrder(NamedTuple):
     dry_run: bool = False
     views_of: tuple[str, ...] = ()
     accept: Terms | None = None
+    repaired_by: Callable[[Series, Kind], str] = repair
 
 
 class Moment(NamedTuple):
