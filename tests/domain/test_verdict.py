@@ -90,6 +90,15 @@ def test_a_store_that_ends_before_the_pull_begins_is_refused() -> None:
     assert "2024-01-14 08:00..2024-01-15 12:00 (29 bars)" in str(error)
 
 
+@pytest.mark.parametrize("off_ms", [0, HOUR - 1])
+def test_a_pull_of_the_target_alone_is_appended_right_behind_the_store_and_nowhere_else(off_ms: int) -> None:
+    [before, last] = [Held([], each.open_time_ms + off_ms) for each in bars(2, 1)]
+    assert judged(last, pull=bars(0)) == ([0], 0)
+    assert isinstance(refused(before, pull=bars(0)), MissedBars)
+    # What the exchange shows on both sides of a hole was not missed.
+    assert judged(held(bars(3, 2)), pull=bars(3, 2, 0)) == ([0], 2)
+
+
 def test_an_empty_store_is_refused_with_the_command_that_starts_it() -> None:
     error = refused(Held([], None))
     assert isinstance(error, StoreEmpty)

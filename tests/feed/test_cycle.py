@@ -777,6 +777,19 @@ def test_an_exchange_that_has_forgotten_what_is_stored_is_a_mismatch(
     assert started.bars() == before
 
 
+def test_an_exchange_that_has_forgotten_all_before_the_bar_appends_nothing_behind_missed_hours(started: World) -> None:
+    before = started.bars()
+    started.clock.go_to(TARGET_MS + hours(8) + 30_000)
+    target_ms = TARGET_MS + hours(7)
+    newest = [bar for bar in started.tapes[0].bars if bar.open_time_ms >= target_ms]
+    started.exchange = ReplayExchange([Tape.of(BTCUSDT_1H, newest)], started.clock.exchange_ms)
+    record = started.run()
+    assert (record.status, record.exit_code, record.pull and record.pull.rows) == ("missed_bars", 1, 1)
+    assert record.failure
+    assert "it lacks 2024-02-10 13:00..2024-02-10 19:00 (7 bars)" in record.failure.message
+    assert started.bars() == before
+
+
 def test_a_bug_is_told_of_the_hour_that_was_ordered(world: World) -> None:
     order = world.order._replace(inference_source="api", dry_run=True)
     record = record_of(ZeroDivisionError("no bars"), world.feed, order)

@@ -153,7 +153,9 @@ def judge(asked: Asked, pulled: Sequence[Bar], held: Held, *, catch_up: bool, re
     _refuse_mismatches(asked, pulled, held, absent, remedies)
     _refuse_gaps(asked, absent, len(expected), remedies)
     new = tuple(bar for bar in pulled if bar.open_time_ms > held.newest_ms)
-    if not catch_up and any(bar.open_time_ms != asked.target_ms for bar in new):
+    # A pull that begins behind the next bar says nothing of what is before it.
+    next_ms = grid.floor(held.newest_ms, asked.step_ms) + asked.step_ms
+    if not catch_up and (any(bar.open_time_ms != asked.target_ms for bar in new) or pulled[0].open_time_ms > next_ms):
         raise _missed(asked, held.newest_ms, remedies)
     return Verdict(new, len(pulled) - len(new))
 
