@@ -58,6 +58,7 @@ GROUPS = {
             "tests/feed/test_cycle.py",
             "tests/feed/test_followup.py",
             "tests/feed/test_give_way.py",
+            "tests/feed/test_hour.py",
             "tests/feed/test_known_hole.py",
             "tests/feed/test_lake.py",
             "tests/feed/test_own_columns.py",

@@ -33,7 +33,6 @@ from barfeed.feed.record import Record, failure_of, pending_text
 
 if TYPE_CHECKING:
     from barfeed.feed.inquiry import Inquiry
-    from barfeed.feed.kinds.gathering import Kinds
     from barfeed.store.port.history import SeriesBars
 
 _log = logging.getLogger(__name__)
@@ -81,16 +80,20 @@ class _Cycle:
 
     def _feed_all(self, run: Run) -> None:
         """The bars, then the other kinds: neither waits for what is wrong with the other."""
-        if self._feed.kinds is None:
+        kinds = self._feed.kinds
+        if kinds is None:
             self._pull_and_explain(run)
             return
+        from barfeed.feed.kinds.of_series import publish_window  # noqa: PLC0415 - most have bars alone
+
         try:
             if not self._is_fed():
                 self._pull_and_explain(run)
         except (ValidationFailed, ArtifactsUnusable):
-            self._gather(self._feed.kinds, run, is_well=False)
+            self._gather(run, is_well=False)
             raise
-        self._gather(self._feed.kinds, run, is_well=True)
+        self._gather(run, is_well=True)
+        publish_window(kinds, run, self._order, self._talk, self._record)
 
     def _is_fed(self) -> bool:
         """Whether an earlier cycle has fed the bar, and only other kinds are left of it."""
@@ -99,14 +102,12 @@ class _Cycle:
         self._record.now_ms, self._record.target_ms = now_ms, target_ms
         return target_ms == self._order.fed_ms
 
-    def _gather(self, kinds: "Kinds", run: Run, *, is_well: bool) -> None:
-        from barfeed.feed.kinds.of_series import gathered, publish_window  # noqa: PLC0415 - most have bars alone
+    def _gather(self, run: Run, *, is_well: bool) -> None:
+        from barfeed.feed.kinds.of_series import gathered  # noqa: PLC0415 - most have bars alone
 
         with self._record.step("kinds"):
             pulled, record = self._pulled, self._record
             record.kinds = gathered(self._feed, self._order, self._talk, record, run, pulled=pulled, is_well=is_well)
-        if is_well:
-            publish_window(kinds, run, self._order, self._talk, record)
 
     def _pull_and_explain(self, run: Run) -> None:
         try:

@@ -85,7 +85,6 @@ def test_a_kind_that_is_late_is_asked_for_again_and_the_bar_is_not(tmp_path: Pat
     assert world.exchange.requests["/fapi/v1/klines"] == 2
 
 
-@pytest.mark.long
 def test_where_a_bar_is_refused_other_kinds_are_fed_all_the_same(tmp_path: Path) -> None:
     world = SeriesWorld(tmp_path, "klines", "open_interest")
     world.run()
