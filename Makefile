@@ -110,7 +110,7 @@ proof-others:
 fuzz: .venv/installed-dev ## a hostile exchange for as long as you like (FUZZ=examples)
 	@BARFEED_FUZZ_EXAMPLES=$(or $(FUZZ),20000) $(BIN)/pytest tests/proof/test_hostile_exchange.py -m 'not long and not proof'
 
-mutants: .venv/installed-dev ## small changes to what decides, each of which a test must notice (GROUP=cycle: twenty minutes; SINCE=REV: what has changed)
+mutants: .venv/installed-dev ## small changes to what decides, each of which a test must notice (GROUP=cycle: half an hour; SINCE=REV: what has changed)
 	@$(BIN)/python tests/proof/mutants.py $(if $(SINCE),--since $(SINCE) $(GROUP),$(or $(GROUP),decisions acceptance))
 
 sabotage: .venv/installed-dev ## each fault that was once found, put back: a test must see it (NAMES="...")
