@@ -1,6 +1,10 @@
 """The lake after an export: everything stored, once, a day a file; what was written is not written again."""
 
+import errno
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -9,7 +13,7 @@ import pytest
 from barfeed.domain.bars import Interval
 from barfeed.domain.errors import LakeUnusable
 from barfeed.machine.locks import locked
-from barfeed.store.lake import exporter
+from barfeed.store.lake import exporter, folder
 from barfeed.store.lake.exporter import Exported
 from barfeed.store.lake.lake import Lake
 from store.lake.lakes import BTCUSDT, END_MS, SYMBOLS, TABLE, StoreAndLake
@@ -238,6 +242,18 @@ def test_whoever_comes_while_another_writes_waits_and_leaves_it(
     with locked(filled.table / ".lock", wait=False):
         assert filled.export() == Exported(is_busy=True)
     assert filled.export().written == 1
+
+
+def test_a_disk_that_fails_as_its_lock_is_let_go(filled: StoreAndLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def failing(path: Path, *, wait: bool) -> Iterator[bool]:
+        with locked(path, wait=wait) as is_ours:
+            yield is_ours
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(folder, "locked", failing)
+    with pytest.raises(LakeUnusable, match=rf"{TABLE} cannot be used: Input/output error"):
+        filled.export()
 
 
 class TestRefused:

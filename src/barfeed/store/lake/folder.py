@@ -42,7 +42,8 @@ class Folder:
         try:
             yield is_ours
         finally:
-            lock.__exit__(None, None, None)
+            with self._told():
+                lock.__exit__(None, None, None)
 
     def folders(self) -> set[str]:
         """Folders, by one look."""
