@@ -206,11 +206,11 @@ class Soak:
         assert not survey.of_kind(*self.never_left), survey.differences[:3]
         self.report.repaired += len(repair.apply(survey, repair.confirmed(survey, 5.0), "the soak's end").revised)
         stored = {bar.open_time_ms: bar for bar in self._stored(symbol)}
-        closed_ms = world.clock.now_ms - HOUR_MS
+        first_ms, closed_ms = min(stored), world.clock.now_ms - HOUR_MS
         expected = {
             bar.open_time_ms: self._now_said(symbol, bar)
             for bar in self.tapes[symbol].bars
-            if min(stored) <= bar.open_time_ms <= closed_ms
+            if first_ms <= bar.open_time_ms <= closed_ms
         }
         assert stored == expected, symbol
         self.report.rows += len(stored)
