@@ -156,7 +156,7 @@ def judge(asked: Asked, pulled: Sequence[Bar], held: Held, *, catch_up: bool, re
     # A pull that begins behind the next bar says nothing of what is before it.
     next_ms = grid.floor(held.newest_ms, asked.step_ms) + asked.step_ms
     if not catch_up and (any(bar.open_time_ms != asked.target_ms for bar in new) or pulled[0].open_time_ms > next_ms):
-        raise _missed(asked, held.newest_ms, remedies)
+        raise _missed(asked, held.newest_ms, next_ms, remedies)
     return Verdict(new, len(pulled) - len(new))
 
 
@@ -263,10 +263,8 @@ def _spans(asked: Asked, open_times_ms: Sequence[int]) -> str:
     return ", ".join(str(gap) for gap in grid.gaps(open_times_ms, asked.step_ms))
 
 
-def _missed(asked: Asked, newest_ms: int, remedies: Remedies) -> MissedBars:
-    absent = grid.opens(
-        grid.floor(newest_ms, asked.step_ms) + asked.step_ms, asked.target_ms - asked.step_ms, asked.step_ms
-    )
+def _missed(asked: Asked, newest_ms: int, next_ms: int, remedies: Remedies) -> MissedBars:
+    absent = grid.opens(next_ms, asked.target_ms - asked.step_ms, asked.step_ms)
     return MissedBars(
         f"{asked.series}: the store ends at {grid.text(newest_ms)}; before {grid.text(asked.target_ms)}"
         f" it lacks {_spans(asked, absent)}",
