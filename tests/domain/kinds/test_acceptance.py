@@ -17,7 +17,7 @@ TERMS = Terms(0.001, 0.2, 5.0)
 
 def mismatch(kind: Kind, told: list[Row], stored: list[Row]) -> Mismatch:
     with pytest.raises(Mismatch) as raised:
-        plan.new_rows(kind, Series.of("BTCUSDT", "1h"), told, stored)
+        plan.new_rows(kind, Series.of("BTCUSDT", "1h"), told, stored, plan.repair)
     return raised.value
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from barfeed.domain.bars import HOUR_MS, MINUTE_MS, Series
 from barfeed.domain.errors import Mismatch
 from barfeed.domain.kinds.kind import Row
-from barfeed.domain.kinds.plan import Reach, Subject, new_rows, span
+from barfeed.domain.kinds.plan import Reach, Subject, new_rows, repair, span
 from barfeed.domain.kinds.table import KINDS
 
 SERIES = Series.of("BTCUSDT", "1h")
@@ -79,19 +79,19 @@ def row(hour: int, *values: float | None) -> Row:
 
 def test_only_what_is_not_stored_is_new() -> None:
     told = [row(0, 1.0, 2.0), row(1, 3.0, 4.0), row(2, 5.0, 6.0)]
-    assert new_rows(INTEREST, SERIES, told, told[:2]) == told[2:]
+    assert new_rows(INTEREST, SERIES, told, told[:2], repair) == told[2:]
 
 
 def test_when_it_was_known_contradicts_nothing_and_neither_does_what_is_not_told() -> None:
     stored = [row(0, 1.0, None)._replace(known_at_ms=5)]
-    assert new_rows(INTEREST, SERIES, [row(0, 1.0, 2.0)], stored) == []
+    assert new_rows(INTEREST, SERIES, [row(0, 1.0, 2.0)], stored, repair) == []
 
 
 def test_what_the_exchange_contradicts_is_told_with_both_values() -> None:
     with pytest.raises(
         Mismatch, match="BTCUSDT 1h open_interest: 1 of 2 stored rows differ from the exchange"
     ) as raised:
-        new_rows(INTEREST, SERIES, [row(0, 1.0, 2.5), row(2, 1.0, 1.0)], [row(0, 1.0, 2.0), row(1, 3.0, 4.0)])
+        new_rows(INTEREST, SERIES, [row(0, 1.0, 2.5), row(2, 1.0, 1.0)], [row(0, 1.0, 2.0), row(1, 3.0, 4.0)], repair)
     [found] = raised.value.findings
     assert (found.stored, found.exchange) == ({"open_interest_value": 2.0}, {"open_interest_value": 2.5})
     assert raised.value.hint.endswith(": barfeed repair --symbol BTCUSDT --interval 1h --kinds open_interest")
@@ -103,5 +103,5 @@ def test_what_the_exchange_contradicts_is_told_with_both_values() -> None:
 )
 def test_the_same_answer_twice_appends_nothing(hours: list[int], cut: int) -> None:
     told = [row(hour, float(hour), 1.0) for hour in hours]
-    first = new_rows(INTEREST, SERIES, told, told[:cut])
-    assert new_rows(INTEREST, SERIES, told, [*told[:cut], *first]) == []
+    first = new_rows(INTEREST, SERIES, told, told[:cut], repair)
+    assert new_rows(INTEREST, SERIES, told, [*told[:cut], *first], repair) == []

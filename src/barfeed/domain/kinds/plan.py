@@ -80,7 +80,7 @@ def new_rows(
     series: Series,
     told: Sequence[Row],
     stored: Sequence[Row],
-    repaired_by: Callable[[Series, Kind], str] = repair,
+    repaired_by: Callable[[Series, Kind], str],
 ) -> list[Row]:
     """The rows that are not stored yet; `Mismatch` where the exchange contradicts one that is.
 
