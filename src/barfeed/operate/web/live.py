@@ -51,14 +51,17 @@ class Live:
         self._queues: set[asyncio.Queue[bytes]] = set()
 
     async def watch(self) -> None:
-        """Look, until it is cancelled."""
-        while True:
-            await asyncio.sleep(_LOOK_SEC)
-            # Nobody listens to most of a night.
-            if self._queues:
-                self._tell(await asyncio.to_thread(self._look))
-            else:
-                self._watched.store.rest()
+        """Look, until it is cancelled; then the store is closed."""
+        try:
+            while True:
+                await asyncio.sleep(_LOOK_SEC)
+                # Nobody listens to most of a night.
+                if self._queues:
+                    self._tell(await asyncio.to_thread(self._look))
+                else:
+                    self._watched.store.rest()
+        finally:
+            await asyncio.to_thread(self._watched.store.close)
 
     async def listen(self, first: Callable[[], bytes]) -> AsyncIterator[bytes]:
         """Events for one page, the first of them at once; a comment now and then tells that the line is open."""

@@ -29,6 +29,7 @@ class HeldDatabase:
         # A page does not wait for one that is away: it comes back by itself.
         self._server = Server(address, clock, 0.0)
         self._turn = Lock()
+        self._is_closed = False
         self._asked_sec: float | None = None
         self._seen: News | StoreUnusable | None = None
 
@@ -63,6 +64,12 @@ class HeldDatabase:
             finally:
                 self._turn.release()
 
+    def close(self) -> None:
+        """Let go of it for good: a question that outlasts the page keeps none."""
+        with self._turn:
+            self._is_closed = True
+            self._server.close()
+
     def _news(self) -> News:
         with self._turn:
             if self._asked_sec is None or self._clock.steady_sec() - self._asked_sec >= _FRESH_SEC:
@@ -78,3 +85,6 @@ class HeldDatabase:
             return self._server.news()
         except StoreUnusable as problem:
             return problem
+        finally:
+            if self._is_closed:
+                self._server.close()

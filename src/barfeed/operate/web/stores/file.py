@@ -48,6 +48,9 @@ class HeldFile:
     def rest(self) -> None:
         """Nothing is held between two questions."""
 
+    def close(self) -> None:
+        """Nor after the last."""
+
 
 def stamp_of(path: Path) -> Stamp:
     """What changes whenever the file, or the log beside it, is written."""

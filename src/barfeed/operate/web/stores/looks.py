@@ -55,6 +55,10 @@ class Held(Protocol):
         """Nobody asks for the time being."""
         ...
 
+    def close(self) -> None:
+        """The page ends."""
+        ...
+
 
 class Looks:
     """What was read of a store, for as long as it is the same; one look at a time."""
