@@ -110,17 +110,17 @@ def check_table(store: WholeHistory, series: Series) -> tuple[Held, list[Finding
     store.expect_there()
     with store.looking_at_one(Span((series.symbol,), series.interval)) as connection:
         table, trouble = store.readable(connection, series)
-        held = _held(connection, series) if table.exists else None
+        # Asked once where they stand: each time costs as much as counting them.
+        stored = rows_of(connection, series)
+        held = _held(connection, stored, series.interval.ms) if table.exists else None
         if not (held and held.rows):
             raise trouble or _empty(store, series)
         found = [Finding("shape", None, f"{trouble}; {trouble.hint}")] if trouble else []
-        bars = f"(SELECT '' AS symbol, * FROM {rows_of(connection, series)})"
+        bars = f"(SELECT '' AS symbol, * FROM {stored})"
         found += [finding for _, finding in broken_bars(connection, bars, series.interval.ms)]
-        found += _twice(connection, series)
+        found += _twice(connection, stored)
         if held.span:
-            held = held._replace(
-                gaps=staging.gaps(connection, rows_of(connection, series), held.span, series.interval.ms)
-            )
+            held = held._replace(gaps=staging.gaps(connection, stored, held.span, series.interval.ms))
             found += gap_findings(held.gaps)
     return held, by_time(found)
 
@@ -225,12 +225,11 @@ class Comparison:
         return Compared(rows - len(alone), differences, alone, (), findings)
 
 
-def _held(connection: Session, series: Series) -> Held:
-    step_ms = series.interval.ms
+def _held(connection: Session, bars: str, step_ms: int) -> Held:
     on_grid = f"isfinite(timestamp) AND epoch_us(timestamp) % {step_ms * 1000} = 0"
     rows, first_ms, last_ms = connection.execute(
         f"SELECT count(*), epoch_ms(min(timestamp) FILTER ({on_grid})), epoch_ms(max(timestamp) FILTER ({on_grid}))"
-        f" FROM {rows_of(connection, series)}"
+        f" FROM {bars}"
     ).fetchall()[0]
     return Held(rows, None if first_ms is None else span(first_ms, last_ms, step_ms))
 
@@ -252,10 +251,8 @@ def _message(rule: str, values: str) -> str:
     return f"{MESSAGES[rule]}: {values}" if rule in _OF_VALUES else MESSAGES[rule]
 
 
-def _twice(connection: Session, series: Series) -> list[Finding]:
-    found = connection.execute(
-        f"SELECT {_OPEN_TIME}, count(*) FROM {rows_of(connection, series)} GROUP BY timestamp HAVING count(*) > 1"
-    )
+def _twice(connection: Session, bars: str) -> list[Finding]:
+    found = connection.execute(f"SELECT {_OPEN_TIME}, count(*) FROM {bars} GROUP BY timestamp HAVING count(*) > 1")
     return [Finding("unique", open_time_ms, f"is stored {times} times") for open_time_ms, times in found.fetchall()]
 
 

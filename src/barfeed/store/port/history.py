@@ -12,17 +12,17 @@ from barfeed.domain.acceptance import Change
 from barfeed.domain.bars import Bar, Interval, Series
 from barfeed.domain.errors import StoreUnusable
 from barfeed.domain.grid import Gap
-from barfeed.domain.life import Listing
-from barfeed.domain.market.membership import Seen
 from barfeed.store.duckdb import Coverage, Session, Store
-from barfeed.store.market import Window
 from barfeed.store.place import NO_BARS, SymbolBars
-from barfeed.store.revisions import Why
 
 if TYPE_CHECKING:
-    # Only for the types: most hours have bars alone, and no lake.
+    # Only for the types: most hours have bars alone, of one symbol, and no lake.
+    from barfeed.domain.life import Listing
+    from barfeed.domain.market.membership import Seen
     from barfeed.store.lake.contents.origin import Origin
+    from barfeed.store.market import Window
     from barfeed.store.port.kinds import KeptKinds
+    from barfeed.store.revisions import Why
 
 
 class SeriesBars(Protocol):
@@ -76,7 +76,7 @@ class MarketBars(Protocol):
         """Insert those that are not there yet; how many were inserted of each symbol."""
         ...
 
-    def windows(self, start_ms: int, end_ms: int) -> dict[str, Window]:
+    def windows(self, start_ms: int, end_ms: int) -> "dict[str, Window]":
         """What each symbol has of the window from `start_ms` to `end_ms`, both included."""
         ...
 
@@ -92,11 +92,11 @@ class MarketBars(Protocol):
         """The last open_time of a Parquet file of windows; None where it is no such file."""
         ...
 
-    def membership(self) -> list[Seen]:
+    def membership(self) -> "list[Seen]":
         """Every listing that was noted, oldest first."""
         ...
 
-    def note_membership(self, changed: Sequence[Listing], seen_at_ms: int) -> None:
+    def note_membership(self, changed: "Sequence[Listing]", seen_at_ms: int) -> None:
         """Note listings that are another than they were."""
         ...
 
@@ -120,7 +120,7 @@ class MarketBars(Protocol):
         """Return where bars can be changed: both versions of one are kept."""
         ...
 
-    def revise(self, symbol: str, changes: Sequence[Change], why: Why) -> int:
+    def revise(self, symbol: str, changes: Sequence[Change], why: "Why") -> int:
         """Put new versions in place of old ones, and keep both; how many were still what `old` says."""
         ...
 
@@ -165,7 +165,7 @@ class History(Protocol):
         ...
 
     def revising(
-        self, series: Series, changes: Sequence[Change], why: Why, *, dry_run: bool
+        self, series: Series, changes: Sequence[Change], why: "Why", *, dry_run: bool
     ) -> AbstractContextManager[SeriesBars]:
         """One series in a transaction in which `changes` are made and audited; `Unrepaired` where one is overtaken."""
         ...

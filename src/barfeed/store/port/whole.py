@@ -6,17 +6,20 @@ memory. Everything raises `StoreUnusable`, and nothing else, for what is wrong w
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from barfeed.domain.bars import Bar, Interval, Series
 from barfeed.domain.errors import StoreUnusable
 from barfeed.domain.grid import Gap
-from barfeed.domain.kinds.kind import Kind
 from barfeed.store.duckdb import Session, Table
-from barfeed.store.market import MarketTable
 from barfeed.store.place import Span
 from barfeed.store.port.history import History
-from barfeed.store.revisions import Revision, Why
+
+if TYPE_CHECKING:
+    # Only for the types: who proves a table needs nothing of a market, nor of what was revised.
+    from barfeed.domain.kinds.kind import Kind
+    from barfeed.store.market import MarketTable
+    from barfeed.store.revisions import Revision, Why
 
 _Value = TypeVar("_Value")
 
@@ -32,7 +35,7 @@ class WholeHistory(History, Protocol):
         """Return where there is a store, for those who only look."""
         ...
 
-    def looking_at(self, span: Span, kinds: Sequence[Kind] | None = None) -> AbstractContextManager[Session]:
+    def looking_at(self, span: Span, kinds: "Sequence[Kind] | None" = None) -> AbstractContextManager[Session]:
         """A DuckDB to ask about a span, whose bars stand in the tables of the store that is attached as `store`.
 
         As of a moment, what was revised stands there, too; so does whatever else a file has. So does what of these
@@ -40,7 +43,7 @@ class WholeHistory(History, Protocol):
         """
         ...
 
-    def looking_at_one(self, span: Span, kinds: Sequence[Kind] | None = None) -> AbstractContextManager[Session]:
+    def looking_at_one(self, span: Span, kinds: "Sequence[Kind] | None" = None) -> AbstractContextManager[Session]:
         """The same of one symbol, be there any bar of it or none."""
         ...
 
@@ -60,19 +63,19 @@ class WholeHistory(History, Protocol):
         """Return where bars can be changed: both versions of one are kept."""
         ...
 
-    def revisions(self, series: Series) -> list[Revision]:
+    def revisions(self, series: Series) -> "list[Revision]":
         """Every revision of the series, in the order they were accepted."""
         ...
 
-    def revisions_of_all(self, interval: Interval) -> list[tuple[str, Revision]]:
+    def revisions_of_all(self, interval: Interval) -> "list[tuple[str, Revision]]":
         """Every revision at an interval and whose it is, in the order they were accepted."""
         ...
 
-    def noted_let_pass(self, series: Series, bar: Bar) -> Revision | None:
+    def noted_let_pass(self, series: Series, bar: Bar) -> "Revision | None":
         """The first note by which a bar with these very values is let pass."""
         ...
 
-    def note_let_pass(self, series: Series, bar: Bar, why: Why) -> Revision | None:
+    def note_let_pass(self, series: Series, bar: Bar, why: "Why") -> "Revision | None":
         """Let a bar with these very values pass from now on; the note of whoever was quicker."""
         ...
 
@@ -107,6 +110,6 @@ class WholeHistory(History, Protocol):
         """
         ...
 
-    def filling(self, interval: Interval, spans: Mapping[str, Gap], do: Callable[[MarketTable], _Value]) -> _Value:
+    def filling(self, interval: Interval, spans: Mapping[str, Gap], do: "Callable[[MarketTable], _Value]") -> _Value:
         """The same of a span of each of many symbols, and of what is noted of the exchange's gaps."""
         ...
