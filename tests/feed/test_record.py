@@ -33,7 +33,7 @@ class SleptClock:
 
 
 def record(dataset: str = "BINANCE_BTCUSDT.P, 60", *, dry_run: bool = False) -> Record:
-    return Record(Series.of("BTCUSDT", "1h"), dataset, "db", dry_run, SleptClock())
+    return Record(Series.of("BTCUSDT", "1h"), dataset, "db", SleptClock(), dry_run=dry_run)
 
 
 def talk() -> Conversation:

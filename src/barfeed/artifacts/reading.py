@@ -21,8 +21,9 @@ ZIP_SUFFIX = "_runs.zip"
 MANIFEST_BYTES_MAX = 64 * 1024 * 1024
 
 _MANIFEST_SUFFIX = "_run.json"
-_RUN = re.compile(r"(\d{8}_\d{6}Z)(?:-(\d{1,9}))?", re.ASCII)
-_ZIP = re.compile(r"\d{4}-\d{2}" + re.escape(ZIP_SUFFIX), re.ASCII)
+# Compiled where they are first used: of many commands there are no runs to be read.
+_RUN = r"([0-9]{8}_[0-9]{6}Z)(?:-([0-9]{1,9}))?"
+_ZIP = r"[0-9]{4}-[0-9]{2}" + re.escape(ZIP_SUFFIX)
 # One that is shorter than it was asked for has its hours in its name: `..._for_inference_77h.csv`.
 # Of a market it has its symbol, which may be in any letters.
 _KIND = {
@@ -31,8 +32,8 @@ _KIND = {
     "kinds_pull": r"kinds_pull\.parquet",
     "features_input": r"features_input(?:\.parquet|(?:_[^./]{1,40})?\.csv)",
 }
-_FILE = re.compile(rf"({_RUN.pattern})_(?:{'|'.join(_KIND.values())}|run\.json)", re.ASCII)
-_PUBLISHED = re.compile(rf"({_RUN.pattern})_{_KIND['for_inference']}", re.ASCII)
+_FILE = rf"({_RUN})_(?:{'|'.join(_KIND.values())}|run\.json)"
+_PUBLISHED = rf"({_RUN})_{_KIND['for_inference']}"
 _CHUNK_BYTES = 1024 * 1024
 _UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError)
 
@@ -191,7 +192,7 @@ class Age(NamedTuple):
 
 def age(run: str) -> Age | None:
     """Read a run's name, `20240115_142345Z` or `20240115_142345Z-2`; None where it is no such name."""
-    named = _RUN.fullmatch(run)
+    named = re.fullmatch(_RUN, run)
     if not named:
         return None
     try:
@@ -204,7 +205,7 @@ def age(run: str) -> Age | None:
 def named(shelf: Shelf) -> list[str]:
     """The runs whose manifest stands there, by nothing but their names, in no order."""
     manifests = (name.removesuffix(_MANIFEST_SUFFIX) for name in shelf.names() if name.endswith(_MANIFEST_SUFFIX))
-    return [run for run in manifests if _RUN.fullmatch(run)]
+    return [run for run in manifests if re.fullmatch(_RUN, run)]
 
 
 def runs(shelf: Shelf) -> list[str]:
@@ -223,13 +224,13 @@ def as_written(folder: Folder) -> list[str]:
 
 def without_manifest(shelf: Shelf) -> list[tuple[str, str]]:
     """Run and name of each file that is named like a run's, but has no manifest beside it."""
-    named = ((match[1], name) for name in sorted(shelf.names()) if (match := _FILE.fullmatch(name)))
+    named = ((match[1], name) for name in sorted(shelf.names()) if (match := re.fullmatch(_FILE, name)))
     return [(run, name) for run, name in named if age(run) and manifest_name(run) not in shelf.names()]
 
 
 def zips(folder: Folder) -> list[Path]:
     """The monthly zips in a folder, oldest first."""
-    return [folder.path / name for name in sorted(folder.names()) if _ZIP.fullmatch(name)]
+    return [folder.path / name for name in sorted(folder.names()) if re.fullmatch(_ZIP, name)]
 
 
 def zip_name(run: str) -> str:
@@ -244,7 +245,7 @@ def manifest_name(run: str) -> str:
 
 def publisher(name: str) -> str:
     """The run that published a file of this name; empty where it is none of a run's inference files."""
-    published = _PUBLISHED.fullmatch(name)
+    published = re.fullmatch(_PUBLISHED, name)
     return published[1] if published else ""
 
 

@@ -26,7 +26,7 @@ STREAM_URL = "wss://fstream.binance.com/market"
 SPOT_URL = "https://api.binance.com"
 
 # What stands before :// is told in messages, what follows is not.
-_CHANNEL = re.compile(r"[A-Za-z][A-Za-z0-9]{1,19}://\S+")
+_CHANNEL = r"[A-Za-z][A-Za-z0-9]{1,19}://\S+"
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -35,10 +35,11 @@ def _setting(
     default: Any, says: str, *, at_least: float | None = None, at_most: float | None = None, secret: bool = False
 ) -> Any:
     metadata = {"says": says, "at_least": at_least, "at_most": at_most, "secret": secret}
-    return dataclasses.field(default=default, metadata=metadata, repr=not secret)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
-@dataclasses.dataclass(frozen=True)
+# What dataclasses would write of fifty fields takes a hundredth of the hour to compile; and a repr may show a secret.
+@dataclasses.dataclass(frozen=True, init=False, repr=False, eq=False)
 class Settings:
     """What a user can set, with its default, its range and its meaning."""
 
@@ -129,6 +130,11 @@ class Settings:
     listen: str = _setting("", "Watch: serve /metrics and /healthz here, as 127.0.0.1:9464.")
     log_format: Literal["text", "json"] = _setting("text", "Log for people, or one JSON object a line.")
 
+    def __init__(self, **values: Any) -> None:
+        """`values` by the names of the fields; each other has its default."""
+        assert values.keys() <= _NAMES, values.keys() - _NAMES
+        vars(self).update(values)
+
     def series(self) -> Series:
         """The series, once all settings fit together; `UsageError` names the one that does not."""
         try:
@@ -179,7 +185,7 @@ class Settings:
     def _check_secrets(self) -> None:
         # Only their shape: to know a channel takes a library that a good hour goes without.
         for number, address in enumerate(self.alert, 1):
-            if not _CHANNEL.fullmatch(address):
+            if not re.fullmatch(_CHANNEL, address):
                 raise UsageError(
                     f"--alert: address {number} (not shown) is not like ntfy://topic", hint="see docs/alerts.md"
                 )

@@ -17,7 +17,7 @@ LONGEST_PAUSE_SEC = 15.0
 # Documented; whoever says more is not to be taken at its word.
 LONGEST_BAN_SEC = 3 * 24 * 3600.0
 
-_BANNED_UNTIL = re.compile(r"banned until (\d{13})")
+_BANNED_UNTIL = r"banned until (\d{13})"
 _HTTP_OK = 200
 _TRY_AGAIN_STATUSES = frozenset({408, 429})
 _SERVER_ERRORS = 500
@@ -112,7 +112,7 @@ def check_status(answer: Answer, now_ms: int) -> None:
 
 
 def _asked_pause_sec(answer: Answer, now_ms: int) -> float | None:
-    if until := _BANNED_UNTIL.search(_error(answer).msg):
+    if until := re.search(_BANNED_UNTIL, _error(answer).msg):
         return max(0.0, min(LONGEST_BAN_SEC, (int(until[1]) - now_ms) / 1000))
     retry_after = answer.headers.get("retry-after", "")
     if retry_after.isascii() and retry_after.isdigit():
@@ -124,7 +124,7 @@ def _asked_pause_sec(answer: Answer, now_ms: int) -> float | None:
 
 
 def _blocked(answer: Answer, now_ms: int) -> ExchangeBlocked:
-    until = _BANNED_UNTIL.search(_error(answer).msg)
+    until = re.search(_BANNED_UNTIL, _error(answer).msg)
     what = f"banned this address until {grid.text(int(until[1]))} UTC" if until else "blocks this address"
     return ExchangeBlocked(f"the exchange {what}: {_said(answer)}", retry_after_sec=_asked_pause_sec(answer, now_ms))
 

@@ -30,7 +30,7 @@ Kline = tuple[_Milliseconds, str, str, str, str, str, _Milliseconds, str, _Count
 
 # The values that a bar keeps may be negative here, so that the rules can say so and the evidence
 # shows it; the columns that no bar keeps are only ever checked here.
-_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+_DECIMAL = r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NOT_AS_TYPED = (msgspec.ValidationError, *_NOT_JSON)
 # What else can be read, the careful reader reads. So many digits are a finite number.
@@ -40,9 +40,10 @@ _KLINES = msgspec.json.Decoder(list[Kline])
 _TIME, _WHOLE, _NUMBER = (rb"[1-9][0-9]{12}", rb"(?:0|[1-9][0-9]{0,17})", rb"[0-9]{1,99}(?:\.[0-9]+)?")
 _CELLS = (_TIME, *[_NUMBER] * 5, _TIME, _NUMBER, _WHOLE, _NUMBER, _NUMBER, _NUMBER)
 _TEXTS = [cell if cell in {_TIME, _WHOLE} else b'"' + cell + b'"' for cell in _CELLS]
-_PLAIN_ANSWER = re.compile(rb"\[\[%b(?:\],\[%b)*+\]\]" % (b",".join(_TEXTS), b",".join(_TEXTS)))
-_PLAIN_FILE = re.compile(rb"(?:%b\n)++" % b",".join(_CELLS))
-_OPEN_TIMES = re.compile(rb"^[0-9]+", re.MULTILINE)
+# Compiled where they are first used: the hour goes by without them.
+_PLAIN_ANSWER = rb"\[\[%b(?:\],\[%b)*+\]\]" % (b",".join(_TEXTS), b",".join(_TEXTS))
+_PLAIN_FILE = rb"(?:%b\n)++" % b",".join(_CELLS)
+_OPEN_TIMES = rb"(?m)^[0-9]+"
 # As files of the archive have it since 2022, if they have one.
 _HEADER = (
     b"open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
@@ -91,7 +92,7 @@ def read_klines(body: bytes) -> Pull:
 
 def read_lines(body: bytes) -> "Lines | Pull":
     """The answer of `/fapi/v1/klines` as text where all of it is plain, else as `read_klines` has it, or refuses it."""
-    if not _PLAIN_ANSWER.fullmatch(body):
+    if not re.fullmatch(_PLAIN_ANSWER, body):
         return read_klines(body)
     lines = _lines(body[2:-2].replace(b"],[", b"\n"))
     return lines if len(lines.opens_ms) <= KLINES_LIMIT_MAX else read_klines(body)
@@ -100,14 +101,14 @@ def read_lines(body: bytes) -> "Lines | Pull":
 def file_lines(content: bytes) -> "Lines | None":
     """The rows of a file of the archive, None where one of them is not plain."""
     rows = content.removeprefix(_HEADER)
-    return _lines(rows[:-1]) if _PLAIN_FILE.fullmatch(rows) else None
+    return _lines(rows[:-1]) if re.fullmatch(_PLAIN_FILE, rows) else None
 
 
 def _lines(text: bytes) -> "Lines":
     # Imported only here: the hour goes by without it.
     from barfeed.domain.sources import Lines  # noqa: PLC0415
 
-    return Lines(text, list(map(int, _OPEN_TIMES.findall(text))))
+    return Lines(text, list(map(int, re.findall(_OPEN_TIMES, text))))
 
 
 def _read_plainly(body: bytes) -> list[Kline] | None:
@@ -170,7 +171,7 @@ def _read_kline(row: Any, number: int) -> Kline | Finding:
 def _not_decimal(kline: Kline) -> str | None:
     for index, name in _TEXT_FIELDS.items():
         text = str(kline[index])
-        if not _DECIMAL.fullmatch(text) or not math.isfinite(float(text)):
+        if not re.fullmatch(_DECIMAL, text) or not math.isfinite(float(text)):
             return f"{name} is {text[:40]!r}, expected a finite decimal number"
         if index in _OTHER_FIELDS and float(text) < 0:
             return f"{name} is {text[:40]!r}, expected none below zero"
@@ -259,7 +260,7 @@ def _quote_and_tick(symbol: _Symbol) -> tuple[str, float | None]:
     if not isinstance(symbol, _WholeSymbol):
         return "", None
     ticks = (each.tickSize for each in symbol.filters if each.filterType == "PRICE_FILTER")
-    return symbol.quoteAsset, next((float(tick) for tick in ticks if _DECIMAL.fullmatch(tick)), None)
+    return symbol.quoteAsset, next((float(tick) for tick in ticks if re.fullmatch(_DECIMAL, tick)), None)
 
 
 def read_weight_limit(body: bytes) -> int | None:

@@ -50,7 +50,7 @@ def run_cycle(feed: Feed, order: Order, talk: Conversation) -> Record:
 
 def record_of(bug: Exception, feed: Feed, order: Order) -> Record:
     """What there is to tell of a cycle that a bug of ours ended."""
-    record = Record(order.series, order.dataset, order.inference_source, order.dry_run, feed.clock)
+    record = Record(order.series, order.dataset, order.inference_source, feed.clock, dry_run=order.dry_run)
     record.fail(bug)
     return record
 
@@ -63,7 +63,7 @@ class _Cycle:
         self._order = order
         self._talk = talk
         self._settling = Settling(talk, order.series.interval, order.settle_sec, order.heard_ms)
-        self._record = Record(order.series, order.dataset, order.inference_source, order.dry_run, feed.clock)
+        self._record = Record(order.series, order.dataset, order.inference_source, feed.clock, dry_run=order.dry_run)
         self._hour = Hour(feed, order, talk, self._settling, self._record)
         self._pulled: Pull | None = None
         # Why the store itself is not asked any more, and something stands in for it.

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -198,37 +197,37 @@ class Lived(ABC):
         return sum(self.durations_sec.values())
 
 
-@dataclass
 class Record(Lived):
     """The facts of one cycle. Times are ms since 1970-01-01 UTC by the exchange's clock."""
 
-    series: Series
-    dataset: str
-    inference_source: str
-    dry_run: bool
-    clock: Clock
-    now_ms: int | None = None
-    target_ms: int | None = None
-    pull: Written | None = None
-    inference: Written | None = None
-    inference_from: Literal["db", "api", "db,api"] | None = None
-    validated: int = 0
-    appended: int = 0
-    # Given to the model, and not stored yet: another process had the store.
-    pending: int = 0
-    would_append: int = 0
-    revised: list[Change] = field(default_factory=list)
-    coverage: Coverage | None = None
-    # Runs of bars without a trade that reach into the pull; None until that is known.
-    flat: list[Gap] | None = None
-    warnings: list[str] = field(default_factory=list)
-    failure: Failure | None = None
-    shortage: "Shortage | None" = None
-    durations_sec: dict[str, float] = field(default_factory=dict)
-    then: Ended | None = None
-    lake: LakeLeft | None = None
-    run_time: str | None = None
-    manifest_path: str | None = None
+    def __init__(self, series: Series, dataset: str, inference_source: str, clock: Clock, *, dry_run: bool) -> None:
+        self.series = series
+        self.dataset = dataset
+        self.inference_source = inference_source
+        self.dry_run = dry_run
+        self.clock = clock
+        self.now_ms: int | None = None
+        self.target_ms: int | None = None
+        self.pull: Written | None = None
+        self.inference: Written | None = None
+        self.inference_from: Literal["db", "api", "db,api"] | None = None
+        self.validated = 0
+        self.appended = 0
+        # Given to the model, and not stored yet: another process had the store.
+        self.pending = 0
+        self.would_append = 0
+        self.revised: list[Change] = []
+        self.coverage: Coverage | None = None
+        # Runs of bars without a trade that reach into the pull; None until that is known.
+        self.flat: list[Gap] | None = None
+        self.warnings: list[str] = []
+        self.failure: Failure | None = None
+        self.shortage: Shortage | None = None
+        self.durations_sec: dict[str, float] = {}
+        self.then: Ended | None = None
+        self.lake: LakeLeft | None = None
+        self.run_time: str | None = None
+        self.manifest_path: str | None = None
 
     def grow(self, appended: Sequence[Bar]) -> None:
         """Note that the store, whose coverage is known, has these bars now, too."""

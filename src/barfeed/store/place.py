@@ -26,7 +26,7 @@ _TABLES = """
 SELECT lower(table_name) AS name FROM duckdb_tables()
 WHERE database_name = 'store' AND schema_name = 'main' ORDER BY name
 """
-_OWN_NAME = re.compile(rf"ohlcv_(.+)_({'|'.join(map(str, Interval))})", re.DOTALL)
+_OWN_NAME = rf"(?s)ohlcv_(.+)_({'|'.join(map(str, Interval))})"
 _NOTHING = f"""
 SELECT '' AS symbol, NULL::TIMESTAMP AS timestamp, {", ".join(f"NULL::DOUBLE AS {name}" for name in VALUE_COLUMNS)},
        NULL::TIMESTAMP AS created_at WHERE false
@@ -216,7 +216,7 @@ def gaps_of(
 def alone(connection: duckdb.DuckDBPyConnection) -> list[Series]:
     """Every series that has a table of its own."""
     found = []
-    for name in filter(None, map(_OWN_NAME.fullmatch, _tables(connection))):
+    for name in filter(None, (re.fullmatch(_OWN_NAME, each) for each in _tables(connection))):
         # What no symbol can be called is no table of ours.
         with suppress(UsageError):
             found.append(Series.of(name[1], name[2]))

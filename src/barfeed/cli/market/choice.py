@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -12,8 +12,9 @@ from barfeed.cli.settings import Settings
 from barfeed.cli.terminal import complain
 from barfeed.domain.bars import Interval
 from barfeed.domain.errors import BarfeedError, UsageError
-from barfeed.domain.market.selection import Selection
-from barfeed.domain.market.telling import rank
+
+if TYPE_CHECKING:
+    from barfeed.domain.market.selection import Selection
 
 _ONE_FOR_MANY = {"symbols": "symbol", "intervals": "interval"}
 
@@ -21,7 +22,7 @@ _ONE_FOR_MANY = {"symbols": "symbol", "intervals": "interval"}
 class Choice(NamedTuple):
     """Which symbols are meant, and at which intervals."""
 
-    selection: Selection
+    selection: "Selection"
     intervals: tuple[Interval, ...]
 
 
@@ -32,6 +33,9 @@ def choice(settings: Settings) -> Choice | None:
     """
     if not settings.symbols or _is_outweighed("symbols"):
         return None
+    # Imported here: most commands are about one series.
+    from barfeed.domain.market.selection import Selection  # noqa: PLC0415
+
     return Choice(Selection.of(settings.symbols), intervals(settings))
 
 
@@ -69,6 +73,8 @@ def _is_outweighed(many: str) -> bool:
 
 def each_interval(many: Choice, do: Callable[[Interval], int]) -> int:
     """The worst exit code of what is done at each interval; why one came to nothing is told, and the others go on."""
+    from barfeed.domain.market.telling import rank  # noqa: PLC0415 - as above
+
     exit_codes = []
     for interval in many.intervals:
         try:

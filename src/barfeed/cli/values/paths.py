@@ -8,7 +8,6 @@ from typing import Any, NewType
 import click
 
 from barfeed.domain.errors import UsageError
-from barfeed.store.lake.address import checked, is_bucket
 
 _QUOTES = "\"'`“”‘’"  # noqa: RUF001 - as word processors set them
 # $HOME, ${HOME}, $(pwd), %USERPROFILE%, and %h of a systemd unit.
@@ -41,6 +40,9 @@ class MeantLake(click.ParamType[str]):
         """The same, or wrong usage."""
         if not value:
             return ""
+        # Imported here: most feeds have none.
+        from barfeed.store.lake.address import checked, is_bucket  # noqa: PLC0415
+
         if not is_bucket(value):
             return str(MeantPath().convert(value, param, ctx))
         try:

@@ -7,7 +7,6 @@ from click.core import ParameterSource
 
 from barfeed.cli.values.paths import MeantPath
 from barfeed.domain.errors import UsageError
-from barfeed.store.postgres.link.address import checked, is_address
 
 Database = NewType("Database", str)
 
@@ -19,7 +18,12 @@ class MeantDatabase(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002 - click's signature
         """The same, or wrong usage."""
-        return checked("--store", str(value)) if value else ""
+        if not value:
+            return ""
+        # Imported here: most feeds have a file.
+        from barfeed.store.postgres.link.address import checked  # noqa: PLC0415
+
+        return checked("--store", str(value))
 
 
 class MeantStore(click.ParamType[str]):
@@ -29,6 +33,8 @@ class MeantStore(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The same, or wrong usage."""
+        from barfeed.store.postgres.link.address import checked, is_address  # noqa: PLC0415 - as above
+
         if is_address(str(value)):
             return checked("the address", str(value))
         return str(MeantPath().convert(value, param, ctx))

@@ -24,8 +24,7 @@ _PLAIN_INDEXES = """
 SELECT count(*) FROM duckdb_indexes()
 WHERE database_name = 'store' AND schema_name = 'main' AND lower(table_name) = ? AND NOT is_unique
 """
-# Each time another value: which one, is known only once it is stored.
-FRESH = re.compile(r"\b(nextval|random|uuid\w*|gen_random_uuid)\s*\(", re.IGNORECASE)
+_FRESH = r"(?i)\b(nextval|random|uuid\w*|gen_random_uuid)\s*\("
 _USUAL = "CURRENT_TIMESTAMP"
 
 
@@ -56,7 +55,7 @@ def columns(connection: duckdb.DuckDBPyConnection, table: str) -> tuple[Column, 
 
 def tried(connection: duckdb.DuckDBPyConnection, column: Column) -> Column:
     """The column, by what its default comes to: it may fail, or be the NULL that is there without one."""
-    if column.default in {"", _USUAL} or FRESH.search(column.default):
+    if column.default in {"", _USUAL} or is_fresh(column.default):
         return column
     try:
         value = connection.execute(f"SELECT CAST(({column.default}) AS {column.type}) IS NULL").fetchall()
@@ -64,6 +63,11 @@ def tried(connection: duckdb.DuckDBPyConnection, column: Column) -> Column:
         # A sequence behind a macro goes on only in a file that is open for writing.
         return column._replace(is_failing="read-only" not in str(problem))
     return column._replace(default="") if value[0][0] else column
+
+
+def is_fresh(expression: str) -> bool:
+    """Whether it comes to another value each time: which one, is known only once it is stored."""
+    return re.search(_FRESH, expression) is not None
 
 
 def is_view(connection: duckdb.DuckDBPyConnection, table: str) -> bool:

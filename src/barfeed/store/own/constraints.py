@@ -14,7 +14,7 @@ import duckdb
 
 from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS
 from barfeed.domain.grid import Gap
-from barfeed.store.own.catalog import FRESH, quoted, relation
+from barfeed.store.own.catalog import is_fresh, quoted, relation
 
 Kind = Literal["CHECK", "FOREIGN KEY", "key", "index"]
 
@@ -142,7 +142,7 @@ def _refusal(connection: duckdb.DuckDBPyConnection, table: str, bars: _Bars) -> 
     defaults = _defaults(connection, table)
     for each in further(connection, table):
         brought = [sql for name, sql in defaults.items() if name in each.columns and name not in COLUMNS]
-        if not bars.are_known_to(each) or FRESH.search(" ".join([each.broken_by, *brought])):
+        if not bars.are_known_to(each) or is_fresh(" ".join([each.broken_by, *brought])):
             continue
         rows = f"WITH bars AS ({bars.select}), rows AS (SELECT {', '.join(['*', *brought])} FROM bars)"
         counted = f"{rows} SELECT count(*), epoch_ms(min(timestamp)) FROM ({each.broken_by})"

@@ -39,7 +39,7 @@ SELECT epoch_ms(timestamp), count(*), count(DISTINCT ({", ".join(VALUE_COLUMNS)}
 FROM ({{bars}}) GROUP BY timestamp HAVING timestamp IS NULL OR count(*) > 1
 ORDER BY timestamp IS NULL, versions DESC, timestamp LIMIT 1
 """
-_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_PLAIN_NAME = r"[a-z_][a-z0-9_]*"
 
 # How a moment of another type is read, as an expression over `{}`.
 _MOMENTS = dict.fromkeys(["TIMESTAMP_NS", "TIMESTAMP_MS", "TIMESTAMP_S", "DATE"], "{}::TIMESTAMP") | {
@@ -370,4 +370,4 @@ def _unneeded(name: str) -> str:
 
 
 def _quoted(name: str) -> str:
-    return name if _PLAIN_NAME.fullmatch(name) else '"' + name.replace('"', '""') + '"'
+    return name if re.fullmatch(_PLAIN_NAME, name) else '"' + name.replace('"', '""') + '"'

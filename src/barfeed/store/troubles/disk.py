@@ -12,8 +12,8 @@ import duckdb
 
 from barfeed.domain.errors import StoreUnusable
 
-_UNLOCKED = re.compile(r'Could not set lock on file ".*": (.*)', re.DOTALL)
-_UNFLUSHED = re.compile(r'Could not fsync file ".*": (.*)', re.DOTALL)
+_UNLOCKED = r'(?s)Could not set lock on file ".*": (.*)'
+_UNFLUSHED = r'(?s)Could not fsync file ".*": (.*)'
 # How DuckDB says that another process has the file; the latter two where that one let go meanwhile.
 _HELD = ("Conflicting lock is held", os.strerror(errno.EAGAIN), os.strerror(errno.EACCES))
 _TOLD = [os.strerror(number) for number in sorted(errno.errorcode)]
@@ -24,7 +24,7 @@ _OTHER_DISK = "put the store on another, of this machine: --duckdb"
 
 def is_held(problem: BaseException) -> bool:
     """Whether another process has the file: it may let go."""
-    found = _UNLOCKED.search(str(problem))
+    found = re.search(_UNLOCKED, str(problem))
     return found is not None and found[1].startswith(_HELD)
 
 
@@ -57,12 +57,12 @@ def trouble(path: Path, problem: BaseException) -> StoreUnusable | None:
     said = str(problem)
     if is_held(problem):
         return _held(path, said)
-    if found := _UNLOCKED.search(said):
+    if found := re.search(_UNLOCKED, said):
         return StoreUnusable(
             f"{path} is on a disk that cannot lock files{_why(found[1])}",
             hint=f"{_OTHER_DISK}; or mount this one with locks, NFS with lockd or local_lock=all",
         )
-    if found := _UNFLUSHED.search(said):
+    if found := re.search(_UNFLUSHED, said):
         return StoreUnusable(f"{path} is on a disk that cannot be flushed{_why(found[1])}", hint=_OTHER_DISK)
     return None
 

@@ -34,7 +34,7 @@ _OTHERS = {
 }
 # The oldest storage that a DuckDB 1 or newer reads.
 _STORAGE_MIN = 64
-_WRITER = re.compile(r"created with DuckDB version v([0-9.]*[0-9])")
+_WRITER = r"created with DuckDB version v([0-9.]*[0-9])"
 
 # Words of DuckDB's, ours, and what helps; where the file is as good as ever, nobody must be sent to a backup.
 _TOLD = (
@@ -106,7 +106,7 @@ def _not_of_this_duckdb(path: Path, said: str) -> StoreUnusable | None:
         return None
     version = _storage_version(path)
     if version is not None and version < _STORAGE_MIN:
-        writer = _WRITER.search(said)
+        writer = re.search(_WRITER, said)
         told = f"{path} was written by a DuckDB so old that {duckdb.__version__} cannot read it"
         return StoreUnusable(f"{told}: {writer[1] if writer else f'storage version {version}'}", hint=_older(writer))
     told = f"{path} was written by a newer DuckDB than {duckdb.__version__}"
@@ -146,7 +146,7 @@ def _older(writer: "re.Match[str] | None") -> str:
 PROVE_LAKE_HINT = "prove it against the store, which tells the file: barfeed verify --lake"
 
 # A file of the lake, wherever the lake, or a copy of it, stands.
-_LAKE_FILE = re.compile(r"""(?:kind|table)=\w+/[^'"]+\.parquet""")
+_LAKE_FILE = r"""(?:kind|table)=\w+/[^'"]+\.parquet"""
 
 
 @contextmanager
@@ -167,7 +167,7 @@ def reading_lake(address: str) -> Iterator[None]:
 def _of_lake(problem: duckdb.Error) -> str:
     if reason := refusal(problem):
         return reason
-    if named := _LAKE_FILE.search(str(problem)):
+    if named := re.search(_LAKE_FILE, str(problem)):
         return f"{named[0]} is cut, or no Parquet file"
     return f"DuckDB failed ({type(problem).__name__})"
 
