@@ -4,6 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import duckdb
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,10 +13,12 @@ from barfeed.domain import rules
 from barfeed.domain.bars import HOUR_MS, Bar, Pull, Series, Turnover
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Asked
-from barfeed.domain.sources import Csv, Rows
+from barfeed.domain.sources import Csv, Lines, Rows
+from barfeed.exchange import wire
 from barfeed.store.incoming.foreign import SourceUnreadable
+from barfeed.store.incoming.lacking import gaps_in
 from barfeed.store.incoming.sql_rules import STORED_RULES, broken
-from barfeed.store.incoming.staging import Staging, gaps
+from barfeed.store.incoming.staging import Staging
 
 SERIES = Series.of("BTCUSDT", "1h")
 NOON = 1_705_320_000_000  # 2024-01-15 12:00
@@ -41,6 +44,38 @@ def connected() -> duckdb.DuckDBPyConnection:
 
 def everything(staging: Staging) -> list[Bar]:
     return staging.bars([Gap(0, 253_402_300_799_000, 0)])
+
+
+decimals = st.decimals(0, 10**12, allow_nan=False, places=8).map("{:f}".format)
+wholes = st.integers(0, 10**15)
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.tuples(decimals, decimals, decimals, decimals, decimals, decimals, wholes, decimals, decimals),
+             min_size=1, max_size=20)
+)  # fmt: skip
+def test_klines_as_text_are_staged_as_the_same_bars_in_memory_are(klines: list[tuple[str | int, ...]]) -> None:
+    opens_ms = [NOON + at * HOUR_MS for at in range(len(klines))]
+    rows = [
+        [at_ms, *each[:5], at_ms + HOUR_MS - 1, *each[5:], "0"] for at_ms, each in zip(opens_ms, klines, strict=True)
+    ]
+    body = msgspec.json.encode(rows)
+    as_text, in_memory = wire.read_lines(body), Rows(*wire.read_klines(body))
+    assert isinstance(as_text, Lines)
+    half = [Gap(opens_ms[0], opens_ms[len(rows) // 2], 1)]
+    for data, same in (
+        (as_text, in_memory),
+        (as_text.within(half), in_memory.within(half)),
+        (as_text.within([]), Rows([])),
+    ):
+        assert list(data.opens_ms) == same.opens_ms
+        assert _staged(data) == _staged(same)
+
+
+def _staged(data: Lines | Rows) -> list[tuple[object, ...]]:
+    Staging(TABLES).put(data)
+    return TABLES.execute("SELECT * FROM temp.incoming").fetchall()
 
 
 @pytest.mark.parametrize(
@@ -197,7 +232,7 @@ def test_gaps_are_what_is_not_held(held: set[int], first: int, length: int) -> N
     at_ms = [NOON + n * HOUR_MS for n in held]
     TABLES.execute("CREATE OR REPLACE TABLE t AS SELECT make_timestamp_ms(unnest(?::BIGINT[])) AS timestamp", [at_ms])
     span = Gap(NOON + first * HOUR_MS, NOON + (first + length - 1) * HOUR_MS, length)
-    found = gaps(TABLES, "t", span, HOUR_MS)
+    found = gaps_in(TABLES, "t", span, HOUR_MS)
     missing = [at for each in found for at in range(each.first_ms, each.last_ms + 1, HOUR_MS)]
     assert missing == [NOON + n * HOUR_MS for n in range(first, first + length) if n not in held]
     assert sum(each.bars for each in found) == len(missing)

@@ -29,9 +29,14 @@ class Rows(NamedTuple):
     close_times_ms: Sequence[int] = ()
     turnovers: Sequence[Turnover] = ()
 
+    @property
+    def opens_ms(self) -> list[int]:
+        """When each opens."""
+        return [bar.open_time_ms for bar in self.bars]
+
     def within(self, spans: Sequence[Gap]) -> "Rows":
         """Only what lies in these spans."""
-        kept = [any(each.first_ms <= bar.open_time_ms <= each.last_ms for each in spans) for bar in self.bars]
+        kept = _are_within(self.opens_ms, spans)
         return Rows(
             list(compress(self.bars, kept)),
             list(compress(self.close_times_ms, kept)),
@@ -52,6 +57,11 @@ class Lines(NamedTuple):
     text: bytes
     opens_ms: Sequence[int]
 
+    def within(self, spans: Sequence[Gap]) -> "Lines":
+        """Only what lies in these spans."""
+        kept = _are_within(self.opens_ms, spans)
+        return Lines(b"\n".join(compress(self.text.split(b"\n"), kept)), list(compress(self.opens_ms, kept)))
+
 
 class Part(NamedTuple):
     """A piece of history: `data` answers for every bar of `span`, None where the source has nothing for it.
@@ -61,7 +71,7 @@ class Part(NamedTuple):
 
     name: str
     span: Gap
-    data: Rows | Csv | None
+    data: Lines | Rows | Csv | None
     notes: tuple[Note, ...] = ()
 
 
@@ -71,6 +81,10 @@ class Source(Protocol):
     def fetch(self, spans: Sequence[Gap], /) -> Iterable[Part]:
         """The parts that answer for `spans`, ascending."""
         ...
+
+
+def _are_within(opens_ms: Iterable[int], spans: Sequence[Gap]) -> list[bool]:
+    return [any(each.first_ms <= at_ms <= each.last_ms for each in spans) for at_ms in opens_ms]
 
 
 def span(first_ms: int, last_ms: int, step_ms: int) -> Gap:

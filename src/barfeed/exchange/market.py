@@ -9,7 +9,7 @@ from barfeed.domain.errors import BarfeedError, ExchangeRefused, ExchangeUnavail
 from barfeed.domain.grid import Gap
 from barfeed.domain.sources import Part
 from barfeed.exchange import refusals
-from barfeed.exchange.paging import PAGE_ROWS, steps_of_rows
+from barfeed.exchange.paging import PAGE_ROWS, steps_of_page
 from barfeed.exchange.refusals import Answer, TryAgain
 from barfeed.exchange.rest import Conversation
 from barfeed.exchange.steps import AskAll, Pause, Steps
@@ -121,7 +121,7 @@ class History:
         branch = Branch(self._talk)
         # From its first step on: what is in line before it takes none of it.
         branch.patience = Patience(self._talk.rest.clock, self._max_wait_sec)
-        return Part(self._talk.base_url, page, (yield from steps_of_rows(branch, series, page)))
+        return Part(self._talk.base_url, page, (yield from steps_of_page(branch, series, page)))
 
 
 class HistoryOf(NamedTuple):

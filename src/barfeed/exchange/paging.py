@@ -34,9 +34,13 @@ _Value = TypeVar("_Value")
 class _Question(Conversation):
     """One request, asked again within a patience of its own and weighed each time."""
 
-    def rows(self, series: Series, span: Query, limit: int) -> Pull:
-        """The first `limit` rows in `span`, the query's own `startTime` and `endTime`."""
-        return self._asked(self._klines(series, span, limit))
+    def page(self, series: Series, span: Gap) -> Lines | Rows:
+        """The bars of a span, which is a page at most."""
+        return self._asked(steps_of_page(self, series, span))
+
+    def oldest(self, series: Series) -> Pull:
+        """The first row of all, none where the exchange has none."""
+        return self._asked(self._klines(series, {"startTime": 0}, 1))
 
     def weight_limit(self) -> int:
         """What the exchange allows in a minute."""
@@ -95,7 +99,7 @@ class RestHistory:
 
     def first_bar(self) -> Bar | None:
         """The oldest bar that the exchange has, None where it has none."""
-        pull = self._light().rows(self.series, {"startTime": 0}, 1)
+        pull = self._light().oldest(self.series)
         return pull.bars[0] if pull.bars else None
 
     def life(self) -> Life:
@@ -120,10 +124,7 @@ class RestHistory:
         rest = self._open_rest()
 
         def page(span: Gap) -> Part:
-            query: Query = {"startTime": span.first_ms, "endTime": span.last_ms}
-            pull = self._question(rest).rows(self.series, query, PAGE_ROWS)
-            _refuse_outside(self.series, span, pull.opens_ms)
-            return Part(self._rest.base_url, span, Rows(*pull))
+            return Part(self._rest.base_url, span, self._question(rest).page(self.series, span))
 
         return page
 
@@ -145,13 +146,6 @@ def steps_of_page(talk: Conversation, series: Series, span: Gap) -> Steps[Lines 
     data = yield from talk.steps_of_page(series, span, PAGE_ROWS)
     _refuse_outside(series, span, data.opens_ms)
     return data if isinstance(data, Lines) else Rows(*data)
-
-
-def steps_of_rows(talk: Conversation, series: Series, span: Gap) -> Steps[Rows]:
-    """As `steps_of_page`, but never as text."""
-    pull = yield from talk.steps_of_span(series, span, PAGE_ROWS)
-    _refuse_outside(series, span, pull.opens_ms)
-    return Rows(*pull)
 
 
 def settled_ms(talk: Conversation) -> int:

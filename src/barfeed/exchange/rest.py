@@ -175,10 +175,6 @@ class Conversation:
         """The first `limit` rows that open in `span`, as text where they are plain. Raises like `newest_bars`."""
         return self._rows(series, {"startTime": span.first_ms, "endTime": span.last_ms}, limit, wire.read_lines)
 
-    def steps_of_span(self, series: Series, span: "Gap", limit: int) -> Steps[Pull]:
-        """The first `limit` rows that open in `span`. Raises like `newest_bars`."""
-        return self._klines(series, {"startTime": span.first_ms, "endTime": span.last_ms}, limit)
-
     def steps_of_body(self, path: str) -> Steps[bytes]:
         """What there is at a path, as it comes. Raises `ExchangeUnavailable`, `ExchangeRefused`."""
         return self._steps(path, {}, lambda answer, _sent_sec: answer.body)

@@ -15,7 +15,7 @@ from barfeed.domain.bars import HOUR_MS, Series
 from barfeed.domain.errors import BarfeedError, UsageError
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Finding
-from barfeed.domain.sources import Note, Part, Rows
+from barfeed.domain.sources import Lines, Note, Part, Rows
 from barfeed.exchange.archive import Archive
 from barfeed.exchange.paging import RestHistory
 from barfeed.history.filling import decisions
@@ -174,12 +174,12 @@ class Backfill:
                 self._keep()
 
     def _put_rows(self, part: Part, only: Sequence[Gap] = ()) -> None:
-        assert isinstance(part.data, Rows)
+        assert isinstance(part.data, Lines | Rows)
         # A page reaches from one span to the next: what lies between has come from elsewhere.
         data = part.data.within(only) if only else part.data
         self._staging.put(data)
-        self._staged += len(data.bars)
-        self._progress.reached(len(data.bars), part.span.last_ms, self._tools.rest.used_weight)
+        self._staged += len(data.opens_ms)
+        self._progress.reached(len(data.opens_ms), part.span.last_ms, self._tools.rest.used_weight)
 
     def _take_from_archive(self, spans: Sequence[Gap], wanted: Gap) -> None:
         for part in self._tools.archive.fetch(spans):

@@ -21,8 +21,8 @@ from barfeed.domain.grid import Gap
 from barfeed.domain.rules import Finding
 from barfeed.domain.sources import Note, Part, Source, bars_in, between, cut, named, span
 from barfeed.store.duckdb import Session
-from barfeed.store.incoming import staging
 from barfeed.store.incoming.foreign import SourceUnreadable
+from barfeed.store.incoming.lacking import gaps_in, opens_within
 from barfeed.store.incoming.sql_rules import MESSAGES, STORED_RULES, broken
 from barfeed.store.incoming.staging import Staging
 from barfeed.store.place import Span, rows_of
@@ -120,7 +120,7 @@ def check_table(store: WholeHistory, series: Series) -> tuple[Held, list[Finding
         found += [finding for _, finding in broken_bars(connection, bars, series.interval.ms)]
         found += _twice(connection, stored)
         if held.span:
-            held = held._replace(gaps=staging.gaps(connection, stored, held.span, series.interval.ms))
+            held = held._replace(gaps=gaps_in(connection, stored, held.span, series.interval.ms))
             found += gap_findings(held.gaps)
     return held, by_time(found)
 
@@ -287,18 +287,14 @@ def _missing(gap: Gap) -> str:
 def _bars(connection: Session, series: Series, gap: Gap) -> list[Bar]:
     values = ", ".join(f"coalesce({name}, 'NaN')" for name in VALUE_COLUMNS)
     found = connection.execute(
-        f"SELECT {_OPEN_TIME}, {values} FROM {rows_of(connection, series)} WHERE {_within(gap)} ORDER BY timestamp"
+        f"SELECT {_OPEN_TIME}, {values} FROM {rows_of(connection, series)} WHERE {opens_within(gap)} ORDER BY timestamp"
     )
     return [Bar(*row) for row in found.fetchall()]
 
 
 def _count(connection: Session, series: Series, gap: Gap) -> int:
-    counted = connection.execute(f"SELECT count(*) FROM {rows_of(connection, series)} WHERE {_within(gap)}")
+    counted = connection.execute(f"SELECT count(*) FROM {rows_of(connection, series)} WHERE {opens_within(gap)}")
     return int(counted.fetchall()[0][0])
-
-
-def _within(gap: Gap) -> str:
-    return f"timestamp BETWEEN make_timestamp_ms({gap.first_ms}) AND make_timestamp_ms({gap.last_ms})"
 
 
 def _check_run(shelf: Shelf, run: str, shelves: Mapping[str, Shelf]) -> tuple[int, list[Finding]]:

@@ -53,7 +53,7 @@ class Block:
 
     def add_page(self, page: Page) -> int:
         """Take a page of REST; how many bars it has."""
-        each, opens_ms = page.job.of, _opens(page.data)
+        each, opens_ms = page.job.of, page.data.opens_ms
         if absent := jobs.absent(page.job.asked, opens_ms, self._interval.ms):
             each.absent += absent
             self._doubtful[each.symbol] = each
@@ -75,8 +75,10 @@ class Block:
 
     def _opens_of(self, file: File) -> Sequence[int] | None:
         """When its bars open; None where it is none that can be used."""
+        if file.data is None:
+            return None
         try:
-            opens_ms = self._klines.opens_ms(file.data) if isinstance(file.data, Csv) else _opens(file.data)
+            opens_ms = self._klines.opens_ms(file.data) if isinstance(file.data, Csv) else file.data.opens_ms
         except SourceUnreadable as problem:
             self._refuse_file(file, str(problem))
             return None
@@ -103,7 +105,7 @@ class Block:
     def add_held(self, each: Filled, rows: Rows) -> None:
         """Take what was held back of a symbol that has ended, after all."""
         span = sources.span(rows.bars[0].open_time_ms, rows.bars[-1].open_time_ms, self._interval.ms)
-        self._add(Page(jobs.Job(each, span, ()), rows), rows, [bar.open_time_ms for bar in rows.bars], (span,))
+        self._add(Page(jobs.Job(each, span, ()), rows), rows, rows.opens_ms, (span,))
 
     def keep(self) -> None:
         """Judge what has come, and store what is good of it; what is not, its series is told."""
@@ -197,9 +199,3 @@ class Block:
 
     def _series(self) -> Iterable[Filled]:
         return ({came.job.of.symbol: came.job.of for came in self._came} | self._doubtful).values()
-
-
-def _opens(data: Lines | Rows | None) -> Sequence[int]:
-    if isinstance(data, Lines):
-        return data.opens_ms
-    return [bar.open_time_ms for bar in data.bars] if data else []

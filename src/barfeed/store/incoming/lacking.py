@@ -1,4 +1,4 @@
-"""What a market's table lacks of the span that is wanted of each symbol, and where something was traded."""
+"""What a table lacks: of one span, or of the span that is wanted of each symbol; and where something was traded."""
 
 # ruff: noqa: S608 - tables and columns are named here
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import duckdb
 
-from barfeed.domain.bars import Interval
+from barfeed.domain.bars import Interval, Series
 from barfeed.domain.grid import Gap
-from barfeed.store.place import market_table
+from barfeed.store.place import market_table, rows_of
 
 _WANTED = """
 (SELECT unnest(?::VARCHAR[]) AS symbol, make_timestamp_ms(unnest(?::BIGINT[])) AS first,
@@ -39,6 +39,37 @@ JOIN (SELECT unnest(?::BIGINT[]) AS first, unnest(?::BIGINT[]) AS last) AS span
 WHERE symbol = ? AND volume > 0 ORDER BY timestamp
 """
 _LAST_TRADED = "SELECT epoch_ms(max(timestamp)) FROM {table} WHERE symbol = ? AND volume > 0"
+
+
+def gaps_in(connection: duckdb.DuckDBPyConnection, relation: str, span: Gap, step_ms: int) -> list[Gap]:
+    """The open_times of `span` that a table lacks, as maximal runs; never more work than one pass over the span."""
+    held = connection.execute(
+        f"""
+        SELECT at_ms, next_ms FROM (
+          SELECT at_ms, lead(at_ms, 1, {span.last_ms + step_ms}) OVER (ORDER BY at_ms) AS next_ms
+          FROM (SELECT {span.first_ms - step_ms} AS at_ms UNION ALL
+                SELECT DISTINCT epoch_ms(timestamp) FROM {relation}
+                WHERE {opens_within(span)} AND epoch_us(timestamp) % {step_ms * 1000} = 0)
+        ) WHERE next_ms > at_ms + {step_ms} ORDER BY at_ms
+        """
+    ).fetchall()
+    return [Gap(at + step_ms, until - step_ms, (until - at) // step_ms - 1) for at, until in held]
+
+
+def neighbours(connection: duckdb.DuckDBPyConnection, series: Series, span: Gap) -> tuple[int | None, int | None]:
+    """The open_times (ms) of the attached store's last bar before a span, and of its first after it."""
+    first, last = (f"make_timestamp_ms({at})" for at in (span.first_ms, span.last_ms))
+    ours = rows_of(connection, series)
+    found = connection.execute(
+        f"SELECT epoch_ms(max(timestamp) FILTER (timestamp < {first})),"
+        f" epoch_ms(min(timestamp) FILTER (timestamp > {last})) FROM {ours} WHERE isfinite(timestamp)"
+    ).fetchall()
+    return found[0][0], found[0][1]
+
+
+def opens_within(span: Gap) -> str:
+    """Which rows of a table open in a span, as a condition."""
+    return f"timestamp BETWEEN make_timestamp_ms({span.first_ms}) AND make_timestamp_ms({span.last_ms})"
 
 
 class Lacking:

@@ -16,11 +16,12 @@ import duckdb
 from barfeed.domain.bars import VALUE_COLUMNS, Bar, Series, Turnover
 from barfeed.domain.grid import Gap
 from barfeed.domain.rules import TURNOVER_RULES, Finding
-from barfeed.domain.sources import Csv, Rows
+from barfeed.domain.sources import Csv, Lines, Rows
 from barfeed.store.incoming import cells
 from barfeed.store.incoming.columns import Column, Label, Layout, layout, quoted
 from barfeed.store.incoming.csv_text import as_file, csv_layout
 from barfeed.store.incoming.foreign import SourceUnreadable, known, one_table, other_database, unreadable
+from barfeed.store.incoming.lacking import gaps_in, opens_within
 from barfeed.store.incoming.sql_rules import FLAT, INCOMING_RULES, MESSAGES, broken
 from barfeed.store.own import catalog, shape
 from barfeed.store.place import place_of, rows_of
@@ -49,6 +50,12 @@ INSERT INTO {_INCOMING}
 SELECT make_timestamp_ms(unnest(timestamp)), {", ".join(f"unnest({name})" for name in _TAKEN)}
 FROM (VALUES (?::BIGINT[], {", ".join(f"?::{kind}[]" for kind in _TAKEN.values())}))
   AS came(timestamp, {", ".join(_TAKEN)})
+"""
+_PUT_LINES = f"""
+INSERT INTO {_INCOMING}
+SELECT make_timestamp_ms(cells[1]::BIGINT),
+       {", ".join(f"cells[{at}]::{kind}" for at, kind in enumerate(_TAKEN.values(), 2))}
+FROM (SELECT string_split(unnest(string_split(?, chr(10))), ',') AS cells)
 """
 
 
@@ -99,6 +106,11 @@ class Staging:
             turnovers = zip(*rows.turnovers, strict=True) if rows.turnovers else [unknown] * len(Turnover._fields)
             columns = (*zip(*rows.bars, strict=True), rows.close_times_ms or unknown, *turnovers)
             self._connection.execute(_PUT, [list(column) for column in columns])
+
+    def put_lines(self, lines: Lines) -> None:
+        """Take klines as text: no cell of theirs is odd."""
+        if lines.text:
+            self._connection.execute(_PUT_LINES, [lines.text.replace(b'"', b"").decode("ascii")])
 
     def put_csv(self, path: Path, series: Series | None = None) -> Taken:
         """Take a CSV, plain or packed by gzip: columns by their names, or the archive's twelve or a bar's six.
@@ -177,9 +189,11 @@ class Staging:
         distinct = f"SELECT DISTINCT {label.sql} FROM {relation} WHERE {label.sql} IS NOT NULL ORDER BY 1 LIMIT 3"
         return tuple(str(said) for (said,) in self._ask(distinct))
 
-    def put(self, data: Rows | Csv) -> None:
+    def put(self, data: Lines | Rows | Csv) -> None:
         """Take what a source gave. Raises `SourceUnreadable`."""
-        if isinstance(data, Rows):
+        if isinstance(data, Lines):
+            self.put_lines(data)
+        elif isinstance(data, Rows):
             self.put_rows(data)
         elif data.path:
             self.put_csv(Path(data.path))
@@ -283,7 +297,7 @@ class Staging:
 
     def lacking(self, spans: Sequence[Gap], step_ms: int) -> list[Gap]:
         """The gaps in `spans`: what should be here and is not."""
-        return [gap for each in spans for gap in gaps(self._connection, _INCOMING, each, step_ms)]
+        return [gap for each in spans for gap in gaps_in(self._connection, _INCOMING, each, step_ms)]
 
     def flat_bars(self) -> list[Bar]:
         """The bars in which nothing was traded, ascending."""
@@ -301,7 +315,7 @@ class Staging:
     def lacked(self, series: Series, step_ms: int) -> list[Gap]:
         """What the attached store lacks of the span that is here."""
         span = self.span(step_ms)
-        return gaps(self._connection, rows_of(self._connection, series), span, step_ms) if span else []
+        return gaps_in(self._connection, rows_of(self._connection, series), span, step_ms) if span else []
 
     def take_out_flat(self) -> None:
         """Forget the bars in which nothing was traded."""
@@ -309,12 +323,12 @@ class Staging:
 
     def bars(self, spans: Sequence[Gap]) -> list[Bar]:
         """The bars of `spans`, ascending."""
-        return [bar for each in spans for bar in self._bars(f"WHERE {_within(each)}")]
+        return [bar for each in spans for bar in self._bars(f"WHERE {opens_within(each)}")]
 
     def keep_only(self, span: Gap) -> int:
         """Forget what lies outside of a span; how many bars did."""
         before = self.rows()
-        self._connection.execute(f"DELETE FROM {_INCOMING} WHERE NOT ({_within(span)})")
+        self._connection.execute(f"DELETE FROM {_INCOMING} WHERE NOT ({opens_within(span)})")
         return before - self.rows()
 
     def mismatches(self, series: Series) -> list[Difference]:
@@ -352,36 +366,6 @@ class Staging:
 
     def _ask(self, statement: str) -> list[tuple[Any, ...]]:
         return self._connection.execute(statement).fetchall()
-
-
-def gaps(connection: duckdb.DuckDBPyConnection, relation: str, span: Gap, step_ms: int) -> list[Gap]:
-    """The open_times of `span` that a table lacks, as maximal runs; never more work than one pass over the span."""
-    held = connection.execute(
-        f"""
-        SELECT at_ms, next_ms FROM (
-          SELECT at_ms, lead(at_ms, 1, {span.last_ms + step_ms}) OVER (ORDER BY at_ms) AS next_ms
-          FROM (SELECT {span.first_ms - step_ms} AS at_ms UNION ALL
-                SELECT DISTINCT epoch_ms(timestamp) FROM {relation}
-                WHERE {_within(span)} AND epoch_us(timestamp) % {step_ms * 1000} = 0)
-        ) WHERE next_ms > at_ms + {step_ms} ORDER BY at_ms
-        """
-    ).fetchall()
-    return [Gap(at + step_ms, until - step_ms, (until - at) // step_ms - 1) for at, until in held]
-
-
-def neighbours(connection: duckdb.DuckDBPyConnection, series: Series, span: Gap) -> tuple[int | None, int | None]:
-    """The open_times (ms) of the attached store's last bar before a span, and of its first after it."""
-    first, last = (f"make_timestamp_ms({at})" for at in (span.first_ms, span.last_ms))
-    ours = rows_of(connection, series)
-    found = connection.execute(
-        f"SELECT epoch_ms(max(timestamp) FILTER (timestamp < {first})),"
-        f" epoch_ms(min(timestamp) FILTER (timestamp > {last})) FROM {ours} WHERE isfinite(timestamp)"
-    ).fetchall()
-    return found[0][0], found[0][1]
-
-
-def _within(span: Gap) -> str:
-    return f"timestamp BETWEEN make_timestamp_ms({span.first_ms}) AND make_timestamp_ms({span.last_ms})"
 
 
 def _bar(open_time_ms: int, values: Sequence[float | None]) -> Bar:

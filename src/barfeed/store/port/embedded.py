@@ -157,30 +157,30 @@ class Embedded(Store):
 
     def gaps(self, series: Series, span: Gap) -> list[Gap]:
         """The open_times of a span that the series lacks, as maximal runs."""
-        from barfeed.store.incoming.staging import gaps  # noqa: PLC0415
+        from barfeed.store.incoming.lacking import gaps_in  # noqa: PLC0415
 
         if not self.exists():
             return [span]
         with self.session(write=False) as connection:
             if not self.table(connection, series).exists:
                 return [span]
-            return gaps(connection, rows_of(connection, series), span, series.interval.ms)
+            return gaps_in(connection, rows_of(connection, series), span, series.interval.ms)
 
     def lacking(self, series: Series, span: Gap) -> list[Gap]:
         """The same for who is about to fill them: a table is made where there is none, and takes them, or it raises."""
-        from barfeed.store.incoming.staging import gaps  # noqa: PLC0415
+        from barfeed.store.incoming.lacking import gaps_in  # noqa: PLC0415
 
         with self.session(write=True) as connection:
             table = self.table(connection, series)
             if not table.exists:
                 table.append([])
-            found = gaps(connection, rows_of(connection, series), span, series.interval.ms)
+            found = gaps_in(connection, rows_of(connection, series), span, series.interval.ms)
             table.would_take_opens(found)
             return found
 
     def neighbours(self, series: Series, span: Gap) -> tuple[int | None, int | None]:
         """When the last bar before a span opens (ms), and the first after it."""
-        from barfeed.store.incoming.staging import neighbours  # noqa: PLC0415
+        from barfeed.store.incoming.lacking import neighbours  # noqa: PLC0415
 
         with self.session(write=False) as connection:
             return neighbours(connection, series, span)
