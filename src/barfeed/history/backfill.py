@@ -179,6 +179,7 @@ class Backfill:
         data = part.data.within(only) if only else part.data
         self._staging.put(data)
         self._staged += len(data.opens_ms)
+        self._is_proven = False
         self._progress.reached(len(data.opens_ms), part.span.last_ms, self._tools.rest.used_weight)
 
     def _take_from_archive(self, spans: Sequence[Gap], wanted: Gap) -> None:
@@ -189,7 +190,6 @@ class Backfill:
             if part.data is None or not self._is_staged(part, wanted):
                 self._take_from_rest(asked)
             else:
-                self._progress.reached(self._staging.rows(), part.span.last_ms, self._tools.rest.used_weight)
                 self._mend(part, asked)
             self._keep(part.name)
 
@@ -206,6 +206,7 @@ class Backfill:
             self._tell(Note("broken", part.name, broken))
             return False
         self._staging.keep_only(wanted)
+        self._is_proven = True
         return True
 
     def _broken(self, span: Gap) -> str:
@@ -229,6 +230,7 @@ class Backfill:
         self._staging.take_out_flat()
         # Only from here on may it be stored, should Ctrl-C come.
         self._staged = self._staging.rows()
+        self._progress.reached(self._staged, part.span.last_ms, self._tools.rest.used_weight)
         if lacking:
             self._tell(decisions.lacking(part.name, lacking))
         spans = sorted([*lacking, *flat])
@@ -307,7 +309,7 @@ class Backfill:
             # Before its own bars are among the stored ones, with which they would all agree.
             shared, moved = self._staging.shared(series), partial(self._staging.moved_ms, series)
             refuse_stranger(self._own, differences, shared, staged - shared, moved)
-        flat_ms = self._flat_ms(self._staging.lacked(series, self._step_ms))
+        flat_ms = self._staging.flat_news(series)
         return _Stored(self._staging.append_new(series), differences, breaks, flat_ms)
 
     def _forget(self) -> None:
@@ -316,7 +318,7 @@ class Backfill:
         self._kept_sec = self._tools.clock.steady_sec()
 
     def _refuse_broken(self) -> None:
-        if findings := self._findings():
+        if not self._is_proven and (findings := self._findings()):
             rules = self._count()
             self._forget()
             raise decisions.broken_answer(
@@ -350,5 +352,7 @@ class Backfill:
 
     _staging: Staging
     _staged = 0
+    # Whether it was judged: a file of the archive, out of which something was taken since at most.
+    _is_proven = False
     # The user's own file that is staged.
     _own: OwnFile | None = None

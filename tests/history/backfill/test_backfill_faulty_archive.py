@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from barfeed.domain.errors import ArtifactsUnusable, ExchangeRefused
+from barfeed.domain.errors import ArtifactsUnusable, ContractBroken, ExchangeRefused
 from history.backfill.backfill_world import History, hourly
 from world import ms
 
@@ -113,6 +113,14 @@ def test_everything_wrong_at_once_ends_in_the_right_table(tmp_path: Path) -> Non
     file = "BTCUSDT-1h-2024-02-03"
     """
     assert len(told(fault, tmp_path, bars=1982)) == 4
+
+
+def test_what_rest_tells_of_a_hole_in_a_sound_file_is_judged_too(tmp_path: Path) -> None:
+    history, at = History(tmp_path), "bar = 2023-12-05T00:00:00"
+    lacks = f'[[archive]]\nkind = "lacks"\nfile = "{DECEMBER}"\n{at}'
+    with pytest.raises(ContractBroken, match=r"2023-12-05 00:00 .*enclose"):
+        history.run("archive", f'[[fault]]\nkind = "revise"\n{at}\nlow = 999999', lacks, **TWO_MONTHS)
+    assert history.held() == []
 
 
 @pytest.mark.long

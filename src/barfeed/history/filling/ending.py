@@ -30,7 +30,7 @@ class Ending:
     def hold_back(self, staging: Staging) -> None:
         """Take what was not traded at the end out of what is staged; what was held back goes in before a trade."""
         tail = staging.take_out_flat_tail()
-        if staging.rows():
+        if self._held and staging.rows():
             staging.put_rows(Rows(self._held))
             self._held = []
         self._held += tail

@@ -172,15 +172,16 @@ def _moment(column: Column) -> str:
     """A TIMESTAMP in UTC, from a moment, a text in UTC (`2024-01-15 13:00:00`, also with an offset), or a number."""
     name, kind, sql = column
     if kind.startswith("TIMESTAMP") or kind == "DATE":
-        moment = f"{sql}::TIMESTAMP"
-    elif kind == "VARCHAR":
-        moment = f"coalesce({_counted(sql)}, TRY_CAST({sql} AS TIMESTAMPTZ)::TIMESTAMP)"
-    elif kind in {*_WHOLE, "DOUBLE"} or kind.startswith("DECIMAL"):
-        moment = _counted(sql)
-    else:
-        raise ColumnsUnknown(f"its column {name!a} is {kind}, expected a time")
-    bounds = f"make_timestamp({_FIRST_US}) AND make_timestamp({_LAST_US})"
-    return f"CASE WHEN {moment} BETWEEN {bounds} THEN {moment} END"
+        return _bounded(f"{sql}::TIMESTAMP")
+    if kind == "VARCHAR":
+        return f"coalesce({_counted(sql)}, {_bounded(f'TRY_CAST({sql} AS TIMESTAMPTZ)::TIMESTAMP')})"
+    if kind in {*_WHOLE, "DOUBLE"} or kind.startswith("DECIMAL"):
+        return _counted(sql)
+    raise ColumnsUnknown(f"its column {name!a} is {kind}, expected a time")
+
+
+def _bounded(moment: str) -> str:
+    return f"CASE WHEN {moment} BETWEEN make_timestamp({_FIRST_US}) AND make_timestamp({_LAST_US}) THEN {moment} END"
 
 
 def _counted(sql: str) -> str:

@@ -312,10 +312,10 @@ class Staging:
             self._connection.execute(f"DELETE FROM {_INCOMING} {after}")
         return tail
 
-    def lacked(self, series: Series, step_ms: int) -> list[Gap]:
-        """What the attached store lacks of the span that is here."""
-        span = self.span(step_ms)
-        return gaps_in(self._connection, rows_of(self._connection, series), span, step_ms) if span else []
+    def flat_news(self, series: Series) -> list[int]:
+        """When the bars open (ms) in which nothing was traded and that the attached store lacks, ascending."""
+        new = f"FROM {_INCOMING} ANTI JOIN {self._ours(series)} USING (timestamp) WHERE {FLAT}"
+        return [at_ms for (at_ms,) in self._ask(f"SELECT epoch_ms(timestamp) AS at_ms {new} ORDER BY at_ms")]
 
     def take_out_flat(self) -> None:
         """Forget the bars in which nothing was traded."""
@@ -327,9 +327,7 @@ class Staging:
 
     def keep_only(self, span: Gap) -> int:
         """Forget what lies outside of a span; how many bars did."""
-        before = self.rows()
-        self._connection.execute(f"DELETE FROM {_INCOMING} WHERE NOT ({opens_within(span)})")
-        return before - self.rows()
+        return self._number(f"DELETE FROM {_INCOMING} WHERE NOT ({opens_within(span)})")
 
     def mismatches(self, series: Series) -> list[Difference]:
         """The bars that the attached store has too, with other values; compared exactly, ascending."""
@@ -346,10 +344,10 @@ class Staging:
 
     def append_new(self, series: Series) -> int:
         """Insert the bars whose open_time the attached store does not have; how many were."""
-        new = f"SELECT timestamp, {_VALUES} FROM {_INCOMING} ANTI JOIN {self._ours(series)} USING (timestamp)"
+        place = place_of(self._connection, series)
+        new = f"SELECT timestamp, {_VALUES} FROM {_INCOMING} ANTI JOIN {place.rows} USING (timestamp)"
         if catalog.may_refuse(self._connection, series.table):
             shape.refuse(self._connection, series.table, new)
-        place = place_of(self._connection, series)
         return self._number(place.inserting(f"{new} ORDER BY timestamp"))
 
     def _bars(self, where: str) -> list[Bar]:
