@@ -22,6 +22,7 @@ from barfeed.machine.clock import SystemClock
 from barfeed.store import revisions
 from barfeed.store.duckdb import Store
 from barfeed.store.incoming.staging import Staging
+from barfeed.store.place import own
 from barfeed.store.revisions import Why
 from storage import opened
 
@@ -119,7 +120,7 @@ def stage(store: Store, *bars: Bar) -> None:
     with store.session(write=True) as connection:
         staging = Staging(connection)
         staging.put_rows(Rows(bars))
-        staging.append_new(SERIES)
+        staging.append_new(own(SERIES))
 
 
 def revise(store: Store, change: Change, *, dry_run: bool = False) -> None:

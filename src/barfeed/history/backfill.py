@@ -28,6 +28,7 @@ from barfeed.machine.clock import Clock
 from barfeed.store.duckdb import heard
 from barfeed.store.incoming.foreign import SourceUnreadable
 from barfeed.store.incoming.staging import Break, Difference, Staging
+from barfeed.store.place import Place
 from barfeed.store.port.whole import WholeHistory
 
 # How long what has come may wait to be stored.
@@ -225,11 +226,12 @@ class Backfill:
 
     def _mend(self, part: Part, asked: Sequence[Gap]) -> None:
         """Ask REST for what a file lacks, and for what it says was not traded: outages look like that."""
-        lacking = self._staging.lacking(asked, self._step_ms)
+        # Of most files nothing is lacking: then it need not be looked for.
+        rows = self._staging.rows()
+        lacking = [] if rows == part.span.bars else self._staging.lacking(asked, self._step_ms)
         flat = grid.gaps(self._flat_ms(asked), self._step_ms)
-        self._staging.take_out_flat()
         # Only from here on may it be stored, should Ctrl-C come.
-        self._staged = self._staging.rows()
+        self._staged = rows - self._staging.take_out_flat()
         self._progress.reached(self._staged, part.span.last_ms, self._tools.rest.used_weight)
         if lacking:
             self._tell(decisions.lacking(part.name, lacking))
@@ -300,17 +302,16 @@ class Backfill:
         reach_ms = grid.floor(_REACH_MS, self._step_ms) if self._own else 0
         return sources.span(span.first_ms - reach_ms, span.last_ms + reach_ms, self._step_ms)
 
-    def _stored(self, staged: int) -> "_Stored":
+    def _stored(self, staged: int, place: Place) -> "_Stored":
         """Compare, and append, in a transaction."""
-        series = self._order.series
-        differences = self._staging.mismatches(series)
-        breaks = self._staging.breaks(series, LEVEL_BREAK) if self._own else []
+        differences = self._staging.mismatches(place)
+        breaks = self._staging.breaks(place, self._step_ms, LEVEL_BREAK) if self._own else []
         if self._own:
             # Before its own bars are among the stored ones, with which they would all agree.
-            shared, moved = self._staging.shared(series), partial(self._staging.moved_ms, series)
+            shared, moved = self._staging.shared(place), partial(self._staging.moved_ms, place)
             refuse_stranger(self._own, differences, shared, staged - shared, moved)
-        flat_ms = self._staging.flat_news(series)
-        return _Stored(self._staging.append_new(series), differences, breaks, flat_ms)
+        flat_ms = self._staging.flat_news(place)
+        return _Stored(self._staging.append_new(place), differences, breaks, flat_ms)
 
     def _forget(self) -> None:
         self._staging.clear()

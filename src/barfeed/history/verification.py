@@ -25,7 +25,7 @@ from barfeed.store.incoming.foreign import SourceUnreadable
 from barfeed.store.incoming.lacking import gaps_in, opens_within
 from barfeed.store.incoming.sql_rules import MESSAGES, STORED_RULES, broken
 from barfeed.store.incoming.staging import Staging
-from barfeed.store.place import Span, rows_of
+from barfeed.store.place import Span, place_of, rows_of
 from barfeed.store.port.whole import WholeHistory
 
 # What is closed, only an exchange can say; a bar it does not have yet shows against it.
@@ -216,7 +216,7 @@ class Comparison:
         end_ms = part.span.last_ms + self._series.interval.ms
         asked = Span((self._series.symbol,), self._series.interval, part.span.first_ms, end_ms)
         with self._store.looking_at_one(asked) as connection:
-            differing = self._staging.mismatches(self._series)
+            differing = self._staging.mismatches(place_of(connection, self._series))
             alone = [bar for gap in lacking for bar in _bars(connection, self._series, gap)]
             rows = _count(connection, self._series, part.span)
         differences = [Difference(each.stored, {name: each.incoming}) for each in differing]

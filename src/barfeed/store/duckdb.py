@@ -82,7 +82,7 @@ class Table:
     ) -> None:
         self._connection = connection
         self._series = series
-        self._place = place or own(series)
+        self.place = place or own(series)
         self.exists = exists
         self._may_refuse = exists and catalog.may_refuse(connection, series.table)
 
@@ -93,7 +93,7 @@ class Table:
         coverage = Coverage(*self._query(_COVERAGE)[0])
         if coverage.rows and (coverage.first_ms is None or coverage.last_ms is None):
             raise StoreUnusable(
-                f"{self._place.table} holds a timestamp that is no moment: NULL or infinity",
+                f"{self.place.table} holds a timestamp that is no moment: NULL or infinity",
                 hint="take that row out: it is no bar of any exchange",
             )
         return coverage
@@ -107,10 +107,10 @@ class Table:
     def append(self, bars: Sequence[Bar]) -> int:
         """Insert those of `bars` whose open_time is not there yet; how many were."""
         if not self.exists:
-            self._connection.execute(self._place.creating())
+            self._connection.execute(self.place.creating())
             self.exists = True
-        self._expect(_NEW.format(table=self._place.rows), bars)
-        insert = self._place.inserting(_BARS) + _ONCE.format(key=self._place.key)
+        self._expect(_NEW.format(table=self.place.rows), bars)
+        insert = self.place.inserting(_BARS) + _ONCE.format(key=self.place.key)
         return len(self._query(insert, [list(column) for column in zip(*bars, strict=True)])) if bars else 0
 
     def would_take(self, bars: Sequence[Bar]) -> int:
@@ -135,7 +135,7 @@ class Table:
         return shape.refusal_of_next(self._connection, self._series.table, self._series.interval.ms)
 
     def _query(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        return self._connection.execute(statement.format(table=self._place.rows), list(values)).fetchall()
+        return self._connection.execute(statement.format(table=self.place.rows), list(values)).fetchall()
 
 
 class Store:

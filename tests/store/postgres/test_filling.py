@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from barfeed.domain.grid import Gap
 from barfeed.domain.sources import Rows
 from barfeed.machine.clock import SystemClock
 from barfeed.store.incoming.staging import Staging
-from barfeed.store.place import Span
+from barfeed.store.place import Place, Span
 from barfeed.store.postgres import whole
 from barfeed.store.postgres.server import Server
 from barfeed.store.postgres.tables import mirror
@@ -49,8 +48,8 @@ def test_who_is_overtaken_compares_with_what_the_other_stored(both: tuple[WholeS
     other = BARS[20]._replace(close=BARS[20].close + 1)
     quicker = [list(BARS[:10]), [other]]
 
-    def fill() -> tuple[int, int]:
-        found = len(staging.mismatches(BTC)), staging.append_new(BTC)
+    def fill(place: Place) -> tuple[int, int]:
+        found = len(staging.mismatches(place)), staging.append_new(place)
         if quicker:
             # Behind the look, and before it is appended.
             feed(feeding, quicker.pop(0))
@@ -73,7 +72,7 @@ def test_a_long_history_is_appended_and_looked_at_in_parts(
     span = Gap(BARS[0].open_time_ms, LAST_MS, 30)
     for symbol in ("ADAUSDT", "BTCUSDT"):
         series = Series(symbol, Interval.ONE_HOUR)
-        assert filling.filling_one(series, span, partial(staging.append_new, series)) == 30
+        assert filling.filling_one(series, span, staging.append_new) == 30
     with filling.reading(BTC) as table:
         assert table.bars(0) == list(BARS)
     with filling.looking_at(Span(("ADAUSDT", "BTCUSDT"), Interval.ONE_HOUR)) as connection:

@@ -24,7 +24,7 @@ from barfeed.store.incoming.foreign import SourceUnreadable, known, one_table, o
 from barfeed.store.incoming.lacking import gaps_in, opens_within
 from barfeed.store.incoming.sql_rules import FLAT, INCOMING_RULES, MESSAGES, broken
 from barfeed.store.own import catalog, shape
-from barfeed.store.place import place_of, rows_of
+from barfeed.store.place import Place
 
 _VALUES = ", ".join(VALUE_COLUMNS)
 _INCOMING = "temp.incoming"
@@ -85,7 +85,8 @@ class Break(NamedTuple):
 class Staging:
     """The table `incoming` of a DuckDB connection; with a store attached it can be compared and appended.
 
-    Use it also while no store is open: it lives in the connection's memory.
+    Where the series' bars stand there is a `place`. Use it also while no store is open: it lives in the connection's
+    memory.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, let_pass: Sequence[Bar] = ()) -> None:
@@ -239,36 +240,36 @@ class Staging:
         last_sec = f"epoch_us(timestamp) % {step_ms * 1000} >= {(step_ms - 1000) * 1000}"
         return bool(self._ask(f"SELECT count(*) > 0 AND bool_and({last_sec}) FROM {_INCOMING}")[0][0])
 
-    def shared(self, series: Series) -> int:
+    def shared(self, place: Place) -> int:
         """How many bars the attached store has too, whatever their values."""
-        return self._number(f"SELECT count(*) FROM {_INCOMING} JOIN {self._ours(series)} USING (timestamp)")
+        return self._number(f"SELECT count(*) FROM {_INCOMING} JOIN {place.rows} USING (timestamp)")
 
-    def moved_ms(self, series: Series) -> int | None:
+    def moved_ms(self, place: Place) -> int | None:
         """By how much later most bars that both sides have would agree; None where by no whole hour of a time zone."""
         same = " AND ".join(f"ours.{name} = theirs.{name}" for name in VALUE_COLUMNS)
         found = self._ask(
             f"""
             SELECT hours * 3600000, count(*) FILTER ({same}) * 2 > count(*)
             FROM range(-14, 15) AS zones(hours), {_INCOMING} theirs
-            JOIN {self._ours(series)} ours ON ours.timestamp = theirs.timestamp + to_hours(hours)
+            JOIN {place.rows} ours ON ours.timestamp = theirs.timestamp + to_hours(hours)
             GROUP BY hours ORDER BY count(*) FILTER ({same}) DESC LIMIT 1
             """
         )
         return found[0][0] if found and found[0][1] else None
 
-    def breaks(self, series: Series, share: float) -> list[Break]:
+    def breaks(self, place: Place, step_ms: int, share: float) -> list[Break]:
         """Where a bar that the attached store lacks meets a stored one, and the price moves by more than a share."""
-        step = f"to_milliseconds({series.interval.ms})"
-        lacked = f"NOT EXISTS (SELECT 1 FROM {self._ours(series)} own WHERE own.timestamp = theirs.timestamp)"
+        step = f"to_milliseconds({step_ms})"
+        lacked = f"NOT EXISTS (SELECT 1 FROM {place.rows} own WHERE own.timestamp = theirs.timestamp)"
         found = self._ask(
             f"""
             SELECT epoch_ms(later), before, after FROM (
               SELECT theirs.timestamp AS later, ours.close AS before, theirs.open AS after
-              FROM {_INCOMING} theirs JOIN {self._ours(series)} ours ON ours.timestamp = theirs.timestamp - {step}
+              FROM {_INCOMING} theirs JOIN {place.rows} ours ON ours.timestamp = theirs.timestamp - {step}
               WHERE {lacked}
               UNION ALL
               SELECT ours.timestamp, theirs.close, ours.open
-              FROM {_INCOMING} theirs JOIN {self._ours(series)} ours ON ours.timestamp = theirs.timestamp + {step}
+              FROM {_INCOMING} theirs JOIN {place.rows} ours ON ours.timestamp = theirs.timestamp + {step}
               WHERE {lacked}
             ) WHERE abs(after - before) > {share} * before ORDER BY later
             """
@@ -312,14 +313,14 @@ class Staging:
             self._connection.execute(f"DELETE FROM {_INCOMING} {after}")
         return tail
 
-    def flat_news(self, series: Series) -> list[int]:
+    def flat_news(self, place: Place) -> list[int]:
         """When the bars open (ms) in which nothing was traded and that the attached store lacks, ascending."""
-        new = f"FROM {_INCOMING} ANTI JOIN {self._ours(series)} USING (timestamp) WHERE {FLAT}"
+        new = f"FROM {_INCOMING} ANTI JOIN {place.rows} USING (timestamp) WHERE {FLAT}"
         return [at_ms for (at_ms,) in self._ask(f"SELECT epoch_ms(timestamp) AS at_ms {new} ORDER BY at_ms")]
 
-    def take_out_flat(self) -> None:
-        """Forget the bars in which nothing was traded."""
-        self._connection.execute(f"DELETE FROM {_INCOMING} WHERE {FLAT}")
+    def take_out_flat(self) -> int:
+        """Forget the bars in which nothing was traded; how many they were."""
+        return self._number(f"DELETE FROM {_INCOMING} WHERE {FLAT}")
 
     def bars(self, spans: Sequence[Gap]) -> list[Bar]:
         """The bars of `spans`, ascending."""
@@ -329,25 +330,24 @@ class Staging:
         """Forget what lies outside of a span; how many bars did."""
         return self._number(f"DELETE FROM {_INCOMING} WHERE NOT ({opens_within(span)})")
 
-    def mismatches(self, series: Series) -> list[Difference]:
+    def mismatches(self, place: Place) -> list[Difference]:
         """The bars that the attached store has too, with other values; compared exactly, ascending."""
         columns = ", ".join(f"{side}.{name}" for side in ("ours", "theirs") for name in VALUE_COLUMNS)
         found = self._ask(
             f"""
             SELECT epoch_ms(ours.timestamp), {columns}
-            FROM {self._ours(series)} ours JOIN {_INCOMING} theirs USING (timestamp)
+            FROM {place.rows} ours JOIN {_INCOMING} theirs USING (timestamp)
             WHERE {" OR ".join(f"ours.{name} IS DISTINCT FROM theirs.{name}" for name in VALUE_COLUMNS)}
             ORDER BY ours.timestamp
             """
         )
         return [Difference(_bar(row[0], row[1:6]), _bar(row[0], row[6:])) for row in found]
 
-    def append_new(self, series: Series) -> int:
+    def append_new(self, place: Place) -> int:
         """Insert the bars whose open_time the attached store does not have; how many were."""
-        place = place_of(self._connection, series)
         new = f"SELECT timestamp, {_VALUES} FROM {_INCOMING} ANTI JOIN {place.rows} USING (timestamp)"
-        if catalog.may_refuse(self._connection, series.table):
-            shape.refuse(self._connection, series.table, new)
+        if not place.symbol and catalog.may_refuse(self._connection, place.name):
+            shape.refuse(self._connection, place.name, new)
         return self._number(place.inserting(f"{new} ORDER BY timestamp"))
 
     def _bars(self, where: str) -> list[Bar]:
@@ -355,9 +355,6 @@ class Staging:
             Bar(*row)
             for row in self._ask(f"SELECT epoch_ms(timestamp), {_VALUES} FROM {_INCOMING} {where} ORDER BY timestamp")
         ]
-
-    def _ours(self, series: Series) -> str:
-        return rows_of(self._connection, series)
 
     def _number(self, statement: str) -> int:
         return int(self._ask(statement)[0][0])

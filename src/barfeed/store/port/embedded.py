@@ -10,7 +10,7 @@ from barfeed.domain.bars import Bar, Interval, Series
 from barfeed.domain.errors import StoreUnusable
 from barfeed.domain.grid import Gap
 from barfeed.store.duckdb import Session, Store, Table, transaction
-from barfeed.store.place import NO_BARS, Span, SymbolBars, rows_of
+from barfeed.store.place import NO_BARS, Place, Span, SymbolBars, rows_of
 
 if TYPE_CHECKING:
     # Only for the types: an hour of one series goes by without them.
@@ -210,14 +210,19 @@ class Embedded(Store):
             found = {each: lacking.last_traded(each) for each in symbols} if table.exists else {}
         return {symbol: at_ms for symbol, at_ms in found.items() if at_ms is not None}
 
-    def filling_one(self, series: Series, span: Gap, do: Callable[[], _Value]) -> _Value:  # noqa: ARG002 - the port's
+    def filling_one(
+        self,
+        series: Series,
+        span: Gap,  # noqa: ARG002 - the port's
+        do: Callable[[Place], _Value],
+    ) -> _Value:
         """What `do` makes of the series' table, in one transaction."""
         with self.session(write=True) as connection:
             table = self.table(connection, series)
             with transaction(connection):
                 if not table.exists:
                     table.append([])
-                return do()
+                return do(table.place)
 
     def filling(
         self,

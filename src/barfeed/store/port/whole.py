@@ -12,7 +12,7 @@ from barfeed.domain.bars import Bar, Interval, Series
 from barfeed.domain.errors import StoreUnusable
 from barfeed.domain.grid import Gap
 from barfeed.store.duckdb import Session, Table
-from barfeed.store.place import Span
+from barfeed.store.place import Place, Span
 from barfeed.store.port.history import History
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class WholeHistory(History, Protocol):
         """When the last bar opens (ms) in which something was traded, of each symbol of a market that has one."""
         ...
 
-    def filling_one(self, series: Series, span: Gap, do: Callable[[], _Value]) -> _Value:
+    def filling_one(self, series: Series, span: Gap, do: Callable[[Place], _Value]) -> _Value:
         """What `do` makes of the series' table, attached with the bars of a span at least, in one transaction.
 
         What it inserts there is appended. Where another feeder was quicker with a bar, all of it is done anew.

@@ -9,7 +9,7 @@ from barfeed.domain.grid import Gap
 from barfeed.domain.kinds.kind import Kind
 from barfeed.store.duckdb import Session, Table
 from barfeed.store.market import MarketTable
-from barfeed.store.place import Span
+from barfeed.store.place import Place, Span, own
 from barfeed.store.postgres.link.connection import Connection
 from barfeed.store.postgres.server import Server
 from barfeed.store.postgres.tables import mirror, revisions
@@ -131,9 +131,9 @@ class WholeServer(Server):
         with self.session(write=False) as connection:
             return Lacking(connection, interval).last_traded(symbols)
 
-    def filling_one(self, series: Series, span: Gap, do: Callable[[], _Value]) -> _Value:
+    def filling_one(self, series: Series, span: Gap, do: Callable[[Place], _Value]) -> _Value:
         """What `do` makes of a copy of the series' bars in a span; what it inserts there is appended."""
-        return self._filling(series.interval, {series.symbol: span}, lambda _: do(), is_alone=True)
+        return self._filling(series.interval, {series.symbol: span}, lambda _: do(own(series)), is_alone=True)
 
     def filling(self, interval: Interval, spans: Mapping[str, Gap], do: Callable[[MarketTable], _Value]) -> _Value:
         """The same of a span of each of many symbols, and of what is noted of the exchange's gaps."""
