@@ -123,6 +123,11 @@ def test_the_written_hour_is_the_calendars_hour(hour: tuple[int, int, int, int])
     assert grid.text(moment_ms) == f"{year}-{month:02d}-{day:02d} {clock:02d}:00"
 
 
+@pytest.mark.parametrize(("later_ms", "gap"), [(2 * HOUR, (HOUR, HOUR, 1)), (5 * HOUR, (HOUR, 4 * HOUR, 4))])
+def test_what_is_missing_between_two_bars_is_neither_of_them(later_ms: int, gap: tuple[int, int, int]) -> None:
+    assert grid.gap_between(0, later_ms, HOUR) == gap
+
+
 def test_opens_end_with_the_last_even_where_a_step_is_a_millisecond() -> None:
     assert list(grid.opens(3, 5, 1)) == [3, 4, 5]
 

@@ -81,6 +81,11 @@ def gaps(open_times_ms: Sequence[int], step_ms: int) -> list[Gap]:
     return [Gap(first_ms, last_ms, (last_ms - first_ms) // step_ms + 1) for first_ms, last_ms in runs]
 
 
+def gap_between(earlier_ms: int, later_ms: int, step_ms: int) -> Gap:
+    """What is missing between two bars, by their open_times."""
+    return Gap(earlier_ms + step_ms, later_ms - step_ms, (later_ms - earlier_ms) // step_ms - 1)
+
+
 def inference_bars(buffer_hours: int, step_ms: int) -> int:
     """How many bars cover 720 hours and the buffer; for 1h exactly `720 + buffer_hours`."""
     return -(-(INFERENCE_SPAN_HOURS + buffer_hours) * HOUR_MS // step_ms)

@@ -231,7 +231,7 @@ def holes(bars: Sequence[Bar], step_ms: int) -> list[Gap]:
     """What an answer leaves out between its bars, where that is whole bars."""
     apart = [(earlier.open_time_ms, later.open_time_ms) for earlier, later in pairwise(bars)]
     return [
-        Gap(earlier_ms + step_ms, later_ms - step_ms, (later_ms - earlier_ms) // step_ms - 1)
+        grid.gap_between(earlier_ms, later_ms, step_ms)
         for earlier_ms, later_ms in apart
         if later_ms - earlier_ms > step_ms and (later_ms - earlier_ms) % step_ms == 0
     ]

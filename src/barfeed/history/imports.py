@@ -157,11 +157,7 @@ def seam_notes(span: Gap, before_ms: int | None, after_ms: int | None, step_ms: 
     """The bars that are missing between what came and what was stored before and after it."""
     ends = [(before_ms, span.first_ms), (span.last_ms, after_ms)]
     return [
-        Note(
-            "seam",
-            str(span),
-            f"between it and the stored bars {Gap(a + step_ms, b - step_ms, (b - a) // step_ms - 1)} are missing",
-        )
+        Note("seam", str(span), f"between it and the stored bars {grid.gap_between(a, b, step_ms)} are missing")
         for a, b in ends
         if a is not None and b is not None and b - a > step_ms
     ]

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import duckdb
 
+from barfeed.domain import grid
 from barfeed.domain.bars import COLUMNS, VALUE_COLUMNS, Bar, Interval, Series
 from barfeed.domain.errors import UsageError
 from barfeed.domain.grid import Gap
@@ -208,7 +209,7 @@ def gaps_of(
         return {}
     statement = _GAPS.format(table=f"store.main.{market_table(interval)}", step_ms=step_ms)
     return {
-        symbol: [Gap(at + step_ms, until - step_ms, (until - at) // step_ms - 1) for _, at, until in each]
+        symbol: [grid.gap_between(at, until, step_ms) for _, at, until in each]
         for symbol, each in groupby(connection.execute(statement, [torn]).fetchall(), itemgetter(0))
     }
 

@@ -71,7 +71,7 @@ def may_lack(at_ms: Sequence[int], step_ms: int, reach_ms: int) -> list[Gap]:
     steps = [grid.floor(each, step_ms) for each in at_ms]
     apart = [later - earlier for earlier, later in pairwise(steps)]
     return [
-        Gap(steps[i] + step_ms, steps[i + 1] - step_ms, apart[i] // step_ms - 1)
+        grid.gap_between(steps[i], steps[i + 1], step_ms)
         for i in range(1, len(apart) - 1)
         if max(apart[i - 1], apart[i + 1]) < apart[i] <= reach_ms
     ]

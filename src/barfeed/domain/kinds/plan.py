@@ -125,4 +125,4 @@ def gaps_between(wanted: Gap, seams: Sequence[tuple[int, int | None]], step_ms: 
     ends = [(wanted.first_ms - step_ms, seams[0][0]), (seams[-1][0], wanted.last_ms + step_ms)]
     inside = [(at, after) for at, after in seams if after is not None]
     apart = [(at, after) for at, after in (ends[0], *inside, ends[1]) if after - at > reach_ms]
-    return [Gap(at + step_ms, after - step_ms, (after - at) // step_ms - 1) for at, after in apart]
+    return [grid.gap_between(at, after, step_ms) for at, after in apart]

@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from barfeed.domain import grid
 from barfeed.domain.bars import Interval, Series
 from barfeed.domain.grid import Gap
 from barfeed.store.place import market_table, rows_of
@@ -53,7 +54,7 @@ def gaps_in(connection: duckdb.DuckDBPyConnection, relation: str, span: Gap, ste
         ) WHERE next_ms > at_ms + {step_ms} ORDER BY at_ms
         """
     ).fetchall()
-    return [Gap(at + step_ms, until - step_ms, (until - at) // step_ms - 1) for at, until in held]
+    return [grid.gap_between(at, until, step_ms) for at, until in held]
 
 
 def neighbours(connection: duckdb.DuckDBPyConnection, series: Series, span: Gap) -> tuple[int | None, int | None]:
@@ -110,7 +111,7 @@ class Lacking:
 def between_pairs(rows: Iterable[tuple[str, int, int]], step_ms: int) -> dict[str, list[Gap]]:
     """What lies between two that are held and are no neighbours, by symbol: rows of symbol, open_time and next (ms)."""
     return {
-        symbol: [Gap(at + step_ms, until - step_ms, (until - at) // step_ms - 1) for _, at, until in each]
+        symbol: [grid.gap_between(at, until, step_ms) for _, at, until in each]
         for symbol, each in groupby(rows, itemgetter(0))
     }
 
