@@ -30,7 +30,7 @@ Kline = tuple[_Milliseconds, str, str, str, str, str, _Milliseconds, str, _Count
 
 # The values that a bar keeps may be negative here, so that the rules can say so and the evidence
 # shows it; the columns that no bar keeps are only ever checked here.
-_DECIMAL = r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"
+DECIMAL = r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NOT_AS_TYPED = (msgspec.ValidationError, *_NOT_JSON)
 # What else can be read, the careful reader reads. So many digits are a finite number.
@@ -171,7 +171,7 @@ def _read_kline(row: Any, number: int) -> Kline | Finding:
 def _not_decimal(kline: Kline) -> str | None:
     for index, name in _TEXT_FIELDS.items():
         text = str(kline[index])
-        if not re.fullmatch(_DECIMAL, text) or not math.isfinite(float(text)):
+        if not re.fullmatch(DECIMAL, text) or not math.isfinite(float(text)):
             return f"{name} is {text[:40]!r}, expected a finite decimal number"
         if index in _OTHER_FIELDS and float(text) < 0:
             return f"{name} is {text[:40]!r}, expected none below zero"
@@ -260,7 +260,7 @@ def _quote_and_tick(symbol: _Symbol) -> tuple[str, float | None]:
     if not isinstance(symbol, _WholeSymbol):
         return "", None
     ticks = (each.tickSize for each in symbol.filters if each.filterType == "PRICE_FILTER")
-    return symbol.quoteAsset, next((float(tick) for tick in ticks if re.fullmatch(_DECIMAL, tick)), None)
+    return symbol.quoteAsset, next((float(tick) for tick in ticks if re.fullmatch(DECIMAL, tick)), None)
 
 
 def read_weight_limit(body: bytes) -> int | None:

@@ -178,10 +178,11 @@ class Backfill:
         assert isinstance(part.data, Lines | Rows)
         # A page reaches from one span to the next: what lies between has come from elsewhere.
         data = part.data.within(only) if only else part.data
+        bars = len(data.opens_ms)
         self._staging.put(data)
-        self._staged += len(data.opens_ms)
+        self._staged += bars
         self._is_proven = False
-        self._progress.reached(len(data.opens_ms), part.span.last_ms, self._tools.rest.used_weight)
+        self._progress.reached(bars, part.span.last_ms, self._tools.rest.used_weight)
 
     def _take_from_archive(self, spans: Sequence[Gap], wanted: Gap) -> None:
         for part in self._tools.archive.fetch(spans):
@@ -229,7 +230,7 @@ class Backfill:
         # Of most files nothing is lacking: then it need not be looked for.
         rows = self._staging.rows()
         lacking = [] if rows == part.span.bars else self._staging.lacking(asked, self._step_ms)
-        flat = grid.gaps(self._flat_ms(asked), self._step_ms)
+        flat = grid.gaps(Rows(self._staging.flat_bars()).within(asked).opens_ms, self._step_ms)
         # Only from here on may it be stored, should Ctrl-C come.
         self._staged = rows - self._staging.take_out_flat()
         self._progress.reached(self._staged, part.span.last_ms, self._tools.rest.used_weight)
@@ -241,11 +242,6 @@ class Backfill:
         if flat:
             traded = len([bar for bar in self._staging.bars(flat) if bar.volume > 0])
             self._tell(decisions.flat(part.name, flat, traded))
-
-    def _flat_ms(self, spans: Sequence[Gap]) -> list[int]:
-        """The open_times in `spans` of what is staged and was not traded."""
-        times = [bar.open_time_ms for bar in self._staging.flat_bars()]
-        return [at for at in times if any(each.first_ms <= at <= each.last_ms for each in spans)]
 
     def _take_own(self, own: OwnFile, wanted: Gap) -> None:
         users = Import(self._staging, self._order.series, self._order.force_name)

@@ -25,7 +25,7 @@ from barfeed.store.incoming.foreign import SourceUnreadable
 from barfeed.store.incoming.lacking import gaps_in, opens_within
 from barfeed.store.incoming.sql_rules import MESSAGES, STORED_RULES, broken
 from barfeed.store.incoming.staging import Staging
-from barfeed.store.place import Span, place_of, rows_of
+from barfeed.store.place import Span, place_of
 from barfeed.store.port.whole import WholeHistory
 
 # What is closed, only an exchange can say; a bar it does not have yet shows against it.
@@ -110,8 +110,7 @@ def check_table(store: WholeHistory, series: Series) -> tuple[Held, list[Finding
     store.expect_there()
     with store.looking_at_one(Span((series.symbol,), series.interval)) as connection:
         table, trouble = store.readable(connection, series)
-        # Asked once where they stand: each time costs as much as counting them.
-        stored = rows_of(connection, series)
+        stored = table.place.rows
         held = _held(connection, stored, series.interval.ms) if table.exists else None
         if not (held and held.rows):
             raise trouble or _empty(store, series)
@@ -216,9 +215,10 @@ class Comparison:
         end_ms = part.span.last_ms + self._series.interval.ms
         asked = Span((self._series.symbol,), self._series.interval, part.span.first_ms, end_ms)
         with self._store.looking_at_one(asked) as connection:
-            differing = self._staging.mismatches(place_of(connection, self._series))
-            alone = [bar for gap in lacking for bar in _bars(connection, self._series, gap)]
-            rows = _count(connection, self._series, part.span)
+            place = place_of(connection, self._series)
+            differing = self._staging.mismatches(place)
+            alone = [bar for gap in lacking for bar in _bars(connection, place.rows, gap)]
+            rows = _count(connection, place.rows, part.span)
         differences = [Difference(each.stored, {name: each.incoming}) for each in differing]
         broken = self._staging.findings(self._series.interval.ms, _FOREVER_MS, limit=None)
         findings = [found._replace(message=f"{name}: {found.message}") for found in broken]
@@ -284,16 +284,16 @@ def _missing(gap: Gap) -> str:
     return "is missing" if gap.bars == 1 else f"to {grid.text(gap.last_ms)} are missing, {gap.bars} bars"
 
 
-def _bars(connection: Session, series: Series, gap: Gap) -> list[Bar]:
+def _bars(connection: Session, bars: str, gap: Gap) -> list[Bar]:
     values = ", ".join(f"coalesce({name}, 'NaN')" for name in VALUE_COLUMNS)
     found = connection.execute(
-        f"SELECT {_OPEN_TIME}, {values} FROM {rows_of(connection, series)} WHERE {opens_within(gap)} ORDER BY timestamp"
+        f"SELECT {_OPEN_TIME}, {values} FROM {bars} WHERE {opens_within(gap)} ORDER BY timestamp"
     )
     return [Bar(*row) for row in found.fetchall()]
 
 
-def _count(connection: Session, series: Series, gap: Gap) -> int:
-    counted = connection.execute(f"SELECT count(*) FROM {rows_of(connection, series)} WHERE {opens_within(gap)}")
+def _count(connection: Session, bars: str, gap: Gap) -> int:
+    counted = connection.execute(f"SELECT count(*) FROM {bars} WHERE {opens_within(gap)}")
     return int(counted.fetchall()[0][0])
 
 

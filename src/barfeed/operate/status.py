@@ -16,7 +16,6 @@ from barfeed.domain.sources import between
 from barfeed.store import revisions
 from barfeed.store.duckdb import Coverage, Session, Store
 from barfeed.store.incoming.lacking import gaps_in
-from barfeed.store.place import rows_of
 
 # A feed needs some time for an hour that has just closed; until then the hour before is the newest it can hold.
 GRACE_MS = 5 * MINUTE_MS
@@ -191,7 +190,7 @@ def _bars(store: Store, connection: Session, series: Series) -> Bars:
         table, trouble = store.readable(connection, series)
         coverage = table.coverage()
         whole = _whole(series, coverage)
-        gaps = gaps_in(connection, rows_of(connection, series), whole, series.interval.ms) if whole else ()
+        gaps = gaps_in(connection, table.place.rows, whole, series.interval.ms) if whole else ()
         bars = Bars(coverage, tuple(gaps), None, trouble or store.refusal(table))
     except StoreUnusable as problem:
         # One table that is none says nothing of the others.

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 from barfeed.domain.errors import ContractBroken
 from barfeed.domain.kinds.kind import Column, Kind
 from barfeed.domain.rules import Finding
-from barfeed.exchange.wire import quote, read_json
+from barfeed.exchange.wire import DECIMAL, quote, read_json
 
 # To the end of the year 9999: what a timestamp can be written as.
 _LAST_MS = 253_402_300_799_999
-_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+_DECIMAL = re.compile(DECIMAL)
 _KLINE_FIELDS = 12
 _ABSURD_DIGITS = 20
 _TIMES = {"period": "timestamp", "": "fundingTime"}

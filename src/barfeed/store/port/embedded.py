@@ -10,7 +10,7 @@ from barfeed.domain.bars import Bar, Interval, Series
 from barfeed.domain.errors import StoreUnusable
 from barfeed.domain.grid import Gap
 from barfeed.store.duckdb import Session, Store, Table, transaction
-from barfeed.store.place import NO_BARS, Place, Span, SymbolBars, rows_of
+from barfeed.store.place import NO_BARS, Place, Span, SymbolBars
 
 if TYPE_CHECKING:
     # Only for the types: an hour of one series goes by without them.
@@ -162,9 +162,8 @@ class Embedded(Store):
         if not self.exists():
             return [span]
         with self.session(write=False) as connection:
-            if not self.table(connection, series).exists:
-                return [span]
-            return gaps_in(connection, rows_of(connection, series), span, series.interval.ms)
+            table = self.table(connection, series)
+            return gaps_in(connection, table.place.rows, span, series.interval.ms) if table.exists else [span]
 
     def lacking(self, series: Series, span: Gap) -> list[Gap]:
         """The same for who is about to fill them: a table is made where there is none, and takes them, or it raises."""
@@ -174,7 +173,7 @@ class Embedded(Store):
             table = self.table(connection, series)
             if not table.exists:
                 table.append([])
-            found = gaps_in(connection, rows_of(connection, series), span, series.interval.ms)
+            found = gaps_in(connection, table.place.rows, span, series.interval.ms)
             table.would_take_opens(found)
             return found
 
